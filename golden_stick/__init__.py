@@ -1,0 +1,27 @@
+"""golden_stick: structured pruning for MindSpore that proves what it did."""
+from golden_stick import errors
+from golden_stick.comp_algo import CompAlgo
+from golden_stick.deploy.checkpoint import load_slim, save_slim
+from golden_stick.deploy.export import export
+from golden_stick.graph.groups import find_groups
+from golden_stick.prune.one_shot import OneShot
+from golden_stick.prune.slimmer import slim
+from golden_stick.prune.trace import trace
+from golden_stick.prune.verify import verify
+from golden_stick.scop.pruner import SCOP
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompAlgo",
+    "OneShot",
+    "SCOP",
+    "errors",
+    "export",
+    "find_groups",
+    "load_slim",
+    "save_slim",
+    "slim",
+    "trace",
+    "verify",
+]

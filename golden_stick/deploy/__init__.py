@@ -1,0 +1,1 @@
+"""From a slim network to files: slim checkpoints and exported models."""

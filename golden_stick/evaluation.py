@@ -1,0 +1,36 @@
+"""Running a network in evaluation, and leaving its training flags as they were."""
+from contextlib import contextmanager
+from typing import Any, Iterator, List, Tuple
+
+import numpy as np
+from mindspore import Tensor, nn
+
+__all__ = ["evaluation", "evaluate"]
+
+
+@contextmanager
+def evaluation(network: nn.Cell) -> Iterator[None]:
+    """Put a network into evaluation for a block; afterwards each Cell has its own flag again, not all the same."""
+    before = [(cell, cell.training, cell._phase) for _, cell in network.cells_and_names()]
+    network.set_train(False)
+    try:
+        yield
+    finally:
+        for cell, training, phase in before:
+            # Not set_train, which passes the flag on to all children.
+            cell.add_flags(training=training)
+            cell._phase = phase
+
+
+def evaluate(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
+    """The outputs of a network in evaluation, as arrays in order, whatever tuple, list or dict it returns."""
+    with evaluation(network):
+        return [tensor.asnumpy() for tensor in _tensors(network(*tensors))]
+
+
+def _tensors(output: Any) -> List[Tensor]:
+    if isinstance(output, dict):
+        output = tuple(output.values())
+    if isinstance(output, (tuple, list)):
+        return [tensor for item in output for tensor in _tensors(item)]
+    return [output]

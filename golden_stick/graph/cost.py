@@ -1,0 +1,64 @@
+"""
+Multiply-accumulates (MACs) of a traced network, operator by operator.
+
+One fused multiply-add counts as one. Convolutions and matrix products are counted; all that works number by number
+(normalization, activation, pooling, sums) is not, as usual in the field.
+"""
+import math
+from typing import Callable, Mapping
+
+from golden_stick.graph.flow import number
+from golden_stick.graph.ir import Graph, Node, Result
+
+__all__ = ["count_macs", "count_parameters"]
+
+
+def _convolution(graph: Graph, node: Node) -> int:
+    # weight is (C_out, C_in / group, *kernel): each output number sums C_in / group * kernel products.
+    return math.prod(node.shapes[0]) * math.prod(graph.shape(node.inputs[1])[1:])
+
+
+def _transposed_convolution(graph: Graph, node: Node) -> int:
+    # weight is (C_in, C_out / group, *kernel): each input number enters C_out / group * kernel products.
+    return math.prod(graph.shape(node.inputs[0])) * math.prod(graph.shape(node.inputs[1])[1:])
+
+
+def _product(graph: Graph, node: Node) -> int:
+    first, turned = graph.shape(node.inputs[0]), bool(len(node.inputs) > 2 and number(node.inputs[2]))
+    return math.prod(node.shapes[0]) * first[-2 if turned else -1]
+
+
+_MACS: Mapping[str, Callable[[Graph, Node], int]] = {
+    "Conv2D": _convolution,
+    "Conv3D": _convolution,
+    "Conv2DExt": _convolution,
+    "Conv2DTranspose": _transposed_convolution,
+    "MatMul": _product,
+    "MatMulExt": _product,
+    "BatchMatMul": _product,
+    "Dense": _product,
+}
+
+
+def count_macs(graph: Graph) -> int:
+    """
+    MACs of one sample.
+
+    Args:
+        graph (Graph): A network, traced with the samples along the first axis of its first input.
+
+    Returns:
+        int, MACs of the whole batch over its number of samples.
+    """
+    total = sum(_MACS[node.operator](graph, node) for node in graph.nodes if node.operator in _MACS)
+    return total // graph.inputs[0].shape[0]
+
+
+def count_parameters(graph: Graph) -> int:
+    """Numbers in the parameters that the graph reads, moving statistics of normalizations left out."""
+    buffers = {
+        value.name
+        for node in graph.nodes if node.operator == "BatchNorm"
+        for value in node.inputs[3:5] if not isinstance(value, (Result, tuple)) and hasattr(value, "name")
+    }
+    return sum(math.prod(item.shape) for item in graph.parameters if item.name not in buffers)

@@ -1,0 +1,130 @@
+"""The traced network as frozen data: nodes, and the values that flow between them."""
+from dataclasses import dataclass, field
+from typing import Any, Mapping, Tuple, Union
+
+__all__ = ["Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
+
+Shape = Tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The Cell that holds a parameter: its dotted path, its kind (such as ``'Conv2d'``) and the attribute's name."""
+
+    path: str
+    kind: str
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """An argument of the network's `construct`."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A weight of the network. `name` is MindSpore's `Parameter.name`; a shared one has several owners."""
+
+    name: str
+    shape: Shape
+    owners: Tuple[Owner, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A number, tuple, string or array that is written in the code."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Result:
+    """Output number `index` of node number `node`."""
+
+    node: int
+    index: int = 0
+
+
+Value = Union[Input, Parameter, Constant, Result, Tuple["Value", ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """
+    One operator call.
+
+    Args:
+        number (int): Its place in `Graph.nodes`, which is an order of execution.
+        operator (str): MindSpore's name of the primitive, such as ``'Conv2D'``.
+        inputs (tuple[Value]): What it reads; a tuple within stands for a tuple argument.
+        attributes (Mapping): Attributes of the primitive, such as ``{'group': 1}``.
+        shapes (tuple[tuple[int]]): One shape per output.
+        scope (str): Where in the Cell tree the call stands, such as ``'layer1.0.conv1'``.
+    """
+
+    number: int
+    operator: str
+    inputs: Tuple[Value, ...]
+    attributes: Mapping[str, Any]
+    shapes: Tuple[Shape, ...]
+    scope: str
+
+    def __str__(self) -> str:
+        return f"{self.operator} in '{self.scope}'" if self.scope else self.operator
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """
+    A traced network.
+
+    Args:
+        nodes (tuple[Node]): In an order of execution.
+        inputs (tuple[Input]): The arguments of `construct`.
+        parameters (tuple[Parameter]): Every parameter of the network that the graph reads.
+        outputs (tuple[Value]): What `construct` returns, tuples flattened.
+    """
+
+    nodes: Tuple[Node, ...]
+    inputs: Tuple[Input, ...]
+    parameters: Tuple[Parameter, ...]
+    outputs: Tuple[Value, ...]
+    _by_name: Mapping[str, Parameter] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_by_name", {parameter.name: parameter for parameter in self.parameters})
+
+    def parameter(self, name: str) -> Parameter:
+        """The parameter of that name."""
+        return self._by_name[name]
+
+    def shape(self, value: Value) -> Shape:
+        """Shape of a tensor value; a scalar constant has shape ``()``."""
+        if isinstance(value, Result):
+            return self.nodes[value.node].shapes[value.index]
+        if isinstance(value, Constant):
+            return tuple(getattr(value.value, "shape", ()))
+        return value.shape
+
+    def consumers(self) -> Mapping[Result, Tuple[int, ...]]:
+        """Which nodes read each result; the network's own output counts as node -1."""
+        readers = {}
+        for node in self.nodes:
+            for value in flatten(node.inputs):
+                if isinstance(value, Result):
+                    readers.setdefault(value, []).append(node.number)
+        for value in flatten(self.outputs):
+            if isinstance(value, Result):
+                readers.setdefault(value, []).append(-1)
+        return {value: tuple(numbers) for value, numbers in readers.items()}
+
+
+def flatten(values) -> Tuple[Value, ...]:
+    """Values with nested tuples opened."""
+    found = []
+    for value in values:
+        found.extend(flatten(value) if isinstance(value, tuple) else (value,))
+    return tuple(found)

@@ -1,0 +1,107 @@
+"""
+Labels: one integer per channel position, and which of them belong together.
+
+A tensor's labels are an integer array of the tensor's rank whose every axis is either as long as the tensor's or 1
+(constant along it). 0 stands for "not prunable". Statements such as "these two are the same channel" and "this one must
+stay" are only collected here; `solve` draws the conclusions once, at the end, so that a graph of n operators costs
+about n steps however densely it is connected.
+"""
+from dataclasses import dataclass
+from typing import Dict, List, Mapping, Tuple
+
+import numpy as np
+
+__all__ = ["FIXED", "Labels", "Solution"]
+
+FIXED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """
+    What the statements amount to.
+
+    Args:
+        classes (numpy.ndarray): int64, shape (labels,): label -> smallest label of its class.
+        fixed (numpy.ndarray): bool, shape (labels,): label -> whether its class must stay.
+        reasons (Mapping): Class -> texts that say why it is fixed, first reason first.
+    """
+
+    classes: np.ndarray
+    fixed: np.ndarray
+    reasons: Mapping[int, Tuple[str, ...]]
+
+    def removable(self, labels: np.ndarray) -> np.ndarray:
+        """bool, shape of `labels`: True where the channel can be removed."""
+        return ~self.fixed[labels]
+
+    def why_fixed(self, labels: np.ndarray) -> Tuple[str, ...]:
+        """The distinct reasons that fix any of `labels`, in the order in which they arose."""
+        found = {}
+        for member in np.unique(self.classes[labels]):
+            found.update(dict.fromkeys(self.reasons.get(int(member), ())))
+        return tuple(found)
+
+
+class Labels:
+    """Makes labels and collects what is said of them."""
+
+    def __init__(self):
+        self._count = 1
+        self._unions: List[Tuple[np.ndarray, np.ndarray]] = []
+        self._fixed: List[Tuple[np.ndarray, str]] = []
+
+    def fresh(self, count: int) -> np.ndarray:
+        """`count` new labels, int64, shape (count,). A single channel cannot be removed, so one alone is fixed."""
+        if count < 2:
+            return np.zeros(count, np.int64)
+        self._count += count
+        return np.arange(self._count - count, self._count, dtype=np.int64)
+
+    def unite(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Say that labels of two arrays (broadcast to each other) are kept or removed together."""
+        first, second = np.broadcast_arrays(first, second)
+        self._unions.append((first.ravel(), second.ravel()))
+
+    def fix(self, labels: np.ndarray, reason: str) -> None:
+        """Say that these labels must stay, and why."""
+        labels = np.unique(labels)
+        if labels.any():
+            self._fixed.append((labels, reason))
+
+    def solve(self) -> Solution:
+        """Draw the conclusions."""
+        # FIXED takes no part in the classes: two streams that are both united with it have nothing else in common.
+        pairs = [np.stack((a, b)) for a, b in self._unions]
+        edges = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
+        inner = edges[:, (edges != FIXED).all(axis=0)]
+        classes = _components(self._count, inner)
+        fixed = np.zeros(self._count, bool)
+        half = edges[:, (edges == FIXED).any(axis=0)]
+        fixed[classes[half.max(axis=0)]] = True
+        reasons: Dict[int, Tuple[str, ...]] = {}
+        for labels, reason in self._fixed:
+            members = np.unique(classes[labels])
+            fixed[members] = True
+            for member in members[members != FIXED]:
+                reasons[int(member)] = reasons.get(int(member), ()) + (reason,)
+        fixed[FIXED] = True
+        return Solution(classes, fixed[classes], reasons)
+
+
+def _components(count: int, edges: np.ndarray) -> np.ndarray:
+    """Smallest member of every element's connected component, by hooking and pointer jumping."""
+    parent = np.arange(count, dtype=np.int64)
+    while edges.size:
+        low, high = np.sort(parent[edges], axis=0)
+        different = low != high
+        if not different.any():
+            break
+        edges = edges[:, different]
+        np.minimum.at(parent, high[different], low[different])
+        while True:
+            grand = parent[parent]
+            if np.array_equal(grand, parent):
+                break
+            parent = grand
+    return parent

@@ -1,0 +1,52 @@
+"""What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape. All become a tuple of Tensors here."""
+from typing import Any, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["as_tensors", "describe"]
+
+_SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
+
+
+def as_tensors(owner: str, inputs: Any) -> Tuple[Tensor, ...]:
+    """
+    The inputs as a tuple of Tensors.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): A Tensor, a tuple of Tensors, or a shape such as
+            ``(1, 3, 32, 32)``, for which standard normal float32 numbers are drawn, always the same ones.
+
+    Returns:
+        tuple[Tensor].
+
+    Raises:
+        ArgumentTypeError: If `inputs` is none of these.
+        ArgumentError: If a shape holds a number below 1.
+    """
+    if isinstance(inputs, Tensor):
+        return (inputs,)
+    if isinstance(inputs, (tuple, list)) and inputs:
+        if all(isinstance(item, Tensor) for item in inputs):
+            return tuple(inputs)
+        if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
+            return (_normal(owner, tuple(int(item) for item in inputs)),)
+    raise ArgumentTypeError(
+        f"For '{owner}', 'inputs' must be a Tensor, a tuple of Tensors or a shape such as (1, 3, 32, 32), "
+        f"but got {inputs!r}."
+    )
+
+
+def describe(tensors: Tuple[Tensor, ...]) -> str:
+    """Shapes in words, such as ``(1, 3, 32, 32)`` or ``(1, 8), (1, 4)``."""
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+
+
+def _normal(owner: str, shape: Tuple[int, ...]) -> Tensor:
+    if min(shape) < 1:
+        raise ArgumentError(f"For '{owner}', every number in the shape 'inputs' must be at least 1, but got {shape}.")
+    return Tensor(np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32), ms.float32)

@@ -1,0 +1,248 @@
+"""`Pruner`: what pruning algorithms have in common. Trace, group, score, plan, slim, verify; a subclass only scores."""
+from abc import abstractmethod
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from golden_stick.comp_algo import CompAlgo
+from golden_stick.config import Interval, OneOf, Option
+from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, NothingToPruneError, SlimError
+from golden_stick.errors import StateError, TraceError
+from golden_stick.graph.cost import count_macs, count_parameters
+from golden_stick.graph.flow import RESIDUAL_POLICIES
+from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.graph.ir import Graph
+from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.calibration import calibrate
+from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
+from golden_stick.prune.find_inputs import find_inputs
+from golden_stick.prune.importance import group_importance
+from golden_stick.prune.plan import PruningPlan, make_plan
+from golden_stick.prune.slimmer import slim
+from golden_stick.prune.trace import trace
+from golden_stick.prune.verify import Verification, verify
+from golden_stick.report import LayerReport, Report
+
+__all__ = ["Pruner"]
+
+
+class Pruner(CompAlgo):
+    """
+    Base of the pruning algorithms. A subclass prepares the network to train, restores it, and scores filters.
+
+    Args:
+        config (dict): Keys of every pruner:
+
+            - **prune_rate** (float) - Fraction of each group's removable channels to remove, in [0, 1). Default: 0.4.
+            - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` or
+              ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
+    """
+
+    options = {
+        "prune_rate": Option(0.4, Interval(0.0, 1.0)),
+        "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
+    }
+
+    def __init__(self, config: Optional[Mapping[str, Any]] = None):
+        super().__init__(config)
+        self._network: Optional[nn.Cell] = None
+        self._inputs: Tuple[ms.Tensor, ...] = ()
+        self._graph: Optional[Graph] = None
+        self._grouping: Optional[Grouping] = None
+
+    def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
+        """
+        The network to train, made from a copy: `network` itself is not changed.
+
+        Before anything is trained, the network is slimmed once for trial, so that one that cannot be is refused here.
+
+        Args:
+            network (nn.Cell): The trained network.
+            inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only
+                argument. Default: ``None``: what `network.set_inputs` was given, or else the first usual image size
+                that the network compiles for; the report says which.
+
+        Returns:
+            nn.Cell.
+
+        Raises:
+            ArgumentTypeError: If `network` is not a Cell, or `inputs` neither Tensors nor a shape.
+            ArgumentError: If `inputs` is left out and cannot be found out.
+            NothingToPruneError: If no channel of the network can be removed.
+            StateError: If `apply` was called before, or `network` is itself the result of an `apply`.
+            TraceError: If MindSpore cannot compile the network for these inputs.
+            SlimError: If the network would not survive being slimmed, for example by a number in its code.
+        """
+        name = type(self).__name__
+        if self._network is not None:
+            raise StateError(f"For '{name}', 'apply' must be called once, but it was called before: make a new {name}.")
+        if not isinstance(network, nn.Cell):
+            raise ArgumentTypeError(f"For '{name}', 'network' must be a Cell, but got {type(network).__name__}.")
+        if any(isinstance(cell, self._wrappers()) for _, cell in network.cells_and_names()):
+            raise StateError(f"For '{name}', 'network' must be a plain network, but got one that 'apply' returned.")
+        notes: Tuple[str, ...] = ()
+        if inputs is None:
+            inputs = find_inputs(name, network)
+            notes = (f"inputs were not given: taken as {describe(inputs)}",)
+        tensors = as_tensors(name, inputs)
+        graph = trace(network, tensors)
+        grouping = find_groups(graph, self._config["residual"])
+        self._check_prunable(graph, grouping)
+        self._rehearse(network, graph, grouping, tensors)
+        applied = self._prepare(network, graph, grouping)
+        self._network, self._inputs, self._graph, self._grouping = applied, tensors, graph, grouping
+        self._report = self._make_report("apply", self._planned(), graph, None, notes)
+        return applied
+
+    def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
+        """
+        The slim network, proven equal to the masked one.
+
+        Args:
+            net_opt (nn.Cell): The network that `apply` returned, trained. It is not changed.
+            ckpt_path (str): A checkpoint of it, whose values are used. Default: ``""``, those `net_opt` has.
+            calibration_data (Iterable): Batches of training data, on which the statistics of batch normalizations are
+                re-estimated after slimming. Default: ``None``, they stay as they are.
+
+        Returns:
+            nn.Cell, of the class of the original network.
+
+        Raises:
+            ArgumentTypeError: If `net_opt` is not a Cell or `ckpt_path` not a str.
+            StateError: If `apply` was not called, or `net_opt` is not what it returned.
+            CheckpointError: If the checkpoint cannot be read or belongs to another network.
+            SlimError: If the network does not survive being slimmed.
+            VerifyError: If the slim network gives other outputs than the masked one.
+        """
+        network = self._check_convert(net_opt, ckpt_path)
+        loaded = self._load(network, ckpt_path) if ckpt_path else {}
+        plain, values = self._restore(network, loaded)
+        plan = self._final_plan(values)
+        smaller = slim(plain, plan)
+        # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
+        graph = self._trace_slim(smaller)
+        verification = verify(masked_network(plain, plan), smaller, self._inputs)
+        notes = self._notes(values)
+        if calibration_data is not None:
+            count = calibrate(smaller, calibration_data)
+            notes += (f"statistics of normalizations re-estimated on {count} batches",)
+        smaller.set_train(False)
+        self._report = self._make_report("convert", plan, graph, verification, notes)
+        return smaller
+
+    # What a subclass says -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
+        """The network to train, made from a copy of `network`."""
+
+    @abstractmethod
+    def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
+        """A plain copy of the trained network, and every parameter's value by name, `loaded` ones first."""
+
+    @abstractmethod
+    def _planned(self) -> PruningPlan:
+        """The plan, as far as it stands after `apply`."""
+
+    @abstractmethod
+    def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
+        """The plan that `convert` carries out."""
+
+    def _notes(self, values: Mapping[str, np.ndarray]) -> Tuple[str, ...]:
+        """What the report should say besides."""
+        return ()
+
+    @staticmethod
+    def _wrappers() -> Tuple[type, ...]:
+        """Cells that betray a network to which `apply` was already applied."""
+        return (MaskedInput, MaskedOutput)
+
+    # What all share -------------------------------------------------------------------------------------------------
+
+    def _plan(self, scores: Mapping[str, np.ndarray]) -> PruningPlan:
+        """A plan from scores by weight name."""
+        found = {group.name: group_importance(group, scores) for group in self._grouping}
+        found = {name: importance for name, importance in found.items() if importance is not None}
+        return make_plan(self._grouping, found, self._config["prune_rate"])
+
+    def _check_prunable(self, graph: Graph, grouping: Grouping) -> None:
+        if grouping.groups:
+            return
+        reasons = tuple(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
+        why = "; ".join(reasons) if reasons else "no convolution or dense layer was found"
+        raise NothingToPruneError(
+            f"For '{type(self).__name__}', 'network' must have a channel that can be removed, but got none ({why})."
+        )
+
+    def _rehearse(self, network: nn.Cell, graph: Graph, grouping: Grouping, tensors: Tuple[ms.Tensor, ...]) -> None:
+        first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
+        plan = make_plan(grouping, first, self._config["prune_rate"])
+        self._inputs = tensors
+        self._trace_slim(slim(network, plan))
+
+    def _trace_slim(self, smaller: nn.Cell) -> Graph:
+        try:
+            return trace(smaller, self._inputs)
+        except TraceError as error:
+            raise SlimError(
+                f"For '{type(self).__name__}', the slim network must compile, but a number in the network's code does "
+                f"not fit its new widths. Take it from the input's shape instead. MindSpore says: {error}"
+            ) from error
+
+    def _applied(self) -> Tuple[nn.Cell, Tuple[ms.Tensor, ...]]:
+        if self._network is None:
+            raise StateError(f"For '{type(self).__name__}', 'apply' must be called first, but it was not.")
+        return self._network, self._inputs
+
+    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> nn.Cell:
+        name = type(self).__name__
+        if not isinstance(net_opt, nn.Cell):
+            raise ArgumentTypeError(f"For '{name}', 'net_opt' must be a Cell, but got {type(net_opt).__name__}.")
+        if not isinstance(ckpt_path, str):
+            raise ArgumentTypeError(f"For '{name}', 'ckpt_path' must be a str, but got {type(ckpt_path).__name__}.")
+        if self._network is None:
+            raise StateError(f"For '{name}', 'apply' must be called before 'convert', but it was not.")
+        if net_opt is not self._network:
+            raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
+        return net_opt
+
+    def _load(self, network: nn.Cell, ckpt_path: str) -> Dict[str, np.ndarray]:
+        try:
+            loaded = ms.load_checkpoint(ckpt_path)
+        except (ValueError, RuntimeError, OSError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CheckpointError(f"For '{type(self).__name__}', 'ckpt_path' must be a checkpoint, but got "
+                                  f"'{ckpt_path}': {reason}") from error
+        values = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, ms.Tensor)}
+        for parameter in network.get_parameters():
+            if parameter.name not in values:
+                raise CheckpointError(f"For '{type(self).__name__}', the checkpoint must hold '{parameter.name}' of "
+                                      f"the applied network, but '{ckpt_path}' does not.")
+            if values[parameter.name].shape != tuple(parameter.shape):
+                raise CheckpointError(f"For '{type(self).__name__}', '{parameter.name}' in the checkpoint must have "
+                                      f"shape {tuple(parameter.shape)}, but got {values[parameter.name].shape}.")
+        return values
+
+    def _make_report(self, step: str, plan: PruningPlan, graph: Graph, verification: Optional[Verification],
+                     notes: Tuple[str, ...]) -> Report:
+        after = {layer.path: layer.after for layer in plan.layers}
+        fixed = {layer.path: layer for layer in self._grouping.fixed}
+        layers = {}
+        for group in self._grouping:
+            for item, path in zip(group.filters, group.layers):
+                others = tuple(other for other in group.layers if other != path)
+                stays = fixed.pop(path, None)
+                layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
+                                           stays.fixed if stays else 0, stays.reasons if stays else (), others)
+        for path, layer in fixed.items():
+            layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
+        return Report(
+            algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(self._inputs),
+            layers=tuple(layers.values()), without_rule=self._grouping.without_rule,
+            parameters_before=count_parameters(self._graph), parameters_after=count_parameters(graph),
+            macs_before=count_macs(self._graph), macs_after=count_macs(graph),
+            largest_difference=verification.largest_difference if verification else None,
+            output_scale=verification.output_scale if verification else None, notes=notes,
+        )

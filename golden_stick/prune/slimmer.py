@@ -1,0 +1,142 @@
+"""
+The slimmer: carries a plan out. The only writer of Cells.
+
+A slim network remembers how it was made: its attribute `slim_recipe` holds the plans that were carried out on it, the
+oldest first. It is what `save_slim` writes beside the weights.
+"""
+import copy
+from typing import Callable, Dict, Mapping, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from golden_stick.errors import ArgumentTypeError, SlimError
+from golden_stick.prune.cells import ScatteredOutput, replace_cells
+from golden_stick.prune.plan import KeptAxis, PruningPlan
+
+__all__ = ["slim", "recipe_of"]
+
+
+def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
+    """
+    A smaller copy of a network.
+
+    Args:
+        network (nn.Cell): The network that the plan was made for. It is not changed.
+        plan (PruningPlan): What is kept.
+
+    Returns:
+        nn.Cell, of the class of `network`, with smaller parameters under the same names. It trains, saves and exports
+        as any Cell does. An optimizer that was made for `network` does not fit it: make a new one.
+
+    Raises:
+        ArgumentTypeError: If `network` is not a Cell or `plan` is not a plan.
+        SlimError: If a parameter or Cell of the plan is missing, or has another size.
+
+    Examples:
+        >>> import golden_stick as gs
+        >>> from golden_stick.prune import make_plan
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> groups = gs.find_groups(gs.trace(net, (1, 3, 16, 16)))
+        >>> plan = make_plan(groups, {"0": [5, 1, 6, 2, 7, 3, 8, 4]}, prune_rate=0.5)
+        >>> smaller = gs.slim(net, plan)
+        >>> print([tuple(p.shape) for p in smaller.get_parameters()])
+        [(4, 3, 3, 3), (4, 4, 3, 3)]
+    """
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'slim', 'network' must be a Cell, but got {type(network).__name__}.")
+    if not isinstance(plan, PruningPlan):
+        raise ArgumentTypeError(f"For 'slim', 'plan' must be a PruningPlan, but got {type(plan).__name__}.")
+    smaller = copy.deepcopy(network)
+    cuts: Dict[str, Tuple[KeptAxis, ...]] = {}
+    for axis in plan.axes:
+        cuts[axis.parameter] = cuts.get(axis.parameter, ()) + (axis,)
+    parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
+    for name, axes in cuts.items():
+        _check(parameters, name, axes)
+    resized = [cell for _, cell in smaller.cells_and_names()
+               if any(item is not None and item.name in cuts for item in cell._params.values())]
+    # Whether a convolution is depthwise shows only before its weight shrinks.
+    settle = [(cell, _resizer(cell)) for cell in resized]
+    for name, axes in cuts.items():
+        _cut(parameters[name], axes)
+    for cell, resize in settle:
+        resize(cell)
+    replace_cells(smaller, {site.path: lambda cell, site=site: ScatteredOutput(cell, site) for site in plan.scatters})
+    smaller.slim_recipe = recipe_of(network) + (plan,)
+    # MindSpore's compiled graphs know nothing of changed shapes: without this they run on, on memory that is not theirs.
+    ms.ms_memory_recycle()
+    return smaller
+
+
+def recipe_of(network: nn.Cell) -> Tuple[PruningPlan, ...]:
+    """The plans that a network was slimmed by, oldest first; empty for one that never was."""
+    return tuple(getattr(network, "slim_recipe", ()))
+
+
+def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAxis, ...]) -> None:
+    if name not in parameters:
+        raise SlimError(f"For 'slim', 'network' must have the parameter '{name}' that the plan names, but got none.")
+    shape = tuple(parameters[name].shape)
+    for axis in axes:
+        if axis.axis >= len(shape) or shape[axis.axis] != axis.size:
+            raise SlimError(
+                f"For 'slim', axis {axis.axis} of parameter '{name}' must have length {axis.size}, as in the network "
+                f"that the plan was made for, but got shape {shape}."
+            )
+
+
+def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:
+    values = parameter.asnumpy()
+    for axis in axes:
+        values = np.take(values, axis.kept, axis.axis)
+    parameter.set_data(Tensor(np.ascontiguousarray(values), parameter.dtype), slice_shape=True)
+
+
+def _resizer(cell: nn.Cell) -> Callable[[nn.Cell], None]:
+    """What brings the attributes of a Cell in line with its parameters once they have shrunk."""
+    if isinstance(cell, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
+        return _resize_depthwise if cell.group == cell.in_channels and cell.group > 1 else _resize_convolution
+    return next((resize for kind, resize in _RESIZERS.items() if isinstance(cell, kind)), _leave)
+
+
+def _resize_convolution(cell: nn.Cell) -> None:
+    cell.out_channels = cell.weight.shape[0]
+    cell.in_channels = cell.weight.shape[1] * cell.group
+    _convolution_primitive(cell).add_prim_attr("out_channel", cell.out_channels)
+    _convolution_primitive(cell).out_channel = cell.out_channels
+
+
+def _resize_depthwise(cell: nn.Cell) -> None:
+    multiplier = cell.out_channels // cell.group
+    cell.out_channels = cell.weight.shape[0]
+    cell.in_channels = cell.group = cell.out_channels // multiplier
+    primitive = _convolution_primitive(cell)
+    primitive.group, primitive.out_channel = cell.group, cell.out_channels
+    for key, value in (("group", cell.group), ("groups", cell.group), ("out_channel", cell.out_channels)):
+        primitive.add_prim_attr(key, value)
+
+
+def _convolution_primitive(cell: nn.Cell) -> ms.ops.Primitive:
+    return cell.conv3d if isinstance(cell, nn.Conv3d) else cell.conv2d
+
+
+def _resize_dense(cell: nn.Cell) -> None:
+    cell.out_channels, cell.in_channels = cell.weight.shape
+
+
+def _resize_normalization(cell: nn.Cell) -> None:
+    cell.num_features = cell.gamma.shape[0]
+
+
+def _leave(cell: nn.Cell) -> None:
+    """A Cell of the user's own, which reads the shapes of its parameters; `verify` finds out if it does not."""
+
+
+_RESIZERS: Mapping[type, Callable[[nn.Cell], None]] = {
+    nn.Dense: _resize_dense,
+    nn.BatchNorm1d: _resize_normalization,
+    nn.BatchNorm2d: _resize_normalization,
+}

@@ -1,0 +1,225 @@
+"""
+The tracer: any `nn.Cell` becomes a `Graph`. The only reader of MindIR.
+
+MindSpore compiles the Cell as it would for an export; its protobuf is read in memory and no weight is written.
+"""
+import itertools
+import os
+import tempfile
+from contextlib import contextmanager
+from typing import Any, Dict, List, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
+
+from golden_stick.errors import ArgumentTypeError, TraceError
+from golden_stick.evaluation import evaluation
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.inputs import as_tensors, describe
+
+try:
+    from mindspore.graph.api import _cell_graph_executor as _executor
+except ImportError:  # before MindSpore 2.9 it lived here
+    from mindspore.common.api import _cell_graph_executor as _executor
+
+__all__ = ["trace", "owners"]
+
+_TYPE = AttributeProto.AttributeType
+_NUMPY_TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64,
+                9: np.bool_, 10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64}
+# What these put out is what they read first.
+_TRANSPARENT = frozenset({"Load", "Depend", "TensorMove", "Identity", "StopGradient"})
+_TUPLES = frozenset({"MakeTuple", "make_tuple", "MakeList", "make_list"})
+_MONAD = object()
+_fresh = itertools.count()
+
+
+def trace(network: nn.Cell, inputs: Any) -> Graph:
+    """
+    The graph that a network computes in evaluation.
+
+    Nothing of the network is changed, and no weight is written anywhere.
+
+    Args:
+        network (nn.Cell): Any network that MindSpore can compile in graph mode.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
+
+    Returns:
+        Graph, with the nodes in an order of execution and every parameter under its own name.
+
+    Raises:
+        ArgumentTypeError: If `network` is not a Cell or `inputs` is neither Tensors nor a shape.
+        TraceError: If the network cannot be compiled for these inputs, or holds control flow that leaves sub-graphs.
+
+    Examples:
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> graph = gs.trace(net, (1, 3, 16, 16))
+        >>> print([node.operator for node in graph.nodes])
+        ['Conv2D', 'ReLU']
+    """
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'trace', 'network' must be a Cell, but got {type(network).__name__}.")
+    tensors = as_tensors("trace", inputs)
+    return _Reader(_compile(network, tensors), owners(network)).read()
+
+
+def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
+    """Parameter name -> the Cells that hold it; several when it is shared."""
+    found: Dict[str, Tuple[Owner, ...]] = {}
+    for path, cell in network.cells_and_names():
+        for attribute, parameter in cell._params.items():  # pylint: disable=protected-access
+            if parameter is not None:
+                found[parameter.name] = found.get(parameter.name, ()) + (Owner(path, _kind(cell), attribute),)
+    return found
+
+
+def _kind(cell: nn.Cell) -> str:
+    """Name of the first class of MindSpore's own among the Cell's ancestors: a subclass of Conv2d is a Conv2d."""
+    for ancestor in type(cell).__mro__:
+        if ancestor.__module__.startswith("mindspore.") and ancestor is not nn.Cell:
+            return ancestor.__name__
+    return type(cell).__name__
+
+
+@contextmanager
+def _quiet_compilation():
+    """The conditions of an export. A failed one drops a dump into the working directory: have it elsewhere."""
+    level, folder = ms.get_context("jit_syntax_level"), os.getcwd()
+    with tempfile.TemporaryDirectory() as scratch:
+        ms.set_context(jit_syntax_level=ms.STRICT)
+        os.chdir(scratch)
+        try:
+            yield
+        finally:
+            os.chdir(folder)
+            ms.set_context(jit_syntax_level=level)
+
+
+def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
+    phase = None
+    try:
+        with _quiet_compilation(), evaluation(network):
+            # A fresh phase each time: MindSpore's cache knows nothing of changed shapes, attributes or flags.
+            phase, _ = _executor.compile(
+                network, *tensors, phase=f"export.mindir.golden_stick{next(_fresh)}", do_convert=False
+            )
+            proto = ModelProto()
+            proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
+            return proto
+    except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise TraceError(
+            f"For 'trace', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
+            f"{reason}"
+        ) from error
+    finally:
+        if phase is not None:
+            _executor.del_net_res(network, {phase})
+            network.compile_cache.discard(phase)
+
+
+def _attribute_value(attribute: AttributeProto) -> Any:
+    """Python value of an attribute. Scalars stand in i/f/d/s alone, but in ints/floats/... inside a tuple."""
+    kind = _TYPE.Name(attribute.type)
+    if kind in ("FLOAT", "FLOAT16", "BFLOAT16"):
+        return attribute.floats[0] if attribute.floats else attribute.f
+    if kind == "DOUBLE":
+        return attribute.doubles[0] if attribute.doubles else attribute.d
+    if kind == "BOOL":
+        return bool(attribute.ints[0] if attribute.ints else attribute.i)
+    if kind.startswith(("INT", "UINT")):
+        return attribute.ints[0] if attribute.ints else attribute.i
+    if kind == "STRING":
+        return (attribute.strings[0] if attribute.strings else attribute.s).decode()
+    if kind in ("TUPLE", "LIST"):
+        return tuple(_attribute_value(value) for value in attribute.values)
+    if kind in ("TENSOR", "TENSORS"):
+        tensors = [_tensor_value(tensor) for tensor in attribute.tensors] or [_tensor_value(attribute.t)]
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+    return _MONAD if kind in ("UMONAD", "IOMONAD") else None
+
+
+def _tensor_value(tensor) -> Any:
+    """An array where the file holds the data, else the shape."""
+    if tensor.raw_data and tensor.data_type in _NUMPY_TYPES:
+        return np.frombuffer(tensor.raw_data, _NUMPY_TYPES[tensor.data_type]).reshape(tuple(tensor.dims))
+    return tuple(tensor.dims)
+
+
+def _shapes(proto_node) -> Tuple[Tuple[int, ...], ...]:
+    """One shape per output. The attribute 'shape' holds one tensor record, or a tuple of them."""
+    for attribute in proto_node.attribute:
+        if attribute.name == "shape":
+            if _TYPE.Name(attribute.type) in ("TUPLE", "LIST"):
+                return tuple(_shape_of(value) for value in attribute.values)
+            return (_shape_of(attribute),)
+    return ((),)
+
+
+def _shape_of(attribute: AttributeProto) -> Tuple[int, ...]:
+    tensors = list(attribute.tensors) or [attribute.t]
+    return tuple(tensors[0].dims)
+
+
+class _Reader:
+    """Turns one ModelProto into a Graph."""
+
+    def __init__(self, proto: ModelProto, owner_map: Dict[str, Tuple[Owner, ...]]):
+        self._proto = proto
+        self._primitives = {f"REF::{primitive.name}": primitive for primitive in proto.primitives}
+        self._nodes: List[Node] = []
+        self._values: Dict[str, Value] = {}
+        self._owners = owner_map
+
+    def read(self) -> Graph:
+        if self._proto.functions:
+            names = ", ".join(function.name for function in self._proto.functions[:3])
+            raise TraceError(
+                f"For 'trace', the network must compile to one flat graph, but got sub-graphs ({names}): control flow "
+                f"that depends on a tensor's values, or a Cell marked lazy_inline. Decide on shapes or attributes instead."
+            )
+        graph = self._proto.graph
+        parameters = []
+        for item in graph.parameter:
+            name = item.ref_key or item.name.split(":", 1)[1]
+            parameters.append(Parameter(name, tuple(item.dims), self._owners.get(name, ())))
+            self._values[item.name] = parameters[-1]
+        inputs = []
+        for item in graph.input:
+            inputs.append(Input(item.name.split(":", 1)[1], tuple(item.tensor[0].dims) if item.tensor else ()))
+            self._values[item.name] = inputs[-1]
+        for proto_node in graph.node:
+            self._values[proto_node.output[0]] = self._value_of(proto_node)
+        outputs = flatten(self._values[output.name] for output in graph.output)
+        return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs)
+
+    def _value_of(self, proto_node) -> Value:
+        if proto_node.op_type == "Constant":
+            return Constant(_attribute_value(proto_node.attribute[0]) if proto_node.attribute else None)
+        primitive = self._primitives.get(proto_node.op_type)
+        if primitive is None:
+            raise TraceError(f"For 'trace', a node must be an operator, but got a call of '{proto_node.op_type[5:]}'.")
+        operator, inputs = primitive.op_type, [self._values[name] for name in proto_node.input]
+        if operator in _TRANSPARENT:
+            return inputs[0]
+        if operator == "UpdateState":
+            return Constant(_MONAD)
+        if operator in _TUPLES:
+            return tuple(inputs)
+        if operator == "TupleGetItem":
+            source, index = inputs[0], inputs[1].value
+            return source[index] if isinstance(source, tuple) else Result(source.node, index)
+        inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
+        attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
+        node = Node(len(self._nodes), operator, inputs, attributes, _shapes(proto_node), _scope(proto_node.domain))
+        self._nodes.append(node)
+        return Result(node.number)
+
+
+def _scope(domain: str) -> str:
+    """Dotted path of the Cell in a scope such as ``'Default/layer1-SequentialCell/0-BasicBlock/Conv2D-op3'``."""
+    return ".".join(part.split("-", 1)[0] for part in domain.split("/")[1:-1] if "-" in part)

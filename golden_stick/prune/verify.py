@@ -1,0 +1,133 @@
+"""The proof: the slim network gives what the masked one gives, or it is not handed out."""
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from golden_stick.errors import ArgumentError, VerifyError
+from golden_stick.evaluation import evaluate
+from golden_stick.inputs import as_tensors
+from golden_stick.prune.slimmer import recipe_of
+
+__all__ = ["Verification", "verify"]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """
+    How far two networks are apart.
+
+    Args:
+        largest_difference (float): Largest absolute difference of any output number.
+        output_scale (float): Largest absolute output number of the masked network.
+        tolerance (float): What was allowed, as a fraction of `output_scale`.
+    """
+
+    largest_difference: float
+    output_scale: float
+    tolerance: float
+
+    @property
+    def relative_difference(self) -> float:
+        """`largest_difference` as a fraction of `output_scale`."""
+        return self.largest_difference / self.output_scale if self.output_scale else self.largest_difference
+
+
+def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> Verification:
+    """
+    Run two networks on the same inputs, in evaluation, and compare all outputs.
+
+    Args:
+        masked (nn.Cell): The network whose outputs are right.
+        slim (nn.Cell): The network that must give the same.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What both take, or the shape of their only argument.
+        tolerance (float): Largest difference allowed, as a fraction of the largest output. Default: ``1e-5``, a few
+            hundred roundings of float32.
+
+    Returns:
+        Verification.
+
+    Raises:
+        ArgumentError: If `tolerance` is not positive.
+        VerifyError: If outputs differ in number, shape or by more than `tolerance`, or are not finite. The message
+            names the first layer that differs.
+
+    Examples:
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> net = nn.Dense(4, 2)
+        >>> print(gs.verify(net, net, (1, 4)).largest_difference)
+        0.0
+    """
+    if not tolerance > 0:
+        raise ArgumentError(f"For 'verify', 'tolerance' must be positive, but got {tolerance!r}.")
+    tensors = as_tensors("verify", inputs)
+    wanted, got = evaluate(masked, tensors), evaluate(slim, tensors)
+    if [array.shape for array in wanted] != [array.shape for array in got]:
+        raise VerifyError(
+            f"For 'verify', the outputs must have the shapes {[array.shape for array in wanted]}, "
+            f"but got {[array.shape for array in got]}."
+        )
+    differences = [np.abs(one.astype(np.float64) - other).max(initial=0.0) for one, other in zip(wanted, got)]
+    scale = float(max((np.abs(array).max(initial=0.0) for array in wanted), default=0.0))
+    result = Verification(float(max(differences, default=0.0)), scale, tolerance)
+    # Written so that NaN fails: every comparison with it is False.
+    if not result.relative_difference <= tolerance:
+        where = _first_difference(masked, slim, tensors, tolerance)
+        raise VerifyError(
+            f"For 'verify', the outputs must agree within {tolerance:g} of {scale:.6g}, but got a largest difference "
+            f"of {result.largest_difference:.6g}; {where}."
+        )
+    return result
+
+
+def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: float) -> str:
+    """Which layer's output differs first, in words."""
+    wanted, got = _layer_outputs(masked, tensors), _layer_outputs(slim, tensors)
+    for name, expected in wanted.items():
+        kept = _kept_filters(slim, name)
+        if name not in got or expected.ndim < 2:
+            continue
+        if kept is not None and got[name].shape[1] == len(kept):
+            expected = expected.take(kept, 1)
+        scale = np.abs(expected).max(initial=0.0)
+        if expected.shape != got[name].shape or not np.abs(expected - got[name]).max(initial=0.0) <= tolerance * scale:
+            return f"the first layer that differs is that of parameter '{name}'"
+    return "no single layer differs: the difference arises between them"
+
+
+def _kept_filters(slim: nn.Cell, name: str) -> Optional[Tuple[int, ...]]:
+    plans = recipe_of(slim)
+    if not plans:
+        return None
+    return next((axis.kept for axis in plans[-1].axes if axis.parameter == name and axis.axis == 0), None)
+
+
+def _layer_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> Dict[str, np.ndarray]:
+    """Name of a Cell's first parameter -> what the Cell gave, in an order of execution."""
+    found: Dict[str, np.ndarray] = {}
+    handles = []
+    for _, cell in network.cells_and_names():
+        names = [parameter.name for parameter in cell._params.values() if parameter is not None]
+        if names:
+            handles.append(cell.register_forward_hook(_recorder(names[0], found)))
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        evaluate(network, tensors)
+    finally:
+        ms.set_context(mode=mode)
+        for handle in handles:
+            handle.remove()
+        ms.ms_memory_recycle()
+    return found
+
+
+def _recorder(name: str, found: Dict[str, np.ndarray]):
+    def record(cell, inputs, output):
+        del cell, inputs
+        if isinstance(output, Tensor) and name not in found:
+            found[name] = output.asnumpy()
+    return record

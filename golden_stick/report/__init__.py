@@ -1,0 +1,4 @@
+"""What was pruned, what was not, and why."""
+from golden_stick.report.report import LayerReport, Report
+
+__all__ = ["LayerReport", "Report"]

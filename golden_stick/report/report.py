@@ -1,0 +1,93 @@
+"""The report of a run: frozen data, a text for people and a dict for programs."""
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+__all__ = ["LayerReport", "Report"]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer: filters before and after, how many of them always stay, why, and the layers that shrink with it."""
+
+    path: str
+    before: int
+    after: int
+    fixed: int
+    reasons: Tuple[str, ...]
+    shares_with: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    What an algorithm did.
+
+    Args:
+        algorithm (str): Its name.
+        config (Mapping): Its configuration, defaults included.
+        step (str): ``'apply'`` or ``'convert'``.
+        inputs (str): Shapes of the inputs that the network was traced with.
+        layers (tuple[LayerReport]): Every layer with filters.
+        without_rule (tuple[str]): Operators that have no rule, and where. Nothing that they read is pruned.
+        parameters_before, parameters_after (int): Numbers in the weights, moving statistics left out.
+        macs_before, macs_after (int): Multiply-accumulates for one sample.
+        largest_difference (float): Between the outputs of the masked network and the slim one; None before `convert`.
+        output_scale (float): Largest output of the masked network; None before `convert`.
+        notes (tuple[str]): What the user should know besides.
+    """
+
+    algorithm: str
+    config: Mapping[str, Any]
+    step: str
+    inputs: str
+    layers: Tuple[LayerReport, ...]
+    without_rule: Tuple[str, ...]
+    parameters_before: int
+    parameters_after: int
+    macs_before: int
+    macs_after: int
+    largest_difference: Optional[float] = None
+    output_scale: Optional[float] = None
+    notes: Tuple[str, ...] = ()
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return {
+            "algorithm": self.algorithm,
+            "config": dict(self.config),
+            "step": self.step,
+            "inputs": self.inputs,
+            "layers": [asdict(layer) for layer in self.layers],
+            "barriers": list(self.without_rule),
+            "parameters": {"before": self.parameters_before, "after": self.parameters_after},
+            "macs": {"before": self.macs_before, "after": self.macs_after},
+            "largest_difference": self.largest_difference,
+            "output_scale": self.output_scale,
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        width = max([len("layer")] + [len(layer.path) for layer in self.layers])
+        lines = [f"{self.algorithm} after '{self.step}', inputs {self.inputs}, config {dict(self.config)}",
+                 f"{'layer':<{width}}  filters         fixed  shares channels with / why fixed"]
+        for layer in self.layers:
+            remarks = list(layer.reasons)
+            if layer.shares_with:
+                more = f" and {len(layer.shares_with) - 3} more" if len(layer.shares_with) > 3 else ""
+                remarks.insert(0, f"with {', '.join(layer.shares_with[:3])}{more}")
+            lines.append(f"{layer.path:<{width}}  {layer.before:>5} -> {layer.after:<5}  {layer.fixed:>5}  "
+                         f"{'; '.join(remarks)}".rstrip())
+        lines.append(f"parameters  {_change(self.parameters_before, self.parameters_after)}")
+        lines.append(f"MACs        {_change(self.macs_before, self.macs_after)}")
+        if self.without_rule:
+            lines.append("operators without a rule, not pruned across: " + "; ".join(self.without_rule))
+        if self.largest_difference is not None:
+            lines.append(f"largest difference between masked and slim outputs: {self.largest_difference:.3g} "
+                         f"(largest output {self.output_scale:.3g})")
+        lines.extend(self.notes)
+        return "\n".join(lines)
+
+
+def _change(before: int, after: int) -> str:
+    removed = 100 * (1 - after / before) if before else 0.0
+    return f"{before:,} -> {after:,} ({removed:.1f} % removed)"

@@ -1,0 +1,140 @@
+"""The Cells of SCOP: knockoffs enter with the batch, and every controlled convolution mixes them in."""
+import numpy as np
+import mindspore as ms
+from mindspore import Parameter, Tensor, nn, ops
+
+__all__ = ["KnockoffConv", "KnockoffInput", "SCALE_INIT"]
+
+SCALE_INIT = 0.5
+
+
+class KnockoffConv(nn.Cell):
+    r"""
+    A convolution whose real feature maps are mixed with those of the knockoffs.
+
+    In training the batch holds :math:`N` real samples followed by their :math:`N` knockoffs. The real half of the
+    convolution's output becomes
+
+    .. math::
+        \hat{A}_{n,c} = s_c A_{n,c} + (1 - s_c) \tilde{A}_{n,c}, \qquad 0 \le s_c \le 1
+
+    where :math:`A_{n,c}` is the feature map that filter :math:`c` makes of real sample :math:`n`, and
+    :math:`\tilde{A}_{n,c}` the one it makes of that sample's knockoff. The knockoff half passes on unmixed, so that
+    the next layer finds knockoffs of its own. In evaluation the Cell is the convolution.
+
+    Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
+    <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
+
+    Note:
+        The scales are put back into [0, 1] before each use in training, inside the graph, so that it happens in sink
+        mode and in any training loop. Only the last step can leave them outside: `after_step` of the algorithm, which
+        its callbacks call, puts them back.
+
+        No gradient flows into the knockoff half: with the normalization statistics of the trained network it does not
+        depend on any scale. So the backward pass runs over half of the batch.
+
+    Args:
+        conv (nn.Conv2d): The convolution, with :math:`C_{out}` filters. It is used, not copied; its parameters keep
+            their names.
+        path (str): Dotted path of the convolution in its network. Checkpoints hold the scales as
+            ``'<path>.real_scale'``.
+
+    Inputs:
+        - **x** (Tensor) - In training, shape :math:`(2N, C_{in}, H, W)`; in evaluation, :math:`(N, C_{in}, H, W)`.
+
+    Outputs:
+        Tensor, of shape :math:`(2N, C_{out}, H_{out}, W_{out})` in training, :math:`(N, C_{out}, H_{out}, W_{out})` in
+        evaluation.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, conv: nn.Conv2d, path: str):
+        super().__init__(auto_prefix=False)
+        self.cell = conv
+        initial = np.full(conv.out_channels, SCALE_INIT, np.float32)
+        self.real_scale = Parameter(Tensor(initial, ms.float32), name=f"{path}.real_scale")
+        self.assign = ops.Assign()
+        self.depend = ops.Depend()
+
+    def construct(self, x):
+        if not self.training:
+            return self.cell(x)
+        projected = self.assign(self.real_scale, ops.clip_by_value(self.real_scale, 0.0, 1.0))
+        x = self.depend(x, projected)
+        count = x.shape[0] // 2
+        real = self.cell(x[:count])
+        knockoff = ops.stop_gradient(self.cell(ops.stop_gradient(x[count:])))
+        scale = self.real_scale.reshape((1, -1, 1, 1)).astype(real.dtype)
+        return ops.concat((knockoff + scale * (real - knockoff), knockoff))
+
+
+class KnockoffInput(nn.Cell):
+    """
+    A network that meets every sample together with a knockoff of it, and answers for the real one alone.
+
+    In training, the knockoff of a sample is the sample that follows it in the batch (the first for the last): an
+    independent draw if the data are shuffled, never the sample itself, and the same in every execution mode. It is a
+    control in the sense of the paper's released code, not a knockoff in the sense of its Definition 1. The network
+    inside stays in evaluation all the while, so that normalizations use the statistics of the trained network and
+    dropout is off.
+
+    In evaluation the Cell is the network.
+
+    Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
+    <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
+
+    Args:
+        network (nn.Cell): The network, with `KnockoffConv` in it. Its parameters keep their names.
+
+    Inputs:
+        - **inputs** (Tensor) - One or more, samples along axis 0, at least two of them in training.
+
+    Outputs:
+        What the network gives for the real samples: a Tensor, or a tuple or list of them.
+
+    Raises:
+        ValueError: If a batch of one sample is met in training.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, network: nn.Cell):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.network.set_train(False)
+
+    def add_flags_recursive(self, **flags):
+        """Pass flags on, the training flag to `KnockoffConv` alone: the rest of the network stays in evaluation."""
+        self.add_flags(**flags)
+        inner = {**flags, "training": False} if "training" in flags else flags
+        self.network.add_flags_recursive(**inner)
+        if "training" in flags:
+            for _, cell in self.network.cells_and_names():
+                if isinstance(cell, KnockoffConv):
+                    cell.add_flags(training=flags["training"])
+        return self
+
+    def construct(self, *inputs):
+        if not self.training:
+            return self.network(*inputs)
+        count = inputs[0].shape[0]
+        if count < 2:
+            raise ValueError(
+                "For 'KnockoffInput', a batch must have at least 2 samples in training, each being the control of "
+                "another, but got 1."
+            )
+        doubled = ()
+        for item in inputs:
+            doubled = doubled + (ops.concat((item, item[1:], item[:1])),)
+        return self._real_half(self.network(*doubled), count)
+
+    def _real_half(self, output, count):
+        if isinstance(output, (tuple, list)):
+            halves = ()
+            for item in output:
+                halves = halves + (self._real_half(item, count),)
+            return halves
+        return output[:count]

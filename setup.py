@@ -1,0 +1,34 @@
+"""Installation of golden_stick."""
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "golden_stick" / "__init__.py").read_text()).group(1)
+
+EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
+TESTS = ["pytest>=7.4"]
+
+setup(
+    name="golden-stick",
+    version=VERSION,
+    description="Structured pruning for MindSpore that proves what it did",
+    long_description=(ROOT / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9",
+    packages=find_packages(include=["golden_stick", "golden_stick.*"]),
+    install_requires=[
+        "mindspore>=2.7",
+        # MindSpore 2.10's compiled code breaks on numpy 2: `x += y` raises a SystemError.
+        "numpy<2",
+    ],
+    extras_require={"examples": EXAMPLES, "tests": TESTS + EXAMPLES},
+    entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
