@@ -105,22 +105,21 @@ def _resizer(cell: nn.Cell) -> Callable[[nn.Cell], None]:
 def _resize_convolution(cell: nn.Cell) -> None:
     cell.out_channels = cell.weight.shape[0]
     cell.in_channels = cell.weight.shape[1] * cell.group
-    _convolution_primitive(cell).add_prim_attr("out_channel", cell.out_channels)
-    _convolution_primitive(cell).out_channel = cell.out_channels
+    _renew_primitive(cell, {"out_channel": cell.out_channels})
 
 
 def _resize_depthwise(cell: nn.Cell) -> None:
     multiplier = cell.out_channels // cell.group
     cell.out_channels = cell.weight.shape[0]
     cell.in_channels = cell.group = cell.out_channels // multiplier
-    primitive = _convolution_primitive(cell)
-    primitive.group, primitive.out_channel = cell.group, cell.out_channels
-    for key, value in (("group", cell.group), ("groups", cell.group), ("out_channel", cell.out_channels)):
-        primitive.add_prim_attr(key, value)
+    _renew_primitive(cell, {"out_channel": cell.out_channels, "group": cell.group})
 
 
-def _convolution_primitive(cell: nn.Cell) -> ms.ops.Primitive:
-    return cell.conv3d if isinstance(cell, nn.Conv3d) else cell.conv2d
+def _renew_primitive(cell: nn.Cell, arguments: Mapping[str, int]) -> None:
+    """A new primitive, not a changed one: a copy of a changed one would be made from its old arguments."""
+    name = "conv3d" if isinstance(cell, nn.Conv3d) else "conv2d"
+    old = getattr(cell, name)
+    setattr(cell, name, type(old)(**{**old.init_attrs, **arguments}))
 
 
 def _resize_dense(cell: nn.Cell) -> None:

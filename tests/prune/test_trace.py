@@ -1,0 +1,154 @@
+"""The tracer: what it reads, what it leaves alone, what it refuses."""
+import os
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, ArgumentTypeError, TraceError
+from golden_stick.graph.ir import Parameter
+from golden_stick.prune.find_inputs import find_inputs
+from golden_stick.prune.trace import owners
+from tests import networks
+
+
+class TwoInputs(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.image = nn.Conv2d(3, 8, 3)
+        self.vector = nn.Dense(5, 8)
+
+    def construct(self, x, v):
+        gate = self.vector(v)
+        return {"map": self.image(x) * gate.reshape(gate.shape + (1, 1)), "gate": gate}
+
+
+class Shared(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3)
+
+    def construct(self, x):
+        return self.conv(ops.relu(self.conv(x)))
+
+
+class DataDependent(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def construct(self, x):
+        x = self.conv(x)
+        if x.sum() > 0:
+            x = ops.relu(x)
+        return x
+
+
+def operators(graph):
+    return [node.operator for node in graph.nodes]
+
+
+def test_small_network_node_by_node(mode):
+    graph = gs.trace(networks.SmallNet(), networks.SMALL_INPUT)
+    assert operators(graph) == ["Conv2D", "BatchNorm", "ReLU", "Conv2D", "BatchNorm", "Add", "ReLU", "Conv2D",
+                                "BiasAdd", "ReLU", "Flatten", "MatMul", "BiasAdd"]
+    first = graph.nodes[0]
+    assert first.inputs[1] == graph.parameter("a.weight")
+    assert first.shapes == ((2, 8, 8, 8),)
+    assert graph.parameter("a.weight").owners[0].path == "a"
+    assert graph.parameter("a.weight").owners[0].kind == "Conv2d"
+    assert graph.shape(graph.outputs[0]) == (2, 4)
+
+
+def test_every_parameter_is_found():
+    network = networks.ResNet50()
+    graph = gs.trace(network, (1, 3, 64, 64))
+    assert {item.name for item in graph.parameters} == {item.name for item in network.get_parameters()}
+
+
+def test_training_flags_and_modes_are_left_alone(mode):
+    network = networks.SmallNet()
+    network.set_train(True)
+    network.norm_a.set_train(False)
+    before = ms.get_context("mode")
+    gs.trace(network, networks.SMALL_INPUT)
+    assert network.training and network.norm_b.training and not network.norm_a.training
+    assert ms.get_context("mode") == before
+
+
+def test_trace_does_not_disturb_the_outputs(mode):
+    network = networks.randomize(networks.SmallNet()).set_train(False)
+    x = ms.Tensor(np.random.default_rng(0).normal(size=networks.SMALL_INPUT).astype(np.float32))
+    before = network(x).asnumpy()
+    gs.trace(network, x)
+    np.testing.assert_array_equal(network(x).asnumpy(), before)
+
+
+def test_two_inputs_and_a_dict_of_outputs():
+    inputs = (ms.Tensor(np.ones((2, 3, 8, 8)), ms.float32), ms.Tensor(np.ones((2, 5)), ms.float32))
+    graph = gs.trace(TwoInputs(), inputs)
+    assert [item.shape for item in graph.inputs] == [(2, 3, 8, 8), (2, 5)]
+    assert len(graph.outputs) == 2
+
+
+def test_shared_cell_is_one_parameter_with_two_readers():
+    graph = gs.trace(Shared(), (1, 4, 8, 8))
+    readers = [node for node in graph.nodes for value in node.inputs if isinstance(value, Parameter)]
+    assert len(graph.parameters) == 1 and len(readers) == 2
+
+
+def test_subclass_of_a_convolution_is_a_convolution():
+    class MyConv(nn.Conv2d):
+        pass
+
+    assert owners(nn.SequentialCell(MyConv(3, 4, 3)))["0.weight"][0].kind == "Conv2d"
+
+
+def test_second_trace_sees_changed_shapes():
+    network = networks.SmallNet()
+    gs.trace(network, (1, 3, 8, 8))
+    assert gs.trace(network, (2, 3, 8, 8)).nodes[0].shapes == ((2, 8, 8, 8),)
+
+
+def test_wrong_shape_names_the_shape_and_leaves_no_dump(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TraceError, match=r"'SmallNet' could not be compiled for inputs of shape \(1, 4, 8, 8\): .*C_in"):
+        gs.trace(networks.SmallNet(), (1, 4, 8, 8))
+    assert os.listdir(tmp_path) == []
+
+
+def test_control_flow_on_values_is_refused():
+    with pytest.raises(TraceError, match="must compile to one flat graph, but got sub-graphs"):
+        gs.trace(DataDependent(), (1, 3, 8, 8))
+
+
+def test_not_a_cell():
+    with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got str"):
+        gs.trace("resnet", (1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("inputs", [None, "1,3", (), (1, "3"), 5, (True, 3)])
+def test_inputs_of_another_kind(inputs):
+    with pytest.raises(ArgumentTypeError, match="'inputs' must be a Tensor, a tuple of Tensors or a shape"):
+        gs.trace(networks.SmallNet(), inputs)
+
+
+def test_shape_with_a_zero():
+    with pytest.raises(ArgumentError, match="every number in the shape 'inputs' must be at least 1"):
+        gs.trace(networks.SmallNet(), (0, 3, 8, 8))
+
+
+class TestFindInputs:
+    def test_what_set_inputs_was_given(self):
+        network = networks.CifarResNet(1)
+        network.set_inputs(ms.Tensor(shape=(None, 3, 48, 48), dtype=ms.float32))
+        assert find_inputs("X", network)[0].shape == (1, 3, 48, 48)
+
+    def test_first_size_that_compiles(self):
+        assert find_inputs("X", networks.VGG16BN(size=64))[0].shape == (1, 3, 64, 64)
+
+    def test_none_that_compiles(self):
+        with pytest.raises(ArgumentError, match="For 'X', 'inputs' must be given"):
+            find_inputs("X", nn.Dense(3, 4))
