@@ -30,6 +30,10 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         nn.Cell, of the class of `network`, with smaller parameters under the same names. It trains, saves and exports
         as any Cell does. An optimizer that was made for `network` does not fit it: make a new one.
 
+    Note:
+        MindSpore's compiled graphs know nothing of changed shapes, so all of them are dropped; Cells compile anew when
+        they next run. A `GraphCell` that was loaded from a MindIR before cannot: load it again.
+
     Raises:
         ArgumentTypeError: If `network` is not a Cell or `plan` is not a plan.
         SlimError: If a parameter or Cell of the plan is missing, or has another size.
@@ -66,7 +70,7 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         resize(cell)
     replace_cells(smaller, {site.path: lambda cell, site=site: ScatteredOutput(cell, site) for site in plan.scatters})
     smaller.slim_recipe = recipe_of(network) + (plan,)
-    # MindSpore's compiled graphs know nothing of changed shapes: without this they run on, on memory that is not theirs.
+    # Without this, compiled graphs run on, on memory that is no longer theirs.
     ms.ms_memory_recycle()
     return smaller
 

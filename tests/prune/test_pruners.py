@@ -1,0 +1,369 @@
+"""What every pruner promises, checked against each of them; and what `OneShot` adds."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, NothingToPruneError, SlimError
+from golden_stick.errors import StateError, TraceError
+from golden_stick.prune import make_plan
+from tests import networks
+
+SHAPE = networks.SMALL_INPUT
+ALGORITHMS = [gs.OneShot, gs.SCOP]
+
+
+def small():
+    return networks.randomize(networks.SmallNet())
+
+
+def train_scales(algorithm, network, seed=0):
+    """Stand-in for a knockoff phase: scales as training would leave them."""
+    generator = np.random.default_rng(seed)
+    for parameter in network.trainable_params():
+        if parameter.name.endswith(".real_scale"):
+            ops.assign(parameter, Tensor(generator.random(parameter.shape).astype(np.float32)))
+    return network
+
+
+def run(kind, config, network=None, shape=SHAPE):
+    algorithm = kind(config)
+    applied = train_scales(algorithm, algorithm.apply(network or small(), inputs=shape))
+    return algorithm, applied
+
+
+@pytest.fixture(params=ALGORITHMS, ids=lambda kind: kind.__name__)
+def kind(request):
+    return request.param
+
+
+class HardCoded(nn.Cell):
+    """A number in the code that slimming would break."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Dense(8 * 64, 4)
+
+    def construct(self, x):
+        return self.head(ops.relu(self.norm(self.conv(x))).reshape(-1, 512))
+
+
+class TestContract:
+    def test_whole_path(self, kind, mode, tmp_path):
+        network = small()
+        before = {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
+        algorithm, applied = run(kind, {"prune_rate": 0.5}, network)
+        slim = algorithm.convert(applied)
+        after = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+        assert {name: array.tolist() for name, array in before.items()} == {n: a.tolist() for n, a in after.items()}
+        assert type(slim) is type(network)
+        assert [p.name for p in slim.get_parameters()] == list(before)
+        assert [p.name for p in slim.trainable_params()] == [p.name for p in network.trainable_params()]
+        assert sum(p.size for p in slim.get_parameters()) < sum(array.size for array in before.values())
+        assert algorithm.report.step == "convert"
+        assert algorithm.report.largest_difference <= 1e-5 * algorithm.report.output_scale
+
+    def test_rate_zero_changes_nothing(self, kind):
+        network = small()
+        algorithm, applied = run(kind, {"prune_rate": 0}, network)
+        result = gs.verify(network, algorithm.convert(applied), SHAPE)
+        assert result.largest_difference == 0.0
+        assert algorithm.report.parameters_before == algorithm.report.parameters_after
+
+    def test_convert_twice_gives_the_same(self, kind):
+        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        first, second = algorithm.convert(applied), algorithm.convert(applied)
+        assert gs.verify(first, second, SHAPE).largest_difference == 0.0
+
+    def test_original_checkpoint_loads_into_the_applied_network(self, kind, tmp_path):
+        network = small()
+        ms.save_checkpoint(network, str(tmp_path / "original.ckpt"))
+        _, applied = run(kind, {}, networks.SmallNet())
+        missing, superfluous = ms.load_param_into_net(applied, ms.load_checkpoint(str(tmp_path / "original.ckpt")))
+        assert [name for name in missing if not name.endswith(".real_scale")] == [] and superfluous == []
+
+    def test_checkpoint_of_the_applied_network(self, kind, tmp_path):
+        path = str(tmp_path / "applied.ckpt")
+        network = small()
+        algorithm, applied = run(kind, {"prune_rate": 0.5}, network)
+        wanted = algorithm.convert(applied)
+        ms.save_checkpoint(applied, path)
+        fresh = kind({"prune_rate": 0.5})
+        # Only the algorithm that learns chooses its filters by the checkpoint; the other chose at `apply`.
+        other = fresh.apply(network if kind is gs.OneShot else networks.SmallNet(), inputs=SHAPE)
+        got = fresh.convert(other, ckpt_path=path)
+        assert gs.verify(wanted, got, SHAPE).largest_difference == 0.0
+
+    @pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
+    def test_report(self, kind, residual):
+        algorithm, applied = run(kind, {"prune_rate": 0.5, "residual": residual})
+        planned = algorithm.report.to_dict()
+        algorithm.convert(applied)
+        done = algorithm.report.to_dict()
+        widths = {layer["path"]: (layer["before"], layer["after"]) for layer in done["layers"]}
+        assert widths["c"] == (6, 3) and widths["head"] == (4, 4)
+        assert widths == {layer["path"]: (layer["before"], layer["after"]) for layer in planned["layers"]}
+        assert done["macs"]["after"] < done["macs"]["before"] == planned["macs"]["before"]
+        text = str(algorithm.report)
+        assert "output of the network" in text and "largest difference between masked and slim outputs" in text
+
+    def test_fine_tuned_layers_keep_their_requires_grad(self, kind):
+        network = small()
+        network.a.weight.requires_grad = False
+        algorithm, applied = run(kind, {"prune_rate": 0.5}, network)
+        slim = algorithm.convert(applied)
+        assert not slim.a.weight.requires_grad and slim.b.weight.requires_grad
+
+    def test_summary_and_config(self, kind):
+        algorithm = kind({"prune_rate": 0.25})
+        assert algorithm.config["prune_rate"] == 0.25 and algorithm.config["residual"] == "group"
+        assert algorithm.summary(small()).startswith("SmallNet: ")
+        algorithm.apply(small(), inputs=SHAPE)
+        assert "MACs" in algorithm.summary(small())
+
+    def test_calibration_changes_statistics_only(self, kind):
+        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        plain = algorithm.convert(applied)
+        data = [np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)]
+        calibrated = algorithm.convert(applied, calibration_data=data)
+        assert "re-estimated on 1 batches" in str(algorithm.report)
+        for one, other in zip(plain.get_parameters(), calibrated.get_parameters()):
+            same = np.array_equal(one.asnumpy(), other.asnumpy())
+            assert same != ("moving" in one.name)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), 1, float("inf")])
+    def test_rate_out_of_range(self, kind, rate):
+        with pytest.raises(ArgumentError, match=rf"For '{kind.__name__}', 'prune_rate' must be in \[0, 1\), but got {rate!r}"):
+            kind({"prune_rate": rate})
+
+    @pytest.mark.parametrize("rate", ["0.4", None, True])
+    def test_rate_of_another_type(self, kind, rate):
+        with pytest.raises(ArgumentTypeError, match=r"'prune_rate' must be a number in \[0, 1\), but got"):
+            kind({"prune_rate": rate})
+
+    def test_unknown_key_names_the_nearest(self, kind):
+        with pytest.raises(ArgumentError, match="unknown key 'prune_ratio': did you mean 'prune_rate'?"):
+            kind({"prune_ratio": 0.4})
+
+    def test_config_of_another_type(self, kind):
+        with pytest.raises(ArgumentTypeError, match="'config' must be a dict, but got float"):
+            kind(0.4)
+
+    def test_residual(self, kind):
+        with pytest.raises(ArgumentError, match="'residual' must be one of 'group', 'scatter', 'keep', but got 'sum'"):
+            kind({"residual": "sum"})
+
+    def test_no_convolution(self, kind):
+        with pytest.raises(NothingToPruneError, match="must have a channel that can be removed, but got none"):
+            kind().apply(nn.SequentialCell(nn.ReLU()), inputs=(1, 3, 8, 8))
+
+    def test_only_an_output_layer(self, kind):
+        with pytest.raises(NothingToPruneError, match="got none .*output of the network"):
+            kind().apply(nn.SequentialCell(nn.Conv2d(3, 8, 3)), inputs=(1, 3, 8, 8))
+
+    def test_wrong_input_shape(self, kind):
+        network = small()
+        with pytest.raises(TraceError, match=r"could not be compiled for inputs of shape \(1, 1, 8, 8\)"):
+            kind().apply(network, inputs=(1, 1, 8, 8))
+        kind().apply(network, inputs=SHAPE)
+
+    def test_convert_before_apply(self, kind):
+        with pytest.raises(StateError, match="'apply' must be called before 'convert'"):
+            kind().convert(small())
+
+    def test_report_before_apply(self, kind):
+        with pytest.raises(StateError, match="'apply' must be called before 'report'"):
+            kind().report
+
+    def test_apply_twice(self, kind):
+        algorithm, applied = run(kind, {})
+        with pytest.raises(StateError, match="'apply' must be called once"):
+            algorithm.apply(small(), inputs=SHAPE)
+        with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' returned"):
+            kind().apply(applied, inputs=SHAPE)
+        algorithm.convert(applied)
+
+    def test_network_of_another_type(self, kind):
+        with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got str"):
+            kind().apply("resnet", inputs=SHAPE)
+        algorithm, _ = run(kind, {})
+        with pytest.raises(ArgumentTypeError, match="'net_opt' must be a Cell, but got NoneType"):
+            algorithm.convert(None)
+        with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got int"):
+            algorithm.summary(3)
+
+    def test_convert_of_another_network(self, kind):
+        algorithm, _ = run(kind, {})
+        with pytest.raises(StateError, match="'net_opt' must be the network that 'apply' returned"):
+            algorithm.convert(small())
+
+    def test_checkpoint_missing_or_of_another_network(self, kind, tmp_path):
+        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        with pytest.raises(ArgumentTypeError, match="'ckpt_path' must be a str, but got int"):
+            algorithm.convert(applied, ckpt_path=3)
+        with pytest.raises(CheckpointError, match="'ckpt_path' must be a checkpoint, but got '.*none.ckpt'"):
+            algorithm.convert(applied, ckpt_path=str(tmp_path / "none.ckpt"))
+        _, other = run(kind, {}, networks.CifarResNet(1), (1, 3, 32, 32))
+        ms.save_checkpoint(other, str(tmp_path / "other.ckpt"))
+        with pytest.raises(CheckpointError, match=r"the checkpoint must hold .a\..* of the applied network"):
+            algorithm.convert(applied, ckpt_path=str(tmp_path / "other.ckpt"))
+        _, wider = run(kind, {}, networks.SmallNet(classes=7))
+        ms.save_checkpoint(wider, str(tmp_path / "wider.ckpt"))
+        with pytest.raises(CheckpointError, match=r"'head.weight' in the checkpoint must have shape \(4, 96\), but got"):
+            algorithm.convert(applied, ckpt_path=str(tmp_path / "wider.ckpt"))
+        algorithm.convert(applied)
+
+    def test_number_in_the_code_is_found_at_apply(self, kind):
+        network = HardCoded()
+        with pytest.raises(SlimError, match="a number in the network's code does not fit its new widths"):
+            kind({"prune_rate": 0.5}).apply(network, inputs=SHAPE)
+        assert network.conv.out_channels == 8
+
+    def test_failure_of_any_step_leaves_all_as_it_was(self, kind, monkeypatch):
+        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
+        training, report = applied.training, algorithm.report
+        for step in ("slim", "trace", "masked_network", "verify", "make_plan"):
+            with monkeypatch.context() as patch:
+                def fail(*_, **__):
+                    raise RuntimeError("broken on purpose")
+                patch.setattr(f"golden_stick.prune.pruner.{step}", fail)
+                # `OneShot` made its plan at `apply`.
+                if not (kind is gs.OneShot and step == "make_plan"):
+                    with pytest.raises(RuntimeError, match="broken on purpose"):
+                        algorithm.convert(applied)
+        assert algorithm.report is report and applied.training == training
+        for parameter in applied.get_parameters():
+            np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
+        algorithm.convert(applied)
+
+
+class TestMindIR:
+    def test_export_at_the_end_of_training(self, kind, tmp_path, mode):
+        algorithm = kind({"prune_rate": 0.5})
+        applied = algorithm.apply(small(), inputs=SHAPE)
+        algorithm.set_save_mindir(True)
+        algorithm.set_save_mindir_path(str(tmp_path / "trained"))
+        images = np.random.default_rng(0).normal(size=(8,) + SHAPE[1:]).astype(np.float32)
+        data = ms.dataset.NumpySlicesDataset((images, np.arange(8, dtype=np.int32) % 4), shuffle=False).batch(4)
+        optimizer = nn.Adam(applied.trainable_params(), 0.01)
+        model = ms.Model(applied, algorithm.loss(nn.CrossEntropyLoss()), optimizer)
+        model.train(1, data, callbacks=algorithm.callbacks(), dataset_sink_mode=False)
+        slim = algorithm.convert(applied)
+        # Loaded last: MindSpore's recycling of compiled graphs, which every change of shapes needs, takes it along.
+        gs.verify(slim, nn.GraphCell(ms.load(str(tmp_path / "trained.mindir"))), SHAPE)
+
+    def test_settings(self, kind):
+        algorithm = kind()
+        with pytest.raises(ArgumentTypeError, match="'save_mindir' must be a bool, but got str"):
+            algorithm.set_save_mindir("yes")
+        with pytest.raises(ArgumentTypeError, match="'save_mindir_path' must be a non-empty str"):
+            algorithm.set_save_mindir_path("")
+        algorithm.set_save_mindir(True)
+        with pytest.raises(StateError, match="'apply' must be called first"):
+            algorithm.finish_training()
+
+
+class TestOneShot:
+    def test_masked_network_is_what_convert_returns(self, mode):
+        algorithm = gs.OneShot({"prune_rate": 0.5})
+        masked = algorithm.apply(small(), inputs=SHAPE)
+        gs.verify(masked, algorithm.convert(masked), SHAPE)
+        with pytest.raises(gs.errors.VerifyError):
+            gs.verify(small(), masked, SHAPE)
+
+    def test_training_of_the_masked_network_reaches_the_slim_one(self, mode):
+        algorithm = gs.OneShot({"prune_rate": 0.5})
+        masked = algorithm.apply(small(), inputs=SHAPE)
+        step = nn.TrainOneStepCell(nn.WithLossCell(masked, nn.MSELoss()), nn.SGD(masked.trainable_params(), 0.05))
+        step.set_train()
+        before = masked.head.cell.weight.asnumpy().copy()
+        step(ops.ones(SHAPE, ms.float32), ops.zeros((2, 4), ms.float32))
+        assert not np.array_equal(before, masked.head.cell.weight.asnumpy())
+        gs.verify(masked, algorithm.convert(masked), SHAPE)
+
+    @pytest.mark.parametrize("criterion, score", [
+        ("l1", lambda weight, gamma: np.abs(weight).sum((1, 2, 3))),
+        ("l2", lambda weight, gamma: (weight ** 2).sum((1, 2, 3))),
+        ("bn_scale", lambda weight, gamma: np.abs(gamma)),
+    ])
+    def test_the_lowest_go(self, criterion, score):
+        network = networks.randomize(networks.CifarResNet(1))
+        algorithm = gs.OneShot({"criterion": criterion, "prune_rate": 0.5})
+        slim = algorithm.convert(algorithm.apply(network, inputs=(1, 3, 32, 32)))
+        block = network.blocks[1]
+        scores = score(block.first.weight.asnumpy(), block.norm_a.gamma.asnumpy())
+        kept = np.sort(np.argsort(scores)[16:])
+        np.testing.assert_array_equal(slim.blocks[1].norm_a.gamma.asnumpy(), block.norm_a.gamma.asnumpy()[kept])
+
+    def test_random_depends_on_its_seed_alone(self):
+        def kept(seed):
+            algorithm = gs.OneShot({"criterion": "random", "seed": seed})
+            return algorithm.convert(algorithm.apply(small(), inputs=SHAPE)).norm_a.gamma.asnumpy().tolist()
+
+        assert kept(0) == kept(0) != kept(1)
+
+    def test_criterion(self):
+        with pytest.raises(ArgumentError, match="'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random'"):
+            gs.OneShot({"criterion": "l3"})
+
+    def test_seed(self):
+        with pytest.raises(ArgumentError, match="'seed' must be a whole number of at least 0, but got -1"):
+            gs.OneShot({"seed": -1})
+        with pytest.raises(ArgumentTypeError, match="'seed' must be a whole number of at least 0, but got 0.5"):
+            gs.OneShot({"seed": 0.5})
+
+
+def test_inputs_are_found_out_and_the_report_says_so():
+    algorithm = gs.OneShot()
+    algorithm.apply(networks.CifarResNet(1))
+    assert "inputs were not given: taken as (1, 3, 32, 32)" in str(algorithm.report)
+
+
+def test_a_second_algorithm_says_only_what_is_its_own():
+    class Nothing(gs.CompAlgo):
+        def apply(self, network, inputs=None):
+            return network
+
+        def convert(self, net_opt, ckpt_path=""):
+            return net_opt
+
+        def _applied(self):
+            return None
+
+    algorithm, network = Nothing(), small()
+    assert algorithm.convert(algorithm.apply(network)) is network
+    assert len(algorithm.callbacks()) == 1 and algorithm.loss(len) is len
+    algorithm.after_step()
+    assert algorithm.finish_training() is None
+
+
+def test_unknown_operator_is_a_barrier_and_reported():
+    class Cumulated(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Conv2d(3, 8, 1)
+            self.b = nn.Conv2d(8, 8, 1)
+            self.c = nn.Conv2d(8, 4, 1)
+
+        def construct(self, x):
+            return self.c(self.b(ops.cumsum(self.a(x), 1)))
+
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(Cumulated(), inputs=(1, 3, 4, 4)))
+    assert slim.a.out_channels == 8 and slim.b.out_channels == 4
+    assert algorithm.report.without_rule == ("CumSum after 'a'",)
+    assert "operators without a rule, not pruned across: CumSum after 'a'" in str(algorithm.report)
+
+
+def test_plan_survives_json():
+    import json
+
+    groups = gs.find_groups(gs.trace(small(), SHAPE))
+    plan = make_plan(groups, {group.name: np.arange(len(group.channels)) for group in groups}, 0.5)
+    assert type(plan).from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
