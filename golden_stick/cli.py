@@ -4,7 +4,6 @@ The command line: ``golden-stick prune | convert | verify | export | trace``.
 What the user can put right is said in one line on the error stream, with exit code 2, and no output is written then.
 """
 import argparse
-import atexit
 import contextlib
 import json
 import os
@@ -33,12 +32,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             of this process.
 
     Returns:
-        int, the exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C.
+        int, the exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C, 141 for a broken pipe.
     """
     # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-    if arguments is None:
-        atexit.register(_forget_cells)
     try:
         options = _parser().parse_args(arguments)
         with _without_logs():
@@ -46,6 +43,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except GoldenStickError as error:
         print(f"golden-stick: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Whoever read the output has left, as 'head' does. Python would complain of what it cannot write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         return 130
     return 0
@@ -68,8 +69,7 @@ def _slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> Non
     with _outputs(options, output=".ckpt", mindir=".mindir", report="") as paths:
         network, inputs = _network_and_inputs(options, None if trained else options.checkpoint)
         applied = algorithm.apply(network, inputs)
-        report = algorithm.report
-        _say(f"applied {report.algorithm} for inputs {report.inputs}: {len(report.layers)} layers with filters")
+        _say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")
         slim = algorithm.convert(applied, ckpt_path=trained)
         _say(str(algorithm.report))
         save_slim(slim, paths["output"])
@@ -99,8 +99,7 @@ def _export(options: argparse.Namespace) -> None:
     from golden_stick import export, load_slim
     with _outputs(options, output=".mindir") as paths:
         network, inputs = _network_and_inputs(options, options.checkpoint)
-        if options.slim:
-            network = load_slim(network, options.slim)
+        network = load_slim(network, options.slim) if options.slim else network
         _trace_aloud(network, inputs)
         export(network, inputs, paths["output"])
 
@@ -113,9 +112,6 @@ def _trace(options: argparse.Namespace) -> None:
         _say(overview_text(record))
         if "json" in paths:
             _write_json(paths["json"], record)
-
-
-# What the commands share ----------------------------------------------------------------------------------------------
 
 
 def _network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
@@ -187,12 +183,6 @@ def _without_logs() -> Iterator[None]:
             os.dup2(stream.fileno(), 2)
 
 
-def _forget_cells() -> None:
-    """MindSpore's destructor of Cells complains of every Cell that is alive when the interpreter ends."""
-    from mindspore import nn
-    nn.Cell.__del__ = lambda self: None
-
-
 # What the commands are told -------------------------------------------------------------------------------------------
 
 
@@ -203,7 +193,7 @@ class _Parser(argparse.ArgumentParser):
         raise ArgumentError(f"{message}; see '{self.prog} --help'")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> _Parser:
     parser = _Parser("golden-stick", allow_abbrev=False, description="Structured pruning for MindSpore that proves "
                      "what it did. 'golden-stick COMMAND --help' explains a command and shows an example.")
     parser.add_argument("--version", action="version", version=f"golden-stick {__version__}")
@@ -253,9 +243,8 @@ golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,3
 
 
 def _add_export(commands: Any) -> None:
-    command = _add(commands, "export", _export, "write a network, slim or not, as MindIR", """
-Write a network as MindIR, load the file, and check that it gives the same outputs.
-""", """
+    command = _add(commands, "export", _export, "write a network, slim or not, as MindIR",
+                   "Write a network as MindIR, load the file, and check that it gives the same outputs.", """
 golden-stick export --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 --output slim.mindir
 """)
     weights = command.add_mutually_exclusive_group(required=True)
@@ -275,8 +264,7 @@ golden-stick trace --network resnet.py:resnet20 --inputs 1,3,32,32 --json trace.
     command.add_argument("--json", help="where to write the same as JSON")
 
 
-def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], None], summary: str, description: str,
-         example: str) -> argparse.ArgumentParser:
+def _add(commands: Any, name: str, run: Callable, summary: str, description: str, example: str) -> _Parser:
     """A subcommand, with the options that all have."""
     command = commands.add_parser(name, help=summary, description=description.strip(), allow_abbrev=False,
                                   epilog=f"example:\n{example.rstrip()}",
@@ -289,9 +277,8 @@ def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], None], su
     return command
 
 
-def _add_slim(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--prune-rate", type=float, default=0.4, help="fraction of each group's channels to remove, "
-                         "in [0, 1) (default: 0.4)")
+def _add_slim(command: _Parser) -> None:
+    command.add_argument("--prune-rate", type=float, default=0.4, help="fraction of channels to remove (default: 0.4)")
     command.add_argument("--residual", default="group", help=_RESIDUAL)
     command.add_argument("--output", required=True, help="where to write the slim file")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")

@@ -79,7 +79,7 @@ def load_weights(network: nn.Cell, path: str) -> None:
     try:
         values = ms.load_checkpoint(path)
     except (ValueError, RuntimeError, OSError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(f"For '{_CLI}', '--checkpoint' must be a checkpoint, but got '{path}': {reason}"
                               ) from error
     parameters = list(network.get_parameters())

@@ -100,10 +100,13 @@ class ScatteredOutput(nn.Cell):
         source = np.full(site.size, len(site.kept), np.int32)
         source[list(site.kept)] = np.arange(len(site.kept))
         self.source = Tensor(source, ms.int32)
+        self.zero = Tensor(np.zeros((1, 1, 1, 1)), ms.float32)
 
     def construct(self, x):
         narrow = self.cell(x)
-        return ops.gather(ops.concat((narrow, ops.zeros_like(narrow[:, :1])), 1), self.source, 1)
+        # Not zeros_like: MindSpore would compute it while compiling, and write N * H * W zeros into an exported file.
+        zeros = narrow[:, :1] * self.zero.astype(narrow.dtype)
+        return ops.gather(ops.concat((narrow, zeros), 1), self.source, 1)
 
 
 def find_cell(network: nn.Cell, path: str) -> nn.Cell:

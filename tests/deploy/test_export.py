@@ -1,0 +1,83 @@
+"""Export to MindIR, and the check of what was written."""
+import os
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
+from tests import networks
+from tests.deploy.test_checkpoint import make_slim
+
+SHAPE = networks.SMALL_INPUT
+
+
+@pytest.mark.parametrize("residual", ["group", "scatter"])
+def test_loaded_file_gives_the_same(mode, tmp_path, residual):
+    slim = make_slim(residual).set_train(True)
+    path = gs.export(slim, SHAPE, str(tmp_path / "slim"))
+    assert path == str(tmp_path / "slim.mindir") and os.listdir(tmp_path) == ["slim.mindir"]
+    assert slim.training
+    gs.verify(slim, nn.GraphCell(ms.load(path)), SHAPE)
+
+
+def test_second_export_in_another_shape(tmp_path):
+    slim = make_slim()
+    gs.export(slim, (1, 3, 8, 8), str(tmp_path / "one.mindir"))
+    path = gs.export(slim, (4, 3, 8, 8), str(tmp_path / "four.mindir"))
+    loaded = nn.GraphCell(ms.load(path))
+    assert loaded(ms.ops.ones((4, 3, 8, 8), ms.float32)).shape == (4, 4)
+
+
+def test_size_does_not_grow_with_the_batch(tmp_path):
+    slim = make_slim("scatter")
+    sizes = [os.path.getsize(gs.export(slim, (batch, 3, 8, 8), str(tmp_path / f"b{batch}"))) for batch in (1, 64)]
+    assert sizes[1] < 1.02 * sizes[0]
+
+
+def test_not_a_cell(tmp_path):
+    with pytest.raises(ArgumentTypeError, match="For 'export', 'slim' must be a Cell, but got str"):
+        gs.export("slim", SHAPE, str(tmp_path / "x"))
+
+
+def test_format(tmp_path):
+    with pytest.raises(ArgumentError, match=r"'file_format' must be one of \('MINDIR',\), but got 'TFLITE'"):
+        gs.export(make_slim(), SHAPE, str(tmp_path / "x"), file_format="TFLITE")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="For 'export', the folder of 'path' must exist"):
+        gs.export(make_slim(), SHAPE, str(tmp_path / "none" / "x"))
+
+
+def test_wrong_shape_leaves_nothing(tmp_path):
+    with pytest.raises(ExportError, match="MindSpore could not export the network"):
+        gs.export(make_slim(), (1, 5, 8, 8), str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda arrays: [array + 1 for array in arrays], "must give the outputs of the network, but got a largest difference"),
+    (lambda arrays: arrays * 2, "must give as many outputs as the network, of equal shapes"),
+    (lambda arrays: [np.full_like(array, np.nan) for array in arrays], "largest difference of nan"),
+])
+def test_file_with_other_outputs_is_not_kept(tmp_path, monkeypatch, change, message):
+    from golden_stick.deploy import export as module
+
+    def lie(network, tensors):
+        arrays = evaluate(network, tensors)
+        return change(arrays) if isinstance(network, nn.GraphCell) else arrays
+
+    evaluate = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lie)
+    with pytest.raises(ExportError, match=message):
+        gs.export(make_slim(), SHAPE, str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_several_files_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("golden_stick.deploy.export.ms.export", lambda *_, **__: None)
+    with pytest.raises(ExportError, match="must write one file, but got several"):
+        gs.export(make_slim(), SHAPE, str(tmp_path / "x"))

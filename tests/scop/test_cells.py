@@ -1,0 +1,118 @@
+"""The Cells of the knockoff phase, against numpy and against the plain network."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+import golden_stick as gs
+from golden_stick.scop import KnockoffConv, KnockoffInput
+from tests import networks
+
+
+def tensor(shape, seed=0):
+    return Tensor(np.random.default_rng(seed).normal(size=shape).astype(np.float32))
+
+
+def set_scales(cell, values):
+    ops.assign(cell.real_scale, Tensor(np.asarray(values, np.float32)))
+
+
+class TestKnockoffConv:
+    def test_mixture_by_numpy(self, mode):
+        conv = nn.Conv2d(3, 4, 3)
+        cell = KnockoffConv(conv, "conv").set_train(True)
+        set_scales(cell, [0.0, 0.25, 0.5, 1.0])
+        x = tensor((6, 3, 5, 5))
+        plain = conv(x).asnumpy()
+        scale = np.array([0.0, 0.25, 0.5, 1.0]).reshape(1, 4, 1, 1)
+        wanted = np.concatenate((scale * plain[:3] + (1 - scale) * plain[3:], plain[3:]))
+        np.testing.assert_allclose(cell(x).asnumpy(), wanted, rtol=1e-5, atol=1e-6)
+
+    def test_evaluation_is_the_convolution(self, mode):
+        conv = nn.Conv2d(3, 4, 3)
+        cell = KnockoffConv(conv, "conv").set_train(False)
+        x = tensor((3, 3, 5, 5))
+        np.testing.assert_array_equal(cell(x).asnumpy(), conv(x).asnumpy())
+
+    def test_scales_are_put_back_before_use(self, mode):
+        cell = KnockoffConv(nn.Conv2d(3, 4, 3), "conv").set_train(True)
+        x = tensor((4, 3, 5, 5))
+        set_scales(cell, [0.0, 1.0, 0.3, 0.6])
+        wanted = cell(x).asnumpy()
+        set_scales(cell, [-0.7, 1.9, 0.3, 0.6])
+        np.testing.assert_array_equal(cell(x).asnumpy(), wanted)
+        np.testing.assert_allclose(cell.real_scale.asnumpy(), [0.0, 1.0, 0.3, 0.6], rtol=1e-6)
+
+    def test_names(self):
+        cell = KnockoffConv(nn.SequentialCell(nn.Conv2d(3, 4, 3))[0], "layer1.0.conv1")
+        assert [parameter.name for parameter in cell.get_parameters()] == ["layer1.0.conv1.real_scale", "0.weight"]
+
+    def test_gradient_by_differences(self, mode):
+        """Through two mixed convolutions: the gradient is that of the loss, although none flows into the knockoffs."""
+        inner = nn.SequentialCell(KnockoffConv(nn.Conv2d(2, 3, 3), "a"), nn.Tanh(), KnockoffConv(nn.Conv2d(3, 2, 3), "b"))
+        for parameter in inner.get_parameters():
+            parameter.requires_grad = parameter.name.endswith("real_scale")
+        network = KnockoffInput(inner).set_train(True)
+        x = tensor((4, 2, 5, 5))
+
+        def loss(images):
+            return (network(images) ** 2).mean()
+
+        parameters = network.trainable_params()
+        _, gradients = ms.value_and_grad(loss, None, parameters)(x)
+        for parameter, gradient in zip(parameters, gradients):
+            for index in range(parameter.size):
+                values, slope = parameter.asnumpy().copy(), []
+                for sign in (1, -1):
+                    moved = values.copy()
+                    moved[index] += sign * 1e-2
+                    ops.assign(parameter, Tensor(moved))
+                    slope.append(float(loss(x)))
+                ops.assign(parameter, Tensor(values))
+                np.testing.assert_allclose(float(gradient[index]), (slope[0] - slope[1]) / 2e-2, rtol=2e-2, atol=1e-4)
+
+
+class TestKnockoffInput:
+    def test_knockoff_of_a_sample_is_the_next_one(self, mode):
+        class Halves(nn.Cell):
+            def construct(self, x):
+                return ops.concat((x, ops.concat((x[x.shape[0] // 2:], x[:x.shape[0] // 2]))), 1)
+
+        x = tensor((3, 2))
+        got = KnockoffInput(Halves()).set_train(True)(x).asnumpy()
+        np.testing.assert_array_equal(got[:, :2], x.asnumpy())
+        np.testing.assert_array_equal(got[:, 2:], np.roll(x.asnumpy(), -1, axis=0))
+
+    def test_scales_of_one_are_the_plain_network(self, mode):
+        network = networks.randomize(networks.SmallNet())
+        algorithm = gs.SCOP()
+        phase = algorithm.apply(network, inputs=networks.SMALL_INPUT)
+        for parameter in phase.trainable_params():
+            ops.assign(parameter, ops.ones_like(parameter))
+        x = tensor(networks.SMALL_INPUT)
+        got = phase.set_train(True)(x).asnumpy()
+        np.testing.assert_allclose(got, network.set_train(False)(x).asnumpy(), rtol=1e-4, atol=1e-5)
+
+    def test_tuples_and_several_inputs(self, mode):
+        class Two(nn.Cell):
+            def construct(self, x, y):
+                return x + y, (x, y * 2)
+
+        x, y = tensor((3, 2)), tensor((3, 2), 1)
+        total, (first, second) = KnockoffInput(Two()).set_train(True)(x, y)
+        np.testing.assert_allclose(total.asnumpy(), (x + y).asnumpy())
+        np.testing.assert_allclose(first.asnumpy(), x.asnumpy())
+        np.testing.assert_allclose(second.asnumpy(), 2 * y.asnumpy())
+
+    def test_one_sample_has_no_control(self, mode):
+        with pytest.raises(ValueError, match="a batch must have at least 2 samples in training"):
+            KnockoffInput(nn.ReLU()).set_train(True)(tensor((1, 2)))
+
+    def test_network_stays_in_evaluation(self):
+        phase = gs.SCOP().apply(networks.SmallNet(), inputs=networks.SMALL_INPUT)
+        nn.WithLossCell(phase, nn.MSELoss()).set_train(True)
+        flags = {type(cell).__name__: cell.training for _, cell in phase.cells_and_names()}
+        assert flags["KnockoffInput"] and flags["KnockoffConv"]
+        assert not flags["BatchNorm2d"] and not flags["SmallNet"]
+        phase.set_train(False)
+        assert not any(cell.training for _, cell in phase.cells_and_names())

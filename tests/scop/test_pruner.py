@@ -1,0 +1,201 @@
+"""SCOP from `apply` to `convert`."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
+from golden_stick.scop.selection import rank_correlation, scop_importance
+from tests import networks
+
+SHAPE = networks.SMALL_INPUT
+
+
+def small():
+    return networks.randomize(networks.SmallNet())
+
+
+def data(count=8, classes=4):
+    generator = np.random.default_rng(0)
+    images = generator.normal(size=(count,) + SHAPE[1:]).astype(np.float32)
+    return images, generator.integers(0, classes, count).astype(np.int32)
+
+
+def dataset():
+    return ms.dataset.NumpySlicesDataset(data(), ["image", "label"], shuffle=False).batch(4)
+
+
+def values(network):
+    return {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
+
+
+def test_only_the_scales_train():
+    phase = gs.SCOP().apply(small(), inputs=SHAPE)
+    assert [p.name for p in phase.trainable_params()] == ["a.real_scale", "b.real_scale", "c.real_scale"]
+    assert all((p.asnumpy() == 0.5).all() for p in phase.trainable_params())
+
+
+def test_evaluation_is_the_original(mode):
+    network = small()
+    phase = gs.SCOP().apply(network, inputs=SHAPE)
+    assert gs.verify(network, phase, SHAPE).largest_difference == 0.0
+
+
+@pytest.mark.parametrize("sink", [False, True])
+def test_model_train(mode, sink):
+    network = small()
+    algorithm = gs.SCOP({"prune_rate": 0.5})
+    phase = algorithm.apply(network, inputs=SHAPE)
+    before = values(phase)
+    optimizer = nn.Adam(phase.trainable_params(), 0.3)
+    model = ms.Model(phase, algorithm.loss(nn.CrossEntropyLoss()), optimizer)
+    model.train(3, dataset(), callbacks=algorithm.callbacks(), dataset_sink_mode=sink)
+    after = values(phase)
+    for name, array in before.items():
+        assert np.array_equal(array, after[name]) != name.endswith(".real_scale"), name
+    for parameter in phase.trainable_params():
+        assert ((parameter.asnumpy() >= 0) & (parameter.asnumpy() <= 1)).all()
+    slim = algorithm.convert(phase)
+    assert slim.c.out_channels == 3
+
+
+def test_model_fit():
+    algorithm = gs.SCOP({"prune_rate": 0.5})
+    phase = algorithm.apply(small(), inputs=SHAPE)
+    model = ms.Model(phase, nn.CrossEntropyLoss(), nn.Adam(phase.trainable_params(), 0.1), metrics={"accuracy"})
+    model.fit(1, dataset(), dataset(), callbacks=algorithm.callbacks(), dataset_sink_mode=False)
+    algorithm.convert(phase)
+
+
+def test_loop_by_hand(mode):
+    algorithm = gs.SCOP({"prune_rate": 0.5})
+    phase = algorithm.apply(small(), inputs=SHAPE).set_train(True)
+    loss_fn, optimizer = nn.CrossEntropyLoss(), nn.Adam(phase.trainable_params(), 0.05)
+
+    def forward(images, labels):
+        return loss_fn(phase(images), labels)
+
+    step = ms.value_and_grad(forward, None, optimizer.parameters)
+    images, labels = (Tensor(array) for array in data())
+    losses = []
+    for _ in range(15):
+        loss, gradients = step(images, labels)
+        optimizer(gradients)
+        algorithm.after_step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    assert algorithm.convert(phase).c.out_channels == 3
+
+
+def test_both_modes_learn_the_same_scales():
+    found = []
+    for mode in (ms.GRAPH_MODE, ms.PYNATIVE_MODE):
+        ms.set_context(mode=mode)
+        ms.set_seed(1)
+        algorithm = gs.SCOP()
+        phase = algorithm.apply(networks.randomize(networks.SmallNet()), inputs=SHAPE)
+        model = ms.Model(phase, nn.CrossEntropyLoss(), nn.SGD(phase.trainable_params(), 0.05))
+        model.train(2, dataset(), callbacks=algorithm.callbacks(), dataset_sink_mode=False)
+        found.append(values(phase)["b.real_scale"])
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
+
+
+def test_a_filter_without_influence_gets_no_gradient(mode):
+    network = small()
+    weight = network.head.weight.asnumpy().copy()
+    weight[:, :16] = 0  # what the head reads of filter 0 of `c`, an image of 4x4
+    network.head.weight.set_data(Tensor(weight))
+    phase = gs.SCOP().apply(network, inputs=SHAPE).set_train(True)
+    loss_fn = nn.CrossEntropyLoss()
+
+    def forward(images, labels):
+        return loss_fn(phase(images), labels)
+
+    parameters = phase.trainable_params()
+    _, gradients = ms.value_and_grad(forward, None, parameters)(*(Tensor(array) for array in data()))
+    gradient = dict(zip([p.name for p in parameters], gradients))["c.real_scale"].asnumpy()
+    assert gradient[0] == 0.0 and (gradient[1:] != 0).all()
+
+
+def test_scales_choose_the_filters(mode):
+    network = small()
+    algorithm = gs.SCOP({"prune_rate": 0.5, "residual": "keep"})
+    phase = algorithm.apply(network, inputs=SHAPE)
+    scale = np.array([0.9, 0.1, 0.8, 0.2, 0.7, 0.3], np.float32)  # of `c`, which has no normalization behind it
+    for parameter in phase.trainable_params():
+        if parameter.name == "c.real_scale":
+            ops.assign(parameter, Tensor(scale))
+    slim = algorithm.convert(phase)
+    np.testing.assert_array_equal(slim.c.bias.asnumpy(), network.c.bias.asnumpy()[[0, 2, 4]])
+
+
+def test_importance_by_hand():
+    got = scop_importance(np.array([0.0, 0.5, 1.0, 0.75]), np.array([2.0, 3.0, -4.0, 1.0]))
+    np.testing.assert_allclose(got, [-2.0, 0.0, 4.0, 0.5])
+    np.testing.assert_allclose(scop_importance(np.array([0.25]), None), [-0.5])
+
+
+def test_rank_correlation_by_hand():
+    scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0]), "c": np.array([1.0, 1.0, 2.0])}
+    assert rank_correlation({"a": scores["a"]}, {"a": np.array([0.1, -0.2, 0.3])}) == pytest.approx(1.0)
+    assert rank_correlation({"b": scores["b"]}, {"b": np.array([0.1, 0.2, 0.3])}) == pytest.approx(-1.0)
+    # Ties share the mean of their ranks: (0.5, 0.5, 2) against (0, 1, 2).
+    assert rank_correlation({"c": scores["c"]}, {"c": np.array([1.0, 2.0, 3.0])}) == pytest.approx(np.sqrt(0.75))
+    assert np.isnan(rank_correlation(scores, {"a": np.ones(3)}))
+
+
+def test_report_tells_the_rank_correlation():
+    algorithm = gs.SCOP()
+    phase = algorithm.apply(small(), inputs=SHAPE)
+    for parameter in phase.trainable_params():
+        ops.assign(parameter, ops.ones_like(parameter))
+    algorithm.convert(phase)
+    # Where every scale is 1 the score is |gamma| itself.
+    assert "rank correlation of the scores with |gamma|, median over layers: 1.00" in str(algorithm.report)
+
+
+@pytest.mark.parametrize("bad", [1.2, -0.1, float("nan")])
+def test_scales_outside_the_interval(bad):
+    algorithm = gs.SCOP()
+    phase = algorithm.apply(small(), inputs=SHAPE)
+    scale = np.full(8, 0.4, np.float32)
+    scale[3] = bad
+    ops.assign(phase.trainable_params()[0], Tensor(scale))
+    with pytest.raises(ArgumentError, match=r"the scales 'a.real_scale' must be in \[0, 1\], but got .*after_step"):
+        algorithm.convert(phase)
+    if bad == bad:
+        algorithm.after_step()
+        algorithm.convert(phase)
+
+
+def test_scales_never_trained():
+    algorithm = gs.SCOP()
+    with pytest.raises(StateError, match="the scales must be trained before 'convert', but all of them are still 0.5"):
+        algorithm.convert(algorithm.apply(small(), inputs=SHAPE))
+
+
+def test_after_step_before_apply():
+    with pytest.raises(StateError, match="For 'SCOP', 'apply' must be called first"):
+        gs.SCOP().after_step()
+
+
+def test_dense_layers_alone():
+    network = nn.SequentialCell(nn.Dense(4, 8), nn.ReLU(), nn.Dense(8, 2))
+    with pytest.raises(NothingToPruneError, match="must have an nn.Conv2d whose filters can be removed.*'OneShot'"):
+        gs.SCOP().apply(network, inputs=(1, 4))
+
+
+def test_paper_form_scatters_every_branch(mode):
+    network = networks.randomize(networks.CifarResNet(1))
+    algorithm = gs.SCOP({"prune_rate": 0.45, "residual": "scatter"})
+    phase = algorithm.apply(network, inputs=(2, 3, 32, 32))
+    generator = np.random.default_rng(0)
+    for parameter in phase.trainable_params():
+        ops.assign(parameter, Tensor(generator.random(parameter.shape).astype(np.float32)))
+    slim = algorithm.convert(phase)
+    # int(0.45 * 16), int(0.45 * 32), int(0.45 * 64) go; the stem is no part of any block.
+    assert slim.stem.out_channels == 16
+    assert [block.first.out_channels for block in slim.blocks] == [9, 18, 36]
+    assert [block.second.out_channels for block in slim.blocks] == [9, 18, 36]
