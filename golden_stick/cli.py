@@ -37,7 +37,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     try:
-        options = _parser().parse_args(arguments)
+        options = build_parser().parse_args(arguments)
         with _without_logs():
             options.run(options)
     except GoldenStickError as error:
@@ -81,18 +81,24 @@ def _slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> Non
 
 def _verify(options: argparse.Namespace) -> None:
     from golden_stick import load_slim, verify
-    from golden_stick.cli_networks import expanded_network
+    from golden_stick import slim as make_slim
     from golden_stick.deploy.checkpoint import read_slim
     from golden_stick.prune import masked_network
+    from golden_stick.prune.expand import expanded_network
     network, inputs = _network_and_inputs(options)
-    slim = load_slim(network, options.slim)
-    plans, values = read_slim(options.slim)
+    narrow = load_slim(network, options.slim)
+    plans, _ = read_slim(options.slim)
     _trace_aloud(network, inputs)
-    # What later plans removed holds zeros already, in weights and in what sums them up.
-    masked = masked_network(expanded_network(network, plans, values), plans[0])
-    result = verify(masked, slim, inputs, options.tolerance)
-    _say(f"verified: largest difference {result.largest_difference:.3g}, largest output {result.output_scale:.3g}, "
-         f"allowed {result.tolerance:g} of it")
+    stages = [network]
+    for plan in plans[:-1]:
+        stages.append(make_slim(stages[-1], plan))
+    # A network that was pruned twice is proven step by step: what one step came from, the step before led to.
+    for plan, stage in zip(reversed(plans), reversed(stages)):
+        wide = expanded_network(stage, narrow, plan)
+        result = verify(masked_network(wide, plan), narrow, inputs, options.tolerance)
+        _say(f"verified: largest difference {result.largest_difference:.3g}, largest output {result.output_scale:.3g}, "
+             f"allowed {result.tolerance:g} of it")
+        narrow = wide
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -193,7 +199,7 @@ class _Parser(argparse.ArgumentParser):
         raise ArgumentError(f"{message}; see '{self.prog} --help'")
 
 
-def _parser() -> _Parser:
+def build_parser() -> _Parser:
     parser = _Parser("golden-stick", allow_abbrev=False, description="Structured pruning for MindSpore that proves "
                      "what it did. 'golden-stick COMMAND --help' explains a command and shows an example.")
     parser.add_argument("--version", action="version", version=f"golden-stick {__version__}")

@@ -1,5 +1,4 @@
 """Networks for the command line: how to build them, their weights, their inputs, and what can be pruned in them."""
-import copy
 import difflib
 import importlib
 import importlib.util
@@ -24,9 +23,8 @@ from golden_stick.graph.ir import Graph
 from golden_stick.graph.rules import RULES
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.find_inputs import find_inputs
-from golden_stick.prune.plan import PruningPlan
 
-__all__ = ["build_network", "load_weights", "read_shapes", "make_inputs", "expanded_network", "overview",
+__all__ = ["build_network", "load_weights", "read_shapes", "make_inputs", "overview",
            "overview_text"]
 
 _CLI = "golden-stick"
@@ -135,35 +133,6 @@ def make_inputs(network: nn.Cell, shapes: Sequence[Tuple[int, ...]], samples: Op
         tensors = find_inputs(_CLI, network)
         print(f"inputs were not given: taken as {describe(tensors)}", flush=True)
     return tensors if samples is None else tuple(_resampled(tensor, samples) for tensor in tensors)
-
-
-def expanded_network(network: nn.Cell, plans: Sequence[PruningPlan], values: Mapping[str, Tensor]) -> nn.Cell:
-    """
-    The original network with a slim network's weights: removed positions hold 0, removed moving variances 1.
-
-    Args:
-        network (nn.Cell): The original network. It is not changed.
-        plans (Sequence[PruningPlan]): How the slim network was made from it, oldest plan first.
-        values (Mapping): Every parameter of the slim network by name.
-
-    Returns:
-        nn.Cell, of the original's size, with the original's parameter names.
-    """
-    expanded = copy.deepcopy(network)
-    cells = [cell for _, cell in expanded.cells_and_names()]
-    variances = {cell.moving_variance.name for cell in cells if hasattr(cell, "moving_variance")}
-    wide = {name: value.asnumpy() for name, value in values.items()}
-    for plan in reversed(plans):
-        for axis in plan.axes:
-            narrow = wide[axis.parameter]
-            shape = narrow.shape[:axis.axis] + (axis.size,) + narrow.shape[axis.axis + 1:]
-            # A variance of 0 would make a removed channel a division by nearly nothing.
-            filled = np.full(shape, float(axis.parameter in variances), narrow.dtype)
-            filled[(slice(None),) * axis.axis + (list(axis.kept),)] = narrow
-            wide[axis.parameter] = filled
-    for parameter in expanded.get_parameters():
-        parameter.set_data(Tensor(wide[parameter.name], parameter.dtype))
-    return expanded
 
 
 def overview(network: nn.Cell, graph: Graph, residual: str) -> Dict[str, Any]:

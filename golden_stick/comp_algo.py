@@ -71,7 +71,7 @@ class CompAlgo(ABC):
         """Callbacks for `Model.train`: they call `after_step`, and export a MindIR at the end where that is set."""
         return [_AlgorithmCallback(self)]
 
-    def after_step(self) -> None:
+    def after_step(self) -> None:  # noqa: B027, most algorithms need nothing here
         """What must follow an optimizer step. `callbacks` sees to it; a loop of one's own calls it after each step."""
 
     def loss(self, loss_fn: Callable) -> Callable:
@@ -139,7 +139,8 @@ class CompAlgo(ABC):
         """
         if not isinstance(save_mindir_path, str) or not save_mindir_path:
             raise ArgumentTypeError(
-                f"For '{type(self).__name__}', 'save_mindir_path' must be a non-empty str, but got {save_mindir_path!r}."
+                f"For '{type(self).__name__}', 'save_mindir_path' must be a non-empty str, "
+                f"but got {save_mindir_path!r}."
             )
         self._save_mindir_path = os.path.realpath(save_mindir_path)
 

@@ -26,6 +26,7 @@ __all__ = [
     "VerifyError",
     "CheckpointError",
     "ExportError",
+    "first_line",
 ]
 
 
@@ -67,3 +68,8 @@ class CheckpointError(GoldenStickError, RuntimeError):
 
 class ExportError(GoldenStickError, RuntimeError):
     """An exported file that is missing, or that gives other outputs."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a foreign error that says anything: MindSpore's go on for pages."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

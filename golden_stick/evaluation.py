@@ -1,11 +1,13 @@
-"""Running a network in evaluation, and leaving its training flags as they were."""
+"""Running and compiling a network, and leaving its training flags and the working directory as they were."""
+import os
+import tempfile
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
 
-__all__ = ["evaluation", "evaluate"]
+__all__ = ["evaluation", "evaluate", "scratch_directory"]
 
 
 @contextmanager
@@ -20,6 +22,18 @@ def evaluation(network: nn.Cell) -> Iterator[None]:
             # Not set_train, which passes the flag on to all children.
             cell.add_flags(training=training)
             cell._phase = phase
+
+
+@contextmanager
+def scratch_directory() -> Iterator[None]:
+    """Another working directory for a block: a failed compilation of MindSpore's drops a dump there."""
+    folder = os.getcwd()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        try:
+            yield
+        finally:
+            os.chdir(folder)
 
 
 def evaluate(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:

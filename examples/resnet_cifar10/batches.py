@@ -3,7 +3,6 @@ from typing import Tuple
 
 import mindspore.dataset as dataset
 import numpy as np
-
 from data import Split, Splits
 
 __all__ = ["normalize", "augment", "training_data", "evaluation_batches"]

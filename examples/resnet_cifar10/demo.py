@@ -17,13 +17,13 @@ import sys  # noqa: E402
 import time  # noqa: E402
 
 import mindspore as ms  # noqa: E402
-from mindspore import nn  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
 from batches import evaluation_batches, training_data  # noqa: E402
 from data import Splits  # noqa: E402
 from latency import interleaved_latency  # noqa: E402
+from mindspore import nn  # noqa: E402
 from training import accuracy, build_network, cosine, fit, prepare, save_checkpoint, sgd  # noqa: E402
+
+import golden_stick as gs  # noqa: E402
 
 BATCHES = (1, 32)
 
@@ -137,7 +137,8 @@ def run(options: argparse.Namespace) -> dict:
         "parameters": report.to_dict()["parameters"], "macs": report.to_dict()["macs"],
         "checkpoint_bytes": {"before": size["network.ckpt"], "after": size["slim.ckpt"]},
         "mindir_bytes": {"before": size["network.mindir"], "after": size["slim.mindir"]},
-        "latency_ms": {str(batch): {"before": 1e3 * both[0], "after": 1e3 * both[1]} for batch, both in latency.items()},
+        "latency_ms": {str(batch): {"before": 1e3 * both[0], "after": 1e3 * both[1]}
+                       for batch, both in latency.items()},
         "largest_difference": report.largest_difference, "output_scale": report.output_scale,
         "largest_difference_reloaded": reloaded, "seconds": time.perf_counter() - demo.started,
     }

@@ -4,9 +4,10 @@ import os
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")  # before MindSpore starts: 40 times faster on CPUs with AVX-512
 os.environ.setdefault("GLOG_v", "3")
 
-import golden_stick as gs  # noqa: E402
 from options import parse_options  # noqa: E402
 from training import load_network, prepare  # noqa: E402
+
+import golden_stick as gs  # noqa: E402
 
 
 def main(arguments=None) -> str:

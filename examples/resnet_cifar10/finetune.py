@@ -4,13 +4,13 @@ import os
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")  # before MindSpore starts: 40 times faster on CPUs with AVX-512
 os.environ.setdefault("GLOG_v", "3")
 
-from mindspore import nn  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
 from batches import training_data  # noqa: E402
 from distributed import average_statistics, start_workers  # noqa: E402
+from mindspore import nn  # noqa: E402
 from options import parse_options  # noqa: E402
 from training import accuracy, build_network, fit, prepare, sgd, write_result  # noqa: E402
+
+import golden_stick as gs  # noqa: E402
 
 
 def main(arguments=None) -> float:

@@ -5,7 +5,6 @@ import sys
 from typing import Any, Dict, Optional, Sequence
 
 import yaml
-
 from data import SOURCES
 
 __all__ = ["STEPS", "parse_options"]
@@ -72,7 +71,8 @@ def parse_options(step: str, arguments: Optional[Sequence[str]] = None, descript
     if step in ("train", "finetune"):
         parser.add_argument("--distributed", action="store_true", help="data-parallel, as one of msrun's workers")
     for name, (kind, default, text) in known.items():
-        parser.add_argument("--" + name.replace("_", "-"), type=kind, default=default, help=f"{text} (default: {default})")
+        text = f"{text} (default: {default})"
+        parser.add_argument("--" + name.replace("_", "-"), type=kind, default=default, help=text)
     first = parser.parse_known_args(arguments)[0]
     if first.config:
         parser.set_defaults(**_read(parser, first.config, step, known))

@@ -6,12 +6,12 @@ os.environ.setdefault("GLOG_v", "3")
 
 import itertools  # noqa: E402
 
-from mindspore import nn  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
 from batches import training_data  # noqa: E402
+from mindspore import nn  # noqa: E402
 from options import parse_options  # noqa: E402
 from training import accuracy, cosine, fit, load_network, prepare, save_checkpoint, write_result  # noqa: E402
+
+import golden_stick as gs  # noqa: E402
 
 
 def main(arguments=None) -> float:

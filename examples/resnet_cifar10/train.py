@@ -4,10 +4,9 @@ import os
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")  # before MindSpore starts: 40 times faster on CPUs with AVX-512
 os.environ.setdefault("GLOG_v", "3")
 
-from mindspore import nn  # noqa: E402
-
 from batches import training_data  # noqa: E402
 from distributed import average_statistics, start_workers  # noqa: E402
+from mindspore import nn  # noqa: E402
 from options import parse_options  # noqa: E402
 from training import accuracy, build_network, fit, load_network, prepare, save_checkpoint, sgd, write_result  # noqa: E402
 
@@ -32,7 +31,8 @@ def main(arguments=None) -> float:
         path = os.path.join(options.output, "network.ckpt")
         save_checkpoint(network, path)
         write_result(options, "train", {"validation_accuracy": found, "losses": losses, "seconds": seconds})
-        print(f"{options.network}: validation accuracy {found:.4f} after {options.epochs} epochs in {seconds:.0f} s -> {path}")
+        print(f"{options.network}: validation accuracy {found:.4f} after {options.epochs} epochs in {seconds:.0f} s "
+              f"-> {path}")
     return found
 
 

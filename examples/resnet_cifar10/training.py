@@ -6,15 +6,15 @@ from typing import Any, Dict, Iterable, List, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
-from mindspore.train import Callback
-from tqdm import tqdm
-
-import golden_stick as gs
 import resnet
 from batches import evaluation_batches
 from data import Split, Splits, load_splits
+from mindspore import nn
+from mindspore.train import Callback
+from tqdm import tqdm
 from weights import load_npz
+
+import golden_stick as gs
 
 __all__ = ["prepare", "build_network", "load_network", "accuracy", "cosine", "sgd", "fit", "save_checkpoint",
            "write_result"]
@@ -62,7 +62,9 @@ def load_network(name: str, classes: int, checkpoint: str) -> nn.Cell:
         return gs.load_slim(network, checkpoint)  # besides weights it holds a recipe, which is a text
     missing, _ = ms.load_param_into_net(network, values)
     if missing:
-        raise ValueError(f"For 'load_network', {checkpoint} must hold every weight of {name}, but lacks {missing[0]!r}.")
+        raise ValueError(
+            f"For 'load_network', {checkpoint} must hold every weight of {name}, but lacks {missing[0]!r}."
+        )
     return network
 
 

@@ -55,7 +55,9 @@ def _read(path: str) -> Dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files if not name.endswith(_IGNORED_ENDING)}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
-        raise ValueError(f"For 'load_npz', 'path' must be a .npz archive of arrays, but got {path!r}: {error}") from error
+        raise ValueError(
+            f"For 'load_npz', 'path' must be a .npz archive of arrays, but got {path!r}: {error}"
+        ) from error
 
 
 def _torch_name(name: str) -> str:

@@ -7,7 +7,7 @@ import mindspore as ms
 from mindspore import Tensor, nn
 
 from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentTypeError, CheckpointError, SlimError
+from golden_stick.errors import ArgumentTypeError, CheckpointError, SlimError, first_line
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.slimmer import recipe_of, slim
 
@@ -82,14 +82,17 @@ def load_slim(network: nn.Cell, path: str) -> nn.Cell:
         raise ArgumentTypeError(f"For 'load_slim', 'network' must be a Cell, but got {type(network).__name__}.")
     plans, values = read_slim(path)
     if recipe_of(network):
-        raise CheckpointError("For 'load_slim', 'network' must be the original network, but got one that is slim already.")
+        raise CheckpointError(
+            "For 'load_slim', 'network' must be the original network, but got one that is slim already."
+        )
     smaller = network
     try:
         for plan in plans:
             smaller = slim(smaller, plan)
     except SlimError as error:
-        raise CheckpointError(f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: {error}"
-                              ) from error
+        raise CheckpointError(
+            f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: {error}"
+        ) from error
     _fill(smaller, values, path)
     return smaller
 
@@ -106,25 +109,42 @@ def read_slim(path: str) -> Tuple[Tuple[PruningPlan, ...], Dict[str, Tensor]]:
     try:
         values: Dict[str, Any] = ms.load_checkpoint(path)
     except (ValueError, RuntimeError, OSError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"For 'load_slim', 'path' must be a checkpoint, but got '{path}': {reason}") from error
+        raise CheckpointError(
+            f"For 'load_slim', 'path' must be a checkpoint, but got '{path}': {first_line(error)}"
+        ) from error
     if _KEY not in values:
-        raise CheckpointError(f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no recipe.")
-    record = json.loads(str(values.pop(_KEY)))
-    if record["version"] != _VERSION:
-        raise CheckpointError(f"For 'load_slim', the file's version must be {_VERSION}, but got {record['version']}: "
-                              f"a newer golden_stick wrote '{path}'.")
-    return tuple(PruningPlan.from_dict(plan) for plan in record["plans"]), values
+        raise CheckpointError(
+            f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no recipe."
+        )
+    return _plans(str(values.pop(_KEY)), path), values
+
+
+def _plans(text: str, path: str) -> Tuple[PruningPlan, ...]:
+    try:
+        record = json.loads(text)
+        if record["version"] != _VERSION:
+            raise CheckpointError(f"For 'load_slim', the file's version must be {_VERSION}, but got "
+                                  f"{record['version']}: another golden_stick wrote '{path}'.")
+        return tuple(PruningPlan.from_dict(plan) for plan in record["plans"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"For 'load_slim', the recipe in '{path}' must be what 'save_slim' wrote, but it is damaged: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _fill(smaller: nn.Cell, values: Dict[str, Tensor], path: str) -> None:
     parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
     for name in values:
         if name not in parameters:
-            raise CheckpointError(f"For 'load_slim', 'network' must have the parameter '{name}' of '{path}', but has not.")
+            raise CheckpointError(
+                f"For 'load_slim', 'network' must have the parameter '{name}' of '{path}', but has not."
+            )
     for name, parameter in parameters.items():
         if name not in values:
-            raise CheckpointError(f"For 'load_slim', '{path}' must hold the network's parameter '{name}', but does not.")
+            raise CheckpointError(
+                f"For 'load_slim', '{path}' must hold the network's parameter '{name}', but does not."
+            )
         if tuple(values[name].shape) != tuple(parameter.shape):
             raise CheckpointError(f"For 'load_slim', '{name}' in '{path}' must have shape {tuple(parameter.shape)}, "
                                   f"but got {tuple(values[name].shape)}.")

@@ -7,8 +7,8 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentError, ArgumentTypeError, ExportError
-from golden_stick.evaluation import evaluate, evaluation
+from golden_stick.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
+from golden_stick.evaluation import evaluate, evaluation, scratch_directory
 from golden_stick.inputs import as_tensors
 
 __all__ = ["export"]
@@ -40,17 +40,17 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR") -
     if not isinstance(slim, nn.Cell):
         raise ArgumentTypeError(f"For 'export', 'slim' must be a Cell, but got {type(slim).__name__}.")
     if file_format not in _FORMATS:
-        raise ArgumentError(f"For 'export', 'file_format' must be one of {_FORMATS}, but got {file_format!r}.")
+        known = " or ".join(repr(known) for known in _FORMATS)
+        raise ArgumentError(f"For 'export', 'file_format' must be {known}, but got {file_format!r}.")
     tensors = as_tensors("export", inputs)
     path = path if path.endswith(".mindir") else f"{path}.mindir"
     # An earlier export of the same Cell in another shape would be served from MindSpore's cache.
     ms.ms_memory_recycle()
-    with whole_file("export", path) as temporary, evaluation(slim):
+    with whole_file("export", path) as temporary, evaluation(slim), scratch_directory():
         try:
             ms.export(slim, *tensors, file_name=temporary, file_format=file_format)
         except (RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ExportError(f"For 'export', MindSpore could not export the network: {reason}") from error
+            raise ExportError(f"For 'export', MindSpore could not export the network: {first_line(error)}") from error
         _check(slim, tensors, temporary)
     return path
 

@@ -26,16 +26,17 @@ def whole_file(owner: str, path: str) -> Iterator[str]:
         raise CheckpointError(f"For '{owner}', the folder of 'path' must exist, but got '{path}'.")
     if os.path.isdir(path):
         raise CheckpointError(f"For '{owner}', 'path' must be a file, but got the folder '{path}'.")
-    # Asked before work is done: root may write anywhere by permission bits, so try.
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise CheckpointError(f"For '{owner}', 'path' must be writable, but got the read-only file '{path}'.")
     try:
         scratch = tempfile.mkdtemp(prefix=".golden_stick_", dir=folder)
     except OSError as error:
-        raise CheckpointError(f"For '{owner}', 'path' must be writable, but got '{path}' ({error.strerror}).") from error
+        raise CheckpointError(
+            f"For '{owner}', 'path' must be writable, but got '{path}' ({error.strerror})."
+        ) from error
     temporary = os.path.join(scratch, os.path.basename(path))
     try:
         yield temporary
-        if os.path.exists(path) and not os.access(path, os.W_OK):
-            raise CheckpointError(f"For '{owner}', 'path' must be writable, but got the read-only file '{path}'.")
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:

@@ -168,7 +168,7 @@ class Flow:
         if kind in trailing:
             self.masks.append(MaskSite(weight.owners[0].path, trailing[kind], labels))
         else:
-            self.labels.fix(labels, f"its consumer is a Cell of class '{kind}', which cannot be masked ({self.place(node)})")
+            self.labels.fix(labels, f"read by a Cell of class '{kind}', which cannot be masked ({self.place(node)})")
 
     def scatter_site(self, value: Value) -> Optional[str]:
         """Path of the Cell whose output is `value` and nothing else, read by one node only; else None."""

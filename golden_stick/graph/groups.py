@@ -127,7 +127,8 @@ def find_groups(graph: Graph, residual: str = "group") -> Grouping:
         0: 8 removable channels made by 0
     """
     if residual not in RESIDUAL_POLICIES:
-        raise ArgumentError(f"For 'find_groups', 'residual' must be one of {RESIDUAL_POLICIES}, but got {residual!r}.")
+        known = ", ".join(repr(policy) for policy in RESIDUAL_POLICIES)
+        raise ArgumentError(f"For 'find_groups', 'residual' must be one of {known}, but got {residual!r}.")
     flow = Flow(graph, residual).run(RULES)
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]

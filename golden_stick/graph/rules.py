@@ -69,7 +69,7 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
 
 
 def convolution(flow: Flow, node: Node) -> np.ndarray:
-    """`weight` is (C_out, C_in / group, ...). Groups shrink by the same positions; depthwise filters go with their channel."""
+    """`weight` is (C_out, C_in / group, ...). Groups lose equal positions; a depthwise filter goes with its channel."""
     data, weight = flow.of(node.inputs[0]), node.inputs[1]
     if not isinstance(weight, Parameter):
         return flow.barrier(node, "the weight is computed, not a parameter")
@@ -154,7 +154,7 @@ def reduction(flow: Flow, node: Node) -> np.ndarray:
 
 
 def reshape(flow: Flow, node: Node) -> np.ndarray:
-    """Labels are reshaped as the data are. An axis that comes out of channels and others, or splits them, is watched."""
+    """Labels are reshaped as the data are. An axis may merge channels with others, but not split them."""
     data, shape = flow.of(node.inputs[0]), node.shapes[0]
     if not data.axes:
         return flow.none(shape)

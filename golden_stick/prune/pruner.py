@@ -8,8 +8,15 @@ from mindspore import nn
 
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.config import Interval, OneOf, Option
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, NothingToPruneError, SlimError
-from golden_stick.errors import StateError, TraceError
+from golden_stick.errors import (
+    ArgumentTypeError,
+    CheckpointError,
+    NothingToPruneError,
+    SlimError,
+    StateError,
+    TraceError,
+    first_line,
+)
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.flow import RESIDUAL_POLICIES
 from golden_stick.graph.groups import Grouping, find_groups
@@ -212,9 +219,8 @@ class Pruner(CompAlgo):
         try:
             loaded = ms.load_checkpoint(ckpt_path)
         except (ValueError, RuntimeError, OSError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise CheckpointError(f"For '{type(self).__name__}', 'ckpt_path' must be a checkpoint, but got "
-                                  f"'{ckpt_path}': {reason}") from error
+                                  f"'{ckpt_path}': {first_line(error)}") from error
         values = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, ms.Tensor)}
         for parameter in network.get_parameters():
             if parameter.name not in values:

@@ -90,6 +90,11 @@ def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAx
                 f"For 'slim', axis {axis.axis} of parameter '{name}' must have length {axis.size}, as in the network "
                 f"that the plan was made for, but got shape {shape}."
             )
+        if not axis.kept or min(axis.kept) < 0 or max(axis.kept) >= axis.size:
+            raise SlimError(
+                f"For 'slim', the positions kept on axis {axis.axis} of parameter '{name}' must be some of 0 to "
+                f"{axis.size - 1}, but got {list(axis.kept)[:5]}."
+            )
 
 
 def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:

@@ -4,8 +4,6 @@ The tracer: any `nn.Cell` becomes a `Graph`. The only reader of MindIR.
 MindSpore compiles the Cell as it would for an export; its protobuf is read in memory and no weight is written.
 """
 import itertools
-import os
-import tempfile
 from contextlib import contextmanager
 from typing import Any, Dict, List, Tuple
 
@@ -14,8 +12,8 @@ import numpy as np
 from mindspore import nn
 from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
-from golden_stick.errors import ArgumentTypeError, TraceError
-from golden_stick.evaluation import evaluation
+from golden_stick.errors import ArgumentTypeError, TraceError, first_line
+from golden_stick.evaluation import evaluation, scratch_directory
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
 from golden_stick.inputs import as_tensors, describe
 
@@ -87,16 +85,14 @@ def _kind(cell: nn.Cell) -> str:
 
 @contextmanager
 def _quiet_compilation():
-    """The conditions of an export. A failed one drops a dump into the working directory: have it elsewhere."""
-    level, folder = ms.get_context("jit_syntax_level"), os.getcwd()
-    with tempfile.TemporaryDirectory() as scratch:
-        ms.set_context(jit_syntax_level=ms.STRICT)
-        os.chdir(scratch)
-        try:
+    """The conditions of an export."""
+    level = ms.get_context("jit_syntax_level")
+    ms.set_context(jit_syntax_level=ms.STRICT)
+    try:
+        with scratch_directory():
             yield
-        finally:
-            os.chdir(folder)
-            ms.set_context(jit_syntax_level=level)
+    finally:
+        ms.set_context(jit_syntax_level=level)
 
 
 def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
@@ -111,10 +107,9 @@ def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
             proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
             return proto
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise TraceError(
             f"For 'trace', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
-            f"{reason}"
+            f"{first_line(error)}"
         ) from error
     finally:
         if phase is not None:
@@ -180,7 +175,7 @@ class _Reader:
             names = ", ".join(function.name for function in self._proto.functions[:3])
             raise TraceError(
                 f"For 'trace', the network must compile to one flat graph, but got sub-graphs ({names}): control flow "
-                f"that depends on a tensor's values, or a Cell marked lazy_inline. Decide on shapes or attributes instead."
+                f"that depends on a tensor's values, or a Cell marked lazy_inline. Decide on shapes or attributes."
             )
         graph = self._proto.graph
         parameters = []

@@ -1,14 +1,14 @@
 """The proof: the slim network gives what the masked one gives, or it is not handed out."""
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.errors import ArgumentError, VerifyError
+from golden_stick.errors import ArgumentError, VerifyError, first_line
 from golden_stick.evaluation import evaluate
-from golden_stick.inputs import as_tensors
+from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.slimmer import recipe_of
 
 __all__ = ["Verification", "verify"]
@@ -64,7 +64,7 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
     if not tolerance > 0:
         raise ArgumentError(f"For 'verify', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("verify", inputs)
-    wanted, got = evaluate(masked, tensors), evaluate(slim, tensors)
+    wanted, got = _run("masked", masked, tensors), _run("slim", slim, tensors)
     if [array.shape for array in wanted] != [array.shape for array in got]:
         raise VerifyError(
             f"For 'verify', the outputs must have the shapes {[array.shape for array in wanted]}, "
@@ -81,6 +81,16 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
             f"of {result.largest_difference:.6g}; {where}."
         )
     return result
+
+
+def _run(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
+    try:
+        return evaluate(network, tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise VerifyError(
+            f"For 'verify', '{name}' must run on inputs of shape {describe(tensors)}, but MindSpore says: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: float) -> str:

@@ -1,6 +1,6 @@
 """The Cells of SCOP: knockoffs enter with the batch, and every controlled convolution mixes them in."""
-import numpy as np
 import mindspore as ms
+import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 __all__ = ["KnockoffConv", "KnockoffInput", "SCALE_INIT"]

@@ -152,6 +152,8 @@ class SCOP(Pruner):
     def _notes(self, values: Mapping[str, np.ndarray]) -> Tuple[str, ...]:
         gammas = {weight: values[gamma] for weight, gamma in self._normalizations.items() if weight in self._controlled}
         correlation = rank_correlation(self._scores(values), gammas)
+        if np.isnan(correlation):
+            return ("rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|",)
         return (f"rank correlation of the scores with |gamma|, median over layers: {correlation:.2f}",)
 
     @staticmethod

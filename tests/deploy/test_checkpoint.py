@@ -177,3 +177,13 @@ class TestLoadRefusals:
         monkeypatch.undo()
         with pytest.raises(CheckpointError, match="the file's version must be 1, but got 99"):
             gs.load_slim(networks.SmallNet(), path)
+
+    @pytest.mark.parametrize("recipe", ["{", "{}", '{"version": 1}', '{"version": 1, "plans": [{"axes": [{"a": 1}]}]}'])
+    def test_damaged_recipe(self, tmp_path, recipe):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim.ckpt"))
+        values = ms.load_checkpoint(path)
+        values.pop("golden_stick")
+        items = [{"name": name, "data": value} for name, value in values.items()]
+        ms.save_checkpoint(items, path, append_dict={"golden_stick": recipe})
+        with pytest.raises(CheckpointError, match="the recipe in '.*' must be what 'save_slim' wrote, but it is damaged"):
+            gs.load_slim(networks.SmallNet(), path)

@@ -8,6 +8,7 @@ import golden_stick as gs
 from golden_stick.errors import ArgumentTypeError, SlimError
 from golden_stick.prune import PruningPlan, make_plan, masked_network
 from golden_stick.prune.cells import MaskedInput, MaskedOutput, ScatteredOutput, find_cell, unwrap_cells
+from golden_stick.prune.expand import expanded_network
 from golden_stick.prune.plan import KeptAxis, KeptChannels
 from golden_stick.prune.slimmer import recipe_of
 from tests import networks
@@ -196,3 +197,24 @@ class TestRefusals:
         plan = PruningPlan((KeptAxis("a.weight", 0, 9, (0,)),), (), (), ())
         with pytest.raises(SlimError, match=r"axis 0 of parameter 'a.weight' must have length 9.*got shape \(8, 3, 3, 3\)"):
             gs.slim(networks.SmallNet(), plan)
+
+    @pytest.mark.parametrize("kept", [(), (0, 8), (-1, 2)])
+    def test_positions_that_are_not_there(self, kept):
+        plan = PruningPlan((KeptAxis("a.weight", 0, 8, kept),), (), (), ())
+        with pytest.raises(SlimError, match="the positions kept on axis 0 of parameter 'a.weight' must be some of 0 to 7"):
+            gs.slim(networks.SmallNet(), plan)
+
+
+def test_expanded_network_is_the_way_back(mode):
+    network = networks.randomize(networks.SmallNet(), seed=1)
+    plan = plan_of(network, networks.SMALL_INPUT)
+    slim = gs.slim(networks.randomize(networks.SmallNet(), seed=2), plan)
+    wide = expanded_network(network, slim, plan)
+    gs.verify(masked_network(wide, plan), slim, networks.SMALL_INPUT)
+    for axis in plan.axes:
+        if axis.parameter == "norm_a.beta":
+            gone = np.setdiff1d(np.arange(8), axis.kept)
+            assert (wide.norm_a.beta.asnumpy()[gone] >= 0.5).all()
+            np.testing.assert_array_equal(wide.norm_a.beta.asnumpy()[list(axis.kept)], slim.norm_a.beta.asnumpy())
+    with pytest.raises(gs.errors.VerifyError):
+        gs.verify(wide, slim, networks.SMALL_INPUT)

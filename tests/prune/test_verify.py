@@ -116,3 +116,8 @@ class TestCalibrate:
         with pytest.raises(ArgumentTypeError, match="a batch must be a Tensor or start with one, but got str"):
             calibrate(network, [np.ones(networks.SMALL_INPUT, np.float32), "image"])
         np.testing.assert_array_equal(network.norm_a.moving_mean.asnumpy(), before)
+
+
+def test_inputs_that_do_not_fit():
+    with pytest.raises(VerifyError, match=r"'masked' must run on inputs of shape \(1, 5, 8, 8\), but MindSpore says: "):
+        gs.verify(networks.SmallNet(), networks.SmallNet(), (1, 5, 8, 8))

@@ -1,0 +1,225 @@
+"""
+An oracle: a graph computed with numpy, masked and slim. If the labels are right, both give the same.
+
+Operators that work number by number, or on each channel alone, are all played by one function of their kind: the labels
+cannot tell them apart. It never maps 0 to 0, so that a channel that is hidden in the wrong place shows.
+"""
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, Mapping, Optional, Set
+
+import numpy as np
+
+from golden_stick.graph.flow import Flow, number
+from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result
+from golden_stick.graph.labels import Solution
+from golden_stick.graph.rules import RULES
+from golden_stick.prune.plan import KeptChannels, PruningPlan, make_plan
+from tests.graph.build import walk
+
+REDUCTIONS = {"ReduceMean": np.mean, "MeanExt": np.mean, "ReduceMax": np.max, "ReduceMin": np.min,
+              "ReduceProd": np.prod}
+
+
+def activation(data: np.ndarray) -> np.ndarray:
+    """Not 0 at 0, and without the steepness that would blow roundings up."""
+    return np.hypot(data, 0.5)
+
+
+def convolve(data: np.ndarray, weight: np.ndarray, group: int) -> np.ndarray:
+    """Without padding and stride, by its definition, over any number of spatial axes."""
+    axes = tuple(range(2, data.ndim))
+    windows = np.lib.stride_tricks.sliding_window_view(data, weight.shape[2:], axes)
+    channels, filters = data.shape[1] // group, weight.shape[0] // group
+    made = [np.tensordot(windows[:, part * channels:(part + 1) * channels],
+                         weight[part * filters:(part + 1) * filters],
+                         [(1, *(axis + len(axes) for axis in axes)), range(1, weight.ndim)])
+            for part in range(group)]
+    return np.moveaxis(np.concatenate(made, -1), -1, 1)
+
+
+def along_channels(vector: np.ndarray, rank: int) -> np.ndarray:
+    return vector.reshape((-1,) + (1,) * (rank - 2))
+
+
+@dataclass
+class Machine:
+    """
+    Runs a graph on full-size or slim parameters.
+
+    Args:
+        flow (Flow): Labels of every value, for the shapes that a slim reshape gives.
+        solution (Solution): Classes of the labels.
+        removed (set[int]): Classes that are gone; empty in the masked run, where `hide` does it.
+        parameters (Mapping): Name -> array, sliced already.
+        enter, leave (Callable): What happens to the input and the output of the Cell at a path.
+    """
+
+    flow: Flow
+    solution: Solution
+    removed: Set[int]
+    parameters: Mapping[str, np.ndarray]
+    enter: Callable[[str, np.ndarray], np.ndarray]
+    leave: Callable[[str, np.ndarray], np.ndarray]
+
+    def run(self, graph: Graph, data: Mapping[str, np.ndarray]) -> list:
+        self.values: Dict[Result, np.ndarray] = {}
+        self.data = data
+        last = {self.path(node): node.number for node in graph.nodes if self.path(node) is not None}
+        for node in graph.nodes:
+            made = getattr(self, f"run_{RULES[node.operator].__name__}")(node) if node.operator in RULES else \
+                np.cumsum(self.read(node.inputs[0]), 1)
+            if last.get(self.path(node)) == node.number:
+                made = self.leave(self.path(node), made)
+            self.values[Result(node.number)] = made
+        return [self.read(value) for value in graph.outputs]
+
+    @staticmethod
+    def path(node: Node) -> Optional[str]:
+        owned = [value for value in node.inputs if isinstance(value, Parameter) and value.owners]
+        return owned[0].owners[0].path if owned else None
+
+    def read(self, value):
+        if isinstance(value, tuple):
+            return [self.read(item) for item in value]
+        if isinstance(value, Constant):
+            return value.value
+        if isinstance(value, Input):
+            return self.data[value.name]
+        return self.parameters[value.name] if isinstance(value, Parameter) else self.values[value]
+
+    def slim_shape(self, node: Node) -> tuple:
+        labels = self.flow.of(Result(node.number)).labels
+        gone = np.isin(self.solution.classes[labels], list(self.removed))
+        return tuple(size - int(gone.sum()) if labels.shape[axis] > 1 else size
+                     for axis, size in enumerate(node.shapes[0]))
+
+    def run_first_input(self, node):
+        return activation(self.read(node.inputs[0]))
+
+    def run_spatial(self, node):
+        data = self.read(node.inputs[0])
+        mean = data.mean(tuple(range(2, data.ndim)), keepdims=True)
+        return np.broadcast_to(activation(mean), data.shape[:2] + node.shapes[0][2:])
+
+    def run_elementwise(self, node):
+        found = [self.read(value) for value in node.inputs]
+        return found[0] * found[1] if node.operator == "Mul" else np.hypot(found[0], found[1] + 0.5)
+
+    def run_residual_sum(self, node):
+        found = [self.read(value) for value in node.inputs]
+        return sum(found[0]) if node.operator == "AddN" else found[0] + found[1]
+
+    def run_convolution(self, node):
+        data, weight = self.read(node.inputs[0]), self.read(node.inputs[1])
+        group = node.attributes.get("group", 1)
+        depthwise = group > 1 and group == self.flow.graph.shape(node.inputs[0])[1]
+        data = self.enter(self.path(node), data)
+        return convolve(data, weight, data.shape[1] if depthwise else group)
+
+    def run_matrix_product(self, node):
+        data, weight, turned, weight_turned = (self.read(value) for value in node.inputs)
+        data = self.enter(self.path(node), data.T if turned else data)
+        return data @ (weight.T if weight_turned else weight)
+
+    def run_channel_parameters(self, node):
+        data, vectors = self.read(node.inputs[0]), [self.read(value) for value in node.inputs[1:]]
+        vectors = [along_channels(vector, data.ndim) for vector in vectors if isinstance(vector, np.ndarray)]
+        if node.operator == "BatchNorm":
+            scale, shift, mean, variance = vectors
+            return (data - mean) / np.sqrt(variance + 1.0) * scale + shift
+        return data + vectors[0] if node.operator == "BiasAdd" else np.where(data > 0, data, vectors[0] * data)
+
+    def run_along_one_axis(self, node):
+        data = np.exp(self.read(node.inputs[0]))
+        axis = node.attributes.get("axis", self.read(node.inputs[1]) if len(node.inputs) > 1 else None)
+        return data / data.sum(axis[0] if isinstance(axis, tuple) else axis, keepdims=True)
+
+    def run_reduction(self, node):
+        data, axes = self.read(node.inputs[0]), self.read(node.inputs[1])
+        kept = len(node.shapes[0]) == data.ndim
+        return REDUCTIONS.get(node.operator, np.sum)(data, axis=axes if axes != () else None, keepdims=kept)
+
+    def run_reshape(self, node):
+        return self.read(node.inputs[0]).reshape(self.slim_shape(node))
+
+    def run_transpose(self, node):
+        return np.transpose(self.read(node.inputs[0]), self.read(node.inputs[1]))
+
+    def run_concat(self, node):
+        return np.concatenate(self.read(node.inputs[0]), self.read(node.inputs[1]))
+
+    def run_strided_slice(self, node):
+        data = self.read(node.inputs[0])
+        begin, end, strides, begin_mask, end_mask, ellipsis, new_axis, shrink = (number(v) for v in node.inputs[1:9])
+        index = []
+        for axis in range(len(begin)):
+            if ellipsis >> axis & 1 or new_axis >> axis & 1:
+                index.append(Ellipsis if ellipsis >> axis & 1 else np.newaxis)
+            else:
+                whole = slice(None if begin_mask >> axis & 1 else begin[axis],
+                              None if end_mask >> axis & 1 else end[axis], strides[axis])
+                index.append(begin[axis] if shrink >> axis & 1 else whole)
+        return data[tuple(index)]
+
+    def run_pad(self, node):
+        data, paddings = self.read(node.inputs[0]), node.attributes.get("paddings")
+        if paddings is None:
+            flat = np.ravel(self.read(node.inputs[1])).tolist()
+            pairs = list(zip(flat[::2], flat[1::2]))
+            paddings = [(0, 0)] * (data.ndim - len(pairs)) + pairs[::-1]
+        cut = tuple(slice(max(-before, 0), size - max(-after, 0))
+                    for size, (before, after) in zip(data.shape, paddings))
+        mode = node.attributes.get("mode", "constant")
+        return np.pad(data[cut], [(max(before, 0), max(after, 0)) for before, after in paddings], mode)
+
+
+def _hide(sites: Iterable[KeptChannels]) -> Callable[[str, np.ndarray], np.ndarray]:
+    by_path = {site.path: site for site in sites}
+
+    def hide(path, data):
+        if path not in by_path:
+            return data
+        mask = np.zeros(by_path[path].size)
+        mask[list(by_path[path].kept)] = 1.0
+        return data * mask.reshape((-1,) + (1,) * by_path[path].trailing)
+    return hide
+
+
+def _widen(sites: Iterable[KeptChannels]) -> Callable[[str, np.ndarray], np.ndarray]:
+    by_path = {site.path: site for site in sites}
+
+    def widen(path, data):
+        if path not in by_path:
+            return data
+        wide = np.zeros((data.shape[0], by_path[path].size) + data.shape[2:])
+        wide[:, list(by_path[path].kept)] = data
+        return wide
+    return widen
+
+
+def removed_channels(grouping: Grouping, plan: PruningPlan) -> Set[int]:
+    """The channels that a plan removes, read off the axes that it cuts."""
+    kept = {(axis.parameter, axis.axis): axis.kept for axis in plan.axes}
+    gone = [np.delete(item.channels, kept[item.parameter, item.axis])
+            for item in grouping.slices if (item.parameter, item.axis) in kept]
+    return {int(channel) for channels in gone for channel in channels}
+
+
+def assert_masked_equals_slim(graph: Graph, residual: str = "group", seed: int = 0) -> Grouping:
+    """Remove random channels from a graph with random weights and compare; returns what `find_groups` found."""
+    generator = np.random.default_rng(seed)
+    flow, grouping = walk(graph, residual), find_groups(graph, residual)
+    scores = {group.name: generator.random(len(group.channels)) for group in grouping}
+    plan = make_plan(grouping, scores, generator.uniform(0.3, 0.9))
+    full = {item.name: generator.uniform(0.2, 1.0, item.shape) for item in graph.parameters}
+    slim = dict(full)
+    for axis in plan.axes:
+        slim[axis.parameter] = slim[axis.parameter].take(axis.kept, axis.axis)
+    data = {item.name: generator.normal(size=item.shape) for item in graph.inputs}
+    solution, gone = flow.labels.solve(), removed_channels(grouping, plan)
+    masked = Machine(flow, solution, set(), full, _hide(plan.masks), _hide(plan.scatters))
+    smaller = Machine(flow, solution, gone, slim, lambda path, array: array, _widen(plan.scatters))
+    for one, other in zip(masked.run(graph, data), smaller.run(graph, data)):
+        np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9)
+    return grouping

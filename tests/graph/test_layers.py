@@ -1,0 +1,254 @@
+"""Convolutions, dense layers and normalizations: which axis of which weight carries which channels."""
+import numpy as np
+import pytest
+
+from golden_stick.graph.flow import CHANNEL, FILTER, INPUT
+from tests.graph.build import Builder, bound, spread, walk
+
+
+def solved(b, *outputs):
+    flow = walk(b.graph(*outputs))
+    return flow, flow.labels.solve()
+
+
+def test_a_convolution_binds_its_input_and_makes_channels():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    second = b.convolution("b", first, 4, kernel=3)
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 1), flow.of(first).along(1))
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 0), flow.of(second).along(1))
+    assert flow.of(first).axes == flow.of(second).axes == (1,)
+    assert set(flow.of(first).along(1)).isdisjoint(flow.of(second).along(1))
+    roles = {key: binding.role for key, binding in flow.bindings.items()}
+    assert roles == {("a.weight", 1): INPUT, ("a.weight", 0): FILTER, ("b.weight", 1): INPUT, ("b.weight", 0): FILTER}
+
+
+def test_the_networks_input_keeps_its_channels():
+    b = Builder()
+    b.convolution("a", b.input(2, 3, 4, 4), 6)
+    flow, solution = solved(b)
+    assert not bound(flow, solution, "a.weight", 1).any()
+    assert solution.removable(flow.bindings["a.weight", 0].labels).all()
+
+
+def test_a_three_dimensional_convolution_binds_as_a_flat_one():
+    b = Builder()
+    made = b.convolution("a", b.input(2, 3, 4, 4, 4), 6, operator="Conv3D")
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, "a.weight", 0), flow.of(made).along(1))
+
+
+def test_groups_of_a_convolution_shrink_by_the_same_positions():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    second = b.convolution("b", first, 8, group=2)
+    flow, solution = solved(b)
+    before, after = solution.classes[flow.of(first).along(1)], solution.classes[flow.of(second).along(1)]
+    np.testing.assert_array_equal(before[:3], before[3:])
+    np.testing.assert_array_equal(after[:4], after[4:])
+    assert len(set(before)) == 3
+    assert len(set(after)) == 4
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 1), before[:3])
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 0), after)
+
+
+@pytest.mark.parametrize("multiplier", [1, 2, 3])
+def test_depthwise_filters_go_with_their_channel(multiplier):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 4)
+    second = b.convolution("b", first, 4 * multiplier, group=4, kernel=3)
+    flow, solution = solved(b)
+    wanted = np.repeat(flow.of(first).along(1), multiplier)
+    np.testing.assert_array_equal(flow.of(second).along(1), wanted)
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 0), wanted)
+    assert flow.bindings["b.weight", 0].role == CHANNEL
+    assert ("b.weight", 1) not in flow.bindings
+    assert "b" not in [site.path for site in flow.masks]
+
+
+def test_one_input_channel_is_not_depthwise():
+    b = Builder()
+    made = b.convolution("a", b.input(2, 1, 4, 4), 6, group=1)
+    flow, solution = solved(b)
+    assert flow.bindings["a.weight", 0].role == FILTER
+    assert solution.removable(flow.of(made).along(1)).all()
+
+
+def test_depthwise_on_the_networks_input_keeps_all():
+    b = Builder()
+    made = b.convolution("a", b.input(2, 3, 4, 4), 6, group=3)
+    flow, _ = solved(b)
+    assert not spread(flow, made).any()
+
+
+def test_a_single_filter_stays():
+    b = Builder()
+    made = b.convolution("a", b.input(2, 3, 4, 4), 1)
+    flow, _ = solved(b)
+    assert not spread(flow, made).any()
+
+
+def test_a_computed_weight_keeps_the_channels():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    weight = b.node("Mul", [b.parameter("w", (4, 6, 1, 1)), 2.0], (4, 6, 1, 1))
+    made = b.node("Conv2D", [first, weight], (2, 4, 4, 4), group=1, format="NCHW")
+    flow, solution = solved(b)
+    assert not spread(flow, made).any()
+    assert solution.why_fixed(flow.of(first).labels)[0].startswith("the weight is computed, not a parameter")
+
+
+@pytest.mark.parametrize("operator", ["Conv2D", "BatchNorm", "BiasAdd", "MaxPool"])
+def test_channels_last_keeps_the_channels(operator):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 4)
+    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "Conv2d")], "BatchNorm": [b.parameter("b.gamma", (4,))],
+             "BiasAdd": [b.parameter("b.bias", (4,))], "MaxPool": []}[operator]
+    made = b.node(operator, [first, *extra], (2, 4, 4, 4), group=1, format="NHWC")
+    flow, solution = solved(b)
+    assert not spread(flow, made).any()
+    assert solution.why_fixed(flow.of(first).labels)[0].startswith("the channel axis is not axis 1")
+
+
+@pytest.mark.parametrize("operator", ["Conv2D", "BatchNorm", "MaxPool"])
+def test_channels_that_were_moved_off_axis_1_stay(operator):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 4)
+    turned = b.node("Transpose", [first, (0, 2, 3, 1)], (2, 4, 4, 4))
+    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "Conv2d")], "BatchNorm": [b.parameter("b.gamma", (4,))],
+             "MaxPool": []}[operator]
+    b.node(operator, [turned, *extra], (2, 4, 4, 4), group=1, format="NCHW")
+    flow, solution = solved(b)
+    assert solution.why_fixed(flow.of(first).labels)[0].startswith("the channel axis is not axis 1")
+
+
+@pytest.mark.parametrize("turned, filter_axis", [(True, 0), (False, 1)])
+def test_a_dense_layer_binds_both_axes_of_its_weight(turned, filter_axis):
+    b = Builder()
+    first = b.dense("a", b.input(2, 3), 5)
+    second = b.dense("b", first, 4, turned=turned)
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", filter_axis), flow.of(second).along(1))
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 1 - filter_axis), flow.of(first).along(1))
+    assert flow.bindings["b.weight", filter_axis].role == FILTER
+    assert flow.bindings["b.weight", 1 - filter_axis].role == INPUT
+
+
+def test_a_product_of_two_feature_maps_keeps_both():
+    b = Builder()
+    first, second = b.dense("a", b.input(4, 3), 5), b.dense("b", b.input(5, 3), 6)
+    made = b.node("MatMul", [first, second, False, False], (4, 6))
+    flow, solution = solved(b)
+    assert not spread(flow, made).any()
+    for value in (first, second):
+        assert solution.why_fixed(flow.of(value).labels)[0].startswith("a product of two feature maps")
+
+
+def test_a_product_along_another_axis_keeps_the_channels():
+    b = Builder()
+    first = b.dense("a", b.input(4, 3), 5)
+    turned = b.node("Transpose", [first, (1, 0)], (5, 4))
+    b.node("MatMul", [turned, b.parameter("b.weight", (2, 4), "Dense"), False, True], (5, 2))
+    flow, solution = solved(b)
+    assert not solution.removable(flow.of(first).labels).any()
+
+
+def test_a_flattened_map_binds_every_position_of_a_channel():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 2, 2), 6)
+    b.dense("b", b.reshape(first, 2, 24), 4)
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, "b.weight", 1), np.repeat(flow.of(first).along(1), 4))
+
+
+@pytest.mark.parametrize("build, name", [
+    (lambda b, x: b.normalization("n", x), "n.gamma"), (lambda b, x: b.normalization("n", x), "n.beta"),
+    (lambda b, x: b.normalization("n", x), "n.moving_mean"),
+    (lambda b, x: b.normalization("n", x), "n.moving_variance"),
+    (lambda b, x: b.bias("n", x), "n.bias"),
+    (lambda b, x: b.node("PReLU", [x, b.parameter("n.w", (6,))], (2, 6, 4, 4)), "n.w"),
+])
+def test_vectors_of_channel_width_shrink_with_the_channels(build, name):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    made = build(b, first)
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, name, 0), flow.of(first).along(1))
+    np.testing.assert_array_equal(spread(flow, made), spread(flow, first))
+    assert flow.bindings[name, 0].role == CHANNEL
+
+
+def test_further_outputs_of_a_normalization_carry_no_labels():
+    b = Builder()
+    made = b.normalization("n", b.convolution("a", b.input(2, 3, 4, 4), 6))
+    flow, _ = solved(b)
+    assert not flow.of(type(made)(made.node, 1)).labels.any()
+
+
+@pytest.mark.parametrize("vector", [np.ones(6), "computed"])
+def test_a_vector_that_is_no_parameter_fixes_the_channels(vector):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    if isinstance(vector, str):
+        vector = b.node("Mul", [b.parameter("v", (6,)), 2.0], (6,))
+    b.node("BiasAdd", [first, vector], (2, 6, 4, 4))
+    flow, solution = solved(b)
+    assert solution.why_fixed(flow.of(first).labels)[0].startswith("meets a constant or computed vector")
+
+
+def test_a_slope_for_all_channels_is_left_alone():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    b.node("PReLU", [first, b.parameter("p.w", (1,))], (2, 6, 4, 4))
+    flow, solution = solved(b)
+    assert ("p.w", 0) not in flow.bindings
+    assert solution.removable(flow.of(first).labels).all()
+
+
+def test_a_cell_that_runs_twice_binds_both_uses():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    second = b.convolution("b", first, 6)
+    third = b.convolution("b", second, 6)
+    flow, solution = solved(b)
+    classes = [solution.classes[flow.of(value).along(1)] for value in (first, second, third)]
+    np.testing.assert_array_equal(classes[0], classes[1])
+    np.testing.assert_array_equal(classes[1], classes[2])
+    assert solution.removable(classes[0]).all()
+
+
+def test_a_weight_that_two_cells_share_binds_both():
+    b = Builder()
+    first, second = b.dense("a", b.input(2, 3), 5), b.dense("b", b.input(2, 3), 5)
+    third = b.node("MatMul", [second, b.parameter("a.weight", (5, 3)), False, False], (2, 3))
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(solution.classes[flow.of(second).along(1)], solution.classes[flow.of(first).along(1)])
+    assert not solution.removable(flow.of(third).along(1)).any()
+
+
+@pytest.mark.parametrize("kind, trailing", [("Conv2d", 2), ("Conv1d", 1)])
+def test_the_input_of_a_convolution_is_masked(kind, trailing):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    b.convolution("b", first, 4, kind=kind)
+    flow, _ = solved(b)
+    assert [(site.path, site.trailing) for site in flow.masks] == [("a", 2), ("b", trailing)]
+    np.testing.assert_array_equal(flow.masks[1].labels, flow.of(first).along(1))
+
+
+def test_the_input_of_a_dense_layer_is_masked():
+    b = Builder()
+    b.dense("b", b.dense("a", b.input(2, 3), 6), 4)
+    flow, _ = solved(b)
+    assert [(site.path, site.trailing) for site in flow.masks] == [("a", 0), ("b", 0)]
+
+
+@pytest.mark.parametrize("kind, named", [("Cell", "'Cell'"), (None, "'no Cell'")])
+def test_a_reader_that_cannot_be_masked_fixes_the_channels(kind, named):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    b.convolution("b", first, 4, kind=kind)
+    flow, solution = solved(b)
+    reason = solution.why_fixed(flow.of(first).labels)[0]
+    assert reason.startswith(f"read by a Cell of class {named}, which cannot be masked")

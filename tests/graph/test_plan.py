@@ -1,0 +1,123 @@
+"""From scores to what is kept: numbers by hand."""
+import json
+
+import numpy as np
+import pytest
+
+from golden_stick.graph.groups import find_groups
+from golden_stick.prune.plan import KeptAxis, KeptChannels, LayerWidth, PruningPlan, make_plan
+from tests.graph.build import Builder
+
+
+def chain(filters=6, group=1):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), filters)
+    return find_groups(b.graph(b.convolution("b", b.relu(first), 4, group=group)))
+
+
+def kept(plan, parameter, axis=0):
+    return next(item.kept for item in plan.axes if (item.parameter, item.axis) == (parameter, axis))
+
+
+def partly_fixed():
+    """'b' makes 6 filters, of which the first 4 are summed with those of 'a' and the last 2 with padding."""
+    b = Builder()
+    x = b.input(2, 3, 4, 4)
+    padded = b.node("PadV3", [b.convolution("a", x, 4), (0, 0, 0, 0, 0, 2), 0.0], (2, 6, 4, 4))
+    return find_groups(b.graph(b.convolution("c", b.add(padded, b.convolution("b", x, 6)), 2)))
+
+
+def test_the_least_important_go_and_the_rest_keep_their_order():
+    plan = make_plan(chain(), {"a": np.array([0.5, 0.1, 0.9, 0.2, 0.8, 0.3])}, 0.5)
+    assert plan == PruningPlan(
+        axes=(KeptAxis("a.weight", 0, 6, (0, 2, 4)), KeptAxis("b.weight", 1, 6, (0, 2, 4))),
+        masks=(KeptChannels("b", 6, (0, 2, 4), 2),), scatters=(), layers=(LayerWidth("a", 6, 3),),
+    )
+
+
+@pytest.mark.parametrize("count, rate, removed", [
+    (6, 0.0, 0), (6, 0.1, 0), (6, 0.17, 1), (6, 0.49, 2), (6, 0.5, 3), (6, 0.999, 5), (100, 0.29, 29), (100, 0.57, 57),
+    (10, 0.7, 7), (10, 0.3, 3), (1000, 0.289, 289), (2, 0.5, 1), (2, 0.49, 0), (3, 0.99, 2),
+])
+def test_the_rate_is_rounded_down_and_not_by_the_noise_of_floats(count, rate, removed):
+    plan = make_plan(chain(count), {"a": np.arange(count, dtype=float)}, rate)
+    gone = count - len(kept(plan, "a.weight")) if plan.axes else 0
+    assert gone == removed
+
+
+@pytest.mark.parametrize("rate", [k / 100 for k in range(100)])
+def test_every_percentage_of_a_hundred_is_met_exactly(rate):
+    plan = make_plan(chain(100), {"a": np.ones(100)}, rate)
+    assert sum(layer.before - layer.after for layer in plan.layers) == round(100 * rate)
+
+
+def test_of_equal_scores_the_last_go_first():
+    plan = make_plan(chain(), {"a": np.array([1.0, 0.0, 1.0, 1.0, 0.0, 1.0])}, 0.5)
+    assert kept(plan, "a.weight") == (0, 2, 3)
+    assert kept(make_plan(chain(), {"a": np.zeros(6)}, 0.34), "a.weight") == (0, 1, 2, 3)
+
+
+def test_scores_may_be_a_list_and_negative():
+    assert kept(make_plan(chain(), {"a": [-3, -1, -2, 0, -5, -4]}, 0.5), "a.weight") == (1, 2, 3)
+
+
+def test_a_group_without_scores_stays():
+    plan = make_plan(chain(), {}, 0.9)
+    assert plan == PruningPlan((), (), (), ())
+
+
+def test_nothing_removed_is_an_empty_plan():
+    assert make_plan(chain(), {"a": np.ones(6)}, 0.0) == PruningPlan((), (), (), ())
+
+
+def test_every_layer_of_a_group_keeps_its_best_filter():
+    b = Builder()
+    x = b.input(2, 3, 4, 4)
+    both = b.concat((b.convolution("a", x, 3), b.convolution("b", x, 3)))
+    grouping = find_groups(b.graph(b.convolution("d", b.add(both, b.convolution("c", x, 6)), 2)))
+    # The three worst are all of layer a: its best stays, and the next worst goes.
+    plan = make_plan(grouping, {"a": np.array([0.1, 0.3, 0.2, 0.4, 0.5, 0.6])}, 0.5)
+    assert kept(plan, "a.weight") == (1,)
+    assert kept(plan, "b.weight") == (1, 2)
+    assert kept(plan, "c.weight") == (1, 4, 5)
+
+
+def test_a_layer_with_filters_that_stay_anyway_may_lose_all_others():
+    grouping = partly_fixed()
+    plan = make_plan(grouping, {"a": np.array([0.1, 0.4, 0.3, 0.2])}, 0.99)
+    assert kept(plan, "a.weight") == (1,)
+    assert kept(plan, "b.weight") == (1, 4, 5)
+    assert {layer.path: (layer.before, layer.after) for layer in plan.layers} == {"a": (4, 1), "b": (6, 3)}
+
+
+def test_positions_of_a_grouped_convolution_go_together():
+    plan = make_plan(chain(8, group=2), {"a": np.array([0.4, 0.1, 0.3, 0.2])}, 0.5)
+    assert kept(plan, "a.weight") == (0, 2, 4, 6)
+    assert kept(plan, "b.weight", 1) == (0, 2)
+
+
+def test_scatters_list_the_places_of_what_is_left():
+    b = Builder()
+    stem = b.convolution("stem", b.input(2, 3, 4, 4), 4)
+    graph = b.graph(b.convolution("head", b.add(stem, b.convolution("branch", stem, 4)), 2))
+    plan = make_plan(find_groups(graph, "scatter"), {"branch": np.array([3.0, 1.0, 2.0, 4.0])}, 0.5)
+    assert plan.scatters == (KeptChannels("branch", 4, (0, 3), 2),)
+    assert plan.masks == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plan_survives_json(seed):
+    generator = np.random.default_rng(seed)
+    grouping = partly_fixed() if seed % 2 else chain(8, group=2)
+    plan = make_plan(grouping, {"a": generator.random(4)}, generator.random())
+    assert PruningPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_two_filter_axes_of_one_cell_are_both_in_the_report():
+    b = Builder()
+    x = b.input(2, 3, 4, 4)
+    weights = [b.parameter(f"pair.{name}", (6, 3, 1, 1)) for name in ("left", "right")]
+    left, right = (b.node("Conv2D", [x, weight], (2, 6, 4, 4), group=1, format="NCHW") for weight in weights)
+    grouping = find_groups(b.graph(b.convolution("d", b.add(left, right), 2)))
+    plan = make_plan(grouping, {"pair": np.arange(6.0)}, 0.5)
+    assert [(layer.before, layer.after) for layer in plan.layers] == [(6, 3), (6, 3)]

@@ -1,0 +1,97 @@
+"""
+The sabotage works: everything has its mutant, every mutant applies, and a few of them are tried.
+
+All of them are tried by ``python tests/break_once.py``.
+"""
+import ast
+from pathlib import Path
+
+import pytest
+
+from golden_stick.graph.rules import RULES
+from tests.break_once import MUTANTS, ROOT, attempt, source_of
+from tests.mutants_of_rules import RULE_MUTANTS, WALK_MUTANTS, Mutant
+from tests.mutants_of_steps import STEP_MUTANTS
+
+# (file, function or method): each must have been broken.
+STEPS = {
+    ("graph/labels.py", "solve"), ("graph/labels.py", "fresh"), ("graph/flow.py", "run"), ("graph/flow.py", "bind"),
+    ("graph/flow.py", "mask_input"), ("graph/flow.py", "scatter_site"), ("graph/groups.py", "_groups"),
+    ("graph/cost.py", "count_macs"), ("graph/cost.py", "count_parameters"),
+    ("prune/plan.py", "_least"), ("prune/importance.py", "group_importance"), ("prune/importance.py", "_l1"),
+    ("prune/slimmer.py", "slim"), ("prune/slimmer.py", "_resizer"), ("prune/cells.py", "masked_network"),
+    ("prune/cells.py", "__init__"), ("prune/cells.py", "_exchange"), ("prune/verify.py", "verify"),
+    ("prune/calibration.py", "calibrate"), ("prune/trace.py", "_compile"), ("prune/pruner.py", "apply"),
+    ("prune/pruner.py", "convert"), ("evaluation.py", "evaluation"),
+    ("scop/cells.py", "construct"), ("scop/cells.py", "_real_half"), ("scop/cells.py", "add_flags_recursive"),
+    ("scop/selection.py", "scop_importance"), ("scop/selection.py", "_ranks"), ("scop/pruner.py", "after_step"),
+    ("scop/pruner.py", "_final_plan"), ("scop/pruner.py", "_restore"), ("deploy/files.py", "whole_file"),
+    ("deploy/checkpoint.py", "_fill"), ("deploy/checkpoint.py", "load_slim"), ("deploy/export.py", "export"),
+    ("deploy/export.py", "_check"), ("config.py", "check"),
+}
+CHEAP = ("pad: padded channels can go", "one more is removed", "l1 without magnitudes")
+
+
+def broken_function(mutant):
+    """Name of the innermost function in which a mutant's passage stands."""
+    text = (ROOT / "golden_stick" / mutant.file).read_text()
+    line = text[:text.index(mutant.old)].count("\n") + 1
+    line += len(mutant.old) - len(mutant.old.lstrip("\n"))
+    around = [node for node in ast.walk(ast.parse(text))
+              if isinstance(node, ast.FunctionDef) and node.lineno <= line <= node.end_lineno]
+    return max(around, key=lambda node: node.lineno).name if around else ""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.file}: {mutant.what}" for mutant in MUTANTS])
+def test_every_mutant_applies_and_is_python(mutant):
+    compile(source_of(mutant), mutant.file, "exec")
+    assert (ROOT / mutant.tests).exists()
+
+
+def test_mutants_have_names_of_their_own():
+    names = [(mutant.file, mutant.what) for mutant in MUTANTS]
+    assert len(names) == len(set(names))
+
+
+def test_every_rule_of_the_table_has_a_mutant_that_bears_its_name():
+    assert {rule.__name__ for rule in RULES.values()} <= {broken_function(mutant) for mutant in RULE_MUTANTS}
+    assert all(mutant.what.startswith(f"{broken_function(mutant)}: ") or broken_function(mutant).startswith("_")
+               for mutant in RULE_MUTANTS)
+
+
+def test_every_step_has_a_mutant():
+    assert STEPS <= {(mutant.file, broken_function(mutant)) for mutant in WALK_MUTANTS + STEP_MUTANTS}
+
+
+@pytest.mark.parametrize("what", CHEAP)
+def test_a_mutant_is_noticed(what):
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.what == what]
+    outcome = attempt(mutant)
+    assert outcome.noticed, outcome
+    assert outcome.by.startswith(mutant.tests)
+
+
+def test_a_change_that_breaks_nothing_survives():
+    mutant = Mutant("nothing", "prune/plan.py", "removed: Set[int] = set()", "removed: Set[int] = set([])",
+                    "tests/graph/test_plan.py")
+    outcome = attempt(mutant)
+    assert (outcome.noticed, outcome.by) == (False, "survived")
+
+
+def test_a_package_that_cannot_be_imported_proves_nothing():
+    mutant = Mutant("no Python", "prune/plan.py", "removed: Set[int] = set()", "removed: Set[int] = (",
+                    "tests/graph/test_plan.py")
+    outcome = attempt(mutant)
+    assert not outcome.noticed
+    assert "pytest ended with" in outcome.by
+
+
+def test_a_passage_that_does_not_stand_once_is_refused():
+    with pytest.raises(AssertionError, match="the passage must stand once in prune/plan.py, but stands 0 times"):
+        source_of(Mutant("nowhere", "prune/plan.py", "no such passage", "", "tests/graph"))
+
+
+def test_the_package_itself_is_not_touched():
+    before = {path: path.stat().st_mtime_ns for path in Path(ROOT, "golden_stick").rglob("*.py")}
+    attempt(MUTANTS[-1]._replace(tests="tests/graph/test_importance.py"))
+    assert {path: path.stat().st_mtime_ns for path in Path(ROOT, "golden_stick").rglob("*.py")} == before

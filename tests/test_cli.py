@@ -1,0 +1,502 @@
+"""The command line: every command on a small network, and every error as one line with nothing written."""
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+import golden_stick as gs
+from golden_stick import cli
+from golden_stick.cli_networks import build_network
+from golden_stick.deploy.checkpoint import read_slim
+from golden_stick.prune.importance import CRITERIA
+
+COMMANDS = ("prune", "convert", "verify", "export", "trace")
+SHAPE = "2,3,12,12"
+NETWORK = '''
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from blocks import conv
+
+NOT_CALLABLE = 3
+
+
+class Net(nn.Cell):
+    def __init__(self, classes=4):
+        super().__init__()
+        self.a, self.norm_a = conv(3, 8), nn.BatchNorm2d(8)
+        self.b, self.norm_b = conv(8, 8), nn.BatchNorm2d(8)
+        self.relu = nn.ReLU()
+        self.c = nn.Conv2d(8, 6, 3, 2, has_bias=True)
+        self.head = nn.Dense(6, classes)
+
+    def construct(self, x):
+        x = self.relu(self.norm_a(self.a(x)))
+        x = self.relu(self.norm_b(self.b(x)) + x)
+        return self.head(self.relu(self.c(x)).mean((2, 3)))
+
+
+def build(classes=4):
+    network, generator = Net(classes), np.random.default_rng(5)
+    for name, parameter in network.parameters_and_names():
+        if "norm" in name:
+            parameter.set_data(Tensor(generator.uniform(0.2, 1.5, parameter.shape).astype(np.float32)))
+    return network
+
+
+def build_with_inputs():
+    network = build()
+    network.set_inputs(Tensor(np.zeros((1, 3, 12, 12), np.float32)))
+    return network
+
+
+def returns_text():
+    return "network"
+
+
+def divides():
+    return build(1 // 0)
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+class Pair(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Dense(5, 8), nn.Dense(7, 8)
+        self.head = nn.Dense(8, 2)
+
+    def construct(self, x, y):
+        return self.head(ops.relu(self.a(x)) + ops.relu(self.b(y)))
+
+
+class Stubborn(nn.Cell):
+    """Meets a bug that nobody foresaw."""
+
+    def construct(self, x):
+        return x
+
+    def get_parameters(self, expand=True):
+        raise ZeroDivisionError("a bug")
+
+
+kept = Net()
+'''
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working directory with `network.py`, and `blocks.py` which it imports."""
+    (tmp_path / "network.py").write_text(NETWORK)
+    (tmp_path / "blocks.py").write_text(
+        "from mindspore import nn\n\n\ndef conv(inputs, outputs):\n    return nn.Conv2d(inputs, outputs, 3)\n")
+    (tmp_path / "broken.py").write_text("from mindspore import nn\n\nimport no_such_library\n")
+    (tmp_path / "typo.py").write_text("x = 1\ndef build(:\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(line):
+    return cli.main(shlex.split(line))
+
+
+def process(line, **environment):
+    """The same in a process of its own, where MindSpore logs as it does by default."""
+    settings = {key: value for key, value in os.environ.items() if key != "GLOG_v"}
+    settings["PYTHONPATH"] = str(Path(gs.__file__).parents[1])
+    return subprocess.run([sys.executable, "-m", "golden_stick.cli", *shlex.split(line)], check=False,
+                          capture_output=True, text=True, env={**settings, **environment})
+
+
+def prune(options="--prune-rate 0.5"):
+    assert run(f"prune --network network.py:build --inputs {SHAPE} --output slim.ckpt {options}") == 0
+
+
+def values_of(path):
+    return {name: value.asnumpy() for name, value in read_slim(str(path))[1].items()}
+
+
+def assert_equal(values, others):
+    assert list(values) == list(others)
+    for name, value in values.items():
+        np.testing.assert_array_equal(value, others[name])
+
+
+def fails(line, message, capsys):
+    """Assert that a line ends in one line of error with that message, and leaves every file as it was."""
+    before = {path: path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert run(line) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("golden-stick: error: ") and error.count("\n") == 1
+    assert message in error
+    left = {path: path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert left == before
+    assert not list(Path.cwd().glob(".golden_stick*"))
+
+
+# What the commands do -------------------------------------------------------------------------------------------------
+
+
+def test_prune_verify_export(capsys):
+    prune("--prune-rate 0.5 --mindir slim --report report.json")
+    text = capsys.readouterr().out
+    for words in ("built Net by network.py:build", "applied OneShot", "a          8 -> 4", "wrote slim.ckpt",
+                  "wrote slim.mindir", "wrote report.json"):
+        assert words in text
+    report = json.loads(Path("report.json").read_text())
+    assert report["config"] == {"prune_rate": 0.5, "residual": "group", "criterion": "l1", "seed": 0}
+    assert {layer["path"]: layer["after"] for layer in report["layers"]} == {"a": 4, "b": 4, "c": 3, "head": 4}
+    assert run(f"verify --network network.py:build --slim slim.ckpt --inputs {SHAPE} --samples 5") == 0
+    text = capsys.readouterr().out
+    assert "traced Net for inputs (5, 3, 12, 12): 13 operators" in text and "verified: largest difference" in text
+    assert run(f"export --network network.py:build --slim slim.ckpt --inputs {SHAPE} --output again.mindir") == 0
+    inputs = Tensor(np.random.default_rng(1).normal(size=(2, 3, 12, 12)), ms.float32)
+    slim = gs.load_slim(build_network("network.py:build"), "slim.ckpt")
+    for name in ("slim.mindir", "again.mindir"):
+        np.testing.assert_allclose(nn.GraphCell(ms.load(name))(inputs).asnumpy(), slim(inputs).asnumpy(), atol=1e-6)
+    assert sorted(path.name for path in Path.cwd().glob("*slim*")) == ["slim.ckpt", "slim.mindir"]
+
+
+def test_prune_gives_what_the_library_gives():
+    prune("--prune-rate 0.3 --criterion l2 --residual scatter")
+    algorithm = gs.OneShot({"prune_rate": 0.3, "criterion": "l2", "residual": "scatter"})
+    slim = algorithm.convert(algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12)))
+    assert_equal(values_of("slim.ckpt"), {item.name: item.asnumpy() for item in slim.get_parameters()})
+
+
+def test_prune_twice_gives_the_same_file():
+    prune()
+    first = Path("slim.ckpt").read_bytes()
+    prune()
+    assert Path("slim.ckpt").read_bytes() == first
+
+
+def test_prune_takes_weights_from_the_checkpoint():
+    network = build_network("network.py:build")
+    network.c.bias.set_data(Tensor(np.full(6, 7.0, np.float32)))
+    ms.save_checkpoint(network, "trained.ckpt")
+    prune("--prune-rate 0.5 --checkpoint trained.ckpt")
+    np.testing.assert_array_equal(values_of("slim.ckpt")["c.bias"], np.full(3, 7.0))
+
+
+def test_random_criterion_follows_its_seed():
+    kept = []
+    for seed in (1, 2, 1):
+        prune(f"--criterion random --seed {seed}")
+        kept.append(read_slim("slim.ckpt")[0])
+    assert kept[0] == kept[2] != kept[1]
+
+
+def knockoff_checkpoint(path):
+    """A checkpoint of the knockoff phase, as training leaves it."""
+    applied = gs.SCOP().apply(build_network("network.py:build"), (2, 3, 12, 12))
+    generator = np.random.default_rng(2)
+    for parameter in applied.trainable_params():
+        parameter.set_data(Tensor(generator.uniform(0.0, 1.0, parameter.shape).astype(np.float32)))
+    ms.save_checkpoint(applied, path)
+
+
+def test_convert_and_verify(capsys):
+    knockoff_checkpoint("knockoff.ckpt")
+    line = f"--network network.py:build --inputs {SHAPE}"
+    assert run(f"convert {line} --checkpoint knockoff.ckpt --prune-rate 0.45 --output slim --report report.json") == 0
+    assert "SCOP after 'convert'" in capsys.readouterr().out
+    assert json.loads(Path("report.json").read_text())["algorithm"] == "SCOP"
+    algorithm = gs.SCOP({"prune_rate": 0.45})
+    applied = algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12))
+    slim = algorithm.convert(applied, ckpt_path="knockoff.ckpt")
+    assert_equal(values_of("slim.ckpt"), {item.name: item.asnumpy() for item in slim.get_parameters()})
+    assert run(f"verify {line} --slim slim.ckpt") == 0
+
+
+@pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
+def test_verify_a_network_pruned_twice(residual, capsys):
+    network = build_network("network.py:build")
+    for rate, seed in ((0.4, 0), (0.3, 1)):
+        algorithm = gs.OneShot({"prune_rate": rate, "residual": residual, "criterion": "random", "seed": seed})
+        network = algorithm.convert(algorithm.apply(network, (2, 3, 12, 12)))
+    gs.save_slim(network, "twice.ckpt")
+    assert run(f"verify --network network.py:build --slim twice.ckpt --inputs {SHAPE}") == 0
+    assert "verified" in capsys.readouterr().out
+
+
+def test_verify_refuses_a_file_whose_recipe_was_changed(capsys):
+    prune()
+    record = ms.load_checkpoint("slim.ckpt")
+    recipe = json.loads(str(record.pop("golden_stick")))
+    axis = next(axis for axis in recipe["plans"][0]["axes"] if axis["parameter"] == "norm_a.gamma")
+    axis["kept"] = [index for index in range(8) if index not in axis["kept"]]
+    ms.save_checkpoint([{"name": name, "data": value} for name, value in record.items()], "changed.ckpt",
+                       append_dict={"golden_stick": json.dumps(recipe)})
+    fails(f"verify --network network.py:build --slim changed.ckpt --inputs {SHAPE}", "must agree within 1e-05", capsys)
+
+
+def test_export_of_a_network_that_is_not_slim():
+    network = build_network("network.py:build")
+    ms.save_checkpoint(network, "trained.ckpt")
+    assert run(f"export --network network.py:build --checkpoint trained.ckpt --inputs {SHAPE} --output model") == 0
+    inputs = Tensor(np.random.default_rng(1).normal(size=(2, 3, 12, 12)), ms.float32)
+    network.set_train(False)
+    np.testing.assert_allclose(nn.GraphCell(ms.load("model.mindir"))(inputs).asnumpy(), network(inputs).asnumpy(),
+                               atol=1e-6)
+
+
+def test_trace(capsys):
+    assert run(f"trace --network network.py:build --inputs {SHAPE} --residual keep --json trace.json") == 0
+    text = capsys.readouterr().out
+    record = json.loads(Path("trace.json").read_text())
+    assert record["network"] == "Net" and record["inputs"] == [[2, 3, 12, 12]] and record["barriers"] == []
+    assert {"operator": "Conv2D", "count": 3, "rule": True} in record["operators"]
+    assert record["groups"] == [{"name": "c", "channels": 6, "layers": ["c"]}]
+    assert {layer["path"] for layer in record["fixed"]} == {"a", "b", "head"}
+    assert f"parameters  {record['parameters']:,}" in text and f"MACs        {record['macs']:,}" in text
+    for words in ("c: 6 removable channels made by c", "head: 4 of 4 (output of the network)"):
+        assert words in text
+
+
+def test_trace_names_operators_without_a_rule(capsys):
+    Path("odd.py").write_text("from mindspore import nn, ops\n\n\nclass Odd(nn.Cell):\n"
+                              "    def __init__(self):\n        super().__init__()\n"
+                              "        self.a = nn.Conv2d(3, 4, 3)\n\n"
+                              "    def construct(self, x):\n        return ops.cumsum(self.a(x), 1)\n")
+    assert run(f"trace --network odd.py:Odd --inputs {SHAPE}") == 0
+    text = capsys.readouterr().out
+    assert "NO rule" in text and "not pruned across: CumSum after 'a'" in text
+
+
+def test_inputs_that_are_left_out(capsys):
+    assert run("prune --network network.py:build_with_inputs --output slim.ckpt") == 0
+    assert "inputs were not given: taken as (1, 3, 12, 12)" in capsys.readouterr().out
+    assert run("verify --network network.py:build_with_inputs --slim slim.ckpt --samples 3") == 0
+    assert "traced Net for inputs (3, 3, 12, 12)" in capsys.readouterr().out
+
+
+def test_several_inputs():
+    assert run("prune --network network.py:Pair --inputs 2,5 --inputs 2,7 --output slim.ckpt") == 0
+    assert run("verify --network network.py:Pair --inputs 2,5 --inputs 2,7 --slim slim.ckpt") == 0
+
+
+def test_samples_of_inputs_that_are_not_floats(capsys):
+    Path("words.py").write_text(
+        "import numpy as np\nfrom mindspore import Tensor, nn\n\n\ndef build():\n"
+        "    network = nn.SequentialCell(nn.Embedding(9, 5), nn.Dense(5, 6), nn.ReLU(), nn.Dense(6, 2))\n"
+        "    network.set_inputs(Tensor(np.arange(4).reshape(1, 4)))\n    return network\n")
+    assert run("prune --network words.py:build --output slim.ckpt") == 0
+    assert run("verify --network words.py:build --slim slim.ckpt --samples 3") == 0
+    assert "for inputs (3, 4)" in capsys.readouterr().out
+
+
+def test_network_of_a_module(folder):
+    package = folder / "zoo"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "small.py").write_text(NETWORK)
+    before = list(sys.path)
+    network = build_network("zoo.small:build", '{"classes": 7}')
+    assert network.head.out_channels == 7
+    assert sys.path == before
+
+
+def test_another_folder_than_the_working_directory(folder, monkeypatch):
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    assert run(f"trace --network ../network.py:build --inputs {SHAPE}") == 0
+
+
+def test_convolutions_are_told_to_be_fast(monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    with pytest.raises(SystemExit):
+        run("--version")
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+
+
+# What they say when something is wrong --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network, message", [
+    ("build", "'--network' must look like 'package.module:factory' or 'path/to/file.py:factory', but got 'build'"),
+    ("network.py:", "'--network' must look like"),
+    ("missing.py:build", "'--network' must name a .py file that exists, but got 'missing.py'"),
+    ("folder/network:build", "'--network' must name a .py file that exists, but got 'folder/network'"),
+    ("no_such_package.net:build", "raised ModuleNotFoundError: No module named 'no_such_package'"),
+    ("broken.py:build", "broken.py:3: No module named 'no_such_library'"),
+    ("typo.py:build", "typo.py:2: "),
+    ("network.py:bild", "must name a factory of 'network.py', but it has no 'bild'. Did you mean 'build'?"),
+    ("network.py:NOT_CALLABLE", "must name a factory that can be called, but 'NOT_CALLABLE' of 'network.py' is of type "
+                                "int"),
+    ("network.py:returns_text", "must name a factory that returns a Cell, but 'network.py:returns_text' returned str"),
+    ("network.py:divides", "must name a factory that works, but 'network.py:divides' raised ZeroDivisionError at "),
+])
+def test_wrong_network(network, message, capsys):
+    fails(f"prune --network {network} --inputs {SHAPE} --output slim.ckpt", message, capsys)
+
+
+@pytest.mark.parametrize("options, message", [
+    ("--kwargs '{classes: 3}'", "'--kwargs' must be a JSON object, but got '{classes: 3}': Expecting property name"),
+    ("--kwargs '[3]'", "'--kwargs' must be a JSON object, but got '[3]'"),
+    ("--kwargs '{\"clases\": 3}'", "'--kwargs' must fit the factory, but got {\"clases\": 3}: build() got"),
+    ("--inputs 1,3,x", "'--inputs' must be a shape such as 1,3,32,32, but got '1,3,x'"),
+    ("--inputs 1,0", "'--inputs' must be a shape such as 1,3,32,32, but got '1,0'"),
+    ("--inputs 1,3", "could not be compiled for inputs of shape (2, 3, 12, 12), (1, 3)"),
+    ("--prune-rate 1.0", "'prune_rate' must be in [0, 1), but got 1.0"),
+    ("--prune-rate some", "argument --prune-rate: invalid float value: 'some'; see 'golden-stick prune --help'"),
+    ("--criterion l3", "'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', but got 'l3'"),
+    ("--residual join", "'residual' must be one of 'group', 'scatter', 'keep', but got 'join'"),
+    ("--seed -1", "'seed' must be"),
+    ("--pruning 3", "unrecognized arguments: --pruning 3"),
+    ("--checkpoint missing.ckpt", "'--checkpoint' must be a file, but got 'missing.ckpt'"),
+    ("--checkpoint network.py", "'--checkpoint' must be a checkpoint, but got 'network.py'"),
+    ("--output missing/slim.ckpt", "the folder of 'path' must exist, but got 'missing/slim.ckpt'"),
+    ("--output network.py/slim.ckpt", "the folder of 'path' must exist, but got 'network.py/slim.ckpt'"),
+    ("--output ''", "'--output' must be a file that can be written, but got ''"),
+    ("--mindir missing/slim", "For 'golden-stick --mindir', the folder of 'path' must exist"),
+    ("--report slim.ckpt", "'--report' must be a file of its own, but got 'slim.ckpt', which another option names"),
+    ("--report ./network.py", "'--report' must be a file of its own, but got './network.py'"),
+])
+def test_wrong_options_of_prune(options, message, capsys):
+    fails(f"prune --network network.py:build --inputs {SHAPE} --output slim.ckpt {options}", message, capsys)
+
+
+def test_checkpoint_of_another_network(capsys):
+    ms.save_checkpoint(nn.Dense(2, 3), "dense.ckpt")
+    line = f"prune --network network.py:build --inputs {SHAPE} --output slim.ckpt --checkpoint"
+    fails(f"{line} dense.ckpt", "'--checkpoint' must hold the network's parameter 'a.weight'", capsys)
+    ms.save_checkpoint(build_network("network.py:build", '{"classes": 5}'), "five.ckpt")
+    fails(f"{line} five.ckpt", "'head.weight' in 'five.ckpt' must have shape (4, 6), but got (5, 6)", capsys)
+
+
+def test_wrong_options_of_convert(capsys):
+    line = f"convert --network network.py:build --inputs {SHAPE} --output slim.ckpt"
+    fails(line, "the following arguments are required: --checkpoint", capsys)
+    fails(f"{line} --checkpoint missing.ckpt", "missing.ckpt", capsys)
+    ms.save_checkpoint(build_network("network.py:build"), "plain.ckpt")
+    fails(f"{line} --checkpoint plain.ckpt", "must hold 'a.real_scale' of the applied network", capsys)
+
+
+def test_wrong_options_of_verify(capsys):
+    prune()
+    line = f"verify --network network.py:build --inputs {SHAPE} --slim"
+    fails(f"{line} missing.ckpt", "'path' must be a file, but got 'missing.ckpt'", capsys)
+    fails(f"{line} slim.ckpt --samples 0", "'--samples' must be at least 1, but got 0", capsys)
+    fails(f"{line} slim.ckpt --tolerance 0", "'tolerance' must be positive", capsys)
+    fails(f"{line} slim.ckpt --inputs 1,4,12,12", "could not be compiled", capsys)
+    fails(f"{line} slim.ckpt --kwargs '{{\"classes\": 5}}'", "must have shape", capsys)
+    fails("verify --network network.py:Pair --inputs 2,5 --inputs 2,7 --slim slim.ckpt", "must be of the kind", capsys)
+
+
+def test_wrong_options_of_export_and_trace(capsys):
+    line = f"--network network.py:build --inputs {SHAPE}"
+    fails(f"export {line} --output model", "one of the arguments --slim --checkpoint is required", capsys)
+    fails(f"export {line} --output model --slim network.py", "'path' must be a checkpoint", capsys)
+    fails(f"trace {line} --residual join", "'residual' must be one of", capsys)
+    fails("", "the following arguments are required: COMMAND", capsys)
+    fails("squeeze", "invalid choice: 'squeeze'", capsys)
+
+
+def test_output_that_is_an_input(capsys):
+    prune()
+    line = f"--network network.py:build --inputs {SHAPE}"
+    ms.save_checkpoint(build_network("network.py:build"), "trained.ckpt")
+    fails(f"prune {line} --checkpoint trained.ckpt --output trained", "'--output' must be a file of its own", capsys)
+    fails(f"export {line} --slim slim.ckpt --output ./slim.ckpt.mindir/", "must be a file that can be written", capsys)
+
+
+def test_output_that_is_read_only(capsys, monkeypatch):
+    Path("report.json").write_text("kept")
+    # Not by permission bits, which root may overrule.
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("report.json"))
+    fails(f"prune --network network.py:build --inputs {SHAPE} --output slim.ckpt --report report.json",
+          "'--report' must be a file that can be written, but got 'report.json'", capsys)
+
+
+def test_all_outputs_or_none(capsys, monkeypatch):
+    def broken_export(*_):
+        raise gs.errors.ExportError("no MindIR today")
+
+    Path("slim.ckpt").write_text("kept")
+    monkeypatch.setattr(gs, "export", broken_export)
+    fails(f"prune --network network.py:build --inputs {SHAPE} --output slim.ckpt --mindir slim --report r.json",
+          "no MindIR today", capsys)
+
+
+def test_interruption(capsys):
+    assert run("trace --network network.py:interrupted") == 130
+    assert capsys.readouterr().err == ""
+
+
+# In a process of its own ----------------------------------------------------------------------------------------------
+
+
+def test_process_says_one_line_where_mindspore_says_many(folder):
+    before = sorted(path.name for path in folder.iterdir())
+    line = "prune --network network.py:build --inputs 1,4,12,12 --output slim.ckpt"
+    result = process(line, PYTHONDONTWRITEBYTECODE="1")
+    assert result.returncode == 2
+    assert result.stderr.startswith("golden-stick: error: For 'trace', 'Net' could not be compiled")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == "built Net by network.py:build\n"
+    assert sorted(path.name for path in folder.iterdir()) == before
+    assert process(line, GLOG_v="3").stderr.count("\n") > 1
+
+
+def test_process_that_succeeds_says_nothing_of_errors():
+    result = process(f"trace --network network.py:build --inputs {SHAPE}")
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_process_whose_output_is_cut_off():
+    settings = {**os.environ, "PYTHONPATH": str(Path(gs.__file__).parents[1])}
+    words = shlex.split(f"trace --network network.py:build --inputs {SHAPE}")
+    with subprocess.Popen([sys.executable, "-m", "golden_stick.cli", *words], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=settings) as command:
+        command.stdout.close()
+        assert command.stderr.read() == b""
+    assert command.returncode == 141
+
+
+def test_process_shows_where_an_unforeseen_error_came_from():
+    result = process(f"trace --network network.py:Stubborn --inputs {SHAPE}")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr and "ZeroDivisionError: a bug" in result.stderr
+
+
+# Help -----------------------------------------------------------------------------------------------------------------
+
+
+def help_of(line, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(f"{line} --help")
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_example_in_the_help_can_be_run(command, capsys):
+    example = help_of(command, capsys).split("example:\n")[1].replace("\\\n", " ")
+    name, *words = shlex.split(example)
+    assert name == "golden-stick" and words[0] == command
+    options = cli.build_parser().parse_args(words)
+    assert options.network == "resnet.py:resnet20" and options.inputs == ["1,3,32,32"]
+
+
+def test_help_names_the_commands_and_the_criteria(capsys):
+    text = help_of("", capsys)
+    for command in COMMANDS:
+        assert any(line.split()[:1] == [command] and len(line.split()) > 3 for line in text.splitlines())
+    words = help_of("prune", capsys).replace(",", " ").split()
+    assert set(CRITERIA) <= set(words) and {"group", "scatter", "keep"} <= set(words)
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run("--version")
+    assert ended.value.code == 0 and capsys.readouterr().out == f"golden-stick {gs.__version__}\n"

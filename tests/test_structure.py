@@ -1,0 +1,204 @@
+"""The house: which module may use which, how large anything may be, and what importing costs."""
+import ast
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import golden_stick
+
+ROOT = Path(golden_stick.__file__).parent.parent
+PACKAGE = ROOT / "golden_stick"
+
+# From the ground up. A module uses its own rank and those above it in this list.
+RANKS = (
+    ("errors", "config", "inputs", "evaluation"), ("graph",), ("report",), ("deploy.files", "deploy.export"),
+    ("comp_algo",), ("prune",), ("deploy.checkpoint",), ("scop",), ("cli", "cli_networks"),
+)
+PUBLIC = {"CompAlgo", "OneShot", "SCOP", "errors", "export", "find_groups", "load_slim", "save_slim", "slim", "trace",
+          "verify"}
+
+
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+def imports(name):
+    """Modules of golden_stick that a module imports, wherever in the file it does."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from (item.name for item in node.names if item.name.split(".")[0] == "golden_stick")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "golden_stick":
+            for item in node.names:
+                full = f"{node.module}.{item.name}"
+                yield full if full in MODULES else node.module
+
+
+def rank(name):
+    inner = name[len("golden_stick."):]
+    return next((number for number, names in enumerate(RANKS)
+                 if any(inner == one or inner.startswith(f"{one}.") for one in names)), None)
+
+
+def test_every_module_has_a_rank():
+    without = {name for name in MODULES if rank(name) is None}
+    # `deploy` has two ranks; its own file holds a docstring only. The package's own file gathers the public names.
+    assert without == {"golden_stick", "golden_stick.deploy"}
+    assert [type(node) for node in TREES["golden_stick.deploy"].body] == [ast.Expr]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if rank(name) is not None])
+def test_imports_point_down(name):
+    for used in imports(name):
+        if rank(name) == len(RANKS) - 1 and used == "golden_stick":
+            continue
+        assert rank(used) is not None, f"{name} imports {used}"
+        assert rank(used) <= rank(name), f"{name} imports {used}"
+
+
+def test_nothing_imports_the_command_line():
+    for name in MODULES:
+        if rank(name) != len(RANKS) - 1:
+            assert not [used for used in imports(name) if ".cli" in used]
+
+
+def test_no_two_modules_import_each_other_in_a_circle():
+    left = {name: set(imports(name)) - {name} for name in MODULES if name != "golden_stick"}
+    left = {name: {used for used in users if used != "golden_stick"} for name, users in left.items()}
+    while left:
+        ready = {name for name, used in left.items() if not used & set(left)}
+        assert ready, f"a circle among {sorted(left)}"
+        left = {name: used for name, used in left.items() if name not in ready}
+
+
+def test_all_imports_of_golden_stick_are_absolute():
+    for name, tree in TREES.items():
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level], name
+
+
+GROUND_FLOOR = """
+import sys, types
+for blocked in ("mindspore", "scipy"):
+    sys.modules[blocked] = None
+package = types.ModuleType("golden_stick")
+package.__path__ = [{path!r}]
+sys.modules["golden_stick"] = package
+import {modules}
+used = {{name.split(".")[1] for name in sys.modules if name.startswith("golden_stick.")}}
+assert used == {{"graph", "errors"}}, used
+print("golden_stick.graph.groups" in sys.modules)
+"""
+
+
+def test_the_ground_floor_runs_without_mindspore():
+    modules = [name for name in MODULES if name.startswith("golden_stick.graph")]
+    code = GROUND_FLOOR.format(path=str(PACKAGE), modules=", ".join(modules))
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, "True"), result.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("golden_stick.graph")])
+def test_the_ground_floor_imports_the_standard_library_and_numpy_only(name):
+    used = {item.name for node in ast.walk(TREES[name]) if isinstance(node, ast.Import) for item in node.names}
+    used |= {node.module for node in ast.walk(TREES[name]) if isinstance(node, ast.ImportFrom)}
+    tops = {module.split(".")[0] for module in used}
+    known = getattr(sys, "stdlib_module_names", tops)
+    assert tops <= {"numpy", "golden_stick"} | set(known)
+    assert not {"mindspore", "scipy", "sklearn"} & tops
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_stay_under_300_lines_of_at_most_120_characters(name):
+    lines = MODULES[name].read_text().splitlines()
+    assert len(lines) < 300
+    assert not [number for number, line in enumerate(lines, 1) if len(line) > 120]
+    assert not [number for number, line in enumerate(lines, 1) if line != line.rstrip()]
+
+
+def functions(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+def length(function):
+    """Lines of a function without its docstring and decorators."""
+    first = function.body[0]
+    has_text = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
+    return function.end_lineno - function.lineno + 1 - (first.end_lineno - first.lineno + 1 if has_text else 0)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_functions_stay_under_45_lines(name):
+    assert {item.name: length(item) for item in functions(TREES[name]) if length(item) >= 45} == {}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_bare_except_and_no_mutable_default(name):
+    for node in ast.walk(TREES[name]):
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"bare except, line {node.lineno}"
+    for function in functions(TREES[name]):
+        for default in function.args.defaults + [item for item in function.args.kw_defaults if item is not None]:
+            assert not isinstance(default, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.Call)), \
+                f"{function.name}, line {default.lineno}"
+
+
+@pytest.mark.parametrize("name", [name for name, tree in TREES.items() if tree.body])
+def test_every_module_says_what_it_is_and_what_it_offers(name):
+    tree = TREES[name]
+    assert ast.get_docstring(tree)
+    tops = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    offered = [node.value for node in tree.body if isinstance(node, ast.Assign) and
+               getattr(node.targets[0], "id", "") == "__all__"]
+    if not tops:
+        return
+    exported = ast.literal_eval(offered[0])
+    assert len(exported) == len(set(exported))
+    assert {item for item in tops if not item.startswith("_")} - set(exported) <= HELPERS.get(name, set())
+
+
+# Rules are reached through the table, and the flow's two questions through the modules that ask them.
+HELPERS = {
+    "golden_stick.graph.flow": {"is_data", "number"},
+    "golden_stick.graph.ir": {"flatten"},
+    "golden_stick.graph.rules": {
+        "elementwise", "residual_sum", "convolution", "matrix_product", "channel_parameters", "spatial",
+        "along_one_axis", "reduction", "reshape", "transpose", "concat", "strided_slice", "pad", "first_input",
+    },
+}
+
+
+def test_the_public_names_are_these():
+    assert set(golden_stick.__all__) == PUBLIC
+    assert len(golden_stick.__all__) == len(PUBLIC)
+    assert all(hasattr(golden_stick, name) for name in PUBLIC)
+
+
+def test_the_changelogs_newest_version_is_the_packages():
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).group(1)
+    assert newest == golden_stick.__version__
+
+
+TIMED = """
+import time
+import mindspore
+begin = time.perf_counter()
+import golden_stick
+import sys
+sys.stderr.write(f"seconds={time.perf_counter() - begin}")
+"""
+
+
+def test_importing_prints_nothing_and_adds_less_than_half_a_second():
+    seconds = []
+    for _ in range(3):
+        result = subprocess.run([sys.executable, "-c", TIMED], capture_output=True, text=True, check=True, cwd=ROOT)
+        assert result.stdout == ""
+        seconds.append(float(re.search(r"seconds=(\S+)$", result.stderr).group(1)))
+    assert statistics.median(seconds) < 0.5
