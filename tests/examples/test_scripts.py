@@ -1,0 +1,82 @@
+"""The example's scripts, from options to files, on few images and epochs."""
+import json
+import os
+import subprocess
+import sys
+
+import demo
+import eval as evaluate
+import export
+import finetune
+import prune
+import pytest
+import train
+
+from tests.examples.conftest import ROOT
+
+CONFIGS = ROOT / "examples" / "resnet_cifar10" / "configs"
+DIGITS = ["--config", str(CONFIGS / "resnet20_digits.yaml")]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("script", [prune, finetune, evaluate, export])
+    def test_checkpoint_is_asked_for(self, script):
+        with pytest.raises(SystemExit, match="--checkpoint must name the"):
+            script.main(DIGITS)
+
+    def test_split(self):
+        with pytest.raises(SystemExit, match="--split must be validation or test, but got 'train'"):
+            evaluate.main(DIGITS + ["--checkpoint", "x.ckpt", "--split", "train"])
+
+
+def test_step_by_step(tmp_path):
+    output = ["--output", str(tmp_path)]
+    short = ["--epochs", "1", "--train-limit", "256"]
+
+    def file(name):
+        return ["--checkpoint", str(tmp_path / name)]
+
+    train.main(DIGITS + output + short)
+    prune.main(DIGITS + output + short + file("network.ckpt") + ["--calibration-batches", "2"])
+    finetune.main(DIGITS + output + short + file("slim.ckpt"))
+    found = evaluate.main(DIGITS + output + file("finetuned.ckpt") + ["--split", "test"])
+    export.main(DIGITS + output + file("finetuned.ckpt"))
+    assert sorted(os.listdir(tmp_path)) == [
+        "eval_finetuned_test.json", "finetune.json", "finetuned.ckpt", "finetuned.mindir", "knockoff.ckpt",
+        "network.ckpt", "prune.json", "slim.ckpt", "train.json",
+    ]
+    assert 0.05 < found <= 1
+    record = json.loads((tmp_path / "prune.json").read_text())
+    assert record["report"]["macs"]["after"] < 0.5 * record["report"]["macs"]["before"]
+    assert record["report"]["largest_difference"] <= 1e-5 * record["report"]["output_scale"]
+    assert record["options"]["prune_rate"] == 0.45 and record["options"]["seed"] == 0
+
+
+def test_demo(tmp_path, capsys):
+    result = demo.main(["--epochs", "1", "--knockoff-epochs", "1", "--finetune-epochs", "1", "--train-limit", "256",
+                        "--rounds", "3", "--output", str(tmp_path)])
+    text = capsys.readouterr().out
+    for row in ("[8/8]", "test accuracy", "parameters", "MACs", "checkpoint, bytes", "MindIR, bytes",
+                "latency, batch 1, ms", "latency, batch 32, ms", "largest difference between masked and slim outputs"):
+        assert row in text
+    saved = json.loads((tmp_path / "result.json").read_text())
+    assert saved["parameters"] == result["parameters"] and saved["parameters"]["before"] == 269_722
+    assert saved["largest_difference"] <= 1e-5 * saved["output_scale"] and saved["largest_difference_reloaded"] == 0.0
+
+
+@pytest.mark.parametrize("mode", ["graph", "pynative"])
+def test_custom_loop(mode):
+    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_loop.py"), "--mode", mode, "--epochs", "2"],
+                         capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr
+    after = float(run.stdout.rsplit("before, ", 1)[1].split()[0])
+    assert after > 0.7
+
+
+@pytest.mark.parametrize("script, arguments", [
+    ("run_standalone_train.sh", []), ("run_distribute_train.sh", ["two", "x.yaml"]), ("run_distribute_train.sh", []),
+    ("run_eval.sh", ["x.yaml"]), ("run_convert.sh", ["net.py:build", "x.ckpt"]),
+])
+def test_shell_scripts_say_how_they_are_used(script, arguments):
+    run = subprocess.run(["bash", str(ROOT / "scripts" / script), *arguments], capture_output=True, text=True)
+    assert run.returncode == 2 and run.stderr.startswith(f"usage: bash scripts/{script}")
