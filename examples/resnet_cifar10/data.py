@@ -41,7 +41,8 @@ class Splits:
 
     Args:
         train, validation, test (Split): Disjoint.
-        mean, std (tuple[float]): Of each colour, for images in [0, 1]; what networks are given is (x / 255 - mean) / std.
+        mean, std (tuple[float]): Of each colour, for images in [0, 1]; what networks are given is
+            (x / 255 - mean) / std.
         classes (int): Number of classes.
         mirror (bool): Whether a mirrored image still shows the same class.
     """
@@ -97,8 +98,12 @@ def _binary(path: str) -> Tuple[Split, Split]:
             raise ValueError(f"For 'load_splits', 'path' must be a folder with {name}, but got {path!r}.")
         data = np.fromfile(full, np.uint8)
         if data.size == 0 or data.size % _RECORD:
-            raise ValueError(f"For 'load_splits', {name} must hold records of {_RECORD} bytes, but got {data.size} bytes.")
+            raise ValueError(
+                f"For 'load_splits', {name} must hold records of {_RECORD} bytes, but got {data.size} bytes."
+            )
         arrays.append(data.reshape(-1, _RECORD))
+        if arrays[-1][:, 0].max() > 9:
+            raise ValueError(f"For 'load_splits', labels in {name} must be 0 to 9, but got {arrays[-1][:, 0].max()}.")
     return _records(np.concatenate(arrays[:-1])), _records(arrays[-1])
 
 
@@ -167,7 +172,7 @@ def _image(name: str, data: bytes) -> np.ndarray:
 
 
 def _digits(path: Optional[str]) -> Tuple[Split, Split]:
-    """1,797 digits of 8x8 pixels with 17 grey levels, each pixel made a square of 4x4; the last fifth is for testing."""
+    """1,797 digits of 8x8 pixels and 17 grey levels, each pixel made a square of 4x4; the last fifth is for testing."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -87,9 +87,13 @@ def _read(parser: argparse.ArgumentParser, path: str, step: str, known: Dict[str
             content = yaml.safe_load(file) or {}
     except (OSError, yaml.YAMLError) as error:
         parser.error(f"--config must be a readable YAML file, but got {path!r}: {error}")
+    if not isinstance(content, dict):
+        parser.error(f"{path} must hold keys with values, but got a {type(content).__name__}")
     defaults: Dict[str, Any] = {}
     for key, value in content.items():
-        if key in STEPS and isinstance(value, dict):
+        if key in STEPS:
+            if not isinstance(value, dict):
+                parser.error(f"'{key}' in {path} must hold keys with values, but got {value!r}")
             for inner in value:
                 _check(parser, path, f"{key}.{inner}", inner, {**_COMMON, **_OF_STEP[key]})
             if key == step:
@@ -99,7 +103,8 @@ def _read(parser: argparse.ArgumentParser, path: str, step: str, known: Dict[str
             defaults.setdefault(key, value)
     for key, value in defaults.items():
         kind = known[key][0]
-        if value is not None and not isinstance(value, (int, float) if kind is float else kind):
+        fits = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+        if value is not None and not fits:
             parser.error(f"'{key}' in {path} must be of type {kind.__name__}, but got {value!r}")
     return defaults
 

@@ -122,8 +122,12 @@ def fit(network: nn.Cell, loss, optimizer: nn.Optimizer, data, epochs: int, titl
 def save_checkpoint(network: nn.Cell, path: str) -> None:
     """Write a checkpoint beside `path`, then put it in its place: there is never half a file."""
     temporary = f"{path[:-len('.ckpt')]}.part.ckpt"
-    ms.save_checkpoint(network, temporary)
-    os.replace(temporary, path)
+    try:
+        ms.save_checkpoint(network, temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def write_result(options, step: str, result: Dict[str, Any]) -> str:

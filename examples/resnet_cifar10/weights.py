@@ -61,8 +61,8 @@ def _read(path: str) -> Dict[str, np.ndarray]:
 
 
 def _torch_name(name: str) -> str:
-    prefix, _, last = name.rpartition(".")
-    return f"{prefix}.{_NORMALIZATION.get(last, last)}"
+    prefix, dot, last = name.rpartition(".")
+    return f"{prefix}{dot}{_NORMALIZATION.get(last, last)}"
 
 
 def _listed(names: list) -> str:

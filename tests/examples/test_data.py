@@ -103,6 +103,9 @@ class TestRefusals:
     def test_binary_files(self, tmp_path):
         with pytest.raises(ValueError, match="'path' must be a folder with data_batch_1.bin"):
             load_splits("cifar10-binary", str(tmp_path))
+        (tmp_path / "data_batch_1.bin").write_bytes(bytes([10]) + bytes(3072))
+        with pytest.raises(ValueError, match="labels in data_batch_1.bin must be 0 to 9, but got 10"):
+            load_splits("cifar10-binary", str(tmp_path))
         (tmp_path / "data_batch_1.bin").write_bytes(b"short")
         with pytest.raises(ValueError, match="data_batch_1.bin must hold records of 3073 bytes, but got 5"):
             load_splits("cifar10-binary", str(tmp_path))

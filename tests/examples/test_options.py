@@ -59,6 +59,9 @@ def test_an_unknown_key_is_named_with_the_nearest_right_one(tmp_path, capsys, te
     ("train: {epochs: 1.5}\n", "'epochs' in .* must be of type int, but got 1.5"),
     ("train: {learning_rate: fast}\n", "'learning_rate' in .* must be of type float, but got 'fast'"),
     ("network: 20\n", "'network' in .* must be of type str, but got 20"),
+    ("train: {epochs: true}\n", "'epochs' in .* must be of type int, but got True"),
+    ("train: 5\n", "'train' in .* must hold keys with values, but got 5"),
+    ("[train, prune]\n", "must hold keys with values, but got a list"),
 ])
 def test_a_value_of_another_type_is_named(tmp_path, capsys, text, shown):
     message = error_of(capsys, "train", ["--config", written(tmp_path, text)])

@@ -5,8 +5,15 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, NothingToPruneError, SlimError
-from golden_stick.errors import StateError, TraceError
+from golden_stick.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    NothingToPruneError,
+    SlimError,
+    StateError,
+    TraceError,
+)
 from golden_stick.prune import make_plan
 from tests import networks
 
