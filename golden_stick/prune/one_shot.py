@@ -63,8 +63,7 @@ class OneShot(Pruner):
 
     def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
         values = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-        self._grouping = grouping
-        self._chosen = self._plan(self._scores(graph, grouping, values))
+        self._chosen = self._plan(grouping, self._scores(graph, grouping, values))
         return masked_network(network, self._chosen)
 
     def _scores(self, graph: Graph, grouping: Grouping, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -96,8 +96,8 @@ class Pruner(CompAlgo):
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
         grouping = find_groups(graph, self._config["residual"])
-        self._check_prunable(graph, grouping)
-        self._rehearse(network, graph, grouping, tensors)
+        self._check_prunable(grouping)
+        self._rehearse(network, grouping, tensors)
         applied = self._prepare(network, graph, grouping)
         self._network, self._inputs, self._graph, self._grouping = applied, tensors, graph, grouping
         self._report = self._make_report("apply", self._planned(), graph, None, notes)
@@ -129,7 +129,7 @@ class Pruner(CompAlgo):
         plan = self._final_plan(values)
         smaller = slim(plain, plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
-        graph = self._trace_slim(smaller)
+        graph = self._trace_slim(smaller, self._inputs)
         verification = verify(masked_network(plain, plan), smaller, self._inputs)
         notes = self._notes(values)
         if calibration_data is not None:
@@ -168,13 +168,13 @@ class Pruner(CompAlgo):
 
     # What all share -------------------------------------------------------------------------------------------------
 
-    def _plan(self, scores: Mapping[str, np.ndarray]) -> PruningPlan:
+    def _plan(self, grouping: Grouping, scores: Mapping[str, np.ndarray]) -> PruningPlan:
         """A plan from scores by weight name."""
-        found = {group.name: group_importance(group, scores) for group in self._grouping}
+        found = {group.name: group_importance(group, scores) for group in grouping}
         found = {name: importance for name, importance in found.items() if importance is not None}
-        return make_plan(self._grouping, found, self._config["prune_rate"])
+        return make_plan(grouping, found, self._config["prune_rate"])
 
-    def _check_prunable(self, graph: Graph, grouping: Grouping) -> None:
+    def _check_prunable(self, grouping: Grouping) -> None:
         if grouping.groups:
             return
         reasons = tuple(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
@@ -183,15 +183,15 @@ class Pruner(CompAlgo):
             f"For '{type(self).__name__}', 'network' must have a channel that can be removed, but got none ({why})."
         )
 
-    def _rehearse(self, network: nn.Cell, graph: Graph, grouping: Grouping, tensors: Tuple[ms.Tensor, ...]) -> None:
+    def _rehearse(self, network: nn.Cell, grouping: Grouping, tensors: Tuple[ms.Tensor, ...]) -> None:
+        """Slim a copy by any channels: what a number in the code breaks, it breaks whichever they are."""
         first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
         plan = make_plan(grouping, first, self._config["prune_rate"])
-        self._inputs = tensors
-        self._trace_slim(slim(network, plan))
+        self._trace_slim(slim(network, plan), tensors)
 
-    def _trace_slim(self, smaller: nn.Cell) -> Graph:
+    def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
         try:
-            return trace(smaller, self._inputs)
+            return trace(smaller, tensors)
         except TraceError as error:
             raise SlimError(
                 f"For '{type(self).__name__}', the slim network must compile, but a number in the network's code does "

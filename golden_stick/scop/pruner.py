@@ -121,7 +121,7 @@ class SCOP(Pruner):
 
     def _planned(self) -> PruningPlan:
         # Which filters go is not known before the knockoff phase, but how many is.
-        return self._plan({weight: np.zeros(self._size(weight)) for weight in self._controlled})
+        return self._plan(self._grouping, {weight: np.zeros(self._size(weight)) for weight in self._controlled})
 
     def _size(self, weight: str) -> int:
         return self._graph.parameter(weight).shape[0]
@@ -141,7 +141,7 @@ class SCOP(Pruner):
                 f"For 'SCOP', the scales must be trained before 'convert', but all of them are still {SCALE_INIT}: "
                 f"run the knockoff phase, or give its checkpoint as 'ckpt_path'."
             )
-        return self._plan(self._scores(values))
+        return self._plan(self._grouping, self._scores(values))
 
     def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return {
