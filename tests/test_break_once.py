@@ -4,7 +4,6 @@ The sabotage works: everything has its mutant, every mutant applies, and a few o
 All of them are tried by ``python tests/break_once.py``.
 """
 import ast
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,8 @@ STEPS = {
     ("graph/flow.py", "mask_input"), ("graph/flow.py", "scatter_site"), ("graph/groups.py", "_groups"),
     ("graph/cost.py", "count_macs"), ("graph/cost.py", "count_parameters"),
     ("prune/plan.py", "_least"), ("prune/importance.py", "group_importance"), ("prune/importance.py", "_l1"),
-    ("prune/slimmer.py", "slim"), ("prune/slimmer.py", "_resizer"), ("prune/cells.py", "masked_network"),
+    ("prune/slimmer.py", "slim"), ("prune/slimmer.py", "_resizer"), ("prune/cells.py", "_mask"),
+    ("prune/cells.py", "construct"),
     ("prune/cells.py", "__init__"), ("prune/cells.py", "_exchange"), ("prune/verify.py", "verify"),
     ("prune/calibration.py", "calibrate"), ("prune/trace.py", "_compile"), ("prune/pruner.py", "apply"),
     ("prune/pruner.py", "convert"), ("evaluation.py", "evaluation"),
@@ -29,7 +29,7 @@ STEPS = {
     ("deploy/checkpoint.py", "_fill"), ("deploy/checkpoint.py", "load_slim"), ("deploy/export.py", "export"),
     ("deploy/export.py", "_check"), ("config.py", "check"),
 }
-CHEAP = ("pad: padded channels can go", "one more is removed", "l1 without magnitudes")
+CHEAP = ("pad: padded channels can go", "one more is removed")
 
 
 def broken_function(mutant):
@@ -45,7 +45,10 @@ def broken_function(mutant):
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.file}: {mutant.what}" for mutant in MUTANTS])
 def test_every_mutant_applies_and_is_python(mutant):
     compile(source_of(mutant), mutant.file, "exec")
-    assert (ROOT / mutant.tests).exists()
+    path, *names = mutant.tests.split("[")[0].split("::")
+    tests = ROOT / path
+    assert tests.exists()
+    assert all(f"def {name}(" in tests.read_text() or f"class {name}:" in tests.read_text() for name in names)
 
 
 def test_mutants_have_names_of_their_own():
@@ -89,9 +92,3 @@ def test_a_package_that_cannot_be_imported_proves_nothing():
 def test_a_passage_that_does_not_stand_once_is_refused():
     with pytest.raises(AssertionError, match="the passage must stand once in prune/plan.py, but stands 0 times"):
         source_of(Mutant("nowhere", "prune/plan.py", "no such passage", "", "tests/graph"))
-
-
-def test_the_package_itself_is_not_touched():
-    before = {path: path.stat().st_mtime_ns for path in Path(ROOT, "golden_stick").rglob("*.py")}
-    attempt(MUTANTS[-1]._replace(tests="tests/graph/test_importance.py"))
-    assert {path: path.stat().st_mtime_ns for path in Path(ROOT, "golden_stick").rglob("*.py")} == before

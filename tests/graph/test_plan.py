@@ -113,11 +113,11 @@ def test_a_plan_survives_json(seed):
     assert PruningPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
 
-def test_two_filter_axes_of_one_cell_are_both_in_the_report():
+def test_two_filter_axes_of_one_cell_go_by_the_path_of_the_cell():
     b = Builder()
     x = b.input(2, 3, 4, 4)
     weights = [b.parameter(f"pair.{name}", (6, 3, 1, 1)) for name in ("left", "right")]
     left, right = (b.node("Conv2D", [x, weight], (2, 6, 4, 4), group=1, format="NCHW") for weight in weights)
     grouping = find_groups(b.graph(b.convolution("d", b.add(left, right), 2)))
     plan = make_plan(grouping, {"pair": np.arange(6.0)}, 0.5)
-    assert [(layer.before, layer.after) for layer in plan.layers] == [(6, 3), (6, 3)]
+    assert {(layer.path, layer.before, layer.after) for layer in plan.layers} == {("pair", 6, 3)}
