@@ -23,7 +23,7 @@ class Interval:
         if isinstance(value, bool) or not isinstance(value, Real):
             return "type"
         inside = self.low <= value < self.high or (self.closed and value == self.high)
-        return None if math.isfinite(value) and inside else "value"
+        return None if inside and math.isfinite(value) else "value"
 
     def __str__(self) -> str:
         return f"a number in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
@@ -70,7 +70,13 @@ class Option:
 
 
 def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:
-    """Raise unless `constraint` accepts `value`; `owner` and `name` are what the message calls them."""
+    """
+    Raise unless `constraint` accepts `value`; `owner` and `name` are what the message calls them.
+
+    Raises:
+        ArgumentTypeError: If the value is of another type.
+        ArgumentError: If it is out of range.
+    """
     reason = constraint.check(value)
     if reason == "type":
         raise ArgumentTypeError(
@@ -109,4 +115,9 @@ def check_config(owner: str, config: Optional[Mapping[str, Any]], options: Mappi
                 f"For '{owner}', 'config' has an unknown key {key!r}: {hint}Known keys: {', '.join(sorted(options))}."
             )
         check_value(owner, key, config[key], options[key].constraint)
-    return {key: config.get(key, option.default) for key, option in options.items()}
+    return {key: _plain(config.get(key, option.default)) for key, option in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A Python number for one of numpy's, which JSON does not know."""
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value

@@ -81,7 +81,7 @@ STEP_MUTANTS = (
     _in("evaluation.py", f"{VERIFY}::test_training_flags_come_back")(
         "training flags do not come back", "cell.add_flags(training=training)"),
     _trace("the network is traced as it trains", "with _quiet_compilation(), evaluation(network):",
-           "with _quiet_compilation():", "test_small_network_node_by_node"),
+           "with _quiet_compilation():", "test_a_network_in_training_is_traced_as_it_evaluates"),
     _trace("subclasses of layers are strangers", "return ancestor.__name__", "break",
            "test_subclass_of_a_convolution_is_a_convolution"),
     _pruner("no rehearsal", "self._rehearse(network, grouping, tensors)", "pass",

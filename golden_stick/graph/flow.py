@@ -59,9 +59,10 @@ class MaskSite:
 
 @dataclass(frozen=True, eq=False)
 class ScatterSite:
-    """The output of the Cell at `path`, with `labels` on axis 1, enters a sum that keeps its width."""
+    """The output of the Cell at `path`, with `labels` on axis 1 and `trailing` axes behind, enters such a sum."""
 
     path: str
+    trailing: int
     labels: np.ndarray
 
 
@@ -86,22 +87,27 @@ class Flow:
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
         self._held: Set[str] = set()
+        self._read: Set[str] = set()  # parameters of the node at hand that its rule has not bound yet
         self._consumers = graph.consumers()
 
     def run(self, rules: Mapping[str, Callable]) -> "Flow":
         """Walk the graph once, then fix the network's outputs and every parameter that is read in an unlabelled way."""
         for node in self.graph.nodes:
             self._locate(node)
+            self._read = {value.name for value in flatten(node.inputs) if isinstance(value, Parameter)}
             rule = rules.get(node.operator)
             if rule is None:
                 self.without_rule.append(node)
                 made = self.barrier(node, f"operator '{node.operator}' has no rule")
             else:
                 made = rule(self, node)
+            self._held |= self._read
             for index, shape in enumerate(node.shapes):
                 labels = made if index == 0 else self.none(shape)
                 self._known[Result(node.number, index)] = Labeled(labels, shape)
         for value in self.graph.outputs:
+            if isinstance(value, Parameter):
+                self.hold(value)
             self.labels.fix(self.of(value).labels, "output of the network")
         for (name, _), binding in self.bindings.items():
             if name in self._held:
@@ -143,6 +149,7 @@ class Flow:
     def bind(self, parameter: Parameter, axis: int, labels: np.ndarray, role: str) -> None:
         """Say that an axis of a parameter carries these labels; a second binding is united with the first."""
         key = (parameter.name, axis)
+        self._read.discard(parameter.name)
         if key in self.bindings:
             self.labels.unite(self.bindings[key].labels, labels)
         else:

@@ -42,7 +42,8 @@ class ChannelGroup:
         name (str): Path of the first layer that produces them, such as ``'layer1.0.conv1'``.
         channels (numpy.ndarray): int64, shape (removable channels,): their numbers, ascending.
         filters (tuple[ParameterSlice]): The filter axes that produce them. Some positions may be -1, which stay.
-        layers (tuple[str]): Paths of the layers that produce them, in an order of execution.
+        layers (tuple[str]): Path of the layer of each of `filters`, in an order of execution; a Cell with two such
+            weights stands there twice.
     """
 
     name: str
@@ -51,7 +52,7 @@ class ChannelGroup:
     layers: Tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.name}: {len(self.channels)} removable channels made by {', '.join(self.layers)}"
+        return f"{self.name}: {len(self.channels)} removable channels made by {', '.join(dict.fromkeys(self.layers))}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,7 @@ def find_groups(graph: Graph, residual: str = "group") -> Grouping:
         groups=_groups(filters, solution),
         slices=tuple(item for item in slices if (item.channels >= 0).any()),
         masks=_sites(((site.path, site.labels, site.trailing) for site in flow.masks), solution),
-        scatters=_sites(((site.path, site.labels, 2) for site in flow.scatters), solution),
+        scatters=_sites(((site.path, site.labels, site.trailing) for site in flow.scatters), solution),
         fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
     )
@@ -195,6 +196,6 @@ def _groups(filters: List[Binding], solution: Solution) -> Tuple[ChannelGroup, .
     groups = []
     for numbers in members.values():
         channels = np.unique(np.concatenate([slices[number].channels for number in numbers]))
-        layers = tuple(dict.fromkeys(_path(filters[number]) for number in numbers))
+        layers = tuple(_path(filters[number]) for number in numbers)
         groups.append(ChannelGroup(layers[0], channels[channels >= 0], tuple(slices[n] for n in numbers), layers))
     return tuple(groups)

@@ -85,6 +85,8 @@ class Labels:
             fixed[members] = True
             for member in members[members != FIXED]:
                 reasons[int(member)] = reasons.get(int(member), ()) + (reason,)
+        for member in np.setdiff1d(classes[half.max(axis=0)], FIXED).tolist():
+            reasons.setdefault(member, ("belongs together with a channel that always stays",))
         fixed[FIXED] = True
         return Solution(classes, fixed[classes], reasons)
 

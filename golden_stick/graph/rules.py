@@ -49,7 +49,7 @@ def elementwise(flow: Flow, node: Node) -> np.ndarray:
 
 def residual_sum(flow: Flow, node: Node) -> np.ndarray:
     """A sum. Where two feature maps of different channels meet, the residual policy decides."""
-    operands = [(value, flow.of(value)) for value in node.inputs if is_data(value)]
+    operands = [(value, flow.of(value)) for value in flatten(node.inputs) if is_data(value)]
     maps = [seen.labels for _, seen in operands if seen.axes]
     if flow.residual == "group" or not maps or any(seen.shape != node.shapes[0] for _, seen in operands):
         return elementwise(flow, node)
@@ -61,7 +61,7 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
         branch, seen = max(operands, key=lambda operand: flow.depth(operand[0]))
         site = flow.scatter_site(branch) if seen.axes == (1,) else None
         if site is not None:
-            flow.scatters.append(ScatterSite(site, seen.labels.ravel()))
+            flow.scatters.append(ScatterSite(site, len(seen.shape) - 2, seen.labels.ravel()))
             operands = [operand for operand in operands if operand[0] != branch]
     for _, seen in operands:
         flow.labels.fix(seen.labels, stream)
@@ -203,7 +203,7 @@ def strided_slice(flow: Flow, node: Node) -> np.ndarray:
         return flow.none(node.shapes[0])
     begin, end, strides, begin_mask, end_mask, ellipsis, new_axis, shrink = (number(v) for v in node.inputs[1:9])
     axis = data.axes[0]
-    if ellipsis or new_axis or (shrink and shrink < 1 << axis):
+    if ellipsis or new_axis or shrink & ((1 << axis) - 1):
         return flow.barrier(node, "a slice that inserts or drops axes before the channels'")
     if axis < len(begin):
         whole_begin = begin_mask >> axis & 1 or begin[axis] == 0

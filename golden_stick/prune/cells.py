@@ -141,7 +141,7 @@ def _exchange(network: nn.Cell, made: Mapping[int, nn.Cell]) -> None:
     for _, parent in list(network.cells_and_names()):
         children = parent._cells
         for name, child in list(children.items()):
-            while child is not None and id(child) in made:
+            while child is not None and made.get(id(child), child) is not child:
                 child = made[id(child)]
             # Not by setattr: that would rename every parameter inside.
             children[name] = child

@@ -5,6 +5,8 @@ from typing import Any, Dict, Mapping, Set, Tuple
 
 import numpy as np
 
+from golden_stick.config import Interval, check_value
+from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
 
 __all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan"]
@@ -83,14 +85,24 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
 
     Returns:
         PruningPlan.
+
+    Raises:
+        ArgumentTypeError: If `prune_rate` is not a number.
+        ArgumentError: If `prune_rate` is outside [0, 1), or a group has another number of channels than scores.
     """
+    check_value("make_plan", "prune_rate", prune_rate, Interval(0.0, 1.0))
     removed: Set[int] = set()
     for group in grouping:
         if group.name in importance:
+            if len(importance[group.name]) != len(group.channels):
+                raise ArgumentError(
+                    f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
+                    f"but got {len(importance[group.name])}."
+                )
             removed.update(_least(group, importance[group.name], prune_rate))
     gone = np.fromiter(sorted(removed), np.int64, len(removed))
     axes, layers = [], []
-    paths = {item.parameter: path for group in grouping for item, path in zip(group.filters, _paths(group))}
+    paths = {item.parameter: path for group in grouping for item, path in zip(group.filters, group.layers)}
     for item in grouping.slices:
         kept = _kept(item.channels, gone)
         if len(kept) < len(item.channels):
@@ -98,11 +110,6 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
             if item.role == "filter":
                 layers.append(LayerWidth(paths[item.parameter], len(item.channels), len(kept)))
     return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers))
-
-
-def _paths(group: ChannelGroup) -> Tuple[str, ...]:
-    # One layer can hold two filter axes only if its weight is shared; then both carry the same path.
-    return group.layers if len(group.layers) == len(group.filters) else tuple(f.parameter for f in group.filters)
 
 
 def _least(group: ChannelGroup, scores: np.ndarray, prune_rate: float) -> np.ndarray:

@@ -238,7 +238,7 @@ class Pruner(CompAlgo):
         layers = {}
         for group in self._grouping:
             for item, path in zip(group.filters, group.layers):
-                others = tuple(other for other in group.layers if other != path)
+                others = tuple(dict.fromkeys(other for other in group.layers if other != path))
                 stays = fixed.pop(path, None)
                 layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
                                            stays.fixed if stays else 0, stays.reasons if stays else (), others)

@@ -78,7 +78,7 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
 def _kind(cell: nn.Cell) -> str:
     """Name of the first class of MindSpore's own among the Cell's ancestors: a subclass of Conv2d is a Conv2d."""
     for ancestor in type(cell).__mro__:
-        if ancestor.__module__.startswith("mindspore.") and ancestor is not nn.Cell:
+        if ancestor.__module__.startswith("mindspore.") and ancestor not in nn.Cell.__mro__:
             return ancestor.__name__
     return type(cell).__name__
 

@@ -59,7 +59,7 @@ def test_wrong_shape_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda arrays: [array + 1 for array in arrays], "must give the outputs of the network, but got a largest difference"),
+    (lambda arrays: [array + 1 for array in arrays], "must give the outputs of the network, but got a largest"),
     (lambda arrays: arrays * 2, "must give as many outputs as the network, of equal shapes"),
     (lambda arrays: [np.full_like(array, np.nan) for array in arrays], "largest difference of nan"),
 ])

@@ -7,7 +7,8 @@ import resnet
 
 @pytest.mark.parametrize("name, count", [
     # conv 3x3x3x16, then 6n convolutions of 3x3 in three widths, two numbers per normalized channel, 64x10 + 10.
-    ("resnet20", 269_722), ("resnet32", 464_154), ("resnet44", 658_586), ("resnet56", 853_018), ("resnet110", 1_727_962),
+    ("resnet20", 269_722), ("resnet32", 464_154), ("resnet44", 658_586), ("resnet56", 853_018),
+    ("resnet110", 1_727_962),
 ])
 def test_parameters_of_small_networks(name, count):
     assert sum(parameter.size for parameter in getattr(resnet, name)().trainable_params()) == count

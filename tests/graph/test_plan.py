@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import find_groups
 from golden_stick.prune.plan import KeptAxis, KeptChannels, LayerWidth, PruningPlan, make_plan
 from tests.graph.build import Builder
@@ -121,3 +122,17 @@ def test_two_filter_axes_of_one_cell_go_by_the_path_of_the_cell():
     grouping = find_groups(b.graph(b.convolution("d", b.add(left, right), 2)))
     plan = make_plan(grouping, {"pair": np.arange(6.0)}, 0.5)
     assert {(layer.path, layer.before, layer.after) for layer in plan.layers} == {("pair", 6, 3)}
+
+
+@pytest.mark.parametrize("rate, kind, message", [
+    (1.0, ArgumentError, r"For 'make_plan', 'prune_rate' must be in \[0, 1\), but got 1.0"),
+    ("half", ArgumentTypeError, "For 'make_plan', 'prune_rate' must be"),
+])
+def test_rates_are_checked(rate, kind, message):
+    with pytest.raises(kind, match=message):
+        make_plan(chain(), {"a": np.ones(6)}, rate)
+
+
+def test_scores_of_another_length():
+    with pytest.raises(ArgumentError, match="'importance' of group 'a' must have 6 scores, but got 5"):
+        make_plan(chain(), {"a": np.ones(5)}, 0.5)

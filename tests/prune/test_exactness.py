@@ -1,5 +1,6 @@
 """slim == masked, for whole networks, at three rates, under each residual policy, in both modes."""
 import functools
+import itertools
 
 import mindspore as ms
 import numpy as np
@@ -35,9 +36,16 @@ def random_importance(groups, seed):
     return {group.name: generator.random(len(group.channels)) for group in groups}
 
 
-@pytest.mark.parametrize("rate", [0.1, 0.45, 0.8])
-@pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
-@pytest.mark.parametrize("name", NETWORKS)
+DEEP = {"resnet56", "resnet50"}
+CASES = [
+    # The deep ones take most of the time and hold no block that the others lack: one rate by default, all of them with
+    # `-m long`.
+    pytest.param(name, residual, rate, marks=[pytest.mark.long] if name in DEEP and rate != 0.45 else [])
+    for name, residual, rate in itertools.product(NETWORKS, ("group", "scatter", "keep"), (0.1, 0.45, 0.8))
+]
+
+
+@pytest.mark.parametrize("name, residual, rate", CASES)
 def test_slim_equals_masked(name, residual, rate):
     network, shape, graph = build(name)
     groups = gs.find_groups(graph, residual)

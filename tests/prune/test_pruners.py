@@ -145,7 +145,8 @@ class TestContract:
 class TestRefusals:
     @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), 1, float("inf")])
     def test_rate_out_of_range(self, kind, rate):
-        with pytest.raises(ArgumentError, match=rf"For '{kind.__name__}', 'prune_rate' must be in \[0, 1\), but got {rate!r}"):
+        wanted = rf"For '{kind.__name__}', 'prune_rate' must be in \[0, 1\), but got {rate!r}"
+        with pytest.raises(ArgumentError, match=wanted):
             kind({"prune_rate": rate})
 
     @pytest.mark.parametrize("rate", ["0.4", None, True])
@@ -185,7 +186,7 @@ class TestRefusals:
 
     def test_report_before_apply(self, kind):
         with pytest.raises(StateError, match="'apply' must be called before 'report'"):
-            kind().report
+            _ = kind().report
 
     def test_apply_twice(self, kind):
         algorithm, applied = run(kind, {})
@@ -221,7 +222,7 @@ class TestRefusals:
             algorithm.convert(applied, ckpt_path=str(tmp_path / "other.ckpt"))
         _, wider = run(kind, {}, networks.SmallNet(classes=7))
         ms.save_checkpoint(wider, str(tmp_path / "wider.ckpt"))
-        with pytest.raises(CheckpointError, match=r"'head.weight' in the checkpoint must have shape \(4, 96\), but got"):
+        with pytest.raises(CheckpointError, match=r"'head.weight' in the checkpoint must have shape \(4, 96\), but"):
             algorithm.convert(applied, ckpt_path=str(tmp_path / "wider.ckpt"))
         algorithm.convert(applied)
 

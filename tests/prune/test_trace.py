@@ -62,6 +62,11 @@ def test_small_network_node_by_node(mode):
     assert graph.shape(graph.outputs[0]) == (2, 4)
 
 
+def test_a_network_in_training_is_traced_as_it_evaluates():
+    network = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.Dropout(p=0.5), nn.ReLU()).set_train(True)
+    assert operators(gs.trace(network, (1, 3, 8, 8))) == ["Conv2D", "ReLU"]
+
+
 def test_every_parameter_is_found():
     network = networks.ResNet50()
     graph = gs.trace(network, (1, 3, 64, 64))
@@ -114,7 +119,7 @@ def test_second_trace_sees_changed_shapes():
 
 def test_wrong_shape_names_the_shape_and_leaves_no_dump(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(TraceError, match=r"'SmallNet' could not be compiled for inputs of shape \(1, 4, 8, 8\): .*C_in"):
+    with pytest.raises(TraceError, match=r"'SmallNet' could not be compiled for inputs of shape \(1, 4, 8, 8\): .*C"):
         gs.trace(networks.SmallNet(), (1, 4, 8, 8))
     assert os.listdir(tmp_path) == []
 

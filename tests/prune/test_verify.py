@@ -32,7 +32,7 @@ def test_first_layer_that_differs_is_named(mode):
     plan = plan_of(network, networks.SMALL_INPUT)
     masked, slim = masked_network(network, plan), gs.slim(network, plan)
     slim.b.weight.set_data(slim.b.weight * 1.01)
-    with pytest.raises(VerifyError, match="must agree within 1e-05 of .*; the first layer that differs is .*'b.weight'"):
+    with pytest.raises(VerifyError, match="must agree within 1e-05 of .*; the first layer that differs .*'b.weight'"):
         gs.verify(masked, slim, networks.SMALL_INPUT)
 
 
@@ -87,7 +87,8 @@ class TestCalibrate:
         np.testing.assert_allclose(norm.moving_variance.asnumpy(), variances.mean(0) + means.var(0), rtol=1e-4)
 
     def test_weights_and_frozen_statistics_stay(self):
-        network = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4, use_batch_statistics=False))
+        network = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4),
+                                    nn.BatchNorm2d(4, use_batch_statistics=False))
         networks.randomize(network)
         before = {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
         calibrate(network, [np.ones((2, 3, 5, 5), np.float32)])

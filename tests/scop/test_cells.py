@@ -49,7 +49,8 @@ class TestKnockoffConv:
 
     def test_gradient_by_differences(self, mode):
         """Through two mixed convolutions: the gradient is that of the loss, although none flows into the knockoffs."""
-        inner = nn.SequentialCell(KnockoffConv(nn.Conv2d(2, 3, 3), "a"), nn.Tanh(), KnockoffConv(nn.Conv2d(3, 2, 3), "b"))
+        inner = nn.SequentialCell(KnockoffConv(nn.Conv2d(2, 3, 3), "a"), nn.Tanh(),
+                                  KnockoffConv(nn.Conv2d(3, 2, 3), "b"))
         for parameter in inner.get_parameters():
             parameter.requires_grad = parameter.name.endswith("real_scale")
         network = KnockoffInput(inner).set_train(True)
@@ -70,6 +71,17 @@ class TestKnockoffConv:
                     slope.append(float(loss(x)))
                 ops.assign(parameter, Tensor(values))
                 np.testing.assert_allclose(float(gradient[index]), (slope[0] - slope[1]) / 2e-2, rtol=2e-2, atol=1e-4)
+
+
+    def test_no_gradient_reaches_the_input_through_the_knockoff_half(self, mode):
+        cell = KnockoffConv(nn.Conv2d(3, 4, 3), "conv").set_train(True)
+
+        def total(x):
+            return (cell(x) ** 2).sum()
+
+        gradient = ms.grad(total)(tensor((6, 3, 5, 5))).asnumpy()
+        assert (gradient[:3] != 0).all()
+        np.testing.assert_array_equal(gradient[3:], 0)
 
 
 class TestKnockoffInput:

@@ -138,11 +138,12 @@ def test_importance_by_hand():
 
 
 def test_rank_correlation_by_hand():
-    scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0]), "c": np.array([1.0, 1.0, 2.0])}
+    scores = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, 1.0]), "c": np.array([1.0, 1.0, 2.0, 3.0])}
     assert rank_correlation({"a": scores["a"]}, {"a": np.array([0.1, -0.2, 0.3])}) == pytest.approx(1.0)
     assert rank_correlation({"b": scores["b"]}, {"b": np.array([0.1, 0.2, 0.3])}) == pytest.approx(-1.0)
-    # Ties share the mean of their ranks: (0.5, 0.5, 2) against (0, 1, 2).
-    assert rank_correlation({"c": scores["c"]}, {"c": np.array([1.0, 2.0, 3.0])}) == pytest.approx(np.sqrt(0.75))
+    # Ties share the mean of their ranks: (0.5, 0.5, 2, 3) against (0, 1, 2, 3) gives 4.5 / sqrt(4.5 * 5).
+    wanted = 3 / np.sqrt(10)
+    assert rank_correlation({"c": scores["c"]}, {"c": np.array([1.0, 2.0, 3.0, 4.0])}) == pytest.approx(wanted)
     assert np.isnan(rank_correlation(scores, {"a": np.ones(3)}))
 
 
