@@ -1,13 +1,14 @@
 """One walk over the graph, in which every operator's rule says how labels flow through it."""
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.labels import Labels
 
-__all__ = ["FILTER", "INPUT", "CHANNEL", "RESIDUAL_POLICIES", "Labeled", "Binding", "MaskSite", "ScatterSite", "Flow"]
+__all__ = ["FILTER", "INPUT", "CHANNEL", "RESIDUAL_POLICIES", "NORMALIZATION_POLICIES", "NUMBER", "Rule", "Labeled",
+           "Binding", "MaskSite", "ScatterSite", "Flow"]
 
 # What an axis of a parameter is to the operator that reads it.
 FILTER = "filter"  # weight[i] makes channel i
@@ -15,16 +16,28 @@ INPUT = "input"  # channel i is summed up by this axis
 CHANNEL = "channel"  # one number (or filter) for channel i alone, as in a bias or a normalization
 
 RESIDUAL_POLICIES = ("group", "scatter", "keep")
+NORMALIZATION_POLICIES = ("exact", "approximate")
+
+# Why a channel stays that the code cannot do without, once slimming for trial has shown it.
+NUMBER = "a number written in the code fits these widths only"
 
 _CELLS_WITH_OUTPUT = frozenset({"BatchNorm2d", "BatchNorm1d", "Conv2d", "Conv1d", "Dense"})
 
 
 @dataclass(frozen=True, eq=False)
 class Labeled:
-    """A tensor's labels (int64, of the tensor's rank, every axis as long as the tensor's or 1) and its shape."""
+    """
+    What is known of a tensor.
+
+    Args:
+        labels (numpy.ndarray): int64, of the tensor's rank, every axis as long as the tensor's or 1.
+        shape (tuple[int]): Its shape.
+        zero (bool): Whether a removed channel is exactly zero here once the layers that make it give zero.
+    """
 
     labels: np.ndarray
     shape: Shape
+    zero: bool = False
 
     @property
     def axes(self) -> Tuple[int, ...]:
@@ -66,6 +79,21 @@ class ScatterSite:
     labels: np.ndarray
 
 
+class Rule(NamedTuple):
+    """
+    What one operator does.
+
+    Args:
+        flow (Callable): Takes the flow and the node; returns the labels of the first output, a tuple with those of
+            every output, or a `Labeled` where it knows more than `zero` can say.
+        zero (Callable): Takes one bool per operand (whether removable channels are there, and zero when removed) and
+            returns whether they are zero in the outputs.
+    """
+
+    flow: Callable[["Flow", Node], Union[np.ndarray, Tuple[np.ndarray, ...], Labeled]]
+    zero: Callable[[Sequence[bool]], bool]
+
+
 class Flow:
     """
     What the rules read and write.
@@ -73,16 +101,25 @@ class Flow:
     Args:
         graph (Graph): The network.
         residual (str): What a sum of two feature maps does to their channels: ``'group'``, ``'scatter'``, ``'keep'``.
+        refuted (Mapping): Number of a node -> how many readings of its numbers slimming for trial has refuted.
+        approximate (bool): Whether normalizations over channels may lose some, although that changes what they give.
     """
 
-    def __init__(self, graph: Graph, residual: str):
+    def __init__(self, graph: Graph, residual: str, refuted: Optional[Mapping[int, int]] = None,
+                 approximate: bool = False):
         self.graph = graph
         self.residual = residual
+        self.approximate = approximate
         self.labels = Labels()
         self.bindings: Dict[Tuple[str, int], Binding] = {}
         self.masks: List[MaskSite] = []
         self.scatters: List[ScatterSite] = []
         self.without_rule: List[Node] = []
+        self.zeroed: List[np.ndarray] = []
+        self.bare: Set[Tuple[str, int]] = set()
+        self.inexact: List[Tuple[str, np.ndarray]] = []
+        self.read_numbers: Set[int] = set()
+        self._refuted = refuted or {}
         self._known: Dict[Result, Labeled] = {}
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
@@ -90,7 +127,7 @@ class Flow:
         self._read: Set[str] = set()  # parameters of the node at hand that its rule has not bound yet
         self._consumers = graph.consumers()
 
-    def run(self, rules: Mapping[str, Callable]) -> "Flow":
+    def run(self, rules: Mapping[str, Rule]) -> "Flow":
         """Walk the graph once, then fix the network's outputs and every parameter that is read in an unlabelled way."""
         for node in self.graph.nodes:
             self._locate(node)
@@ -98,13 +135,18 @@ class Flow:
             rule = rules.get(node.operator)
             if rule is None:
                 self.without_rule.append(node)
-                made = self.barrier(node, f"operator '{node.operator}' has no rule")
+                made, zero = self.barrier(node, f"operator '{node.operator}' has no rule"), False
             else:
-                made = rule(self, node)
+                made = rule.flow(self, node)
+                zero = rule.zero([self._is_zero(value) for value in flatten(node.inputs)])
             self._held |= self._read
-            for index, shape in enumerate(node.shapes):
-                labels = made if index == 0 else self.none(shape)
-                self._known[Result(node.number, index)] = Labeled(labels, shape)
+            if isinstance(made, Labeled):
+                made, zero = made.labels, made.zero
+            if not isinstance(made, tuple):
+                # Further outputs of the same shape, as an argmax beside its maximum, have the same channels.
+                made = tuple(made if shape == node.shapes[0] else self.none(shape) for shape in node.shapes)
+            for index, (shape, labels) in enumerate(zip(node.shapes, made)):
+                self._known[Result(node.number, index)] = Labeled(labels, shape, zero)
         for value in self.graph.outputs:
             if isinstance(value, Parameter):
                 self.hold(value)
@@ -120,6 +162,28 @@ class Flow:
             return self._known[value]
         shape = self.graph.shape(value)
         return Labeled(self.none(shape), shape)
+
+    def of_vector(self, value: Value) -> Labeled:
+        """Labels of a value; a parameter with one axis longer than 1 gets labels there, bound to it."""
+        if not isinstance(value, Parameter) or sum(size > 1 for size in value.shape) != 1:
+            return self.of(value)
+        axis = next(axis for axis, size in enumerate(value.shape) if size > 1)
+        if (value.name, axis) not in self.bindings:
+            self.bind(value, axis, self.labels.fresh(value.shape[axis]), CHANNEL)
+        self._read.discard(value.name)
+        labels = self.bindings[value.name, axis].labels
+        return Labeled(self.on(axis, labels, len(value.shape)), value.shape, True)
+
+    def _is_zero(self, value: Value) -> bool:
+        if isinstance(value, Result):
+            return self._known[value].zero and bool(self._known[value].axes)
+        # A parameter that is bound is zeroed with its channel; one that is held is not.
+        return isinstance(value, Parameter) and value.name not in self._read and value.name not in self._held
+
+    def refuted(self, node: Node) -> int:
+        """How many readings of the numbers at a node have proven wrong. Asking says that they may hold a width."""
+        self.read_numbers.add(node.number)
+        return self._refuted.get(node.number, 0)
 
     @staticmethod
     def none(shape: Shape) -> np.ndarray:
@@ -169,13 +233,31 @@ class Flow:
                 self.labels.fix(self.of(value).labels, text)
         return self.none(node.shapes[0])
 
-    def mask_input(self, node: Node, weight: Parameter, labels: np.ndarray, trailing: Mapping[str, int]) -> None:
-        """Say that removed channels must not reach this weight: the masked network masks its Cell's input."""
-        kind = weight.owners[0].kind if weight.owners else "no Cell"
+    def sum_up(self, weight: Parameter, axis: int, labels: np.ndarray, trailing: Mapping[str, int],
+               entering: Optional[np.ndarray] = None) -> None:
+        """
+        Say that an axis of a weight sums these channels up, so that removed ones must not reach it.
+
+        The masked network masks the input of the Cell, where that is what the weight reads: `trailing` tells how many
+        axes follow the channels' there, by the kind of the Cell. Elsewhere it has zeros in the weight. `entering` are
+        the labels of the Cell's input, where the weight's axis covers only a part of them.
+        """
+        # Whether a second reader is the Cell once more or some other code is not visible: zeros serve both.
+        again = (weight.name, axis) in self.bindings
+        self.bind(weight, axis, labels, INPUT)
+        kind = weight.owners[0].kind if len(weight.owners) == 1 else None
         if kind in trailing:
-            self.masks.append(MaskSite(weight.owners[0].path, trailing[kind], labels))
+            site = labels if entering is None else entering
+            self.masks.append(MaskSite(weight.owners[0].path, trailing[kind], site))
+        if kind not in trailing or again:
+            self.bare.add((weight.name, axis))
+
+    def sum_up_values(self, node: Node, operands: Sequence[Labeled], labels: np.ndarray) -> None:
+        """Say that an operator without a weight sums these channels up: exact if they are zero in some operand."""
+        if any(operand.zero for operand in operands):
+            self.zeroed.append(labels)
         else:
-            self.labels.fix(labels, f"read by a Cell of class '{kind}', which cannot be masked ({self.place(node)})")
+            self.labels.fix(labels, f"summed up where a removed channel is not zero ({self.place(node)})")
 
     def scatter_site(self, value: Value) -> Optional[str]:
         """Path of the Cell whose output is `value` and nothing else, read by one node only; else None."""

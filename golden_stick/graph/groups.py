@@ -1,13 +1,13 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Dict, List, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from golden_stick.errors import ArgumentError
-from golden_stick.graph.flow import FILTER, RESIDUAL_POLICIES, Binding, Flow
-from golden_stick.graph.ir import Graph
+from golden_stick.graph.flow import FILTER, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding, Flow
+from golden_stick.graph.ir import Graph, Node, Result
 from golden_stick.graph.labels import Solution
 from golden_stick.graph.rules import RULES
 
@@ -86,6 +86,12 @@ class Grouping(Sequence):
         scatters (tuple[CellSite]): The Cells whose outputs enter a residual sum that keeps its width.
         fixed (tuple[FixedLayer]): Layers with filters that always stay.
         without_rule (tuple[str]): Operators that have no rule, and where.
+        zeroed (tuple[ParameterSlice]): Axes that the masked network must have zeros on, where no mask can stand.
+        inexact (tuple[str]): Normalizations that lose channels although that changes what they give, and where.
+        outputs (tuple): Per node of the graph, per output: int64 channels along the axis that shrinks, and that axis;
+            None where nothing can go. Tells the shapes that the slim network must have.
+        read_numbers (Mapping): Node whose arguments were read as widths that can change -> path of the nearest Cell
+            with parameters at it or before it.
     """
 
     groups: Tuple[ChannelGroup, ...]
@@ -94,6 +100,10 @@ class Grouping(Sequence):
     scatters: Tuple[CellSite, ...]
     fixed: Tuple[FixedLayer, ...]
     without_rule: Tuple[str, ...]
+    zeroed: Tuple[ParameterSlice, ...] = ()
+    inexact: Tuple[str, ...] = ()
+    outputs: Tuple[Tuple[Optional[Tuple[int, np.ndarray]], ...], ...] = ()
+    read_numbers: Mapping[int, str] = field(default_factory=dict)
 
     def __getitem__(self, index):
         return self.groups[index]
@@ -102,7 +112,8 @@ class Grouping(Sequence):
         return len(self.groups)
 
 
-def find_groups(graph: Graph, residual: str = "group") -> Grouping:
+def find_groups(graph: Graph, residual: str = "group", normalization: str = "exact",
+                refuted: Optional[Mapping[int, int]] = None) -> Grouping:
     """
     The channels of a network that can be removed, in the groups that belong together.
 
@@ -112,12 +123,17 @@ def find_groups(graph: Graph, residual: str = "group") -> Grouping:
             ``'scatter'``: the sum keeps its width, each branch has channels of its own that are added back into their
             places, as in the SCOP paper. ``'keep'``: the sum and all that enters it keep their width.
             Default: ``'group'``, which gives the fastest network.
+        normalization (str): What becomes of channels that a layer or group normalization takes mean and variance of.
+            ``'exact'``: they stay. ``'approximate'``: they can go, and the slim network is not equal to the masked one.
+            Default: ``'exact'``.
+        refuted (Mapping): Number of a node -> how many readings of the numbers in its arguments are known to be wrong,
+            from slimming for trial. Default: none.
 
     Returns:
         Grouping, a sequence of ChannelGroup.
 
     Raises:
-        ArgumentError: If `residual` is none of the three.
+        ArgumentError: If `residual` or `normalization` is none of these.
 
     Examples:
         >>> import golden_stick as gs
@@ -130,7 +146,11 @@ def find_groups(graph: Graph, residual: str = "group") -> Grouping:
     if residual not in RESIDUAL_POLICIES:
         known = ", ".join(repr(policy) for policy in RESIDUAL_POLICIES)
         raise ArgumentError(f"For 'find_groups', 'residual' must be one of {known}, but got {residual!r}.")
-    flow = Flow(graph, residual).run(RULES)
+    if normalization not in NORMALIZATION_POLICIES:
+        raise ArgumentError(
+            f"For 'find_groups', 'normalization' must be one of 'exact', 'approximate', but got {normalization!r}."
+        )
+    flow = Flow(graph, residual, refuted, normalization == "approximate").run(RULES)
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]
     slices = tuple(_slice(binding, solution) for binding in flow.bindings.values())
@@ -141,7 +161,34 @@ def find_groups(graph: Graph, residual: str = "group") -> Grouping:
         scatters=_sites(((site.path, site.labels, site.trailing) for site in flow.scatters), solution),
         fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
+        zeroed=_zeroed(flow, solution),
+        inexact=tuple(dict.fromkeys(place for place, labels in flow.inexact if solution.removable(labels).any())),
+        outputs=tuple(_outputs(flow, node, solution) for node in graph.nodes),
+        read_numbers={number: flow.path(graph.nodes[number]) for number in sorted(flow.read_numbers)},
     )
+
+
+def _zeroed(flow: Flow, solution: Solution) -> Tuple[ParameterSlice, ...]:
+    """Inputs of weights that no mask guards, and what makes the channels that an operator without weights sums up."""
+    classes = np.unique(np.concatenate([solution.classes[labels] for labels in flow.zeroed] or [np.zeros(0, np.int64)]))
+    found = []
+    for key, binding in flow.bindings.items():
+        item = _slice(binding, solution)
+        if key not in flow.bare:
+            gone = np.isin(item.channels, classes) & (binding.role != INPUT)
+            item = replace(item, channels=np.where(gone, item.channels, -1))
+        if (item.channels >= 0).any():
+            found.append(item)
+    return tuple(found)
+
+
+def _outputs(flow: Flow, node: Node, solution: Solution):
+    found = []
+    for index in range(len(node.shapes)):
+        seen = flow.of(Result(node.number, index))
+        channels = _channels(seen.labels.ravel(), solution) if seen.axes else np.zeros(0, np.int64)
+        found.append((seen.axes[0], channels) if (channels >= 0).any() else None)
+    return tuple(found)
 
 
 def _channels(labels: np.ndarray, solution: Solution) -> np.ndarray:

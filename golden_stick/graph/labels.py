@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
 
-__all__ = ["FIXED", "Labels", "Solution"]
+__all__ = ["FIXED", "Labels", "Solution", "components"]
 
 FIXED = 0
 
@@ -75,7 +75,7 @@ class Labels:
         pairs = [np.stack((a, b)) for a, b in self._unions]
         edges = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
         inner = edges[:, (edges != FIXED).all(axis=0)]
-        classes = _components(self._count, inner)
+        classes = components(self._count, inner)
         fixed = np.zeros(self._count, bool)
         half = edges[:, (edges == FIXED).any(axis=0)]
         fixed[classes[half.max(axis=0)]] = True
@@ -91,7 +91,7 @@ class Labels:
         return Solution(classes, fixed[classes], reasons)
 
 
-def _components(count: int, edges: np.ndarray) -> np.ndarray:
+def components(count: int, edges: np.ndarray) -> np.ndarray:
     """Smallest member of every element's connected component, by hooking and pointer jumping."""
     parent = np.arange(count, dtype=np.int64)
     while edges.size:

@@ -150,6 +150,15 @@ def _exchange(network: nn.Cell, made: Mapping[int, nn.Cell]) -> None:
             parent.cell_list = list(children.values())
 
 
+def _zero(network: nn.Cell, plan: PruningPlan) -> None:
+    parameters = {parameter.name: parameter for parameter in network.get_parameters()}
+    for axis in plan.zeros:
+        values = parameters[axis.parameter].asnumpy().copy()
+        gone = np.delete(np.arange(axis.size), axis.kept)
+        values[(slice(None),) * axis.axis + (gone,)] = 0
+        parameters[axis.parameter].set_data(Tensor(values, parameters[axis.parameter].dtype))
+
+
 def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     """
     A copy of the network in which the channels that the plan removes contribute nothing.
@@ -171,6 +180,7 @@ def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
             return MaskedOutput(cell, outputs[path]) if path in outputs else cell
         return wrap
 
+    _zero(masked, plan)
     replace_cells(masked, {path: wrapper(path) for path in {**inputs, **outputs}})
     ms.ms_memory_recycle()
     return masked

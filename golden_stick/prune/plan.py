@@ -7,7 +7,7 @@ import numpy as np
 
 from golden_stick.config import Interval, check_value
 from golden_stick.errors import ArgumentError
-from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
+from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
 
 __all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan"]
 
@@ -51,12 +51,14 @@ class PruningPlan:
         masks (tuple[KeptChannels]): Where the masked network hides what the slim one lacks: at these Cells' inputs.
         scatters (tuple[KeptChannels]): Cells whose output is put back into its full width.
         layers (tuple[LayerWidth]): The layers that shrink, for the report.
+        zeros (tuple[KeptAxis]): Where the masked network has zeros instead of masks: on these axes, but for `kept`.
     """
 
     axes: Tuple[KeptAxis, ...]
     masks: Tuple[KeptChannels, ...]
     scatters: Tuple[KeptChannels, ...]
     layers: Tuple[LayerWidth, ...]
+    zeros: Tuple[KeptAxis, ...] = ()
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -67,10 +69,10 @@ class PruningPlan:
         """The plan that `to_dict` made `data` of."""
         def read(kind, key):
             return tuple(kind(**{**item, **({"kept": tuple(item["kept"])} if "kept" in item else {})})
-                         for item in data[key])
+                         for item in data.get(key, ()))
 
         return PruningPlan(read(KeptAxis, "axes"), read(KeptChannels, "masks"), read(KeptChannels, "scatters"),
-                           read(LayerWidth, "layers"))
+                           read(LayerWidth, "layers"), read(KeptAxis, "zeros"))
 
 
 def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: float) -> PruningPlan:
@@ -102,14 +104,19 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
             removed.update(_least(group, importance[group.name], prune_rate))
     gone = np.fromiter(sorted(removed), np.int64, len(removed))
     axes, layers = [], []
+    zeros = tuple(axis for axis in (_axis(item, gone) for item in grouping.zeroed) if len(axis.kept) < axis.size)
     paths = {item.parameter: path for group in grouping for item, path in zip(group.filters, group.layers)}
     for item in grouping.slices:
-        kept = _kept(item.channels, gone)
-        if len(kept) < len(item.channels):
-            axes.append(KeptAxis(item.parameter, item.axis, len(item.channels), kept))
+        axis = _axis(item, gone)
+        if len(axis.kept) < axis.size:
+            axes.append(axis)
             if item.role == "filter":
-                layers.append(LayerWidth(paths[item.parameter], len(item.channels), len(kept)))
-    return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers))
+                layers.append(LayerWidth(paths[item.parameter], axis.size, len(axis.kept)))
+    return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros)
+
+
+def _axis(item: ParameterSlice, gone: np.ndarray) -> KeptAxis:
+    return KeptAxis(item.parameter, item.axis, len(item.channels), _kept(item.channels, gone))
 
 
 def _least(group: ChannelGroup, scores: np.ndarray, prune_rate: float) -> np.ndarray:

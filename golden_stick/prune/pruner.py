@@ -18,7 +18,7 @@ from golden_stick.errors import (
     first_line,
 )
 from golden_stick.graph.cost import count_macs, count_parameters
-from golden_stick.graph.flow import RESIDUAL_POLICIES
+from golden_stick.graph.flow import NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.graph.groups import Grouping, find_groups
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
@@ -27,9 +27,10 @@ from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
 from golden_stick.prune.plan import PruningPlan, make_plan
+from golden_stick.prune.rehearsal import settle
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
-from golden_stick.prune.verify import Verification, verify
+from golden_stick.prune.verify import Verification, compare, verify
 from golden_stick.report import LayerReport, Report
 
 __all__ = ["Pruner"]
@@ -45,11 +46,15 @@ class Pruner(CompAlgo):
             - **prune_rate** (float) - Fraction of each group's removable channels to remove, in [0, 1). Default: 0.4.
             - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` or
               ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
+            - **normalization** (str) - What becomes of channels that a layer or group normalization takes mean and
+              variance of: ``'exact'``, they stay; ``'approximate'``, they can go, and the report says by how much the
+              slim network differs. Default: ``'exact'``.
     """
 
     options = {
         "prune_rate": Option(0.4, Interval(0.0, 1.0)),
         "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
+        "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
     }
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
@@ -95,9 +100,10 @@ class Pruner(CompAlgo):
             notes = (f"inputs were not given: taken as {describe(inputs)}",)
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
-        grouping = find_groups(graph, self._config["residual"])
+        policies = {key: self._config[key] for key in ("residual", "normalization")}
+        self._check_prunable(find_groups(graph, **policies))
+        grouping = settle(name, network, graph, tensors, self._config["prune_rate"], **policies)
         self._check_prunable(grouping)
-        self._rehearse(network, grouping, tensors)
         applied = self._prepare(network, graph, grouping)
         self._network, self._inputs, self._graph, self._grouping = applied, tensors, graph, grouping
         self._report = self._make_report("apply", self._planned(), graph, None, notes)
@@ -130,8 +136,10 @@ class Pruner(CompAlgo):
         smaller = slim(plain, plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
         graph = self._trace_slim(smaller, self._inputs)
-        verification = verify(masked_network(plain, plan), smaller, self._inputs)
-        notes = self._notes(values)
+        check = compare if self._grouping.inexact else verify
+        verification = check(masked_network(plain, plan), smaller, self._inputs)
+        notes = self._notes(values) + tuple(f"not equal to the masked network: channels of {place} were removed"
+                                            for place in self._grouping.inexact)
         if calibration_data is not None:
             count = calibrate(smaller, calibration_data)
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
@@ -182,12 +190,6 @@ class Pruner(CompAlgo):
         raise NothingToPruneError(
             f"For '{type(self).__name__}', 'network' must have a channel that can be removed, but got none ({why})."
         )
-
-    def _rehearse(self, network: nn.Cell, grouping: Grouping, tensors: Tuple[ms.Tensor, ...]) -> None:
-        """Slim a copy by any channels: what a number in the code breaks, it breaks whichever they are."""
-        first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
-        plan = make_plan(grouping, first, self._config["prune_rate"])
-        self._trace_slim(slim(network, plan), tensors)
 
     def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
         try:

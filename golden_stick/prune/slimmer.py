@@ -5,7 +5,7 @@ A slim network remembers how it was made: its attribute `slim_recipe` holds the 
 oldest first. It is what `save_slim` writes beside the weights.
 """
 import copy
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Dict, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -14,6 +14,7 @@ from mindspore import Tensor, nn
 from golden_stick.errors import ArgumentTypeError, SlimError
 from golden_stick.prune.cells import ScatteredOutput, replace_cells
 from golden_stick.prune.plan import KeptAxis, PruningPlan
+from golden_stick.prune.resizers import resizer_of
 
 __all__ = ["slim", "recipe_of"]
 
@@ -63,7 +64,7 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     resized = [cell for _, cell in smaller.cells_and_names()
                if any(item is not None and item.name in cuts for item in cell._params.values())]
     # Whether a convolution is depthwise shows only before its weight shrinks.
-    settle = [(cell, _resizer(cell)) for cell in resized]
+    settle = [(cell, resizer_of(cell)) for cell in resized]
     for name, axes in cuts.items():
         _cut(parameters[name], axes)
     for cell, resize in settle:
@@ -102,49 +103,3 @@ def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:
     for axis in axes:
         values = np.take(values, axis.kept, axis.axis)
     parameter.set_data(Tensor(np.ascontiguousarray(values), parameter.dtype), slice_shape=True)
-
-
-def _resizer(cell: nn.Cell) -> Callable[[nn.Cell], None]:
-    """What brings the attributes of a Cell in line with its parameters once they have shrunk."""
-    if isinstance(cell, (nn.Conv1d, nn.Conv2d, nn.Conv3d)):
-        return _resize_depthwise if cell.group == cell.in_channels and cell.group > 1 else _resize_convolution
-    return next((resize for kind, resize in _RESIZERS.items() if isinstance(cell, kind)), _leave)
-
-
-def _resize_convolution(cell: nn.Cell) -> None:
-    cell.out_channels = cell.weight.shape[0]
-    cell.in_channels = cell.weight.shape[1] * cell.group
-    _renew_primitive(cell, {"out_channel": cell.out_channels})
-
-
-def _resize_depthwise(cell: nn.Cell) -> None:
-    multiplier = cell.out_channels // cell.group
-    cell.out_channels = cell.weight.shape[0]
-    cell.in_channels = cell.group = cell.out_channels // multiplier
-    _renew_primitive(cell, {"out_channel": cell.out_channels, "group": cell.group})
-
-
-def _renew_primitive(cell: nn.Cell, arguments: Mapping[str, int]) -> None:
-    """A new primitive, not a changed one: a copy of a changed one would be made from its old arguments."""
-    name = "conv3d" if isinstance(cell, nn.Conv3d) else "conv2d"
-    old = getattr(cell, name)
-    setattr(cell, name, type(old)(**{**old.init_attrs, **arguments}))
-
-
-def _resize_dense(cell: nn.Cell) -> None:
-    cell.out_channels, cell.in_channels = cell.weight.shape
-
-
-def _resize_normalization(cell: nn.Cell) -> None:
-    cell.num_features = cell.gamma.shape[0]
-
-
-def _leave(cell: nn.Cell) -> None:
-    """A Cell of the user's own, which reads the shapes of its parameters; `verify` finds out if it does not."""
-
-
-_RESIZERS: Mapping[type, Callable[[nn.Cell], None]] = {
-    nn.Dense: _resize_dense,
-    nn.BatchNorm1d: _resize_normalization,
-    nn.BatchNorm2d: _resize_normalization,
-}

@@ -11,7 +11,7 @@ from golden_stick.evaluation import evaluate
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.slimmer import recipe_of
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "verify", "compare"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,24 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
     if not tolerance > 0:
         raise ArgumentError(f"For 'verify', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("verify", inputs)
+    result = compare(masked, slim, tensors, tolerance)
+    # Written so that NaN fails: every comparison with it is False.
+    if not result.relative_difference <= tolerance:
+        where = _first_difference(masked, slim, tensors, tolerance)
+        raise VerifyError(
+            f"For 'verify', the outputs must agree within {tolerance:g} of {result.output_scale:.6g}, but got a "
+            f"largest difference of {result.largest_difference:.6g}; {where}."
+        )
+    return result
+
+
+def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: float = 1e-5) -> Verification:
+    """
+    The largest difference between the outputs of two networks, however large it is.
+
+    Raises:
+        VerifyError: If outputs differ in number or shape.
+    """
     wanted, got = _run("masked", masked, tensors), _run("slim", slim, tensors)
     if [array.shape for array in wanted] != [array.shape for array in got]:
         raise VerifyError(
@@ -72,15 +90,7 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
         )
     differences = [np.abs(one.astype(np.float64) - other).max(initial=0.0) for one, other in zip(wanted, got)]
     scale = float(max((np.abs(array).max(initial=0.0) for array in wanted), default=0.0))
-    result = Verification(float(max(differences, default=0.0)), scale, tolerance)
-    # Written so that NaN fails: every comparison with it is False.
-    if not result.relative_difference <= tolerance:
-        where = _first_difference(masked, slim, tensors, tolerance)
-        raise VerifyError(
-            f"For 'verify', the outputs must agree within {tolerance:g} of {scale:.6g}, but got a largest difference "
-            f"of {result.largest_difference:.6g}; {where}."
-        )
-    return result
+    return Verification(float(max(differences, default=0.0)), scale, tolerance)
 
 
 def _run(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:

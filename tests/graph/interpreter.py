@@ -1,8 +1,8 @@
 """
 An oracle: a graph computed with numpy, masked and slim. If the labels are right, both give the same.
 
-Operators that work number by number, or on each channel alone, are all played by one function of their kind: the labels
-cannot tell them apart. It never maps 0 to 0, so that a channel that is hidden in the wrong place shows.
+Operators that work number by number, or on each channel alone, are played by one function of their kind: the labels
+cannot tell them apart. It maps 0 to 0 only where the table says so, so that a channel hidden in the wrong place shows.
 """
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, Mapping, Optional, Set
@@ -21,9 +21,19 @@ REDUCTIONS = {"ReduceMean": np.mean, "MeanExt": np.mean, "ReduceMax": np.max, "R
               "ReduceProd": np.prod}
 
 
-def activation(data: np.ndarray) -> np.ndarray:
-    """Not 0 at 0, and without the steepness that would blow roundings up."""
-    return np.hypot(data, 0.5)
+def activation(data: np.ndarray, keeps_zero: bool = False) -> np.ndarray:
+    """Without the steepness that would blow roundings up."""
+    return data / np.hypot(data, 1.0) if keeps_zero else np.hypot(data, 0.5)
+
+
+def keeps_zero(node: Node, operands: int = 1) -> bool:
+    return RULES[node.operator].zero([True] + [False] * (operands - 1))
+
+
+def opaque(data: np.ndarray) -> np.ndarray:
+    """Any function that mixes all positions of all axes but the first."""
+    flat = data.reshape(len(data), -1)
+    return (np.cumsum(flat, 1) / flat.shape[1]).reshape(data.shape)
 
 
 def convolve(data: np.ndarray, weight: np.ndarray, group: int) -> np.ndarray:
@@ -67,11 +77,12 @@ class Machine:
         self.data = data
         last = {self.path(node): node.number for node in graph.nodes if self.path(node) is not None}
         for node in graph.nodes:
-            made = getattr(self, f"run_{RULES[node.operator].__name__}")(node) if node.operator in RULES else \
+            made = getattr(self, f"run_{RULES[node.operator].flow.__name__}")(node) if node.operator in RULES else \
                 np.cumsum(self.read(node.inputs[0]), 1)
             if last.get(self.path(node)) == node.number:
                 made = self.leave(self.path(node), made)
-            self.values[Result(node.number)] = made
+            for index, array in enumerate(made if isinstance(made, list) else [made]):
+                self.values[Result(node.number, index)] = array
         return [self.read(value) for value in graph.outputs]
 
     @staticmethod
@@ -95,16 +106,21 @@ class Machine:
                      for axis, size in enumerate(node.shapes[0]))
 
     def run_first_input(self, node):
-        return activation(self.read(node.inputs[0]))
+        return activation(self.read(node.inputs[0]), keeps_zero(node))
 
     def run_spatial(self, node):
         data = self.read(node.inputs[0])
         mean = data.mean(tuple(range(2, data.ndim)), keepdims=True)
-        return np.broadcast_to(activation(mean), data.shape[:2] + node.shapes[0][2:])
+        return np.broadcast_to(activation(mean, keeps_zero(node)), data.shape[:2] + node.shapes[0][2:])
 
     def run_elementwise(self, node):
-        found = [self.read(value) for value in node.inputs]
-        return found[0] * found[1] if node.operator == "Mul" else np.hypot(found[0], found[1] + 0.5)
+        first, second = ([self.read(value) for value in node.inputs] + [0.5])[:2]
+        zero = RULES[node.operator].zero
+        if zero([False, True]):
+            return first * second
+        if zero([True, False]):
+            return first / (np.abs(second) + 1.0)
+        return first - 0.5 * second if zero([True, True]) else np.hypot(first, second + 0.5)
 
     def run_residual_sum(self, node):
         found = [self.read(value) for value in node.inputs]
@@ -112,15 +128,39 @@ class Machine:
 
     def run_convolution(self, node):
         data, weight = self.read(node.inputs[0]), self.read(node.inputs[1])
-        group = node.attributes.get("group", 1)
+        group = self.groups(node)
         depthwise = group > 1 and group == self.flow.graph.shape(node.inputs[0])[1]
         data = self.enter(self.path(node), data)
-        return convolve(data, weight, data.shape[1] if depthwise else group)
+        return self.biased(node, convolve(data, weight, data.shape[1] if depthwise else group))
+
+    def groups(self, node):
+        return self.read(node.inputs[6]) if node.operator.endswith("DExt") else \
+            self.read(node.inputs[7]) if node.operator == "ConvTranspose2D" else node.attributes.get("group", 1)
+
+    def biased(self, node, made):
+        if len(node.inputs) < 3 or not isinstance(node.inputs[2], Parameter):
+            return made
+        bias = self.read(node.inputs[2])
+        return made + (bias if node.operator == "Dense" else along_channels(bias, made.ndim))
+
+    def run_transposed_convolution(self, node):
+        """With a kernel of 1, each input channel spreads over its group's filters."""
+        data, weight = self.enter(self.path(node), self.read(node.inputs[0])), self.read(node.inputs[1])
+        depthwise = self.groups(node) == self.flow.graph.shape(node.inputs[0])[1] > 1
+        group = data.shape[1] if depthwise else self.groups(node)
+        parts = zip(np.split(data, group, 1), np.split(weight.reshape(weight.shape[:2]), group))
+        return self.biased(node, np.concatenate([np.einsum("nc...,cf->nf...", *part) for part in parts], 1))
 
     def run_matrix_product(self, node):
-        data, weight, turned, weight_turned = (self.read(value) for value in node.inputs)
-        data = self.enter(self.path(node), data.T if turned else data)
-        return data @ (weight.T if weight_turned else weight)
+        data, weight = self.read(node.inputs[0]), self.read(node.inputs[1])
+        turned, weight_turned = ([self.read(value) for value in node.inputs[2:4]] + [False, False])[:2]
+        data = np.swapaxes(data, -1, -2) if turned else data
+        data = self.enter(self.path(node), data)
+        return data @ (np.swapaxes(weight, -1, -2) if weight_turned else weight)
+
+    def run_dense_product(self, node):
+        data = self.enter(self.path(node), self.read(node.inputs[0]))
+        return self.biased(node, data @ self.read(node.inputs[1]).T)
 
     def run_channel_parameters(self, node):
         data, vectors = self.read(node.inputs[0]), [self.read(value) for value in node.inputs[1:]]
@@ -128,9 +168,11 @@ class Machine:
         if node.operator == "BatchNorm":
             scale, shift, mean, variance = vectors
             return (data - mean) / np.sqrt(variance + 1.0) * scale + shift
+        if node.operator in ("BatchNormExt", "InstanceNorm"):
+            return data * vectors[0] + vectors[1]
         return data + vectors[0] if node.operator == "BiasAdd" else np.where(data > 0, data, vectors[0] * data)
 
-    def run_along_one_axis(self, node):
+    def run_along_axes(self, node):
         data = np.exp(self.read(node.inputs[0]))
         axis = node.attributes.get("axis", self.read(node.inputs[1]) if len(node.inputs) > 1 else None)
         return data / data.sum(axis[0] if isinstance(axis, tuple) else axis, keepdims=True)
@@ -146,12 +188,66 @@ class Machine:
     def run_transpose(self, node):
         return np.transpose(self.read(node.inputs[0]), self.read(node.inputs[1]))
 
+    def run_reduced_sum(self, node):
+        data = self.read(node.inputs[0])
+        kept = len(node.shapes[0]) == data.ndim
+        made = np.sum(data ** 2 if node.operator == "LpNorm" else data, axis=self.axes(node), keepdims=kept)
+        return np.sqrt(made) if node.operator == "LpNorm" else made
+
+    def run_sum_of_powers(self, node):
+        data = self.read(node.inputs[0])
+        return data / np.sqrt(np.sum(data ** 2, axis=self.axes(node), keepdims=True) + 0.1)
+
+    def axes(self, node):
+        axes = node.attributes.get("axis", self.read(node.inputs[1]) if len(node.inputs) > 1 else ())
+        return tuple(axes) if np.ndim(axes) and np.size(axes) else None if axes == () else axes
+
+    def run_layer_normalization(self, node):
+        data, scale = self.read(node.inputs[0]), self.read(node.inputs[1])
+        axes = tuple(range(data.ndim - scale.ndim, data.ndim))
+        return (data - data.mean(axes, keepdims=True)) / (1 + data.std(axes, keepdims=True)) * scale
+
+    def run_group_normalization(self, node):
+        return opaque(self.read(node.inputs[0]))
+
+    def run_recurrent(self, node):
+        return opaque(self.read(node.inputs[0]))
+
+    def run_stack(self, node):
+        return np.stack(self.read(node.inputs[0]), node.attributes["axis"])
+
+    def run_unstack(self, node):
+        data, axis = self.read(node.inputs[0]), node.attributes["axis"]
+        return list(np.moveaxis(data, axis, 0))
+
+    def run_split(self, node):
+        return np.split(self.read(node.inputs[0]), self.read(node.inputs[2]), self.read(node.inputs[1]))
+
+    def run_gather(self, node):
+        return np.take(*(self.read(value) for value in node.inputs[:3]))
+
+    def run_tile(self, node):
+        return np.tile(self.read(node.inputs[0]), self.read(node.inputs[1]))
+
+    def run_broadcast_to(self, node):
+        return np.broadcast_to(self.read(node.inputs[0]), self.slim_shape(node))
+
+    def run_reverse(self, node):
+        return np.flip(self.read(node.inputs[0]), node.attributes["axis"])
+
+    def run_roll(self, node):
+        return np.roll(self.read(node.inputs[0]), node.attributes["shift"], node.attributes["axis"])
+
     def run_concat(self, node):
         return np.concatenate(self.read(node.inputs[0]), self.read(node.inputs[1]))
 
     def run_strided_slice(self, node):
         data = self.read(node.inputs[0])
         begin, end, strides, begin_mask, end_mask, ellipsis, new_axis, shrink = (number(v) for v in node.inputs[1:9])
+        # Ends that stand for a part of the channels move with them, as code that computes them from the shape does.
+        full = self.flow.graph.shape(node.inputs[0])
+        begin, end = ([at * data.shape[axis] // full[axis] if data.ndim == len(full) else at
+                       for axis, at in enumerate(ends)] for ends in (begin, end))
         index = []
         for axis in range(len(begin)):
             if ellipsis >> axis & 1 or new_axis >> axis & 1:
@@ -213,12 +309,17 @@ def assert_masked_equals_slim(graph: Graph, residual: str = "group", seed: int =
     scores = {group.name: generator.random(len(group.channels)) for group in grouping}
     plan = make_plan(grouping, scores, generator.uniform(0.3, 0.9))
     full = {item.name: generator.uniform(0.2, 1.0, item.shape) for item in graph.parameters}
-    slim = dict(full)
+    slim, hidden = dict(full), dict(full)
+    for axis in plan.zeros:
+        keep = np.zeros(axis.size)
+        keep[list(axis.kept)] = 1.0
+        array = hidden[axis.parameter]
+        hidden[axis.parameter] = array * keep.reshape((-1,) + (1,) * (array.ndim - axis.axis - 1))
     for axis in plan.axes:
         slim[axis.parameter] = slim[axis.parameter].take(axis.kept, axis.axis)
     data = {item.name: generator.normal(size=item.shape) for item in graph.inputs}
     solution, gone = flow.labels.solve(), removed_channels(grouping, plan)
-    masked = Machine(flow, solution, set(), full, _hide(plan.masks), _hide(plan.scatters))
+    masked = Machine(flow, solution, set(), hidden, _hide(plan.masks), _hide(plan.scatters))
     smaller = Machine(flow, solution, gone, slim, lambda path, array: array, _widen(plan.scatters))
     for one, other in zip(masked.run(graph, data), smaller.run(graph, data)):
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9)

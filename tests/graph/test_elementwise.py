@@ -2,12 +2,13 @@
 import numpy as np
 import pytest
 
-from golden_stick.graph.rules import RULES, elementwise, first_input, residual_sum
+from golden_stick.graph.rules import RULES
+from golden_stick.graph.rules.pointwise import elementwise, first_input, residual_sum
 from tests.graph.build import Builder, bound, spread, walk
 
 SHAPE = (2, 6, 4, 4)
-ELEMENTWISE = [name for name, rule in RULES.items() if rule is elementwise]
-SUMS = [name for name, rule in RULES.items() if rule is residual_sum and name != "AddN"]
+ELEMENTWISE = [name for name, rule in RULES.items() if rule.flow is elementwise]
+SUMS = [name for name, rule in RULES.items() if rule.flow is residual_sum and name != "AddN"]
 
 
 def two_layers():
@@ -41,7 +42,7 @@ def test_a_sum_of_many_unites_all_of_them():
         np.testing.assert_array_equal(bound(flow, solution, name, 0), bound(flow, solution, "a.weight", 0))
 
 
-@pytest.mark.parametrize("operator", [name for name, rule in RULES.items() if rule is first_input])
+@pytest.mark.parametrize("operator", [name for name, rule in RULES.items() if rule.flow is first_input])
 def test_one_number_to_one_number_keeps_the_labels(operator):
     b, one, _ = two_layers()
     made = b.node(operator, [one], SHAPE, SHAPE)
@@ -127,7 +128,7 @@ def test_an_input_of_channel_width_fixes_the_channels():
     b, one, _ = two_layers()
     b.node("Mul", [one, b.input(*SHAPE)], SHAPE)
     flow, solution = solved(b)
-    assert solution.why_fixed(flow.of(one).labels) == ("meets a tensor that keeps its width (Mul after 'a')",)
+    assert solution.why_fixed(flow.of(one).labels) == ("meets the network's input (Mul after 'a')",)
 
 
 def test_channels_of_two_axes_that_meet_are_fixed():

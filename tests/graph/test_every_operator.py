@@ -2,16 +2,10 @@
 import numpy as np
 import pytest
 
-from golden_stick.graph.rules import (
-    RULES,
-    along_one_axis,
-    channel_parameters,
-    elementwise,
-    first_input,
-    reduction,
-    residual_sum,
-    spatial,
-)
+from golden_stick.graph.ir import Result
+from golden_stick.graph.rules import RULES
+from golden_stick.graph.rules.mixing import along_axes, reduced_sum, reduction
+from golden_stick.graph.rules.pointwise import channel_parameters, elementwise, first_input, residual_sum, spatial
 from tests.graph.build import Builder
 from tests.graph.interpreter import assert_masked_equals_slim
 
@@ -30,7 +24,7 @@ def last_layer(b, value):
 
 
 def of_rule(rule):
-    return [operator for operator, found in RULES.items() if found is rule]
+    return [operator for operator, found in RULES.items() if found.flow is rule]
 
 
 def with_axis(operator, shape, axes, keep):
@@ -63,16 +57,20 @@ def cases():
     for operator in of_rule(spatial):
         case(operator, "alone", lambda b, o=operator: b.node(o, [first_layer(b)], (2, 6, 2, 2)))
         case(operator, "channels last", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE, format="NHWC"), False)
-    for operator in of_rule(along_one_axis):
+    assert set(of_rule(spatial)) and set(of_rule(along_axes))
+    for operator in of_rule(along_axes):
         case(operator, "space", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE, axis=(-1,)))
         case(operator, "space as an input", lambda b, o=operator: b.node(o, [first_layer(b), 2], SHAPE))
         case(operator, "channels", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE, axis=(-3,)), False)
-    for operator in of_rule(reduction):
+    for operator in of_rule(reduction) + of_rule(reduced_sum):
         case(operator, "space", with_axis(operator, SHAPE, (2, 3), False))
         case(operator, "space kept", with_axis(operator, SHAPE, (2, 3), True))
     vectors = {"BatchNorm": lambda b: b.normalization("n", first_layer(b)),
                "BiasAdd": lambda b: b.bias("n", first_layer(b)),
-               "PReLU": lambda b: b.node("PReLU", [first_layer(b), b.parameter("n.w", (6,))], SHAPE)}
+               "PReLU": lambda b: b.node("PReLU", [first_layer(b), b.parameter("n.w", (6,))], SHAPE),
+               **{name: lambda b, o=name: b.node(o, [first_layer(b), b.parameter("n.g", (6,)),
+                                                     b.parameter("n.b", (6,))], SHAPE)
+                  for name in ("BatchNormExt", "InstanceNorm")}}
     assert set(vectors) == set(of_rule(channel_parameters))
     for operator, build in vectors.items():
         case(operator, "channels", build)
@@ -99,6 +97,123 @@ def cases():
     case("Pad", "space", lambda b: b.node(
         "Pad", [first_layer(b)], (2, 6, 6, 4), paddings=((0, 0), (0, 0), (1, 1), (0, 0))))
     case("PadV3", "channels", lambda b: b.node("PadV3", [first_layer(b), (0, 0, 0, 0, 1, 2), 0.0], (2, 9, 4, 4)))
+    return found + shape_cases() + product_cases()
+
+
+def tokens(b, path="a", width=12):
+    """A dense layer over a sequence: (2, 4, width)."""
+    flat = b.reshape(b.input(2, 4, 5), 8, 5)
+    return b.reshape(b.dense(path, flat, width), 2, 4, width)
+
+
+def heads(b, path, axis_of_width=3):
+    """Queries, keys or values: (2, 3, 4, 4), the heads before the positions."""
+    split = b.reshape(tokens(b, path), 2, 4, 3, 4)
+    return b.node("Transpose", [split, (0, 2, 1, 3)], (2, 3, 4, 4))
+
+
+def attention(b, operator="BatchMatMul"):
+    scores = b.node(operator, [heads(b, "q"), heads(b, "k"), False, True], (2, 3, 4, 4))
+    mixed = b.node(operator, [b.node("Softmax", [scores], (2, 3, 4, 4), axis=(-1,)), heads(b, "a"), False, False],
+                   (2, 3, 4, 4))
+    return b.reshape(b.node("Transpose", [mixed, (0, 2, 1, 3)], (2, 4, 3, 4)), 8, 12)
+
+
+def shape_cases():
+    """Operators that move numbers."""
+    found = []
+
+    def case(operator, what, build, prunable=True):
+        found.append(pytest.param(operator, build, prunable, id=f"{operator}-{what}"))
+
+    def half(b, at):
+        return b.node("StridedSlice", [first_layer(b), *slice_inputs((0, at, 0, 0), (2, at + 3, 4, 4))], (2, 3, 4, 4))
+
+    def parts(b):
+        b.node("Split", [first_layer(b), 1, 2], (2, 3, 4, 4), (2, 3, 4, 4))
+        return len(b._nodes) - 1
+
+    case("Split", "halves", lambda b: (lambda n: b.add(Result(n, 0), b.relu(Result(n, 1))))(parts(b)))
+    case("Split", "second half", lambda b: (lambda n: Result(n, 1))(parts(b)))
+    case("Split", "space", lambda b: b.node("Split", [first_layer(b), 2, 2], (2, 6, 2, 4), (2, 6, 2, 4)))
+    case("StridedSlice", "halves", lambda b: b.concat((half(b, 3), half(b, 0))))
+    case("Unstack", "space", lambda b: b.node("Unstack", [first_layer(b)], *[(2, 6, 4)] * 4, axis=2) and b.node(
+        "ExpandDims", [Result(len(b._nodes) - 1, 2), 3], (2, 6, 4, 1)))
+    case("Unstack", "channels", lambda b: b.node("Unstack", [first_layer(b)], *[(2, 4, 4)] * 6, axis=1) and b.node(
+        "ExpandDims", [Result(len(b._nodes) - 1, 2), 1], (2, 1, 4, 4)), False)
+    case("Stack", "and summed", lambda b: b.node("ReduceSum", [b.node(
+        "Stack", [(first_layer(b), first_layer(b, path="b"))], (2, 2, 6, 4, 4), axis=1), (1,), False], SHAPE))
+    case("Stack", "with the input", lambda b: b.node("ReduceSum", [b.node(
+        "Stack", [(first_layer(b), b.input(*SHAPE))], (2, 2, 6, 4, 4), axis=1), (1,), False], SHAPE), False)
+    case("Concat", "in space", lambda b: b.node(
+        "Concat", [(first_layer(b), first_layer(b, path="b")), 2], (2, 6, 8, 4)))
+    case("Gather", "space", lambda b: b.node("Gather", [first_layer(b), np.array([2, 0]), 2], (2, 6, 2, 4)))
+    case("Gather", "channels", lambda b: b.node("Gather", [first_layer(b), np.array([2, 0]), 1], (2, 2, 4, 4)), False)
+    case("Gather", "of a table", lambda b: b.node(
+        "Gather", [b.parameter("a.embedding_table", (9, 6)), np.array([3, 1]), 0], (2, 6)))
+    case("Tile", "channels", lambda b: b.node("Tile", [first_layer(b), (1, 2, 1, 1)], (2, 12, 4, 4)))
+    case("BroadcastTo", "space", lambda b: b.node("BroadcastTo", [with_axis(
+        "ReduceMean", SHAPE, (2, 3), True)(b), SHAPE], SHAPE))
+    case("ReverseV2", "channels", lambda b: b.node("ReverseV2", [first_layer(b)], SHAPE, axis=(1, 2)))
+    case("Roll", "space", lambda b: b.node("Roll", [first_layer(b)], SHAPE, axis=(2,), shift=(1,)))
+    case("Roll", "channels", lambda b: b.node("Roll", [first_layer(b)], SHAPE, axis=(1,), shift=(1,)), False)
+    case("Reshape", "channel shuffle", lambda b: b.reshape(b.node("Transpose", [b.reshape(
+        first_layer(b), 2, 2, 3, 4, 4), (0, 2, 1, 3, 4)], (2, 3, 2, 4, 4)), *SHAPE))
+    case("Reshape", "pixels from channels", lambda b: b.reshape(b.node("Transpose", [b.reshape(
+        first_layer(b, 12), 2, 3, 2, 2, 4, 4), (0, 1, 4, 2, 5, 3)], (2, 3, 4, 2, 4, 2)), 2, 3, 8, 8))
+    return found
+
+
+def product_cases():
+    """Operators that sum channels up, and normalizations."""
+    found = []
+
+    def case(operator, what, build, prunable=True):
+        found.append(pytest.param(operator, build, prunable, id=f"{operator}-{what}"))
+
+    def extended(b, operator, group=1, bias=True):
+        weight = b.parameter("b.weight", (6, 6 // group, 1, 1)[:len(b.shape(first_layer(b)))])
+        rest = [b.parameter("b.bias", (6,)) if bias else None, (1, 1), (0, 0), (1, 1), group]
+        return b.node(operator, [first_layer(b), weight, *rest], SHAPE)
+
+    def transposed(b, operator="Conv2DTranspose", group=1, filters=4):
+        weight = b.parameter("b.weight", (6, filters, 1, 1), "Conv2dTranspose")
+        shape = (2, filters * group, 4, 4)
+        if operator == "ConvTranspose2D":
+            bias = b.parameter("b.bias", (filters * group,))
+            return b.node(operator, [first_layer(b), weight, bias, (1, 1), (0, 0), (0, 0), (1, 1), group], shape)
+        return b.node(operator, [first_layer(b), weight, shape], shape, group=group)
+
+    for operator in ("Conv1DExt", "Conv2DExt", "Conv3DExt"):
+        case(operator, "with a bias", lambda b, o=operator: extended(b, o))
+        case(operator, "grouped", lambda b, o=operator: extended(b, o, group=2, bias=False))
+    for operator in ("Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose", "ConvTranspose2D"):
+        case(operator, "plain", lambda b, o=operator: transposed(b, o))
+        case(operator, "grouped", lambda b, o=operator: transposed(b, o, 2, 2))
+        case(operator, "depthwise", lambda b, o=operator: transposed(b, o, 6, 1))
+        case(operator, "multiplier", lambda b, o=operator: transposed(b, o, 6, 2))
+    for operator in ("BatchMatMul", "BatchMatMulExt", "MatMulExt"):
+        case(operator, "attention", lambda b, o=operator: attention(b, o))
+        case(operator, "where zero is lost", lambda b, o=operator: b.reshape(b.node(o, [
+            b.pointwise("Sigmoid", heads(b, "a")), b.pointwise("Sigmoid", heads(b, "b")), False, True],
+            (2, 3, 4, 4)), 2, 48), False)
+    case("Dense", "of rank 3", lambda b: b.reshape(b.node("Dense", [tokens(b), b.parameter("b.weight", (6, 12)),
+         b.parameter("b.bias", (6,))], (2, 4, 6)), 8, 6))
+    for operator in ("ReduceSum", "SumExt"):
+        case(operator, "of channels", lambda b, o=operator: with_axis(o, SHAPE, (1,), True)(b))
+    case("LpNorm", "of channels", lambda b: b.node("LpNorm", [first_layer(b)], (2, 1, 4, 4), axis=(1,)))
+    case("LpNorm", "behind a sigmoid", lambda b: b.node("LpNorm", [b.pointwise("Sigmoid", first_layer(b))],
+                                                        (2, 1, 4, 4), axis=(1,)), False)
+    case("L2Normalize", "of channels", lambda b: b.node("L2Normalize", [first_layer(b)], SHAPE, axis=(1,)))
+    case("L2Normalize", "of space", lambda b: b.node("L2Normalize", [first_layer(b)], SHAPE, axis=(3,)))
+    for operator in ("LayerNorm", "LayerNormExt", "LayerNormV3"):
+        case(operator, "of space", lambda b, o=operator: b.node(
+            o, [first_layer(b), b.parameter("n.gamma", (4,))], SHAPE))
+        case(operator, "of channels", lambda b, o=operator: b.node(
+            o, [first_layer(b), b.parameter("n.gamma", (6, 4, 4))], SHAPE), False)
+    case("GroupNorm", "of channels", lambda b: b.node("GroupNorm", [first_layer(b), 2], SHAPE), False)
+    for operator in ("LSTM", "LSTMV2", "DynamicRNN", "DynamicGRUV2", "GRUV2", "CudnnGRU"):
+        case(operator, "input", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE), False)
     return found
 
 

@@ -1,4 +1,5 @@
 """The walk itself: barriers, what is reported, and where a node stands in words."""
+import numpy as np
 import pytest
 
 from golden_stick.graph.flow import Flow
@@ -62,13 +63,14 @@ def test_several_outputs_are_all_fixed():
     assert not solution.removable(flow.of(second).labels).any()
 
 
-def test_further_outputs_of_a_node_carry_no_labels():
+def test_further_outputs_of_a_node_carry_its_labels_if_they_have_its_shape():
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 6)
-    dropped = b.node("Dropout", [first], (2, 6, 4, 4), (2, 6, 4, 4))
+    dropped = b.node("Dropout", [first], (2, 6, 4, 4), (2, 6, 4, 4), (6,))
     flow = walk(b.graph(dropped))
     assert flow.of(dropped).labels.any()
-    assert not flow.of(Result(dropped.node, 1)).labels.any()
+    np.testing.assert_array_equal(flow.of(Result(dropped.node, 1)).labels, flow.of(dropped).labels)
+    assert not flow.of(Result(dropped.node, 2)).labels.any()
 
 
 @pytest.mark.parametrize("operator, wanted", [("ReLU", "ReLU after 'body.conv'"), ("PReLU", "PReLU in 'act'")])

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from golden_stick.graph.flow import CHANNEL, FILTER, INPUT
+from golden_stick.graph.groups import find_groups
 from tests.graph.build import Builder, bound, spread, walk
 
 
@@ -135,14 +136,14 @@ def test_a_dense_layer_binds_both_axes_of_its_weight(turned, filter_axis):
     assert flow.bindings["b.weight", 1 - filter_axis].role == INPUT
 
 
-def test_a_product_of_two_feature_maps_keeps_both():
+def test_a_product_of_two_feature_maps_keeps_what_it_sums_up_and_the_other_lacks():
     b = Builder()
     first, second = b.dense("a", b.input(4, 3), 5), b.dense("b", b.input(5, 3), 6)
     made = b.node("MatMul", [first, second, False, False], (4, 6))
     flow, solution = solved(b)
-    assert not spread(flow, made).any()
-    for value in (first, second):
-        assert solution.why_fixed(flow.of(value).labels)[0].startswith("a product of two feature maps")
+    np.testing.assert_array_equal(spread(flow, made)[0], flow.of(second).along(1))
+    assert solution.removable(flow.of(second).labels).all()
+    assert solution.why_fixed(flow.of(first).labels)[0].startswith("meets a tensor that keeps its width")
 
 
 def test_a_product_along_another_axis_keeps_the_channels():
@@ -191,10 +192,18 @@ def test_a_vector_that_is_no_parameter_fixes_the_channels(vector):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 6)
     if isinstance(vector, str):
-        vector = b.node("Mul", [b.parameter("v", (6,)), 2.0], (6,))
+        vector = b.node("Mul", [b.input(6), 2.0], (6,))
     b.node("BiasAdd", [first, vector], (2, 6, 4, 4))
     flow, solution = solved(b)
     assert solution.why_fixed(flow.of(first).labels)[0].startswith("meets a constant or computed vector")
+
+
+def test_a_vector_that_is_computed_from_a_parameter_goes_with_the_channels():
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    b.node("BiasAdd", [first, b.node("Mul", [b.parameter("v", (6,)), 2.0], (6,))], (2, 6, 4, 4))
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, "v", 0), solution.classes[flow.of(first).along(1)])
 
 
 def test_a_slope_for_all_channels_is_left_alone():
@@ -241,14 +250,15 @@ def test_the_input_of_a_dense_layer_is_masked():
     b = Builder()
     b.dense("b", b.dense("a", b.input(2, 3), 6), 4)
     flow, _ = solved(b)
-    assert [(site.path, site.trailing) for site in flow.masks] == [("a", 0), ("b", 0)]
+    assert [(site.path, site.trailing) for site in flow.masks] == [("b", 0)]
 
 
-@pytest.mark.parametrize("kind, named", [("Cell", "'Cell'"), (None, "'no Cell'")])
-def test_a_reader_that_cannot_be_masked_fixes_the_channels(kind, named):
+@pytest.mark.parametrize("kind", ["Cell", None])
+def test_a_weight_of_a_cell_that_cannot_be_masked_has_zeros_instead(kind):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 6)
-    b.convolution("b", first, 4, kind=kind)
-    flow, solution = solved(b)
-    reason = solution.why_fixed(flow.of(first).labels)[0]
-    assert reason.startswith(f"read by a Cell of class {named}, which cannot be masked")
+    made = b.convolution("b", first, 4, kind=kind)
+    grouping = find_groups(b.graph(made))
+    assert not grouping.masks
+    assert [(item.parameter, item.axis) for item in grouping.zeroed] == [("b.weight", 1)]
+    assert (grouping.zeroed[0].channels == grouping[0].channels).all()

@@ -1,0 +1,93 @@
+"""Rules of operators that mix the positions of some axes: reductions, softmax, normalizations."""
+from typing import Set
+
+import numpy as np
+
+from golden_stick.graph.flow import CHANNEL, Flow, number
+from golden_stick.graph.ir import Node, Parameter
+
+__all__ = ["along_axes", "sum_of_powers", "reduction", "reduced_sum", "layer_normalization", "group_normalization",
+           "recurrent"]
+
+_MIXES = "mixes the channels"
+
+
+def _axes(node: Node, rank: int, at: int = 1) -> Set[int]:
+    """The axes that the attribute 'axis' or input number `at` names; all of them where nothing is named."""
+    axes = node.attributes.get("axis", number(node.inputs[at]) if len(node.inputs) > at else None)
+    if axes is None or np.size(axes) == 0:
+        return set(range(rank))
+    return {int(axis) % rank for axis in np.ravel(axes)}
+
+
+def along_axes(flow: Flow, node: Node) -> np.ndarray:
+    """Softmax, a running sum ... mix the positions of one axis, which must not be that of the channels."""
+    data = flow.of(node.inputs[0])
+    return flow.barrier(node, _MIXES) if _axes(node, len(data.shape)) & set(data.axes) else data.labels
+
+
+def sum_of_powers(flow: Flow, node: Node) -> np.ndarray:
+    """Division by a norm: over the channels, it is exact where a removed channel is zero."""
+    data = flow.of(node.inputs[0])
+    if _axes(node, len(data.shape)) & set(data.axes):
+        flow.sum_up_values(node, [data], data.labels.ravel())
+    return data.labels
+
+
+def reduction(flow: Flow, node: Node) -> np.ndarray:
+    """A mean, maximum ... over axes that are not the channels'."""
+    data = flow.of(node.inputs[0])
+    axes = _axes(node, len(data.shape))
+    return flow.barrier(node, _MIXES) if axes & set(data.axes) else _without(data.labels, axes, node)
+
+
+def reduced_sum(flow: Flow, node: Node) -> np.ndarray:
+    """A sum or norm over any axes; over the channels, it is exact where a removed channel is zero."""
+    data = flow.of(node.inputs[0])
+    axes = _axes(node, len(data.shape))
+    if axes & set(data.axes):
+        flow.sum_up_values(node, [data], data.labels.ravel())
+        return flow.none(node.shapes[0])
+    return _without(data.labels, axes, node)
+
+
+def _without(labels: np.ndarray, axes: Set[int], node: Node) -> np.ndarray:
+    return labels if len(node.shapes[0]) == labels.ndim else np.squeeze(labels, tuple(sorted(axes)))
+
+
+def layer_normalization(flow: Flow, node: Node) -> np.ndarray:
+    """Mean and variance over the last axes. Over channels they change with every one that goes."""
+    data = flow.of(node.inputs[0])
+    rank = len(data.shape)
+    parameters = [value for value in node.inputs[1:] if isinstance(value, Parameter)]
+    first = rank - max((len(value.shape) for value in parameters), default=rank)
+    if not any(axis >= first for axis in data.axes):
+        return data.labels
+    if not flow.approximate:
+        return flow.barrier(node, "normalized over the channels, whose mean and variance would change")
+    for value in parameters:
+        flow.bind(value, data.axes[0] - first, data.labels.ravel(), CHANNEL)
+    flow.inexact.append((flow.place(node), data.labels.ravel()))
+    return data.labels
+
+
+def group_normalization(flow: Flow, node: Node) -> np.ndarray:
+    """Mean and variance over groups of channels, which change with every one that goes."""
+    data = flow.of(node.inputs[0])
+    if not data.axes:
+        return data.labels
+    if not flow.approximate or data.axes != (1,):
+        return flow.barrier(node, "normalized over groups of channels, whose mean and variance would change")
+    channels = data.labels.ravel()
+    rows = channels.reshape(number(node.inputs[1]), -1)
+    flow.labels.unite(rows[:1], rows)
+    for value in node.inputs[2:]:
+        if isinstance(value, Parameter):
+            flow.bind(value, 0, channels, CHANNEL)
+    flow.inexact.append((flow.place(node), channels))
+    return data.labels
+
+
+def recurrent(flow: Flow, node: Node) -> np.ndarray:
+    """LSTM, GRU and the like hold all weights in one, and read their own outputs: their widths stay."""
+    return flow.barrier(node, "a recurrent layer, whose widths stay")

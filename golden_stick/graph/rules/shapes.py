@@ -1,0 +1,264 @@
+"""Rules of operators that only move numbers: on labels, they are the numpy functions of the same name."""
+from typing import List, Tuple
+
+import numpy as np
+
+from golden_stick.graph.flow import NUMBER, Flow, number
+from golden_stick.graph.ir import Node, Parameter, flatten
+from golden_stick.graph.labels import components
+from golden_stick.graph.rules.products import embedding
+
+__all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "gather", "tile",
+           "broadcast_to", "reverse", "roll", "pad"]
+
+
+def reshape(flow: Flow, node: Node) -> np.ndarray:
+    """
+    Labels are reshaped as the data are.
+
+    Where the channel axis is split, as for the heads of an attention or a channel shuffle, one of the new axes carries
+    the channels and equal positions along the others belong together. Which one the code can do without is not visible
+    in the graph: the one that leaves most freedom is taken first, and the next if slimming for trial refutes it.
+    """
+    data, shape = flow.of_vector(node.inputs[0]), node.shapes[0]
+    if not data.axes:
+        return flow.none(shape)
+    source, target = _block(data.shape, shape, data.axes[0])
+    full = np.broadcast_to(data.labels, tuple(size if axis in source else 1 for axis, size in enumerate(data.shape)))
+    inner = full.reshape([shape[axis] for axis in target])
+    readings = _readings(inner, _open_axis(node, target))
+    refuted = flow.refuted(node) if node.operator == "Reshape" else 0
+    if refuted >= len(readings):
+        return flow.barrier(node, NUMBER)
+    axis = readings[refuted]
+    rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
+    flow.labels.unite(rows[:1], rows)
+    return flow.on(target[axis], rows[0], len(shape))
+
+
+def _open_axis(node: Node, target: range) -> int:
+    """Which axis of the target, counted within it, the code leaves open by a -1; -1 if none."""
+    wanted = number(node.inputs[1]) if node.operator == "Reshape" and len(node.inputs) > 1 else None
+    if wanted is None or np.ndim(wanted) != 1 or -1 not in tuple(wanted):
+        return -1
+    axis = tuple(wanted).index(-1)
+    return target.index(axis) if axis in target else -1
+
+
+def _readings(inner: np.ndarray, open_axis: int) -> List[int]:
+    """The axes that may carry the channels: the open one first, then those that leave most channels independent."""
+    varying = [axis for axis, size in enumerate(inner.shape)
+               if size > 1 and (inner != inner.take([0], axis)).any()]
+    if len(varying) < 2:
+        return varying or [max(range(inner.ndim), key=lambda axis: inner.shape[axis])]
+    freedom = {axis: _classes_along(inner, axis) for axis in varying}
+    useful = [axis for axis in varying if freedom[axis] > 1] or varying[:1]
+    return sorted(useful, key=lambda axis: (axis != open_axis, -freedom[axis], -axis))
+
+
+def _classes_along(inner: np.ndarray, axis: int) -> int:
+    """How many classes are left if equal positions along an axis are united over all others."""
+    rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
+    names, numbers = np.unique(rows, return_inverse=True)
+    numbers = numbers.reshape(rows.shape)
+    edges = np.stack(np.broadcast_arrays(numbers[:1], numbers)).reshape(2, -1)
+    return len(np.unique(components(len(names), edges)))
+
+
+def _block(old, new, axis) -> Tuple[range, range]:
+    """The smallest ranges of old and new axes, around `axis`, that hold the same number of elements."""
+    starts_old = np.cumprod((1,) + tuple(old))
+    starts_new = np.cumprod((1,) + tuple(new))
+    low = max(i for i in range(axis + 1) if starts_old[i] in starts_new)
+    high = min(i for i in range(axis + 1, len(old) + 1) if starts_old[i] in starts_new)
+    begin = int(np.flatnonzero(starts_new == starts_old[low]).max())
+    end = int(np.flatnonzero(starts_new == starts_old[high]).min())
+    return range(low, high), range(begin, end)
+
+
+def transpose(flow: Flow, node: Node) -> np.ndarray:
+    """Labels are transposed as the data are."""
+    return np.transpose(flow.of_vector(node.inputs[0]).labels, number(node.inputs[1]))
+
+
+def concat(flow: Flow, node: Node) -> np.ndarray:
+    """Labels are concatenated as the data are, along the channel axis; along another, equal channels meet."""
+    values, axis = flatten(node.inputs[:-1]), number(node.inputs[-1])
+    seen = [flow.of(value) for value in values]
+    rank = len(node.shapes[0])
+    axis %= rank
+    axes = {own for item in seen for own in item.axes}
+    if any(isinstance(value, Parameter) for value in values) or len(axes) > 1:
+        return flow.barrier(node, "joins parameters, or channels of two axes")
+    if axes <= {axis}:
+        return flow.on(axis, np.concatenate([item.along(axis) for item in seen]), rank)
+    return _meet(flow, node, seen, axes.pop(), rank)
+
+
+def _meet(flow: Flow, node: Node, seen, axis: int, rank: int) -> np.ndarray:
+    """Tensors side by side: their channels on `axis` belong together."""
+    lead = next(item.labels for item in seen if item.axes).ravel()
+    for item in seen:
+        if item.axes:
+            flow.labels.unite(lead, item.labels.ravel())
+        else:
+            flow.labels.fix(lead, f"meets a tensor that keeps its width ({flow.place(node)})")
+    return flow.on(axis, lead, rank)
+
+
+def stack(flow: Flow, node: Node) -> np.ndarray:
+    """Tensors one after the other along a new axis: their channels belong together."""
+    seen = [flow.of(value) for value in flatten(node.inputs)]
+    rank = len(node.shapes[0])
+    axes = {own for item in seen for own in item.axes}
+    axis = node.attributes.get("axis", 0) % rank
+    if len(axes) != 1:
+        return flow.barrier(node, "stacks channels of two axes") if axes else flow.none(node.shapes[0])
+    own = axes.pop()
+    return _meet(flow, node, seen, own + (axis <= own), rank)
+
+
+def unstack(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
+    """Every output is one position of the axis that goes."""
+    data = flow.of(node.inputs[0])
+    axis = node.attributes.get("axis", number(node.inputs[1]) if len(node.inputs) > 1 else 0) % len(data.shape)
+    if data.axes == (axis,):
+        flow.barrier(node, "takes the channels apart")
+        return tuple(flow.none(shape) for shape in node.shapes)
+    return (np.squeeze(data.labels, axis),) * len(node.shapes)
+
+
+def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
+    """Equal parts stay equal: the same positions of every part belong together."""
+    data = flow.of_vector(node.inputs[0])
+    axis, parts = (number(value) for value in node.inputs[1:3])
+    axis %= len(data.shape)
+    if data.axes != (axis,):
+        return (data.labels,) * len(node.shapes)
+    if flow.refuted(node):
+        flow.barrier(node, NUMBER)
+        return tuple(flow.none(shape) for shape in node.shapes)
+    rows = data.labels.reshape(parts, -1)
+    flow.labels.unite(rows[:1], rows)
+    return tuple(flow.on(axis, row, len(data.shape)) for row in rows)
+
+
+def strided_slice(flow: Flow, node: Node) -> np.ndarray:
+    """
+    A slice of other axes passes. One of the channels may be a part of equal ones, such as a half.
+
+    That its ends move with the width is not visible in the graph; slimming for trial shows whether they do.
+    """
+    data = flow.of_vector(node.inputs[0])
+    if not data.axes:
+        return flow.none(node.shapes[0])
+    begin, end, strides, begin_mask, end_mask, ellipsis, new_axis, shrink = (number(v) for v in node.inputs[1:9])
+    axis, labels = data.axes[0], data.labels
+    if ellipsis or new_axis:
+        return flow.barrier(node, "a slice that inserts axes")
+    if axis < len(begin):
+        size = data.shape[axis]
+        first = 0 if begin_mask >> axis & 1 else _position(begin[axis], size)
+        last = size if end_mask >> axis & 1 else _position(end[axis], size)
+        single = strides[axis] != 1 or shrink >> axis & 1
+        if single or (first, last) != (0, size):
+            part = None if single else _part(flow, node, data.along(axis), first, last)
+            if part is None:
+                return flow.barrier(node, "cuts the channels at a number that is written in the code")
+            labels = flow.on(axis, part, len(data.shape))
+    dropped = tuple(i for i in range(len(data.shape)) if shrink >> i & 1)
+    return np.squeeze(labels, dropped) if dropped else labels
+
+
+def _position(value: int, size: int) -> int:
+    return min(max(value + size if value < 0 else value, 0), size)
+
+
+def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int):
+    """Labels of one of several equal parts, whose positions are united with those of the others; None if it is none."""
+    width = last - first
+    if flow.refuted(node) or width < 1 or len(labels) % width or first % width:
+        return None
+    rows = labels.reshape(-1, width)
+    flow.labels.unite(rows[:1], rows)
+    return rows[first // width]
+
+
+def gather(flow: Flow, node: Node) -> np.ndarray:
+    """Reads positions of one axis, which must not be that of the channels; from a weight, it reads vectors."""
+    if isinstance(node.inputs[0], Parameter):
+        return embedding(flow, node)
+    data, axis = flow.of(node.inputs[0]), number(node.inputs[2])
+    if not data.axes:
+        return flow.none(node.shapes[0])
+    own, rank = data.axes[0], len(data.shape)
+    if axis is None or axis % rank == own or flow.of(node.inputs[1]).axes:
+        return flow.barrier(node, "reads channels by numbers that are written in the code")
+    indices = len(node.shapes[0]) - rank + 1
+    return flow.on(own if own < axis % rank else own + indices - 1, data.labels.ravel(), len(node.shapes[0]))
+
+
+def tile(flow: Flow, node: Node) -> np.ndarray:
+    """Copies side by side: a channel goes with all its copies."""
+    data, multiples = flow.of_vector(node.inputs[0]), tuple(int(item) for item in np.ravel(number(node.inputs[1])))
+    rank = len(node.shapes[0])
+    if not data.axes:
+        return flow.none(node.shapes[0])
+    multiples = (1,) * (rank - len(multiples)) + multiples
+    axis = data.axes[0] + rank - len(data.shape)
+    return flow.on(axis, np.tile(data.labels.ravel(), multiples[axis]), rank)
+
+
+def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
+    """New axes come first, axes of length 1 grow; the channels stay as they are."""
+    data, rank = flow.of_vector(node.inputs[0]), len(node.shapes[0])
+    if data.axes and flow.refuted(node):
+        return flow.barrier(node, NUMBER)
+    return data.labels.reshape((1,) * (rank - len(data.shape)) + data.labels.shape)
+
+
+def reverse(flow: Flow, node: Node) -> np.ndarray:
+    """The last becomes the first: so do its labels."""
+    data = flow.of(node.inputs[0])
+    axes = node.attributes.get("axis", number(node.inputs[1]) if len(node.inputs) > 1 else None)
+    axes = {axis % len(data.shape) for axis in np.ravel(axes)}
+    return np.flip(data.labels, tuple(axes & set(data.axes)))
+
+
+def roll(flow: Flow, node: Node) -> np.ndarray:
+    """Turned round by a number of positions: exact on axes other than the channels' only."""
+    data = flow.of(node.inputs[0])
+    axes = node.attributes.get("axis", number(node.inputs[2]) if len(node.inputs) > 2 else None)
+    axes = set(range(len(data.shape))) if axes is None or np.size(axes) == 0 else {
+        int(axis) % len(data.shape) for axis in np.ravel(axes)}
+    if axes & set(data.axes):
+        return flow.barrier(node, "rolls the channels by a number that is written in the code")
+    return data.labels
+
+
+def pad(flow: Flow, node: Node) -> np.ndarray:
+    """Padded channels are as many as the code says: they stay. Padding of other axes passes."""
+    data = flow.of(node.inputs[0])
+    rank = len(data.shape)
+    axis = data.axes[0] if data.axes else None
+    before, after = (0, 0) if axis is None else _padding(node, rank)[axis]
+    if axis is None or (before, after) == (0, 0):
+        return data.labels
+    mode = node.attributes.get("mode", "constant")
+    if mode != "constant" or min(before, after) < 0:
+        return flow.barrier(node, f"pads the channels in mode '{mode}', or by a negative number")
+    # One label more than needed: a single fresh one would be the unnamed FIXED, and the report would lack its reason.
+    edges = [flow.labels.fresh(count + 1)[:count] for count in (before, after)]
+    for edge in edges:
+        flow.labels.fix(edge, f"padded with a number of channels that is written in the code ({flow.place(node)})")
+    return flow.on(axis, np.concatenate((edges[0], data.labels.ravel(), edges[1])), rank)
+
+
+def _padding(node: Node, rank: int):
+    """(before, after) per axis. PadV3 counts pairs from the last axis, Pad from the first."""
+    paddings = node.attributes.get("paddings")
+    if paddings is not None:
+        return [tuple(pair) for pair in paddings]
+    flat = [int(item) for item in np.ravel(number(node.inputs[1]))]
+    pairs = [tuple(flat[i:i + 2]) for i in range(0, len(flat), 2)]
+    return [(0, 0)] * (rank - len(pairs)) + pairs[::-1]

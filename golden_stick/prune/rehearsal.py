@@ -1,0 +1,199 @@
+"""
+Slimming for trial: what the numbers in a network's code can do without.
+
+A reshape to `(-1, 512)` and one to `x.shape[1] * 49` are the same in the graph. So the network is slimmed by any
+channels, compiled, and every shape compared with the one that the labels say. Where they differ, another reading of the
+numbers is tried, and if none holds, the channels stay.
+"""
+import os
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import Any, List, Mapping, Set, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from golden_stick.errors import SlimError, TraceError
+from golden_stick.evaluation import evaluate
+from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.graph.ir import Graph, Node, Result, flatten
+from golden_stick.prune.cells import ScatteredOutput, find_cell
+from golden_stick.prune.plan import PruningPlan, make_plan
+from golden_stick.prune.slimmer import slim
+from golden_stick.prune.trace import trace
+
+__all__ = ["settle"]
+
+# Every attempt refutes at least one reading; a network that needs more of them is refused.
+_ATTEMPTS = 40
+
+
+def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], prune_rate: float,
+           **policies: Any) -> Grouping:
+    """
+    The channel groups of a network that survives losing them.
+
+    Args:
+        name (str): Who asks, for messages.
+        network (nn.Cell): The network. It is not changed.
+        graph (Graph): Its trace.
+        tensors (tuple[Tensor]): What it was traced with.
+        prune_rate (float): The fraction to remove for trial, in [0, 1).
+        policies: `residual` and `normalization`, as `find_groups` takes them.
+
+    Returns:
+        Grouping.
+
+    Raises:
+        SlimError: If slimming breaks the network, and no number in its code can be found that is to blame.
+    """
+    refuted: Counter = Counter()
+    for _ in range(_ATTEMPTS):
+        grouping = find_groups(graph, refuted=refuted, **policies)
+        first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
+        plan = make_plan(grouping, first, prune_rate)
+        if not plan.axes:
+            return grouping
+        smaller = slim(network, plan)
+        try:
+            with _silence():
+                traced = trace(smaller, tensors)
+            wrong = _misfits(graph, traced, grouping, plan)
+        except TraceError as error:
+            with _silence():
+                wrong = _suspects(graph, grouping, smaller, tensors)
+            if not wrong:
+                raise SlimError(
+                    f"For '{name}', the slim network must compile, but a number in the network's code does not fit its "
+                    f"new widths. Take it from the input's shape instead. MindSpore says: {error}"
+                ) from error
+        if not wrong:
+            return grouping
+        refuted.update(wrong)
+    raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
+                    f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+@contextmanager
+def _silence():
+    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
+    sys.stderr.flush()
+    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+
+
+def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
+    """Nodes whose output has another shape than the labels say, although their inputs have not."""
+    if len(smaller.nodes) != len(graph.nodes):
+        # A scatter adds operators; then the outputs alone are compared, when `convert` verifies.
+        return set()
+    gone = _removed(grouping, plan)
+    expected = [_expected(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
+    # Outputs that nobody reads, such as the statistics that a normalization also gives, carry no labels.
+    wrong = {result.node for result in graph.consumers()
+             if smaller.nodes[result.node].shapes[result.index] != expected[result.node][result.index]}
+    origins = {number for number in wrong if not wrong & {
+        value.node for value in flatten(graph.nodes[number].inputs) if isinstance(value, Result)}}
+    blamed = origins & set(grouping.read_numbers)
+    if origins and not blamed:
+        node = graph.nodes[min(origins)]
+        raise SlimError(
+            f"For 'slim', the output of {node} must have shape {expected[node.number][0]}, as its rule says, but got "
+            f"{smaller.nodes[node.number].shapes[0]}."
+        )
+    return blamed
+
+
+def _removed(grouping: Grouping, plan: PruningPlan) -> np.ndarray:
+    kept = {(axis.parameter, axis.axis): list(axis.kept) for axis in plan.axes}
+    gone = [np.delete(item.channels, kept[item.parameter, item.axis])
+            for item in grouping.slices if (item.parameter, item.axis) in kept]
+    return np.unique(np.concatenate(gone))
+
+
+def _expected(node: Node, found, gone: np.ndarray) -> Tuple[Tuple[int, ...], ...]:
+    shapes = []
+    for shape, shrinking in zip(node.shapes, found):
+        if shrinking is not None:
+            axis, channels = shrinking
+            shape = shape[:axis] + (shape[axis] - int(np.isin(channels, gone).sum()),) + shape[axis + 1:]
+        shapes.append(shape)
+    return tuple(shapes)
+
+
+def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
+    """
+    Nodes that may hold the number which broke a network, found by running it operator by operator.
+
+    They stand in the Cell that failed and read its weight, or follow the last layer that ran before, or else the one
+    before that, and so on. What breaks one Cell of a class breaks all of them, so they are taken together.
+    """
+    cells = {path: cell for path, cell in smaller.cells_and_names()}
+    owned = {number: path for number, path in grouping.read_numbers.items()
+             # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
+             if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
+    failing, finished = _run_until_failure(smaller, tensors)
+    for last in [failing, *reversed(finished)]:
+        twins = _twins(cells, failing, last)
+        found = {_signature(graph, number) for number, path in owned.items() if path in twins}
+        if found:
+            # Queries, keys and values must be read alike, or they do not fit each other.
+            return {number for number in owned if _signature(graph, number) in found}
+    return set()
+
+
+def _signature(graph: Graph, number: int) -> Tuple[str, Tuple[int, ...], Tuple[int, ...]]:
+    node = graph.nodes[number]
+    return node.operator, graph.shape(node.inputs[0]), node.shapes[0]
+
+
+def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
+    """The Cells that stand where `last` does, in every Cell of the class of the one around it and the failing one."""
+    names, others = failing.split("."), last.split(".")
+    shared = next((index for index, pair in enumerate(zip(names, others)) if pair[0] != pair[1]),
+                  min(len(names), len(others)))
+    around, rest = ".".join(others[:shared]), others[shared:]
+    kind = type(cells[around])
+    return {".".join(part for part in (path, *rest) if part) for path, cell in cells.items() if type(cell) is kind}
+
+
+def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tuple[str, List[str]]:
+    """Path of the innermost Cell in which a network fails, and those with parameters that had run before, in order."""
+    running: List[str] = []
+    finished: List[str] = []
+
+    def leave(path: str, owner: bool) -> None:
+        running.pop()
+        if owner:
+            finished.append(path)
+
+    for path, cell in network.cells_and_names():
+        # A wrapper that the slimmer put around a layer is no Cell of the user's.
+        path = path[:-len(".cell")] if isinstance(_parent(network, path), ScatteredOutput) else path
+        owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
+        cell.register_forward_pre_hook(lambda cell, inputs, path=path: running.append(path))
+        cell.register_forward_hook(lambda cell, inputs, output, path=path, owner=owner: leave(path, owner))
+    mode, at_once = ms.get_context("mode"), ms.get_context("pynative_synchronize")
+    # Otherwise an operator fails some operators later, in another Cell.
+    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
+    try:
+        evaluate(network, tensors)
+    except Exception:  # pylint: disable=broad-except
+        # Whatever the user's code raises: where it did is all that is asked.
+        return (running[-1] if running else ""), finished
+    finally:
+        ms.set_context(mode=mode, pynative_synchronize=at_once)
+        ms.ms_memory_recycle()
+    return "", finished
+
+
+def _parent(network: nn.Cell, path: str) -> nn.Cell:
+    return find_cell(network, path.rpartition(".")[0])

@@ -1,0 +1,74 @@
+"""The table as users extend it, and what it says of zero."""
+import numpy as np
+import pytest
+
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.graph.groups import find_groups
+from golden_stick.graph.rules import RULES, add_rule, table
+from tests.graph.build import Builder
+
+
+@pytest.fixture(autouse=True)
+def table_as_it_was(monkeypatch):
+    monkeypatch.setattr(table, "RULES", RULES)
+    before = dict(RULES)
+    yield
+    RULES.clear()
+    RULES.update(before)
+
+
+def prunable_across(operator):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    groups = find_groups(b.graph(b.convolution("b", b.pointwise(operator, first), 2)))
+    return bool(groups.groups)
+
+
+def test_an_operator_of_ones_own():
+    assert not prunable_across("Mine")
+    add_rule("Mine", lambda flow, node: flow.of(node.inputs[0]).labels)
+    assert prunable_across("Mine")
+    assert not RULES["Mine"].zero([True])
+
+
+@pytest.mark.parametrize("zeros, wanted", [([True, True], True), ([True, False], False)])
+def test_an_operator_of_ones_own_that_keeps_zero(zeros, wanted):
+    add_rule("Mine", lambda flow, node: flow.of(node.inputs[0]).labels, keeps_zero=True)
+    assert RULES["Mine"].zero(zeros) is wanted
+
+
+@pytest.mark.parametrize("operator, flow, kind, message", [
+    (3, len, ArgumentTypeError, "'operator' must be a str, but got int"),
+    ("Mine", "labels", ArgumentTypeError, "'flow' must be a function, but got str"),
+    ("ReLU", len, ArgumentError, "'operator' must be one without a rule, but got 'ReLU'"),
+])
+def test_what_is_no_new_rule_is_refused(operator, flow, kind, message):
+    with pytest.raises(kind, match=message):
+        add_rule(operator, flow)
+
+
+@pytest.mark.parametrize("policy", ["equal", "", None])
+def test_what_is_no_policy_for_normalizations_is_refused(policy):
+    b = Builder()
+    graph = b.graph(b.convolution("a", b.input(2, 3, 4, 4), 6))
+    with pytest.raises(ArgumentError, match="'normalization' must be one of 'exact', 'approximate', but got"):
+        find_groups(graph, normalization=policy)
+
+
+@pytest.mark.parametrize("operator, parameters", [("LayerNorm", ["n.gamma", "n.beta"]), ("GroupNorm", ["n.gamma"])])
+def test_normalizations_lose_channels_where_that_is_asked_for_and_are_named(operator, parameters):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    shape, order = ((2, 4, 4, 6), (0, 2, 3, 1)) if operator == "LayerNorm" else ((2, 6, 4, 4), (0, 1, 2, 3))
+    turned = b.node("Transpose", [first, order], shape)
+    vectors = [b.parameter(name, (6,)) for name in parameters]
+    between = [] if operator == "LayerNorm" else [2]
+    made = b.node(operator, [turned, *between, *vectors], shape)
+    back = b.node("Transpose", [made, tuple(int(axis) for axis in np.argsort(order))], (2, 6, 4, 4))
+    graph = b.graph(b.convolution("b", back, 2))
+    assert not find_groups(graph).groups
+    grouping = find_groups(graph, normalization="approximate")
+    assert grouping.inexact == (f"{operator} in 'n'",)
+    assert {item.parameter for item in grouping.slices} == {"a.weight", "b.weight", *parameters}
+    # Both groups of three lose the same positions.
+    assert len(grouping[0].channels) == (6 if operator == "LayerNorm" else 3)

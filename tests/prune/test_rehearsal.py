@@ -1,0 +1,171 @@
+"""Slimming for trial: which numbers in the code fit other widths, and which do not."""
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn, ops
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentTypeError, SlimError
+from golden_stick.graph.flow import Rule
+from golden_stick.graph.rules import RULES
+from golden_stick.prune import add_resizer, rehearsal
+from tests import networks
+
+SHAPE = (2, 3, 8, 8)
+
+
+class Heads(nn.Cell):
+    """Attention over pixels, whose heads are read as `split` says."""
+
+    def __init__(self, split):
+        super().__init__()
+        self.split = split
+        self.stem = nn.Conv2d(3, 8, 1, has_bias=True)
+        self.query, self.key, self.value = (nn.Dense(8, 12) for _ in range(3))
+        self.out = nn.Dense(12, 5)
+
+    def heads(self, x):
+        if self.split == "width left open":
+            return x.reshape(x.shape[0], x.shape[1], 3, -1)
+        if self.split == "heads left open":
+            return x.reshape(x.shape[0], x.shape[1], -1, 4)
+        if self.split == "computed":
+            return x.reshape(x.shape[0], x.shape[1], 3, x.shape[2] // 3)
+        return x.reshape(x.shape[0], x.shape[1], 3, 4)
+
+    def construct(self, x):
+        x = self.stem(x)
+        x = x.reshape(x.shape[0], x.shape[1], -1).transpose(0, 2, 1)
+        q, k, v = (self.heads(x).transpose(0, 2, 1, 3) for x in (self.query(x), self.key(x), self.value(x)))
+        weights = ops.softmax(ops.matmul(q, k.transpose(0, 1, 3, 2)) * 0.5, -1)
+        mixed = ops.matmul(weights, v).transpose(0, 2, 1, 3)
+        return self.out(mixed.reshape(mixed.shape[0], mixed.shape[1], -1))
+
+
+@pytest.mark.parametrize("split, width", [
+    ("width left open", 9), ("computed", 9), ("heads left open", 8), ("hard-coded", 12)])
+def test_heads_lose_width_or_go_whole_or_stay(split, width, mode):
+    """Of 3 heads of width 4: one position in every head, or a whole head, or nothing."""
+    network = networks.randomize(Heads(split))
+    algorithm = gs.OneShot({"prune_rate": 0.4})
+    masked = algorithm.apply(network, inputs=SHAPE)
+    slim = algorithm.convert(masked)
+    assert slim.stem.out_channels == 5
+    assert [cell.weight.shape[0] for cell in (slim.query, slim.key, slim.value)] == [width] * 3
+    x = ms.Tensor(np.random.default_rng(1).normal(size=SHAPE).astype(np.float32))
+    wanted, got = (net.set_train(False)(x).asnumpy() for net in (masked, slim))
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+    layer = next(layer for layer in algorithm.report.layers if layer.path == "query")
+    assert any("number written in the code" in reason for reason in layer.reasons) == (split == "hard-coded")
+
+
+class SilentlyWrong(nn.Cell):
+    """A reshape that also works at other widths: it moves numbers from one sample into the next."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+
+    def construct(self, x):
+        return ops.relu(self.conv(x)).reshape(-1, 32).sum(1)
+
+
+def test_a_number_that_compiles_at_other_widths_is_found_by_the_shapes():
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    with pytest.raises(gs.errors.NothingToPruneError, match="a number written in the code fits these widths only"):
+        algorithm.apply(SilentlyWrong(), inputs=(4, 3, 2, 2))
+
+
+class Stubborn(nn.Cell):
+    """A width that no operator of the graph holds: the code refuses any other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def construct(self, x):
+        x = self.conv(x)
+        if x.shape[1] != 8:
+            raise ValueError("8 channels, please")
+        return self.head(x)
+
+
+def test_what_no_number_of_the_graph_explains_is_refused():
+    with pytest.raises(SlimError, match="a number in the network's code does not fit its new widths.*8 channels"):
+        gs.OneShot({"prune_rate": 0.5}).apply(Stubborn(), inputs=SHAPE)
+
+
+def test_readings_that_never_settle_are_refused(monkeypatch):
+    monkeypatch.setattr(rehearsal, "_misfits", lambda *_: {0})
+    with pytest.raises(SlimError, match="ways to read the numbers in the network's code have failed"):
+        gs.OneShot({"prune_rate": 0.5}).apply(networks.SmallNet(), inputs=networks.SMALL_INPUT)
+
+
+def test_a_rule_that_is_wrong_about_a_shape_is_found(monkeypatch):
+    monkeypatch.setitem(RULES, "ReLU", Rule(lambda flow, node: flow.none(node.shapes[0]), any))
+    with pytest.raises(SlimError, match="For 'slim', the output of ReLU.* must have shape .*, as its rule says"):
+        gs.OneShot({"prune_rate": 0.5}).apply(nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Flatten()), SHAPE)
+
+
+class Scale(nn.Cell):
+    """One number per channel, and a width of its own beside it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+        self.weight = ms.Parameter(ms.Tensor(np.arange(1.0, width + 1, dtype=np.float32)), name="weight")
+
+    def construct(self, x):
+        return x * self.weight.reshape(1, self.width, 1, 1)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_cell_of_ones_own_is_resized_once_it_is_known(taught, monkeypatch):
+    monkeypatch.setattr("golden_stick.prune.resizers._RESIZERS", {})
+    if taught:
+        add_resizer(Scale, lambda cell: setattr(cell, "width", cell.weight.shape[0]))
+    network = nn.SequentialCell(nn.Conv2d(3, 8, 1), Scale(8), nn.Conv2d(8, 4, 1))
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    if not taught:
+        with pytest.raises(gs.errors.NothingToPruneError, match="meets a tensor that keeps its width"):
+            algorithm.apply(network, inputs=SHAPE)
+        return
+    slim = algorithm.convert(algorithm.apply(network, inputs=SHAPE))
+    assert slim[1].weight.shape == (4,) and slim[1].width == 4
+
+
+@pytest.mark.parametrize("kind, resize, message", [
+    (int, len, "'kind' must be a class of Cells, but got <class 'int'>"),
+    (Scale, 3, "'resize' must be a function, but got int"),
+])
+def test_what_is_no_resizer_is_refused(kind, resize, message):
+    with pytest.raises(ArgumentTypeError, match=message):
+        add_resizer(kind, resize)
+
+
+class Normalized(nn.Cell):
+    def __init__(self, kind):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.norm = nn.GroupNorm(2, 8) if kind == "group" else nn.LayerNorm((8,))
+        self.kind = kind
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def construct(self, x):
+        x = self.conv(x)
+        if self.kind == "group":
+            return self.head(self.norm(x))
+        return self.head(self.norm(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("kind", ["group", "layer"])
+def test_normalizations_over_channels_lose_some_only_where_asked_and_the_report_says_not_equal(kind, mode):
+    network = networks.randomize(Normalized(kind))
+    with pytest.raises(gs.errors.NothingToPruneError, match="normalized over"):
+        gs.OneShot({"prune_rate": 0.5}).apply(network, inputs=SHAPE)
+    algorithm = gs.OneShot({"prune_rate": 0.5, "normalization": "approximate"})
+    slim = algorithm.convert(algorithm.apply(network, inputs=SHAPE))
+    assert slim.norm.gamma.shape == (4,)
+    assert "not equal to the masked network" in str(algorithm.report)
+    assert algorithm.report.largest_difference > 1e-3
