@@ -2,9 +2,12 @@
 from dataclasses import dataclass, field
 from typing import Any, Mapping, Tuple, Union
 
-__all__ = ["Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
+__all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
 
 Shape = Tuple[int, ...]
+
+# The operator that stands for a branch or loop which a tensor's values decide. It reads all that its code reads.
+CONTROL_FLOW = "ControlFlow"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ MindSpore compiles the Cell as it would for an export; its protobuf is read in m
 """
 import itertools
 from contextlib import contextmanager
-from typing import Any, Dict, List, Tuple
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -14,7 +15,18 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.errors import ArgumentTypeError, TraceError, first_line
 from golden_stick.evaluation import evaluation, scratch_directory
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.graph.ir import (
+    CONTROL_FLOW,
+    Constant,
+    Graph,
+    Input,
+    Node,
+    Owner,
+    Parameter,
+    Result,
+    Value,
+    flatten,
+)
 from golden_stick.inputs import as_tensors, describe
 
 try:
@@ -49,7 +61,7 @@ def trace(network: nn.Cell, inputs: Any) -> Graph:
 
     Raises:
         ArgumentTypeError: If `network` is not a Cell or `inputs` is neither Tensors nor a shape.
-        TraceError: If the network cannot be compiled for these inputs, or holds control flow that leaves sub-graphs.
+        TraceError: If the network cannot be compiled for these inputs.
 
     Examples:
         >>> import golden_stick as gs
@@ -160,45 +172,55 @@ def _shape_of(attribute: AttributeProto) -> Tuple[int, ...]:
     return tuple(tensors[0].dims)
 
 
+@dataclass(frozen=True)
+class _Closure:
+    """A function that is called later, or one of several: the values that it holds, and its name if there is one."""
+
+    name: str
+    values: Tuple[Value, ...]
+
+
 class _Reader:
     """Turns one ModelProto into a Graph."""
 
     def __init__(self, proto: ModelProto, owner_map: Dict[str, Tuple[Owner, ...]]):
-        self._proto = proto
+        self._graph = proto.graph
         self._primitives = {f"REF::{primitive.name}": primitive for primitive in proto.primitives}
+        self._functions = {function.name: function for function in proto.functions}
         self._nodes: List[Node] = []
-        self._values: Dict[str, Value] = {}
         self._owners = owner_map
 
     def read(self) -> Graph:
-        if self._proto.functions:
-            names = ", ".join(function.name for function in self._proto.functions[:3])
-            raise TraceError(
-                f"For 'trace', the network must compile to one flat graph, but got sub-graphs ({names}): control flow "
-                f"that depends on a tensor's values, or a Cell marked lazy_inline. Decide on shapes or attributes."
-            )
-        graph = self._proto.graph
+        values: Dict[str, Any] = {}
         parameters = []
-        for item in graph.parameter:
+        for item in self._graph.parameter:
             name = item.ref_key or item.name.split(":", 1)[1]
             parameters.append(Parameter(name, tuple(item.dims), self._owners.get(name, ())))
-            self._values[item.name] = parameters[-1]
+            values[item.name] = parameters[-1]
         inputs = []
-        for item in graph.input:
+        for item in self._graph.input:
             inputs.append(Input(item.name.split(":", 1)[1], tuple(item.tensor[0].dims) if item.tensor else ()))
-            self._values[item.name] = inputs[-1]
-        for proto_node in graph.node:
-            self._values[proto_node.output[0]] = self._value_of(proto_node)
-        outputs = flatten(self._values[output.name] for output in graph.output)
+            values[item.name] = inputs[-1]
+        outputs = flatten(self._run(self._graph, values))
         return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs)
 
-    def _value_of(self, proto_node) -> Value:
+    def _run(self, graph, values: Dict[str, Any]) -> Tuple[Value, ...]:
+        for proto_node in graph.node:
+            values[proto_node.output[0]] = self._value_of(proto_node, values)
+        return tuple(values[output.name] for output in graph.output)
+
+    def _value_of(self, proto_node, values: Mapping[str, Any]) -> Any:
         if proto_node.op_type == "Constant":
             return Constant(_attribute_value(proto_node.attribute[0]) if proto_node.attribute else None)
         primitive = self._primitives.get(proto_node.op_type)
         if primitive is None:
-            raise TraceError(f"For 'trace', a node must be an operator, but got a call of '{proto_node.op_type[5:]}'.")
-        operator, inputs = primitive.op_type, [self._values[name] for name in proto_node.input]
+            return self._call(proto_node, values)
+        operator = primitive.op_type
+        if operator == "Partial":
+            return _Closure(proto_node.input[0], tuple(values[name] for name in proto_node.input[1:]))
+        inputs = [values[name] for name in proto_node.input if name not in self._functions]
+        if operator in ("Switch", "switch"):
+            return _Closure("", _opened(inputs))
         if operator in _TRANSPARENT:
             return inputs[0]
         if operator == "UpdateState":
@@ -208,11 +230,49 @@ class _Reader:
         if operator == "TupleGetItem":
             source, index = inputs[0], inputs[1].value
             return source[index] if isinstance(source, tuple) else Result(source.node, index)
-        inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
         attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
+        return self._node(proto_node, operator, inputs, attributes)
+
+    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Result:
+        inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
         node = Node(len(self._nodes), operator, inputs, attributes, _shapes(proto_node), _scope(proto_node.domain))
         self._nodes.append(node)
         return Result(node.number)
+
+    def _call(self, proto_node, values: Mapping[str, Any]) -> Any:
+        """A call of a function is read in its place; where values decide what is called, it is one operator."""
+        target = proto_node.op_type[len("REF::"):]
+        inputs = [values[name] for name in proto_node.input]
+        called = values.get(target) if target not in self._functions else _Closure(target, ())
+        if not isinstance(called, _Closure):
+            raise TraceError(f"For 'trace', a node must be an operator, but got a call of '{target}'.")
+        inputs = [*called.values, *inputs]
+        if not self._is_flat(called.name, ()):
+            return self._node(proto_node, CONTROL_FLOW, _opened(inputs), {})
+        function = self._functions[called.name]
+        # Beside its arguments, a function may read values of the graph around it.
+        local = {**values, **{item.name: value for item, value in zip(function.input, inputs)}}
+        outputs = self._run(function, local)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _is_flat(self, name: str, around: Tuple[str, ...]) -> bool:
+        """Whether a function decides nothing by values and does not call itself."""
+        function = self._functions.get(name)
+        if function is None or name in around:
+            return False
+        kinds = [self._primitives[node.op_type].op_type if node.op_type in self._primitives else node.op_type
+                 for node in function.node]
+        called = [kind[len("REF::"):] for kind in kinds if kind.startswith("REF::")]
+        return not {"Switch", "switch", "Partial"} & set(kinds) and all(
+            self._is_flat(other, (*around, name)) for other in called)
+
+
+def _opened(inputs) -> Tuple[Value, ...]:
+    """Values, with those that closures hold in their place."""
+    found = []
+    for value in inputs:
+        found.extend(value.values if isinstance(value, _Closure) else (value,))
+    return tuple(found)
 
 
 def _scope(domain: str) -> str:

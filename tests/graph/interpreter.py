@@ -213,6 +213,9 @@ class Machine:
     def run_recurrent(self, node):
         return opaque(self.read(node.inputs[0]))
 
+    def run_control_flow(self, node):
+        return opaque(self.read(node.inputs[0]))
+
     def run_stack(self, node):
         return np.stack(self.read(node.inputs[0]), node.attributes["axis"])
 

@@ -212,6 +212,7 @@ def product_cases():
         case(operator, "of channels", lambda b, o=operator: b.node(
             o, [first_layer(b), b.parameter("n.gamma", (6, 4, 4))], SHAPE), False)
     case("GroupNorm", "of channels", lambda b: b.node("GroupNorm", [first_layer(b), 2], SHAPE), False)
+    case("ControlFlow", "input", lambda b: b.node("ControlFlow", [first_layer(b)], SHAPE), False)
     for operator in ("LSTM", "LSTMV2", "DynamicRNN", "DynamicGRUV2", "GRUV2", "CudnnGRU"):
         case(operator, "input", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE), False)
     return found

@@ -4,7 +4,7 @@ import os
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn, ops
+from mindspore import lazy_inline, nn, ops
 
 import golden_stick as gs
 from golden_stick.errors import ArgumentError, ArgumentTypeError, TraceError
@@ -34,16 +34,43 @@ class Shared(nn.Cell):
         return self.conv(ops.relu(self.conv(x)))
 
 
-class DataDependent(nn.Cell):
+class Branch(nn.Cell):
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3)
+        self.a, self.b, self.c, self.d = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
 
     def construct(self, x):
-        x = self.conv(x)
+        x = self.a(x)
         if x.sum() > 0:
+            x = self.b(x)
+        else:
             x = ops.relu(x)
-        return x
+        return self.d(self.c(x))
+
+
+class Loop(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.first, self.a, self.b = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.c, self.d = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def construct(self, x):
+        x = self.a(self.first(x))
+        count = ms.Tensor(0)
+        while count < 3:
+            x = self.b(x)
+            count = count + 1
+        return self.d(self.c(x))
+
+
+class Block(nn.Cell):
+    @lazy_inline
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 6, 1), nn.Conv2d(6, 8, 1)
+
+    def construct(self, x):
+        return self.second(ops.relu(self.first(x)))
 
 
 def operators(graph):
@@ -124,9 +151,26 @@ def test_wrong_shape_names_the_shape_and_leaves_no_dump(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_control_flow_on_values_is_refused():
-    with pytest.raises(TraceError, match="must compile to one flat graph, but got sub-graphs"):
-        gs.trace(DataDependent(), (1, 3, 8, 8))
+@pytest.mark.parametrize("kind, shrunk", [
+    (Branch, {"c": 4}),
+    # What follows a loop stands in a function of its own, which only the loop calls.
+    (Loop, {"first": 4}),
+])
+def test_control_flow_on_values_keeps_what_it_touches(kind, shrunk, mode):
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(networks.randomize(kind()), inputs=(1, 3, 8, 8)))
+    widths = {path: cell.out_channels for path, cell in slim.cells_and_names() if isinstance(cell, nn.Conv2d)}
+    assert widths == {path: 4 if path == "d" else shrunk.get(path, 8) for path in widths}
+    reasons = {layer.path: layer.reasons for layer in algorithm.report.layers}
+    assert reasons["a"] == ("enters control flow that a tensor's values decide (ControlFlow in 'b')",)
+
+
+def test_functions_of_lazy_inline_are_read_in_their_place():
+    network = nn.SequentialCell(nn.Conv2d(3, 8, 1), Block(), Block(), nn.Conv2d(8, 2, 1))
+    graph = gs.trace(network, (1, 3, 8, 8))
+    assert operators(graph) == ["Conv2D"] + ["Conv2D", "ReLU", "Conv2D"] * 2 + ["Conv2D"]
+    read = [node.inputs[1].name for node in graph.nodes if node.operator == "Conv2D"]
+    assert read == [parameter.name for parameter in network.get_parameters()]
 
 
 def test_not_a_cell():

@@ -7,7 +7,7 @@ from golden_stick.graph.flow import CHANNEL, Flow, number
 from golden_stick.graph.ir import Node, Parameter
 
 __all__ = ["along_axes", "sum_of_powers", "reduction", "reduced_sum", "layer_normalization", "group_normalization",
-           "recurrent"]
+           "recurrent", "control_flow"]
 
 _MIXES = "mixes the channels"
 
@@ -91,3 +91,8 @@ def group_normalization(flow: Flow, node: Node) -> np.ndarray:
 def recurrent(flow: Flow, node: Node) -> np.ndarray:
     """LSTM, GRU and the like hold all weights in one, and read their own outputs: their widths stay."""
     return flow.barrier(node, "a recurrent layer, whose widths stay")
+
+
+def control_flow(flow: Flow, node: Node) -> np.ndarray:
+    """A branch or loop: what it reads stays, and so do the weights in it."""
+    return flow.barrier(node, "enters control flow that a tensor's values decide")

@@ -8,8 +8,10 @@ from typing import Callable, Dict
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.flow import Rule
+from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.rules.mixing import (
     along_axes,
+    control_flow,
     group_normalization,
     layer_normalization,
     recurrent,
@@ -78,6 +80,7 @@ _KINDS = (
     (reduced_sum, _first, "ReduceSum SumExt LpNorm"),
     (layer_normalization, _lost, "LayerNorm LayerNormExt LayerNormV3"),
     (group_normalization, _lost, "GroupNorm"),
+    (control_flow, _lost, CONTROL_FLOW),
     (recurrent, _lost, "LSTM LSTMV2 DynamicRNN DynamicGRUV2 GRUV2 CudnnGRU"),
     (reshape, _first, "Reshape Flatten ExpandDims Squeeze"),
     (split, _first, "Split"),
