@@ -153,7 +153,8 @@ def test_prune_verify_export(capsys):
                   "wrote slim.mindir", "wrote report.json"):
         assert words in text
     report = json.loads(Path("report.json").read_text())
-    assert report["config"] == {"prune_rate": 0.5, "residual": "group", "normalization": "exact",
+    assert report["config"] == {"prune_rate": 0.5, "residual": "group", "normalization": "exact", "heads": "width",
+                                "round_to": 1, "min_width": 1,
                                 "criterion": "l1", "seed": 0}
     assert {layer["path"]: layer["after"] for layer in report["layers"]} == {"a": 4, "b": 4, "c": 3, "head": 4}
     assert run(f"verify --network network.py:build --slim slim.ckpt --inputs {SHAPE} --samples 5") == 0

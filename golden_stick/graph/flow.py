@@ -1,14 +1,14 @@
 """One walk over the graph, in which every operator's rule says how labels flow through it."""
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.labels import Labels
 
-__all__ = ["FILTER", "INPUT", "CHANNEL", "RESIDUAL_POLICIES", "NORMALIZATION_POLICIES", "NUMBER", "Rule", "Labeled",
-           "Binding", "MaskSite", "ScatterSite", "Flow"]
+__all__ = ["FILTER", "INPUT", "CHANNEL", "RESIDUAL_POLICIES", "NORMALIZATION_POLICIES", "HEAD_POLICIES", "NUMBER",
+           "Rule", "Labeled", "Binding", "MaskSite", "ScatterSite", "Flow"]
 
 # What an axis of a parameter is to the operator that reads it.
 FILTER = "filter"  # weight[i] makes channel i
@@ -17,6 +17,7 @@ CHANNEL = "channel"  # one number (or filter) for channel i alone, as in a bias 
 
 RESIDUAL_POLICIES = ("group", "scatter", "keep")
 NORMALIZATION_POLICIES = ("exact", "approximate")
+HEAD_POLICIES = ("width", "whole")
 
 # Why a channel stays that the code cannot do without, once slimming for trial has shown it.
 NUMBER = "a number written in the code fits these widths only"
@@ -103,13 +104,15 @@ class Flow:
         residual (str): What a sum of two feature maps does to their channels: ``'group'``, ``'scatter'``, ``'keep'``.
         refuted (Mapping): Number of a node -> how many readings of its numbers slimming for trial has refuted.
         approximate (bool): Whether normalizations over channels may lose some, although that changes what they give.
+        whole (Collection): Numbers of the nodes that split channels into heads which go as a whole.
     """
 
     def __init__(self, graph: Graph, residual: str, refuted: Optional[Mapping[int, int]] = None,
-                 approximate: bool = False):
+                 approximate: bool = False, whole: Collection[int] = ()):
         self.graph = graph
         self.residual = residual
         self.approximate = approximate
+        self.whole = whole
         self.labels = Labels()
         self.bindings: Dict[Tuple[str, int], Binding] = {}
         self.masks: List[MaskSite] = []
@@ -119,6 +122,8 @@ class Flow:
         self.bare: Set[Tuple[str, int]] = set()
         self.inexact: List[Tuple[str, np.ndarray]] = []
         self.read_numbers: Set[int] = set()
+        self.splits: Dict[int, Tuple[np.ndarray, bool]] = {}
+        self.attended: List[np.ndarray] = []
         self._refuted = refuted or {}
         self._known: Dict[Result, Labeled] = {}
         self._place: Dict[int, str] = {}

@@ -1,12 +1,20 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
 from golden_stick.errors import ArgumentError
-from golden_stick.graph.flow import FILTER, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding, Flow
+from golden_stick.graph.flow import (
+    FILTER,
+    HEAD_POLICIES,
+    INPUT,
+    NORMALIZATION_POLICIES,
+    RESIDUAL_POLICIES,
+    Binding,
+    Flow,
+)
 from golden_stick.graph.ir import Graph, Node, Result
 from golden_stick.graph.labels import Solution
 from golden_stick.graph.rules import RULES
@@ -92,6 +100,7 @@ class Grouping(Sequence):
             None where nothing can go. Tells the shapes that the slim network must have.
         read_numbers (Mapping): Node whose arguments were read as widths that can change -> path of the nearest Cell
             with parameters at it or before it.
+        stuck (frozenset[int]): Nodes that split channels none of which can go, and that could be read otherwise.
     """
 
     groups: Tuple[ChannelGroup, ...]
@@ -104,6 +113,7 @@ class Grouping(Sequence):
     inexact: Tuple[str, ...] = ()
     outputs: Tuple[Tuple[Optional[Tuple[int, np.ndarray]], ...], ...] = ()
     read_numbers: Mapping[int, str] = field(default_factory=dict)
+    stuck: FrozenSet[int] = frozenset()
 
     def __getitem__(self, index):
         return self.groups[index]
@@ -112,7 +122,7 @@ class Grouping(Sequence):
         return len(self.groups)
 
 
-def find_groups(graph: Graph, residual: str = "group", normalization: str = "exact",
+def find_groups(graph: Graph, residual: str = "group", normalization: str = "exact", heads: str = "width",
                 refuted: Optional[Mapping[int, int]] = None) -> Grouping:
     """
     The channels of a network that can be removed, in the groups that belong together.
@@ -126,6 +136,8 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
         normalization (str): What becomes of channels that a layer or group normalization takes mean and variance of.
             ``'exact'``: they stay. ``'approximate'``: they can go, and the slim network is not equal to the masked one.
             Default: ``'exact'``.
+        heads (str): What an attention loses. ``'width'``: the same positions of every head. ``'whole'``: heads.
+            Default: ``'width'``. Where the code forbids the one, the other is taken.
         refuted (Mapping): Number of a node -> how many readings of the numbers in its arguments are known to be wrong,
             from slimming for trial. Default: none.
 
@@ -133,7 +145,7 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
         Grouping, a sequence of ChannelGroup.
 
     Raises:
-        ArgumentError: If `residual` or `normalization` is none of these.
+        ArgumentError: If `residual`, `normalization` or `heads` is none of these.
 
     Examples:
         >>> import golden_stick as gs
@@ -143,14 +155,26 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
         ...     print(group)
         0: 8 removable channels made by 0
     """
-    if residual not in RESIDUAL_POLICIES:
-        known = ", ".join(repr(policy) for policy in RESIDUAL_POLICIES)
-        raise ArgumentError(f"For 'find_groups', 'residual' must be one of {known}, but got {residual!r}.")
-    if normalization not in NORMALIZATION_POLICIES:
-        raise ArgumentError(
-            f"For 'find_groups', 'normalization' must be one of 'exact', 'approximate', but got {normalization!r}."
-        )
-    flow = Flow(graph, residual, refuted, normalization == "approximate").run(RULES)
+    for name, policy, known in (("residual", residual, RESIDUAL_POLICIES), ("heads", heads, HEAD_POLICIES),
+                                ("normalization", normalization, NORMALIZATION_POLICIES)):
+        if policy not in known:
+            listed = ", ".join(repr(item) for item in known)
+            raise ArgumentError(f"For 'find_groups', '{name}' must be one of {listed}, but got {policy!r}.")
+    approximate = normalization == "approximate"
+    flow = Flow(graph, residual, refuted, approximate).run(RULES)
+    if heads == "whole":
+        flow = Flow(graph, residual, refuted, approximate, _heads(flow)).run(RULES)
+    return _grouping(flow)
+
+
+def _heads(flow: Flow) -> Set[int]:
+    """The nodes that split channels which a product of two feature maps then reads: those of attentions."""
+    classes = flow.labels.solve().classes
+    attended = np.unique(np.concatenate([classes[labels] for labels in flow.attended] or [np.zeros(0, np.int64)]))
+    return {number for number, (labels, _) in flow.splits.items() if np.isin(classes[labels], attended).any()}
+
+
+def _grouping(flow: Flow) -> Grouping:
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]
     slices = tuple(_slice(binding, solution) for binding in flow.bindings.values())
@@ -163,8 +187,10 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
         zeroed=_zeroed(flow, solution),
         inexact=tuple(dict.fromkeys(place for place, labels in flow.inexact if solution.removable(labels).any())),
-        outputs=tuple(_outputs(flow, node, solution) for node in graph.nodes),
-        read_numbers={number: flow.path(graph.nodes[number]) for number in sorted(flow.read_numbers)},
+        outputs=tuple(_outputs(flow, node, solution) for node in flow.graph.nodes),
+        read_numbers={number: flow.path(flow.graph.nodes[number]) for number in sorted(flow.read_numbers)},
+        stuck=frozenset(number for number, (labels, more) in flow.splits.items()
+                        if more and not solution.removable(labels).any()),
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any, Dict, Mapping, Set, Tuple
 
 import numpy as np
 
-from golden_stick.config import Interval, check_value
+from golden_stick.config import Interval, Whole, check_value
 from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
 
@@ -75,7 +75,8 @@ class PruningPlan:
                            read(LayerWidth, "layers"), read(KeptAxis, "zeros"))
 
 
-def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: float) -> PruningPlan:
+def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: float, round_to: int = 1,
+              min_width: int = 1) -> PruningPlan:
     """
     Remove the least important channels of every group.
 
@@ -84,15 +85,21 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
         importance (Mapping): Name of a group -> float, shape (channels of the group,). Groups without an entry stay.
         prune_rate (float): Fraction of each group's removable channels to remove, in [0, 1). Rounded down. Every
             layer keeps at least one filter.
+        round_to (int): Layers that shrink keep a multiple of so many filters, by losing fewer of them; where no number
+            of channels fits all layers of a group, it stays. Default: 1.
+        min_width (int): Every layer keeps so many filters, or all that it has. Default: 1.
 
     Returns:
         PruningPlan.
 
     Raises:
-        ArgumentTypeError: If `prune_rate` is not a number.
-        ArgumentError: If `prune_rate` is outside [0, 1), or a group has another number of channels than scores.
+        ArgumentTypeError: If `prune_rate` is not a number, or `round_to` or `min_width` not an int.
+        ArgumentError: If `prune_rate` is outside [0, 1), `round_to` or `min_width` less than 1, or a group has another
+            number of channels than scores.
     """
     check_value("make_plan", "prune_rate", prune_rate, Interval(0.0, 1.0))
+    check_value("make_plan", "round_to", round_to, Whole(1))
+    check_value("make_plan", "min_width", min_width, Whole(1))
     removed: Set[int] = set()
     for group in grouping:
         if group.name in importance:
@@ -101,7 +108,8 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
                     f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
                     f"but got {len(importance[group.name])}."
                 )
-            removed.update(_least(group, importance[group.name], prune_rate))
+            order = _least_first(group, importance[group.name], prune_rate)
+            removed.update(order[:_count_that_fits(group, order, round_to, min_width)].tolist())
     gone = np.fromiter(sorted(removed), np.int64, len(removed))
     axes, layers = [], []
     zeros = tuple(axis for axis in (_axis(item, gone) for item in grouping.zeroed) if len(axis.kept) < axis.size)
@@ -119,8 +127,8 @@ def _axis(item: ParameterSlice, gone: np.ndarray) -> KeptAxis:
     return KeptAxis(item.parameter, item.axis, len(item.channels), _kept(item.channels, gone))
 
 
-def _least(group: ChannelGroup, scores: np.ndarray, prune_rate: float) -> np.ndarray:
-    """The channels to remove; of equal ones the last go first, so that the asked number is met exactly."""
+def _least_first(group: ChannelGroup, scores: np.ndarray, prune_rate: float) -> np.ndarray:
+    """The channels to remove, the least important first; of equal ones the last, so that the number is met exactly."""
     # The tiny addend undoes what float multiplication loses: 0.29 * 100 is 28.999...
     count = math.floor(prune_rate * len(group.channels) + 1e-9)
     order = np.lexsort((-np.arange(len(scores)), scores))
@@ -131,6 +139,17 @@ def _least(group: ChannelGroup, scores: np.ndarray, prune_rate: float) -> np.nda
             protected.add(int(order[mine[order]][-1]))
     free = [index for index in order.tolist() if index not in protected]
     return group.channels[free[:count]]
+
+
+def _count_that_fits(group: ChannelGroup, order: np.ndarray, round_to: int, min_width: int) -> int:
+    """How many of the channels, taken in this order, can go so that every layer keeps a width that is allowed."""
+    fits = np.ones(len(order) + 1, bool)
+    for item in group.filters:
+        # A channel may stand at several positions of one layer, as in grouped convolutions.
+        lost = np.array([0, *np.cumsum([(item.channels == channel).sum() for channel in order])])
+        width = len(item.channels) - lost
+        fits &= (lost == 0) | ((width % round_to == 0) & (width >= min_width))
+    return int(np.flatnonzero(fits).max())
 
 
 def _kept(channels: np.ndarray, gone: np.ndarray) -> Tuple[int, ...]:

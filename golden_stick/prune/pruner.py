@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.config import Interval, OneOf, Option
+from golden_stick.config import Interval, OneOf, Option, Whole
 from golden_stick.errors import (
     ArgumentTypeError,
     CheckpointError,
@@ -18,8 +18,8 @@ from golden_stick.errors import (
     first_line,
 )
 from golden_stick.graph.cost import count_macs, count_parameters
-from golden_stick.graph.flow import NORMALIZATION_POLICIES, RESIDUAL_POLICIES
-from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
+from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.calibration import calibrate
@@ -49,12 +49,19 @@ class Pruner(CompAlgo):
             - **normalization** (str) - What becomes of channels that a layer or group normalization takes mean and
               variance of: ``'exact'``, they stay; ``'approximate'``, they can go, and the report says by how much the
               slim network differs. Default: ``'exact'``.
+            - **heads** (str) - What an attention loses: ``'width'``, the same positions of every head, or ``'whole'``,
+              heads. Where the code forbids the one, the other is taken. Default: ``'width'``.
+            - **round_to** (int) - Layers that shrink keep a multiple of so many filters. Default: 1.
+            - **min_width** (int) - Every layer keeps so many filters, or all that it has. Default: 1.
     """
 
     options = {
         "prune_rate": Option(0.4, Interval(0.0, 1.0)),
         "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
         "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
+        "heads": Option("width", OneOf(HEAD_POLICIES)),
+        "round_to": Option(1, Whole(1)),
+        "min_width": Option(1, Whole(1)),
     }
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
@@ -100,9 +107,8 @@ class Pruner(CompAlgo):
             notes = (f"inputs were not given: taken as {describe(inputs)}",)
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
-        policies = {key: self._config[key] for key in ("residual", "normalization")}
-        self._check_prunable(find_groups(graph, **policies))
-        grouping = settle(name, network, graph, tensors, self._config["prune_rate"], **policies)
+        policies = {key: self._config[key] for key in ("residual", "normalization", "heads")}
+        grouping = settle(name, network, graph, tensors, self._budget(), **policies)
         self._check_prunable(grouping)
         applied = self._prepare(network, graph, grouping)
         self._network, self._inputs, self._graph, self._grouping = applied, tensors, graph, grouping
@@ -180,7 +186,10 @@ class Pruner(CompAlgo):
         """A plan from scores by weight name."""
         found = {group.name: group_importance(group, scores) for group in grouping}
         found = {name: importance for name, importance in found.items() if importance is not None}
-        return make_plan(grouping, found, self._config["prune_rate"])
+        return make_plan(grouping, found, **self._budget())
+
+    def _budget(self) -> Dict[str, Any]:
+        return {key: self._config[key] for key in ("prune_rate", "round_to", "min_width")}
 
     def _check_prunable(self, grouping: Grouping) -> None:
         if grouping.groups:

@@ -30,8 +30,8 @@ __all__ = ["settle"]
 _ATTEMPTS = 40
 
 
-def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], prune_rate: float,
-           **policies: Any) -> Grouping:
+def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
+           budget: Mapping[str, Any], **policies: Any) -> Grouping:
     """
     The channel groups of a network that survives losing them.
 
@@ -40,7 +40,7 @@ def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, 
         network (nn.Cell): The network. It is not changed.
         graph (Graph): Its trace.
         tensors (tuple[Tensor]): What it was traced with.
-        prune_rate (float): The fraction to remove for trial, in [0, 1).
+        budget (Mapping): What to remove for trial: `prune_rate`, `round_to` and `min_width`, as `make_plan` takes them.
         policies: `residual` and `normalization`, as `find_groups` takes them.
 
     Returns:
@@ -51,9 +51,9 @@ def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, 
     """
     refuted: Counter = Counter()
     for _ in range(_ATTEMPTS):
-        grouping = find_groups(graph, refuted=refuted, **policies)
+        grouping = _freest(graph, refuted, policies)
         first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
-        plan = make_plan(grouping, first, prune_rate)
+        plan = make_plan(grouping, first, **budget)
         if not plan.axes:
             return grouping
         smaller = slim(network, plan)
@@ -74,6 +74,24 @@ def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, 
         refuted.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+def _freest(graph: Graph, refuted: Counter, policies: Mapping[str, Any]) -> Grouping:
+    """The groups, where splits of channels that leave none to remove are read otherwise if that helps."""
+    best = other = find_groups(graph, refuted=refuted, **policies)
+    tried: Counter = Counter()
+    while other.stuck:
+        tried.update(other.stuck)
+        other = find_groups(graph, refuted=refuted + tried, **policies)
+        if _freedom(other) > _freedom(best):
+            best = other
+            refuted.update(tried)
+            tried.clear()
+    return best
+
+
+def _freedom(grouping: Grouping) -> int:
+    return sum(len(group.channels) for group in grouping)
 
 
 @contextmanager

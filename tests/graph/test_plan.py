@@ -136,3 +136,38 @@ def test_rates_are_checked(rate, kind, message):
 def test_scores_of_another_length():
     with pytest.raises(ArgumentError, match="'importance' of group 'a' must have 6 scores, but got 5"):
         make_plan(chain(), {"a": np.ones(5)}, 0.5)
+
+
+@pytest.mark.parametrize("filters, rate, round_to, min_width, left", [
+    (24, 0.5, 8, 1, 16), (24, 0.7, 8, 1, 8), (24, 0.2, 8, 1, 24), (24, 0.34, 8, 1, 16), (20, 0.5, 8, 1, 16),
+    (20, 0.1, 8, 1, 20), (6, 0.9, 8, 1, 6), (24, 0.9, 1, 10, 10), (24, 0.9, 4, 10, 12), (6, 0.5, 1, 8, 6),
+])
+def test_widths_are_rounded_up_and_kept_above_the_least(filters, rate, round_to, min_width, left):
+    plan = make_plan(chain(filters), {"a": np.arange(filters, dtype=float)}, rate, round_to, min_width)
+    assert (len(kept(plan, "a.weight")) if plan.axes else filters) == left
+
+
+def test_every_layer_of_a_group_is_rounded_and_one_that_cannot_be_keeps_the_group():
+    scores = {"a": np.arange(4, dtype=float)}
+    # 'a' has 4 channels and 'b' the same 4 and 2 that stay: widths of 2 and 4 are both even, of 3 and 5 neither.
+    plan = make_plan(partly_fixed(), scores, 0.9, round_to=2)
+    assert [len(kept(plan, name)) for name in ("a.weight", "b.weight")] == [2, 4]
+    assert make_plan(partly_fixed(), scores, 0.9, round_to=4).axes == ()
+
+
+def test_grouped_convolutions_are_rounded_by_all_their_filters():
+    b = Builder()
+    grouped = b.convolution("g", b.input(2, 4, 4, 4), 16, group=2)
+    groups = find_groups(b.graph(b.convolution("c", b.relu(grouped), 4)))
+    plan = make_plan(groups, {"g": np.arange(8, dtype=float)}, 0.5, round_to=4)
+    assert len(kept(plan, "g.weight")) == 8
+    assert len(kept(make_plan(groups, {"g": np.arange(8, dtype=float)}, 0.3, round_to=4), "g.weight")) == 12
+
+
+@pytest.mark.parametrize("options, kind, message", [
+    ({"round_to": 0}, ArgumentError, "For 'make_plan', 'round_to' must be"),
+    ({"min_width": 2.5}, ArgumentTypeError, "For 'make_plan', 'min_width' must be"),
+])
+def test_widths_are_checked(options, kind, message):
+    with pytest.raises(kind, match=message):
+        make_plan(chain(), {"a": np.ones(6)}, 0.5, **options)

@@ -47,12 +47,13 @@ def test_what_is_no_new_rule_is_refused(operator, flow, kind, message):
         add_rule(operator, flow)
 
 
+@pytest.mark.parametrize("name", ["normalization", "heads"])
 @pytest.mark.parametrize("policy", ["equal", "", None])
-def test_what_is_no_policy_for_normalizations_is_refused(policy):
+def test_what_is_no_policy_is_refused(name, policy):
     b = Builder()
     graph = b.graph(b.convolution("a", b.input(2, 3, 4, 4), 6))
-    with pytest.raises(ArgumentError, match="'normalization' must be one of 'exact', 'approximate', but got"):
-        find_groups(graph, normalization=policy)
+    with pytest.raises(ArgumentError, match=f"For 'find_groups', '{name}' must be one of .*, but got {policy!r}"):
+        find_groups(graph, **{name: policy})
 
 
 @pytest.mark.parametrize("operator, parameters", [("LayerNorm", ["n.gamma", "n.beta"]), ("GroupNorm", ["n.gamma"])])

@@ -14,6 +14,17 @@ from tests import networks
 SHAPE = (2, 3, 8, 8)
 
 
+def prune(network, config, shape=SHAPE):
+    """The masked and the slim network, whose outputs agree."""
+    algorithm = gs.OneShot(config)
+    masked = algorithm.apply(network, inputs=shape)
+    slim = algorithm.convert(masked)
+    x = ms.Tensor(np.random.default_rng(1).normal(size=shape).astype(np.float32))
+    wanted, got = (net.set_train(False)(x).asnumpy() for net in (masked, slim))
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+    return masked, slim
+
+
 class Heads(nn.Cell):
     """Attention over pixels, whose heads are read as `split` says."""
 
@@ -57,6 +68,61 @@ def test_heads_lose_width_or_go_whole_or_stay(split, width, mode):
     np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
     layer = next(layer for layer in algorithm.report.layers if layer.path == "query")
     assert any("number written in the code" in reason for reason in layer.reasons) == (split == "hard-coded")
+
+
+@pytest.mark.parametrize("split, heads, width", [
+    ("computed", "whole", 9), ("heads left open", "whole", 8), ("width left open", "whole", 9),
+    ("heads left open", "width", 8)])
+def test_whole_heads_where_the_code_can_do_with_fewer(split, heads, width):
+    slim = prune(networks.randomize(Heads(split)), {"prune_rate": 0.4, "heads": heads})[1]
+    assert slim.query.weight.shape[0] == slim.value.weight.shape[0] == width
+
+
+class GroupedQuery(nn.Cell):
+    """Four queries share two keys and values: every one of those is repeated."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = nn.Dense(6, 16), nn.Dense(6, 8), nn.Dense(6, 8)
+        self.out = nn.Dense(16, 5)
+
+    @staticmethod
+    def repeat(x):
+        x = x.reshape(x.shape[0], x.shape[1], -1, 4).transpose(0, 2, 1, 3)
+        x = ops.broadcast_to(x.expand_dims(2), (x.shape[0], x.shape[1], 2, x.shape[2], x.shape[3]))
+        return x.reshape(x.shape[0], -1, x.shape[3], x.shape[4])
+
+    def construct(self, x):
+        q = self.query(x).reshape(x.shape[0], x.shape[1], -1, 4).transpose(0, 2, 1, 3)
+        k, v = self.repeat(self.key(x)), self.repeat(self.value(x))
+        weights = ops.softmax(ops.matmul(q, k.transpose(0, 1, 3, 2)), -1)
+        mixed = ops.matmul(weights, v).transpose(0, 2, 1, 3)
+        return self.out(mixed.reshape(mixed.shape[0], mixed.shape[1], -1))
+
+
+def test_queries_go_with_the_keys_that_they_share():
+    slim = prune(networks.randomize(GroupedQuery()), {"prune_rate": 0.5, "heads": "whole"}, (2, 7, 6))[1]
+    assert [cell.weight.shape[0] for cell in (slim.query, slim.key, slim.value)] == [8, 4, 4]
+
+
+class PixelsFromChannels(nn.Cell):
+    """Where every axis of the split is as long, only one of them can carry the channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 1)
+        self.head = nn.Conv2d(2, 3, 1)
+
+    def construct(self, x):
+        x = self.conv(x)
+        b, c, h, w = x.shape
+        x = x.reshape(b, c // 4, 2, 2, h, w).transpose(0, 1, 4, 2, 5, 3)
+        return self.head(x.reshape(b, c // 4, 2 * h, 2 * w))
+
+
+def test_a_split_whose_first_reading_leaves_nothing_is_read_otherwise():
+    slim = prune(networks.randomize(PixelsFromChannels()), {"prune_rate": 0.5})[1]
+    assert slim.conv.out_channels == 4 and slim.head.in_channels == 1
 
 
 class SilentlyWrong(nn.Cell):

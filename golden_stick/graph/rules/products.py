@@ -154,6 +154,8 @@ def _meet(flow, node, operands, letter, carriers, summed):
             flow.bind(weight, axis, lead, CHANNEL)
         else:
             flow.hold(weight)
+    if not weights:
+        flow.attended.append(lead)
     if summed and not weights:
         flow.sum_up_values(node, [seen for seen, _ in carriers], lead)
     return Labeled(lead, (size,), bool(weights) or any(seen.zero for seen, _ in carriers))

@@ -27,12 +27,17 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
     full = np.broadcast_to(data.labels, tuple(size if axis in source else 1 for axis, size in enumerate(data.shape)))
     inner = full.reshape([shape[axis] for axis in target])
     readings = _readings(inner, _open_axis(node, target))
+    if node.number in flow.whole and len(readings) > 1:
+        # The heads stand before their width.
+        readings.sort(key=sorted(readings)[-2].__ne__)
     refuted = flow.refuted(node) if node.operator == "Reshape" else 0
     if refuted >= len(readings):
         return flow.barrier(node, NUMBER)
     axis = readings[refuted]
     rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
     flow.labels.unite(rows[:1], rows)
+    if len(readings) > 1:
+        flow.splits[node.number] = (rows[0], refuted + 1 < len(readings))
     return flow.on(target[axis], rows[0], len(shape))
 
 
