@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "golden_stick" / "__init__.py").read_text()).group(1)
 
 EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
+REPORTS = ["matplotlib>=3.8"]
 TESTS = ["pytest>=7.4"]
 
 setup(
@@ -24,7 +25,7 @@ setup(
         # MindSpore 2.10's compiled code breaks on numpy 2: `x += y` raises a SystemError.
         "numpy<2",
     ],
-    extras_require={"examples": EXAMPLES, "tests": TESTS + EXAMPLES},
+    extras_require={"examples": EXAMPLES, "reports": REPORTS, "tests": TESTS + EXAMPLES + REPORTS},
     entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -12,7 +12,8 @@ The errors of golden_stick. Every one of them is a `GoldenStickError`, and says 
     ├── SlimError (RuntimeError)          the plan does not fit the network
     ├── VerifyError (RuntimeError)        the slim network computes something else than the masked one
     ├── CheckpointError (RuntimeError)    a file that cannot be read or written, or of another network
-    └── ExportError (RuntimeError)        an exported file that is missing or gives other outputs
+    ├── ExportError (RuntimeError)        an exported file that is missing or gives other outputs
+    └── DependencyError (ImportError)     an optional package that is not installed
 """
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "VerifyError",
     "CheckpointError",
     "ExportError",
+    "DependencyError",
     "first_line",
 ]
 
@@ -68,6 +70,10 @@ class CheckpointError(GoldenStickError, RuntimeError):
 
 class ExportError(GoldenStickError, RuntimeError):
     """An exported file that is missing, or that gives other outputs."""
+
+
+class DependencyError(GoldenStickError, ImportError):
+    """An optional package that a function needs is not installed."""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,5 @@
 """What was pruned, what was not, and why."""
+from golden_stick.report.picture import draw
 from golden_stick.report.report import LayerReport, Report
 
-__all__ = ["LayerReport", "Report"]
+__all__ = ["LayerReport", "Report", "draw"]

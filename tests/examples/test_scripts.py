@@ -80,3 +80,12 @@ def test_custom_loop(mode):
 def test_shell_scripts_say_how_they_are_used(script, arguments):
     run = subprocess.run(["bash", str(ROOT / "scripts" / script), *arguments], capture_output=True, text=True)
     assert run.returncode == 2 and run.stderr.startswith(f"usage: bash scripts/{script}")
+
+
+def test_custom_rule():
+    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_rule.py")], capture_output=True, text=True,
+                         check=True)
+    lines = run.stdout.splitlines()
+    assert lines[0] == "first convolution: 16 -> 16 filters operator 'Lgamma' has no rule (Lgamma after '0')"
+    assert lines[1].startswith("first convolution: 16 -> 16 filters meets a tensor that keeps its width")
+    assert lines[2] == "first convolution: 16 -> 8 filters"
