@@ -54,13 +54,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def _prune(options: argparse.Namespace) -> None:
     from golden_stick import OneShot
-    _slim(options, OneShot({"prune_rate": options.prune_rate, "residual": options.residual,
-                            "criterion": options.criterion, "seed": options.seed}))
+    _slim(options, OneShot({key: getattr(options, key) for key in OneShot.options}))
 
 
 def _convert(options: argparse.Namespace) -> None:
     from golden_stick import SCOP
-    _slim(options, SCOP({"prune_rate": options.prune_rate, "residual": options.residual}), options.checkpoint)
+    _slim(options, SCOP({key: getattr(options, key) for key in SCOP.options}), options.checkpoint)
 
 
 def _slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> None:
@@ -286,6 +285,10 @@ def _add(commands: Any, name: str, run: Callable, summary: str, description: str
 def _add_slim(command: _Parser) -> None:
     command.add_argument("--prune-rate", type=float, default=0.4, help="fraction of channels to remove (default: 0.4)")
     command.add_argument("--residual", default="group", help=_RESIDUAL)
+    command.add_argument("--heads", default="width", help="width or whole: what an attention loses (default: width)")
+    command.add_argument("--normalization", default="exact", help="exact or approximate (default: exact)")
+    for key in ("round-to", "min-width"):
+        command.add_argument(f"--{key}", type=int, default=1, help="of the layers that shrink (default: 1)")
     command.add_argument("--output", required=True, help="where to write the slim file")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
     command.add_argument("--report", help="where to write the report as JSON besides")
