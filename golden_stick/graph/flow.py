@@ -186,8 +186,7 @@ class Flow:
         return isinstance(value, Parameter) and value.name not in self._read and value.name not in self._held
 
     def refuted(self, node: Node) -> int:
-        """How many readings of the numbers at a node have proven wrong. Asking says that they may hold a width."""
-        self.read_numbers.add(node.number)
+        """How many readings of the numbers at a node have proven wrong."""
         return self._refuted.get(node.number, 0)
 
     @staticmethod

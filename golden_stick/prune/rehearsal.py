@@ -18,7 +18,7 @@ from mindspore import nn
 from golden_stick.errors import SlimError, TraceError
 from golden_stick.evaluation import evaluate
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.graph.ir import Graph, Node, Result, flatten
+from golden_stick.graph.ir import Graph, Node, Parameter, Result, flatten
 from golden_stick.prune.cells import ScatteredOutput, find_cell
 from golden_stick.prune.plan import PruningPlan, make_plan
 from golden_stick.prune.slimmer import slim
@@ -161,7 +161,9 @@ def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple
     failing, finished = _run_until_failure(smaller, tensors)
     for last in [failing, *reversed(finished)]:
         twins = _twins(cells, failing, last)
-        found = {_signature(graph, number) for number, path in owned.items() if path in twins}
+        found = {_signature(graph, number) for number, path in owned.items() if path in twins
+                 # Of the Cell that failed, what follows its layer has not run yet.
+                 and (last != failing or any(isinstance(item, Parameter) for item in graph.nodes[number].inputs))}
         if found:
             # Queries, keys and values must be read alike, or they do not fit each other.
             return {number for number in owned if _signature(graph, number) in found}

@@ -36,6 +36,8 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
     axis = readings[refuted]
     rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
     flow.labels.unite(rows[:1], rows)
+    if node.operator == "Reshape":
+        flow.read_numbers.add(node.number)
     if len(readings) > 1:
         flow.splits[node.number] = (rows[0], refuted + 1 < len(readings))
     return flow.on(target[axis], rows[0], len(shape))
@@ -143,6 +145,7 @@ def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
     if flow.refuted(node):
         flow.barrier(node, NUMBER)
         return tuple(flow.none(shape) for shape in node.shapes)
+    flow.read_numbers.add(node.number)
     rows = data.labels.reshape(parts, -1)
     flow.labels.unite(rows[:1], rows)
     return tuple(flow.on(axis, row, len(data.shape)) for row in rows)
@@ -184,6 +187,7 @@ def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int):
     width = last - first
     if flow.refuted(node) or width < 1 or len(labels) % width or first % width:
         return None
+    flow.read_numbers.add(node.number)
     rows = labels.reshape(-1, width)
     flow.labels.unite(rows[:1], rows)
     return rows[first // width]
@@ -219,6 +223,8 @@ def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
     data, rank = flow.of_vector(node.inputs[0]), len(node.shapes[0])
     if data.axes and flow.refuted(node):
         return flow.barrier(node, NUMBER)
+    if data.axes:
+        flow.read_numbers.add(node.number)
     return data.labels.reshape((1,) * (rank - len(data.shape)) + data.labels.shape)
 
 
