@@ -1,98 +1,15 @@
 """One walk over the graph, in which every operator's rule says how labels flow through it."""
-from dataclasses import dataclass
-from typing import Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
+from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from golden_stick.graph.findings import CHANNEL, INPUT, WIDTH, Binding, Labeled, MaskSite, Rule, ScatterSite
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.labels import Labels
 
-__all__ = ["FILTER", "INPUT", "CHANNEL", "RESIDUAL_POLICIES", "NORMALIZATION_POLICIES", "HEAD_POLICIES", "NUMBER",
-           "Rule", "Labeled", "Binding", "MaskSite", "ScatterSite", "Flow"]
-
-# What an axis of a parameter is to the operator that reads it.
-FILTER = "filter"  # weight[i] makes channel i
-INPUT = "input"  # channel i is summed up by this axis
-CHANNEL = "channel"  # one number (or filter) for channel i alone, as in a bias or a normalization
-
-RESIDUAL_POLICIES = ("group", "scatter", "keep")
-NORMALIZATION_POLICIES = ("exact", "approximate")
-HEAD_POLICIES = ("width", "whole")
-
-# Why a channel stays that the code cannot do without, once slimming for trial has shown it.
-NUMBER = "a number written in the code fits these widths only"
+__all__ = ["Flow"]
 
 _CELLS_WITH_OUTPUT = frozenset({"BatchNorm2d", "BatchNorm1d", "Conv2d", "Conv1d", "Dense"})
-
-
-@dataclass(frozen=True, eq=False)
-class Labeled:
-    """
-    What is known of a tensor.
-
-    Args:
-        labels (numpy.ndarray): int64, of the tensor's rank, every axis as long as the tensor's or 1.
-        shape (tuple[int]): Its shape.
-        zero (bool): Whether a removed channel is exactly zero here once the layers that make it give zero.
-    """
-
-    labels: np.ndarray
-    shape: Shape
-    zero: bool = False
-
-    @property
-    def axes(self) -> Tuple[int, ...]:
-        """The axes along which labels differ: at most one for what rules put out."""
-        return tuple(axis for axis, size in enumerate(self.labels.shape) if size > 1)
-
-    def along(self, axis: int) -> np.ndarray:
-        """Labels along one axis, shape (shape[axis],); zeros where the labels lie along another."""
-        if self.axes in ((), (axis,)):
-            return np.broadcast_to(self.labels.ravel(), (self.shape[axis],))
-        return np.zeros(self.shape[axis], np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Binding:
-    """Axis `axis` of a parameter carries these labels, int64, shape (parameter.shape[axis],)."""
-
-    parameter: Parameter
-    axis: int
-    role: str
-    labels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class MaskSite:
-    """The input of the Cell at `path` carries `labels` on an axis that is followed by `trailing` others."""
-
-    path: str
-    trailing: int
-    labels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class ScatterSite:
-    """The output of the Cell at `path`, with `labels` on axis 1 and `trailing` axes behind, enters such a sum."""
-
-    path: str
-    trailing: int
-    labels: np.ndarray
-
-
-class Rule(NamedTuple):
-    """
-    What one operator does.
-
-    Args:
-        flow (Callable): Takes the flow and the node; returns the labels of the first output, a tuple with those of
-            every output, or a `Labeled` where it knows more than `zero` can say.
-        zero (Callable): Takes one bool per operand (whether removable channels are there, and zero when removed) and
-            returns whether they are zero in the outputs.
-    """
-
-    flow: Callable[["Flow", Node], Union[np.ndarray, Tuple[np.ndarray, ...], Labeled]]
-    zero: Callable[[Sequence[bool]], bool]
 
 
 class Flow:
@@ -226,6 +143,16 @@ class Flow:
     def hold(self, parameter: Parameter) -> None:
         """Say that a parameter's shape must stay as it is."""
         self._held.add(parameter.name)
+
+    def pin(self, node: Node) -> None:
+        """Fix the channels that a node reads, or else the nearest ones before it."""
+        values = flatten(node.inputs)
+        while values and not any(self.of(value).axes for value in values if isinstance(value, Result)):
+            before = [self.graph.nodes[value.node] for value in values if isinstance(value, Result)]
+            values = tuple(value for earlier in before for value in flatten(earlier.inputs))
+        for value in values:
+            if isinstance(value, Result):
+                self.labels.fix(self.of(value).labels, f"{WIDTH} ({self.place(node)})")
 
     def barrier(self, node: Node, reason: str) -> np.ndarray:
         """Fix all that a node reads, and put out labels that nothing can be removed from."""

@@ -6,15 +6,8 @@ from typing import Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 import numpy as np
 
 from golden_stick.errors import ArgumentError
-from golden_stick.graph.flow import (
-    FILTER,
-    HEAD_POLICIES,
-    INPUT,
-    NORMALIZATION_POLICIES,
-    RESIDUAL_POLICIES,
-    Binding,
-    Flow,
-)
+from golden_stick.graph.findings import FILTER, HEAD_POLICIES, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding
+from golden_stick.graph.flow import Flow
 from golden_stick.graph.ir import Graph, Node, Result
 from golden_stick.graph.labels import Solution
 from golden_stick.graph.rules import RULES
@@ -175,6 +168,11 @@ def _heads(flow: Flow) -> Set[int]:
 
 
 def _grouping(flow: Flow) -> Grouping:
+    solution = flow.labels.solve()
+    for binding in flow.bindings.values():
+        channels = np.unique(solution.classes[binding.labels])
+        if binding.role == FILTER and len(channels) == 1 and solution.removable(channels).all():
+            flow.labels.fix(channels, "all filters of a layer belong together: it cannot lose one of them")
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]
     slices = tuple(_slice(binding, solution) for binding in flow.bindings.values())

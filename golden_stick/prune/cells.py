@@ -1,5 +1,4 @@
 """Cells that wrap other Cells: masks for the masked network, and the scatter that fills a residual branch up."""
-import copy
 from typing import Callable, Mapping
 
 import mindspore as ms
@@ -7,6 +6,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from golden_stick.errors import SlimError
+from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import KeptChannels, PruningPlan
 
 __all__ = ["MaskedInput", "MaskedOutput", "ScatteredOutput", "replace_cells", "unwrap_cells", "masked_network",
@@ -170,7 +170,7 @@ def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     Returns:
         nn.Cell, of the original's size, with the original's parameter names. It trains as the slim network does.
     """
-    masked = copy.deepcopy(network)
+    masked = copy_network(network)
     inputs = {site.path: site for site in plan.masks}
     outputs = {site.path: site for site in plan.scatters}
 

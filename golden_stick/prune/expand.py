@@ -1,9 +1,9 @@
 """The way back: a slim network's weights in their places in the original network."""
-import copy
 
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import PruningPlan
 
 __all__ = ["expanded_network"]
@@ -24,7 +24,7 @@ def expanded_network(network: nn.Cell, slim: nn.Cell, plan: PruningPlan) -> nn.C
     Returns:
         nn.Cell, of the size of `network`, with its parameter names.
     """
-    expanded = copy.deepcopy(network)
+    expanded = copy_network(network)
     generator = np.random.default_rng(0)
     narrow = {parameter.name: parameter.asnumpy() for parameter in slim.get_parameters()}
     kept = {}

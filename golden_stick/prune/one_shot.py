@@ -1,5 +1,4 @@
 """`OneShot`: prune at once, by a criterion computed from the weights."""
-import copy
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 import mindspore as ms
@@ -11,6 +10,7 @@ from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
 from golden_stick.prune.cells import masked_network, unwrap_cells
+from golden_stick.prune.copying import copy_network
 from golden_stick.prune.importance import CRITERIA
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.pruner import Pruner
@@ -77,7 +77,7 @@ class OneShot(Pruner):
         return scores
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        plain = copy.deepcopy(applied)
+        plain = copy_network(applied)
         unwrap_cells(plain, self._wrappers())
         for parameter in plain.get_parameters():
             if parameter.name in loaded:

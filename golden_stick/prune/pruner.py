@@ -18,7 +18,7 @@ from golden_stick.errors import (
     first_line,
 )
 from golden_stick.graph.cost import count_macs, count_parameters
-from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
+from golden_stick.graph.findings import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe

@@ -15,14 +15,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.errors import SlimError, TraceError
+from golden_stick.errors import SlimError, TraceError, VerifyError
 from golden_stick.evaluation import evaluate
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.graph.ir import Graph, Node, Parameter, Result, flatten
-from golden_stick.prune.cells import ScatteredOutput, find_cell
+from golden_stick.graph.ir import Constant, Graph, Node, Parameter, Result, flatten
+from golden_stick.graph.rules import RULES
+from golden_stick.graph.rules.pointwise import elementwise, residual_sum
+from golden_stick.prune.cells import ScatteredOutput, find_cell, masked_network
 from golden_stick.prune.plan import PruningPlan, make_plan
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
+from golden_stick.prune.verify import verify
 
 __all__ = ["settle"]
 
@@ -56,24 +59,48 @@ def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, 
         plan = make_plan(grouping, first, **budget)
         if not plan.axes:
             return grouping
-        smaller = slim(network, plan)
-        try:
-            with _silence():
-                traced = trace(smaller, tensors)
-            wrong = _misfits(graph, traced, grouping, plan)
-        except TraceError as error:
-            with _silence():
-                wrong = _suspects(graph, grouping, smaller, tensors)
-            if not wrong:
-                raise SlimError(
-                    f"For '{name}', the slim network must compile, but a number in the network's code does not fit its "
-                    f"new widths. Take it from the input's shape instead. MindSpore says: {error}"
-                ) from error
+        wrong = _attempt(name, network, graph, grouping, plan, tensors)
         if not wrong:
             return grouping
+        if any(refuted[number] for number in wrong - set(grouping.read_numbers)):
+            places = ", ".join(str(graph.nodes[number]) for number in sorted(wrong))
+            raise SlimError(f"For '{name}', what the network computes must not depend on its widths, but a number that "
+                            f"is computed from one enters {places}.")
         refuted.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
+             tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
+    """Slim for trial; returns the nodes that were read wrongly, none if all is well."""
+    smaller = slim(network, plan)
+    try:
+        with _silence():
+            traced = trace(smaller, tensors)
+    except TraceError as error:
+        with _silence():
+            wrong = _suspects(graph, grouping, smaller, tensors)
+        if wrong:
+            return wrong
+        raise SlimError(
+            f"For '{name}', the slim network must compile, but a number in the network's code does not fit its new "
+            f"widths. Take it from the input's shape instead. MindSpore says: {error}"
+        ) from error
+    if len(traced.nodes) == len(graph.nodes):
+        return _misfits(graph, traced, grouping, plan)
+    # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
+    if not grouping.inexact:
+        _check_outputs(name, masked_network(network, plan), smaller, tensors)
+    return set()
+
+
+def _check_outputs(name: str, masked: nn.Cell, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
+    try:
+        verify(masked, smaller, tensors)
+    except VerifyError as error:
+        raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
+                        f"number in its code depends on a width. {error}") from error
 
 
 def _freest(graph: Graph, refuted: Counter, policies: Mapping[str, Any]) -> Grouping:
@@ -110,9 +137,6 @@ def _silence():
 
 def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
     """Nodes whose output has another shape than the labels say, although their inputs have not."""
-    if len(smaller.nodes) != len(graph.nodes):
-        # A scatter adds operators; then the outputs alone are compared, when `convert` verifies.
-        return set()
     gone = _removed(grouping, plan)
     expected = [_expected(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
     # Outputs that nobody reads, such as the statistics that a normalization also gives, carry no labels.
@@ -121,13 +145,23 @@ def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan
     origins = {number for number in wrong if not wrong & {
         value.node for value in flatten(graph.nodes[number].inputs) if isinstance(value, Result)}}
     blamed = origins & set(grouping.read_numbers)
-    if origins and not blamed:
+    if not origins:
+        return _computed(graph, smaller)
+    if not blamed:
         node = graph.nodes[min(origins)]
         raise SlimError(
             f"For 'slim', the output of {node} must have shape {expected[node.number][0]}, as its rule says, but got "
             f"{smaller.nodes[node.number].shapes[0]}."
         )
     return blamed
+
+
+def _computed(graph: Graph, smaller: Graph) -> Set[int]:
+    """Nodes that calculate with a number which depends on a width, such as the root of an attention's."""
+    return {node.number for node, other in zip(graph.nodes, smaller.nodes)
+            if RULES.get(node.operator) and RULES[node.operator].flow in (elementwise, residual_sum)
+            and any(not np.array_equal(one.value, two.value) for one, two in zip(node.inputs, other.inputs)
+                    if isinstance(one, Constant) and isinstance(two, Constant))}
 
 
 def _removed(grouping: Grouping, plan: PruningPlan) -> np.ndarray:

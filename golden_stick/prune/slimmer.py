@@ -4,7 +4,6 @@ The slimmer: carries a plan out. The only writer of Cells.
 A slim network remembers how it was made: its attribute `slim_recipe` holds the plans that were carried out on it, the
 oldest first. It is what `save_slim` writes beside the weights.
 """
-import copy
 from typing import Dict, Mapping, Tuple
 
 import mindspore as ms
@@ -13,6 +12,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.errors import ArgumentTypeError, SlimError
 from golden_stick.prune.cells import ScatteredOutput, replace_cells
+from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import KeptAxis, PruningPlan
 from golden_stick.prune.resizers import resizer_of
 
@@ -54,7 +54,7 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         raise ArgumentTypeError(f"For 'slim', 'network' must be a Cell, but got {type(network).__name__}.")
     if not isinstance(plan, PruningPlan):
         raise ArgumentTypeError(f"For 'slim', 'plan' must be a PruningPlan, but got {type(plan).__name__}.")
-    smaller = copy.deepcopy(network)
+    smaller = copy_network(network)
     cuts: Dict[str, Tuple[KeptAxis, ...]] = {}
     for axis in plan.axes:
         cuts[axis.parameter] = cuts.get(axis.parameter, ()) + (axis,)

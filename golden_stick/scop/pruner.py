@@ -1,5 +1,4 @@
 """`SCOP`: pruning by scientific control."""
-import copy
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import mindspore as ms
@@ -11,6 +10,7 @@ from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
 from golden_stick.prune.cells import replace_cells, unwrap_cells
+from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.cells import SCALE_INIT, KnockoffConv, KnockoffInput
@@ -99,7 +99,7 @@ class SCOP(Pruner):
                 "use 'OneShot' for networks of dense layers."
             )
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
-        inner = copy.deepcopy(network)
+        inner = copy_network(network)
         for parameter in inner.get_parameters():
             parameter.requires_grad = False
         replace_cells(inner, {
@@ -110,7 +110,7 @@ class SCOP(Pruner):
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
         scales = {parameter.name: loaded.get(parameter.name, parameter.asnumpy()) for parameter in self._scales()}
-        plain = copy.deepcopy(applied.network)
+        plain = copy_network(applied.network)
         unwrap_cells(plain, (KnockoffConv,))
         for parameter in plain.get_parameters():
             parameter.requires_grad = self._trained[parameter.name]

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from golden_stick.graph.flow import CHANNEL, FILTER, INPUT
+from golden_stick.graph.findings import CHANNEL, FILTER, INPUT
 from golden_stick.graph.groups import find_groups
 from tests.graph.build import Builder, bound, spread, walk
 
@@ -112,16 +112,27 @@ def test_channels_last_keeps_the_channels(operator):
     assert solution.why_fixed(flow.of(first).labels)[0].startswith("the channel axis is not axis 1")
 
 
-@pytest.mark.parametrize("operator", ["Conv2D", "BatchNorm", "MaxPool"])
+@pytest.mark.parametrize("operator", ["Conv2D", "MaxPool"])
 def test_channels_that_were_moved_off_axis_1_stay(operator):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 4)
     turned = b.node("Transpose", [first, (0, 2, 3, 1)], (2, 4, 4, 4))
-    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "Conv2d")], "BatchNorm": [b.parameter("b.gamma", (4,))],
-             "MaxPool": []}[operator]
+    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "Conv2d")], "MaxPool": []}[operator]
     b.node(operator, [turned, *extra], (2, 4, 4, 4), group=1, format="NCHW")
     flow, solution = solved(b)
     assert solution.why_fixed(flow.of(first).labels)[0].startswith("the channel axis is not axis 1")
+
+
+@pytest.mark.parametrize("operator", ["BatchNorm", "BiasAdd"])
+def test_vectors_along_another_axis_keep_their_shape_and_let_the_channels_pass_but_not_their_zeros(operator):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 4)
+    turned = b.node("Transpose", [first, (0, 2, 3, 1)], (2, 4, 4, 4))
+    made = b.node(operator, [turned, b.parameter("b.vector", (4,))], (2, 4, 4, 4), format="NCHW")
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(spread(flow, made), spread(flow, turned))
+    assert flow.of(turned).zero and not flow.of(made).zero
+    assert not bound(flow, solution, "b.vector", 0).any()
 
 
 @pytest.mark.parametrize("turned, filter_axis", [(True, 0), (False, 1)])

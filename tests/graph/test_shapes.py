@@ -4,7 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from golden_stick.graph.flow import NUMBER, Flow
+from golden_stick.graph.findings import NUMBER
+from golden_stick.graph.flow import Flow
 from golden_stick.graph.ir import Result
 from golden_stick.graph.rules import RULES
 from tests.graph.build import Builder, spread, walk

@@ -1,4 +1,6 @@
 """Slimming for trial: which numbers in the code fit other widths, and which do not."""
+import itertools
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from mindspore import nn, ops
 
 import golden_stick as gs
 from golden_stick.errors import ArgumentTypeError, SlimError
-from golden_stick.graph.flow import Rule
+from golden_stick.graph.findings import Rule
 from golden_stick.graph.rules import RULES
 from golden_stick.prune import add_resizer, rehearsal
 from tests import networks
@@ -163,7 +165,8 @@ def test_what_no_number_of_the_graph_explains_is_refused():
 
 
 def test_readings_that_never_settle_are_refused(monkeypatch):
-    monkeypatch.setattr(rehearsal, "_misfits", lambda *_: {0})
+    numbers = itertools.count()
+    monkeypatch.setattr(rehearsal, "_misfits", lambda *_: {next(numbers)})
     with pytest.raises(SlimError, match="ways to read the numbers in the network's code have failed"):
         gs.OneShot({"prune_rate": 0.5}).apply(networks.SmallNet(), inputs=networks.SMALL_INPUT)
 
@@ -172,6 +175,100 @@ def test_a_rule_that_is_wrong_about_a_shape_is_found(monkeypatch):
     monkeypatch.setitem(RULES, "ReLU", Rule(lambda flow, node: flow.none(node.shapes[0]), any))
     with pytest.raises(SlimError, match="For 'slim', the output of ReLU.* must have shape .*, as its rule says"):
         gs.OneShot({"prune_rate": 0.5}).apply(nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Flatten()), SHAPE)
+
+
+class ScaledByWidth(nn.Cell):
+    """An attention that divides by the root of a width that it takes from the shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = nn.Dense(6, 8), nn.Dense(6, 8), nn.Dense(6, 8)
+        self.out = nn.Dense(8, 5)
+
+    def construct(self, x):
+        q, k, v = self.query(x), self.key(x), self.value(x)
+        weights = ops.softmax(ops.matmul(q * q.shape[-1] ** -0.5, k.transpose(0, 2, 1)), -1)
+        return self.out(ops.matmul(weights, v))
+
+
+def test_a_width_that_enters_the_results_stays_and_the_rest_goes(mode):
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(networks.randomize(ScaledByWidth()), inputs=(2, 7, 6)))
+    assert [cell.weight.shape[0] for cell in (slim.query, slim.key, slim.value)] == [8, 8, 4]
+    reasons = next(layer.reasons for layer in algorithm.report.layers if layer.path == "query")
+    assert any("computes from a width" in reason for reason in reasons)
+
+
+class MeanByHand(nn.Cell):
+    """A mean over channels as a sum and a division by another layer's width."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def construct(self, x):
+        x = self.first(x)
+        return self.head(x + ops.relu(self.second(x)).sum(1, keepdims=True) / x.shape[1])
+
+
+def test_a_width_whose_layer_is_not_found_is_refused():
+    with pytest.raises(SlimError, match="must not depend on its widths, but a number that is computed from one enters"):
+        gs.OneShot({"prune_rate": 0.5}).apply(networks.randomize(MeanByHand()), inputs=SHAPE)
+
+
+class Residual(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.branch = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def construct(self, x):
+        x = self.stem(x)
+        inner = self.inner(x)
+        return self.head(ops.relu(x + self.branch(inner * inner.shape[1])))
+
+
+def test_where_shapes_cannot_be_compared_outputs_are():
+    with pytest.raises(SlimError, match="must give what the masked one gives, but a number in its code depends on"):
+        gs.OneShot({"prune_rate": 0.5, "residual": "scatter"}).apply(networks.randomize(Residual()), inputs=SHAPE)
+
+
+def test_what_mindspore_cannot_copy_is_shared(mode):
+    network = nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.LRN(), nn.Conv2d(8, 4, 1))
+    with pytest.raises(gs.errors.NothingToPruneError, match="operator 'LRN' has no rule"):
+        gs.OneShot({"prune_rate": 0.5}).apply(network, inputs=SHAPE)
+    network = nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1), nn.LRN())
+    slim = gs.OneShot({"prune_rate": 0.5})
+    slim = slim.convert(slim.apply(network, inputs=SHAPE))
+    assert slim[0].out_channels == 4
+
+
+def test_what_cannot_be_copied_at_all_is_refused():
+    network = nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 4, 1))
+    network.file = open(__file__, encoding="utf-8")
+    try:
+        with pytest.raises(SlimError, match="'network' must be one that copy.deepcopy can copy, but a 'Seq"):
+            gs.OneShot({"prune_rate": 0.5}).apply(network, inputs=SHAPE)
+    finally:
+        network.file.close()
+
+
+class Mixer(nn.Cell):
+    """A dense layer over pixels: its filters must fit the sum, the channels beside them need not stay."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.mix, self.head = nn.Conv2d(3, 8, 1), nn.Dense(16, 16), nn.Conv2d(8, 4, 1)
+
+    def construct(self, x):
+        x = self.stem(x)
+        y = x.reshape(x.shape[0], x.shape[1], -1)
+        return self.head((y + self.mix(y)).reshape(x.shape))
+
+
+def test_a_dense_layer_over_pixels_lets_the_channels_pass():
+    slim = prune(networks.randomize(Mixer()), {"prune_rate": 0.5}, (2, 3, 4, 4))[1]
+    assert slim.stem.out_channels == 4 and slim.mix.weight.shape == (16, 16)
 
 
 class Scale(nn.Cell):

@@ -3,7 +3,8 @@ from typing import Set
 
 import numpy as np
 
-from golden_stick.graph.flow import CHANNEL, Flow, number
+from golden_stick.graph.findings import CHANNEL
+from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter
 
 __all__ = ["along_axes", "sum_of_powers", "reduction", "reduced_sum", "layer_normalization", "group_normalization",

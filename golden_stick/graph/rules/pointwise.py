@@ -1,7 +1,10 @@
 """Rules of operators that work number by number, or on every channel alone."""
+from typing import Union
+
 import numpy as np
 
-from golden_stick.graph.flow import CHANNEL, Flow, ScatterSite, is_data
+from golden_stick.graph.findings import CHANNEL, Labeled, ScatterSite
+from golden_stick.graph.flow import Flow, is_data
 from golden_stick.graph.ir import Constant, Input, Node, Parameter, flatten
 
 __all__ = ["elementwise", "residual_sum", "channel_parameters", "spatial", "first_input", "CHANNELS_FIRST"]
@@ -11,6 +14,8 @@ CHANNELS_FIRST = ("NCHW", "NCDHW")
 
 def elementwise(flow: Flow, node: Node) -> np.ndarray:
     """Position by position: channels that meet belong together; an axis of length 1 is broadcast and binds nothing."""
+    if flow.refuted(node):
+        flow.pin(node)
     shape, values = node.shapes[0], flatten(node.inputs)
     rank = len(shape)
     carriers = [(value, flow.of(value)) for value in values if is_data(value)]
@@ -55,6 +60,8 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
         return elementwise(flow, node)
     if len(operands) == 1 or (len(maps) == len(operands) and all(np.array_equal(maps[0], other) for other in maps)):
         return elementwise(flow, node)
+    if flow.refuted(node):
+        flow.pin(node)
     stream = f"residual stream that keeps its width ({flow.place(node)})"
     if flow.residual == "scatter":
         # The paper prunes the block's convolutions and leaves the shortcut alone: the deepest operand is the branch.
@@ -68,11 +75,14 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
     return flow.none(node.shapes[0])
 
 
-def channel_parameters(flow: Flow, node: Node) -> np.ndarray:
+def channel_parameters(flow: Flow, node: Node) -> Union[np.ndarray, Labeled]:
     """Batch normalization, bias, PReLU: every parameter holds one number per channel of axis 1, or one for all."""
     data = flow.of(node.inputs[0])
-    if data.axes not in ((), (1,)) or node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
+    if node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
         return flow.barrier(node, "the channel axis is not axis 1")
+    if data.axes not in ((), (1,)):
+        # What can go lies along another axis, whose positions are all treated alike; but none of them is zero then.
+        return Labeled(data.labels, data.shape)
     channels = data.along(1)
     for value in node.inputs[1:]:
         if isinstance(value, Parameter) and value.shape == (len(channels),):

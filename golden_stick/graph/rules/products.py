@@ -3,7 +3,8 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import CHANNEL, FILTER, INPUT, Flow, Labeled, number
+from golden_stick.graph.findings import CHANNEL, FILTER, INPUT, Labeled
+from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter, Value
 from golden_stick.graph.rules.pointwise import CHANNELS_FIRST
 
@@ -162,8 +163,11 @@ def _meet(flow, node, operands, letter, carriers, summed):
 
 
 def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> Labeled:
-    """Channels can go along one axis of a tensor only: that of a weight, or the last."""
-    kept = max(made, key=result.index, default=None)
+    """Channels can go along one axis of a tensor only: that of a weight, or the last; another if that leaves none."""
+    order = sorted(made, key=result.index, reverse=True)
+    kept = order[min(flow.refuted(node), len(order) - 1)] if order else None
+    if len(order) > 1:
+        flow.splits[node.number] = (made[kept].labels, flow.refuted(node) + 1 < len(order))
     for letter, item in made.items():
         if letter != kept:
             flow.labels.fix(item.labels, f"channels of two axes meet ({flow.place(node)})")

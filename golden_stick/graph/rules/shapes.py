@@ -3,7 +3,8 @@ from typing import List, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import NUMBER, Flow, number
+from golden_stick.graph.findings import NUMBER
+from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter, flatten
 from golden_stick.graph.labels import components
 from golden_stick.graph.rules.products import embedding

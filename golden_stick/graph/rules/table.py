@@ -7,7 +7,7 @@ without a rule is a barrier: nothing that it reads is pruned, and the report nam
 from typing import Callable, Dict
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.graph.flow import Rule
+from golden_stick.graph.findings import Rule
 from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.rules.mixing import (
     along_axes,
