@@ -1,0 +1,102 @@
+"""
+The networks of mindcv, pruned and compared as `benchmarks/mindcv_coverage.py` does.
+
+    pip install --no-deps mindcv==0.3.0
+"""
+import mindspore as ms
+import numpy as np
+import pytest
+
+mindcv = pytest.importorskip("mindcv", reason="mindcv is absent: pip install --no-deps mindcv==0.3.0")
+
+from benchmarks import mindcv_coverage as coverage  # noqa: E402
+
+LIGHT = ("googlenet", "mobilenet_v3_small_075", "shufflenet_v2_x0_5", "squeezenet1_1")
+TABLE = coverage.table()
+OTHERS = {name: where for name, where in coverage.all_variants().items() if name not in TABLE}
+
+
+@pytest.fixture(autouse=True)
+def graph_mode():
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    yield
+    ms.set_context(mode=before)
+
+
+def check_exact(row):
+    """Pruned, equal to the masked network, and unlike the original, without which equality would be worth nothing."""
+    assert row["outcome"] == "exact", row
+    assert row["difference"] <= coverage.TOLERANCE < 0.01 < row["effect"]
+    for before, after in (row["parameters"], row["macs"]):
+        assert after < before
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_networks_are_pruned_exactly(name):
+    row = coverage.measure(name, TABLE[name][1])
+    check_exact(row)
+    # All but the 1000 classes, and what shares channels with the image.
+    assert row["removable"] > 0.7 and row["macs"][1] < 0.6 * row["macs"][0]
+    assert row["without_rule"] == []
+
+
+def test_the_table_holds_networks_of_mindcv_with_the_families_that_mindcv_gives_them():
+    assert len(TABLE) == 58
+    assert all(name in mindcv.list_models(module=family) for name, (family, _) in TABLE.items())
+    assert set(TABLE) | set(OTHERS) == set(mindcv.list_models())
+
+
+@pytest.mark.parametrize("name, size", [
+    ("resnet50", 64), ("resnet152", 64), ("mobilenet_v2_140", 64), ("mobilenet_v2_035_224", 64), ("vgg19", 224),
+    ("cait_s24_384", 384), ("cmt_base", 256), ("repmlp_t256", 256), ("swinv2_base_window16", 256), ("pvt_tiny", 224),
+])
+def test_sizes_come_from_the_table_the_name_or_mindcv(name, size):
+    assert coverage.all_variants()[name][1] == size
+
+
+def test_what_cannot_be_built_is_a_row_as_well():
+    row = coverage.measure("mae_b_16_224_pretrain", 224)
+    assert row["outcome"] == "not built" and "KeyError" in row["failure"]
+
+
+def test_what_ends_without_a_row_is_a_crash():
+    row = coverage.measure_apart("squeezenet1_1", 64, seconds=0.1)
+    assert row == {"outcome": "crash", "failure": "no end after 0.1 s"}
+    assert coverage.measure_apart("squeezenet1_1", "no size")["outcome"] == "crash"
+
+
+def test_other_shapes_and_nan_are_no_equality():
+    ones = np.ones(3, np.float32)
+    assert coverage.distance([ones, 2 * ones], [ones, ones]) == 0.5
+    assert coverage.distance([ones], [ones[:2]]) == coverage.distance([ones], [ones, ones]) == float("inf")
+    assert not coverage.distance([ones], [ones * np.nan]) <= coverage.TOLERANCE
+
+
+def test_the_page_counts_outcomes_and_names_failures_and_reasons():
+    common = {"family": "f", "input": 64, "date": "2026-01-01"}
+    rows = {
+        "good": {**common, "outcome": "exact", "removable": 0.4, "difference": 1e-7, "effect": 0.5, "seconds": [1, 2],
+                 "parameters": [4_000_000, 1_000_000], "macs": [8_000_000, 4_000_000],
+                 "without_rule": ["Odd in 'a'", "Odd in 'b'"], "reasons": {"is odd": 2}},
+        "bad": {**common, "outcome": "refused", "failure": "SlimError: a | b"},
+    }
+    text = coverage.page(rows)
+    assert "2 networks: 1 pruned, 1 of them exact; refused: 1. Operators without a rule: Odd (1 networks)." in text
+    assert "| 40 % | 4.00 → 1.00 (-75 %) | 8.00 → 4.00 (-50 %) | 1.0e-07 | 5.0e-01 | 1 + 2 |" in text
+    assert "| no rule: Odd; is odd (2 layers) |" in text and "| SlimError: a \\| b |" in text
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TABLE)
+def test_one_network_of_every_kind(name):
+    check_exact(coverage.measure_apart(name, TABLE[name][1]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_variant(name):
+    row = coverage.measure_apart(name, OTHERS[name][1], seconds=1200)
+    if row["outcome"] in ("not built", "not compiled"):
+        pytest.skip(f"mindcv's own does not run: {row['failure']}")
+    check_exact(row)
