@@ -4,6 +4,7 @@ from tests.mutants_of_rules import Mutant
 PLAN, IMPORTANCE, CONFIG = "tests/graph/test_plan.py", "tests/graph/test_importance.py", "tests/test_config.py"
 SLIMMER, VERIFY, TRACE, PRUNERS = (f"tests/prune/test_{name}.py" for name in ("slimmer", "verify", "trace", "pruners"))
 WRAPPERS, REFUSED = f"{SLIMMER}::TestWrappers", f"{PRUNERS}::TestRefusals"
+REHEARSAL = "tests/prune/test_rehearsal.py"
 WHOLE = "tests/prune/test_exactness.py::test_slim_equals_masked"
 CELLS, SCOP = "tests/scop/test_cells.py", "tests/scop/test_pruner.py"
 SAVING, LOADING = (f"tests/deploy/test_checkpoint.py::Test{step}Refusals" for step in ("Save", "Load"))
@@ -18,6 +19,8 @@ def _in(file, tests):
 
 _config, _plan, _importance = (_in("config.py", CONFIG), _in("prune/plan.py", PLAN),
                                _in("prune/importance.py", IMPORTANCE))
+_resize, _rehearse = (_in("prune/resizers.py", "tests/prune/test_resizers.py"),
+                      _in("prune/rehearsal.py", REHEARSAL))
 _cells, _verify, _calibrate = (_in("prune/cells.py", WRAPPERS), _in("prune/verify.py", VERIFY),
                                _in("prune/calibration.py", f"{VERIFY}::TestCalibrate"))
 _knockoffs, _files, _load, _export = (_in("scop/cells.py", CELLS), _in("deploy/files.py", SAVING),
@@ -53,12 +56,26 @@ STEP_MUTANTS = (
     _importance("layers are not brought to one unit", "scores = scores / (np.abs(scores).mean() or 1.0)"),
     _importance("l1 without magnitudes", "return np.abs(weight).sum(axis=1)", "return weight.sum(axis=1)"),
     _importance("a sum instead of a mean", "return total / np.maximum(count, 1)", "return total"),
-    _slim("depthwise convolutions are resized as plain ones",
-          "return _resize_depthwise if cell.group == cell.in_channels and cell.group > 1 else _resize_convolution",
-          "return _resize_convolution", f"{WHOLE}[mobilenet_v2-group-0.45]"),
-    _slim("plain convolutions keep their primitive", '_renew_primitive(cell, {"out_channel": cell.out_channels})',
-          "pass", f"{SLIMMER}::test_attributes_follow_the_weights"),
-    _slim("the user's network is changed", "smaller = copy.deepcopy(network)", "smaller = network",
+    _resize("depthwise convolutions are resized as plain ones",
+            "return _resize_depthwise if cell.group == cell.in_channels > 1 else _resize_convolution",
+            "return _resize_convolution"),
+    _resize("plain convolutions keep their primitive", '_renew_primitive(cell, {"out_channel": cell.out_channels})'),
+    _resize("transposed depthwise ones are resized as plain ones",
+            "return _resize_transposed_depthwise if cell.group == cell.in_channels > 1 else _resize_transposed",
+            "return _resize_transposed"),
+    _resize("tables keep their width", "cell.embedding_size = cell.embedding_table.shape[1]"),
+    _rehearse("shapes are not compared", "return _computed(graph, smaller)\n    if not blamed:",
+              "return set()\n    if not blamed:"),
+    _rehearse("shapes that differ are passed over", "if smaller.nodes[result.node].shapes[result.index] != expected",
+              "if False and expected"),
+    _rehearse("nobody is suspected", "        if found:\n            # Queries",
+              "        if False:\n            # Queries"),
+    _rehearse("splits are read one way only", "while other.stuck:", "while False:"),
+    _rehearse("outputs are not compared", "        verify(masked, smaller, tensors)", "        pass"),
+    _in("prune/plan.py", PLAN)("widths are not rounded", "(width % round_to == 0) & ", ""),
+    _in("prune/cells.py", f"{REHEARSAL}::test_heads_lose_width_or_go_whole_or_stay")(
+        "the masked network has no zeros", "_zero(masked, plan)"),
+    _slim("the user's network is changed", "smaller = copy_network(network)", "smaller = network",
           f"{SLIMMER}::test_the_network_is_not_changed"),
     _slim("earlier plans are forgotten", "recipe_of(network) + (plan,)", "(plan,)", f"{SLIMMER}::test_slim_of_slim"),
     _slim("sizes are not checked", "if axis.axis >= len(shape) or shape[axis.axis] != axis.size:", "if False:",
@@ -84,11 +101,12 @@ STEP_MUTANTS = (
            "with _quiet_compilation():", "test_a_network_in_training_is_traced_as_it_evaluates"),
     _trace("subclasses of layers are strangers", "return ancestor.__name__", "break",
            "test_subclass_of_a_convolution_is_a_convolution"),
-    _pruner("no rehearsal", "self._rehearse(network, grouping, tensors)", "pass",
+    _pruner("no rehearsal", "settle(name, network, graph, tensors, self._budget(), **policies)",
+            "__import__('golden_stick').find_groups(graph, **policies)",
             f"{REFUSED}::test_number_in_the_code_is_found_at_apply"),
     _pruner("the checkpoint is not looked at", "self._load(network, ckpt_path) if ckpt_path else {}", "{}",
             f"{PRUNERS}::TestContract::test_checkpoint_of_the_applied_network"),
-    _pruner("convert does not verify", "verify(masked_network(plain, plan), smaller, self._inputs)",
+    _pruner("convert does not verify", "check(masked_network(plain, plan), smaller, self._inputs)",
             "Verification(0.0, 1.0, 1e-5)", f"{REFUSED}::test_failure_of_any_step_leaves_all_as_it_was"),
     _in("comp_algo.py", f"{PRUNERS}::TestMindIR")(
         "no MindIR at the end of training", "self._algorithm.finish_training()"),
