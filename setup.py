@@ -9,7 +9,7 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "golden_stick" / "__init
 
 EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
 REPORTS = ["matplotlib>=3.8"]
-TESTS = ["pytest>=7.4"]
+TESTS = ["pytest>=7.4", "pytest-xdist>=3.5"]
 
 setup(
     name="golden-stick",

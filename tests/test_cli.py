@@ -13,7 +13,7 @@ from mindspore import Tensor, nn
 
 import golden_stick as gs
 from golden_stick import cli
-from golden_stick.cli_networks import build_network
+from golden_stick.cli.networks import build_network
 from golden_stick.deploy.checkpoint import read_slim
 from golden_stick.prune.importance import CRITERIA
 

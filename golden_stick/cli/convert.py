@@ -1,0 +1,26 @@
+"""``golden-stick convert``: a slim network from a checkpoint of the knockoff phase."""
+import argparse
+from typing import Any
+
+from golden_stick.cli.shared import add_command
+from golden_stick.cli.slimming import add_slim_options, make_slim
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add the command."""
+    command = add_command(commands, "convert", _run, "make a network slim by a checkpoint of SCOP's knockoff phase", """
+Score the filters by the scales that SCOP's knockoff phase has trained, remove the lowest, prove that the slim network
+gives what the masked one gives, and write it. Give the --residual that the phase was trained with.
+""", """
+golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint knockoff.ckpt \\
+    --prune-rate 0.45 --output slim.ckpt --mindir slim.mindir
+""")
+    command.add_argument("--checkpoint", required=True, help="checkpoint of the network that SCOP's apply returned")
+    add_slim_options(command)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from golden_stick import SCOP
+    make_slim(options, SCOP({key: getattr(options, key) for key in SCOP.options}), options.checkpoint)

@@ -1,0 +1,90 @@
+"""
+The command line's entry: ``golden-stick COMMAND``.
+
+What the user can put right is said in one line on the error stream, with exit code 2, and no output is written then.
+"""
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from typing import Iterator, NoReturn, Optional, Sequence
+
+from golden_stick import __version__
+from golden_stick.cli import convert, export, prune, trace, verify
+from golden_stick.errors import ArgumentError, GoldenStickError
+
+__all__ = ["main", "build_parser"]
+
+# In the order of the help. Each has `add(commands)`, which adds its subcommand; MindSpore is imported when it runs.
+COMMANDS = (prune, convert, verify, export, trace)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """
+    Run a command.
+
+    Args:
+        arguments (Sequence[str]): What stands behind ``golden-stick`` on the command line. Default: ``None``, those
+            of this process.
+
+    Returns:
+        int, the exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C, 141 for a broken pipe.
+    """
+    # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    try:
+        options = build_parser().parse_args(arguments)
+        with _without_logs():
+            options.run(options)
+    except GoldenStickError as error:
+        print(f"golden-stick: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Whoever read the output has left, as 'head' does. Python would complain of what it cannot write at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser("golden-stick", allow_abbrev=False, description="Structured pruning for MindSpore that proves "
+                     "what it did. 'golden-stick COMMAND --help' explains a command and shows an example.")
+    parser.add_argument("--version", action="version", version=f"golden-stick {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises an ArgumentError, rather than print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{message}; see '{self.prog} --help'")
+
+
+@contextlib.contextmanager
+def _without_logs() -> Iterator[None]:
+    """Hide what MindSpore's compiled code writes to the error stream, unless an unforeseen error makes it of use."""
+    # MindSpore's own switch is read before this file is: where it is set, the user has decided. Python's warnings pass.
+    if "GLOG_v" in os.environ or sys.stderr is not sys.__stderr__:
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log, open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding) as stream:
+        os.dup2(log.fileno(), 2)
+        try:
+            with contextlib.redirect_stderr(stream):
+                yield
+        except Exception as error:
+            if not isinstance(error, GoldenStickError):
+                log.seek(0)
+                os.write(stream.fileno(), log.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stream.fileno(), 2)

@@ -1,0 +1,116 @@
+"""Networks for the command line: how to build them, their weights and their inputs."""
+import os
+from typing import Optional, Sequence, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from golden_stick.cli.factories import call_factory
+from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError
+from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.find_inputs import find_inputs
+
+__all__ = ["build_network", "load_weights", "read_shapes", "make_inputs"]
+
+_CLI = "golden-stick"
+
+
+def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
+    """
+    The network that a factory builds.
+
+    Args:
+        name (str): ``'package.module:factory'`` or ``'path/to/file.py:factory'``. What stands beside the file, or in
+            the working directory for a module, can be imported.
+        arguments (str): Keyword arguments of the factory, as a JSON object. Default: ``None``, no arguments.
+
+    Returns:
+        nn.Cell.
+
+    Raises:
+        ArgumentError: If the module, file or factory is missing, raises an error, or does not take the arguments.
+        ArgumentTypeError: If the factory is not callable, or what it returns is not a Cell.
+    """
+    network = call_factory(name, arguments)
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For '{_CLI}', '--network' must name a factory that returns a Cell, "
+                                f"but '{name}' returned {type(network).__name__}.")
+    return network
+
+
+def load_weights(network: nn.Cell, path: str) -> None:
+    """
+    Fill a network with the values of a checkpoint of it. What else the checkpoint holds is left aside.
+
+    Raises:
+        CheckpointError: If the file is missing, is no checkpoint, or belongs to another network.
+    """
+    if not os.path.isfile(path):
+        raise CheckpointError(f"For '{_CLI}', '--checkpoint' must be a file, but got '{path}'.")
+    try:
+        values = ms.load_checkpoint(path)
+    except (ValueError, RuntimeError, OSError, TypeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"For '{_CLI}', '--checkpoint' must be a checkpoint, but got '{path}': {reason}"
+                              ) from error
+    parameters = list(network.get_parameters())
+    for parameter in parameters:
+        if parameter.name not in values:
+            raise CheckpointError(f"For '{_CLI}', '--checkpoint' must hold the network's parameter '{parameter.name}', "
+                                  f"but '{path}' does not.")
+        if tuple(values[parameter.name].shape) != tuple(parameter.shape):
+            raise CheckpointError(f"For '{_CLI}', '{parameter.name}' in '{path}' must have shape "
+                                  f"{tuple(parameter.shape)}, but got {tuple(values[parameter.name].shape)}.")
+    for parameter in parameters:
+        parameter.set_data(Tensor(values[parameter.name].asnumpy(), parameter.dtype))
+
+
+def read_shapes(texts: Optional[Sequence[str]]) -> Tuple[Tuple[int, ...], ...]:
+    """
+    Shapes from texts such as ``'1,3,32,32'``.
+
+    Raises:
+        ArgumentError: If a text is not a list of whole numbers of at least 1.
+    """
+    shapes = []
+    for text in texts or ():
+        sizes = text.split(",")
+        # isdecimal holds for numerals of any script, and int reads them all.
+        if not all(size.strip().isdecimal() and int(size) for size in sizes):
+            raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
+        shapes.append(tuple(int(size) for size in sizes))
+    return tuple(shapes)
+
+
+def make_inputs(network: nn.Cell, shapes: Sequence[Tuple[int, ...]], samples: Optional[int] = None
+                ) -> Tuple[Tensor, ...]:
+    """
+    Inputs for a network.
+
+    Args:
+        network (nn.Cell): The network.
+        shapes (Sequence[tuple[int]]): One shape for each input. If it is empty, they are found out.
+        samples (int): What the first axis of every input is set to. Default: ``None``, it stays.
+
+    Returns:
+        tuple[Tensor].
+
+    Raises:
+        ArgumentError: If there are no shapes and none can be found out, or `samples` is below 1.
+    """
+    if samples is not None and samples < 1:
+        raise ArgumentError(f"For '{_CLI}', '--samples' must be at least 1, but got {samples}.")
+    if shapes:
+        tensors = tuple(as_tensors(_CLI, shape)[0] for shape in shapes)
+    else:
+        tensors = find_inputs(_CLI, network)
+        print(f"inputs were not given: taken as {describe(tensors)}", flush=True)
+    return tensors if samples is None else tuple(_resampled(tensor, samples) for tensor in tensors)
+
+
+def _resampled(tensor: Tensor, samples: int) -> Tensor:
+    shape = (samples,) + tuple(tensor.shape[1:])
+    if tensor.dtype == ms.float32:
+        return as_tensors(_CLI, shape)[0]
+    return Tensor(np.resize(tensor.asnumpy(), shape), tensor.dtype)

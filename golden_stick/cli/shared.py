@@ -1,0 +1,98 @@
+"""What the commands share: their common options, the network and its inputs, and files written all or none."""
+import argparse
+import contextlib
+import json
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+
+from golden_stick.errors import ArgumentError, CheckpointError
+
+__all__ = ["add_command", "add_policies", "network_and_inputs", "output_files", "policies_of", "say", "trace_aloud",
+           "write_json"]
+
+_POLICIES = ("residual", "heads", "normalization")
+say = partial(print, flush=True)
+
+
+def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
+                ) -> argparse.ArgumentParser:
+    """A subcommand, with the options that all have."""
+    command = commands.add_parser(name, help=summary, description=description.strip(), allow_abbrev=False,
+                                  epilog=f"example:\n{example.rstrip()}",
+                                  formatter_class=argparse.RawDescriptionHelpFormatter)
+    command.set_defaults(run=run)
+    command.add_argument("--network", required=True, help="package.module:factory or path/to/file.py:factory")
+    command.add_argument("--kwargs", help="keyword arguments of the factory, as a JSON object")
+    command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32; repeat the option "
+                         "for several inputs (default: found out where possible)")
+    return command
+
+
+def add_policies(command: argparse.ArgumentParser) -> None:
+    """The options that say what may be pruned."""
+    command.add_argument("--residual", default="group", help="what becomes of feature maps that are added up: group "
+                         "(they lose the same channels), scatter (the sum keeps its width, branches shrink) or keep "
+                         "(default: group)")
+    command.add_argument("--heads", default="width", help="width or whole: what an attention loses (default: width)")
+    command.add_argument("--normalization", default="exact", help="exact or approximate (default: exact)")
+
+
+def policies_of(options: argparse.Namespace) -> Dict[str, str]:
+    """What was said about them, as `golden_stick.find_groups` takes it."""
+    return {policy: getattr(options, policy) for policy in _POLICIES}
+
+
+def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
+    """The network that the options name, with the weights of a checkpoint if there is one, and its inputs."""
+    from golden_stick.cli.networks import build_network, load_weights, make_inputs, read_shapes
+    shapes = read_shapes(options.inputs)
+    network = build_network(options.network, options.kwargs)
+    say(f"built {type(network).__name__} by {options.network}")
+    if checkpoint:
+        load_weights(network, checkpoint)
+    return network, make_inputs(network, shapes, getattr(options, "samples", None))
+
+
+def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
+    """The graph. Traced before a network is run: inputs that do not fit are then an error of one line."""
+    from golden_stick import trace
+    from golden_stick.inputs import describe
+    graph = trace(network, inputs)
+    say(f"traced {type(network).__name__} for inputs {describe(inputs)}: {len(graph.nodes)} operators")
+    return graph
+
+
+@contextlib.contextmanager
+def output_files(options: argparse.Namespace, **endings: str) -> Iterator[Dict[str, str]]:
+    """
+    A temporary path for each option of `endings` that was given. All files take their places at the end, or none.
+
+    Raises:
+        ArgumentError: If two options name one file.
+        CheckpointError: If a file cannot be written where an option wants it.
+    """
+    from golden_stick.deploy.files import whole_file
+    given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
+    targets = {option: path.removesuffix(endings[option]) + endings[option] for option, path in given.items()}
+    sources = (getattr(options, "checkpoint", None), getattr(options, "slim", None), options.network.rpartition(":")[0])
+    taken = {os.path.realpath(path) for path in sources if path}
+    for option, path in targets.items():
+        if os.path.realpath(path) in taken:
+            raise ArgumentError(f"For 'golden-stick', '--{option}' must be a file of its own, but got '{path}', which "
+                                f"another option names.")
+        if not os.path.basename(given[option]) or (os.path.exists(path) and not os.access(path, os.W_OK)):
+            raise CheckpointError(f"For 'golden-stick', '--{option}' must be a file that can be written, but got "
+                                  f"'{given[option]}'.")
+        taken.add(os.path.realpath(path))
+    with contextlib.ExitStack() as stack:
+        yield {option: stack.enter_context(whole_file(f"golden-stick --{option}", path))
+               for option, path in targets.items()}
+    for path in targets.values():
+        say(f"wrote {path}")
+
+
+def write_json(path: str, record: Mapping[str, Any]) -> None:
+    """Write a record, indented."""
+    Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

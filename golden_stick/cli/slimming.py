@@ -1,0 +1,34 @@
+"""What `prune` and `convert` share: the options of a pruning, and the files that it writes."""
+import argparse
+from typing import Any
+
+from golden_stick.cli.shared import add_policies, network_and_inputs, output_files, say, write_json
+
+__all__ = ["add_slim_options", "make_slim"]
+
+
+def add_slim_options(command: argparse.ArgumentParser) -> None:
+    """The options of a pruning, and where its files go."""
+    command.add_argument("--prune-rate", type=float, default=0.4, help="fraction of channels to remove (default: 0.4)")
+    add_policies(command)
+    for key in ("round-to", "min-width"):
+        command.add_argument(f"--{key}", type=int, default=1, help="of the layers that shrink (default: 1)")
+    command.add_argument("--output", required=True, help="where to write the slim file")
+    command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
+    command.add_argument("--report", help="where to write the report as JSON besides")
+
+
+def make_slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> None:
+    """Apply and convert, with `trained` the checkpoint of the applied network, and write what is asked for."""
+    from golden_stick import export, save_slim
+    with output_files(options, output=".ckpt", mindir=".mindir", report="") as paths:
+        network, inputs = network_and_inputs(options, None if trained else options.checkpoint)
+        applied = algorithm.apply(network, inputs)
+        say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")
+        slim = algorithm.convert(applied, ckpt_path=trained)
+        say(str(algorithm.report))
+        save_slim(slim, paths["output"])
+        if "mindir" in paths:
+            export(slim, inputs, paths["mindir"])
+        if "report" in paths:
+            write_json(paths["report"], algorithm.report.to_dict())
