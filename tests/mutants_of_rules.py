@@ -70,6 +70,8 @@ RULE_MUTANTS = (
               "made = np.repeat(own, group)"),
     _products("transposed_convolution: depthwise ones are plain",
               "if group == len(source) and group > 1:\n        # Every", "if False:\n        # Every"),
+    _products("einsum_letters: axes under dots are the first ones", "spare[len(spare) - count:]", "spare[:count]"),
+    _products("einsum: a diagonal is an axis", "len(set(term)) < len(term)", "False"),
     _products("matrix_product: the weight is read the other way", '("nk" if other_turned else "kn")',
               '("kn" if other_turned else "nk")'),
     _products("matrix_product: turned data is taken as it is", '("km" if turned else "mk")', '"mk"'),
@@ -138,14 +140,15 @@ RULE_MUTANTS = (
     _mixing("layer_normalization: channels may go", "if not flow.approximate:", "if False:"),
     _mixing("group_normalization: channels may go", "if not flow.approximate or data.axes != (1,):", "if False:"),
     _mixing("group_normalization: groups are not united", "flow.labels.unite(rows[:1], rows)"),
-    _mixing("recurrent: what is read may go", 'return flow.barrier(node, "a recurrent layer, whose widths stay")',
+    _mixing("recurrent: what is read may go", 'return flow.weights_stay(node, "a recurrent layer, whose widths stay")',
             "return flow.none(node.shapes[0])"),
     _mixing("control_flow: what is read may go",
-            'return flow.barrier(node, "enters control flow that a tensor\'s values decide")',
+            'return flow.weights_stay(node, "enters control flow that a tensor\'s values decide")',
             "return flow.none(node.shapes[0])"),
 )
 
 WALK_MUTANTS = (
+    _flow("computed weights have no name", "isinstance(value, Parameter) and len(value.shape) > 1", "False"),
     _flow("an operator without a rule passes", "made, zero = self.barrier(",
           "made, zero = self.of(node.inputs[0]).labels, str("),
     _flow("an operator without a rule is not reported", "self.without_rule.append(node)"),

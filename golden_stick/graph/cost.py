@@ -5,10 +5,11 @@ One fused multiply-add counts as one. Convolutions and matrix products are count
 (normalization, activation, pooling, sums) is not, as usual in the field.
 """
 import math
-from typing import Callable, Mapping
+from typing import Callable, Dict, Mapping
 
 from golden_stick.graph.flow import number
-from golden_stick.graph.ir import Graph, Node, Result
+from golden_stick.graph.ir import Graph, Node, Result, flatten
+from golden_stick.graph.rules.products import einsum_letters
 
 __all__ = ["count_macs", "count_parameters"]
 
@@ -28,15 +29,32 @@ def _product(graph: Graph, node: Node) -> int:
     return math.prod(node.shapes[0]) * first[-2 if turned else -1]
 
 
+def _einsum(graph: Graph, node: Node) -> int:
+    values = flatten(node.inputs)
+    terms, _ = einsum_letters(node.attributes["equation"], [len(graph.shape(value)) for value in values])
+    sizes: Dict[str, int] = {}
+    for value, term in zip(values, terms):
+        for letter, size in zip(term, graph.shape(value)):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    return math.prod(sizes.values()) * (len(values) - 1)
+
+
 _MACS: Mapping[str, Callable[[Graph, Node], int]] = {
     "Conv2D": _convolution,
     "Conv3D": _convolution,
+    "Conv1DExt": _convolution,
     "Conv2DExt": _convolution,
+    "Conv3DExt": _convolution,
     "Conv2DTranspose": _transposed_convolution,
+    "Conv2DBackpropInput": _transposed_convolution,
+    "Conv3DTranspose": _transposed_convolution,
+    "ConvTranspose2D": _transposed_convolution,
     "MatMul": _product,
     "MatMulExt": _product,
     "BatchMatMul": _product,
+    "BatchMatMulExt": _product,
     "Dense": _product,
+    "Einsum": _einsum,
 }
 
 

@@ -35,6 +35,7 @@ class Flow:
         self.masks: List[MaskSite] = []
         self.scatters: List[ScatterSite] = []
         self.without_rule: List[Node] = []
+        self.computed: List[Tuple[Parameter, str]] = []
         self.zeroed: List[np.ndarray] = []
         self.bare: Set[Tuple[str, int]] = set()
         self.inexact: List[Tuple[str, np.ndarray]] = []
@@ -45,6 +46,7 @@ class Flow:
         self._known: Dict[Result, Labeled] = {}
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
+        self._from_data: Set[int] = set()  # nodes that the network's inputs reach
         self._held: Set[str] = set()
         self._read: Set[str] = set()  # parameters of the node at hand that its rule has not bound yet
         self._consumers = graph.consumers()
@@ -164,6 +166,19 @@ class Flow:
                 self.labels.fix(self.of(value).labels, text)
         return self.none(node.shapes[0])
 
+    def weights_stay(self, node: Node, reason: str) -> np.ndarray:
+        """A barrier that also names the weights from which a node's inputs are computed: no layer of theirs does."""
+        made = self.barrier(node, reason)
+        values, seen = list(flatten(node.inputs)), set()
+        while values:
+            value = values.pop()
+            if isinstance(value, Parameter) and len(value.shape) > 1:
+                self.computed.append((value, f"{reason} ({self.place(node)})"))
+            elif isinstance(value, Result) and value.node not in seen and value.node not in self._from_data:
+                seen.add(value.node)
+                values.extend(flatten(self.graph.nodes[value.node].inputs))
+        return made
+
     def sum_up(self, weight: Parameter, axis: int, labels: np.ndarray, trailing: Mapping[str, int],
                entering: Optional[np.ndarray] = None) -> None:
         """
@@ -207,6 +222,9 @@ class Flow:
         values = flatten(node.inputs)
         owned = [value for value in values if isinstance(value, Parameter) and value.owners]
         sources = [value for value in values if isinstance(value, Result)]
+        if any(isinstance(value, Input) or isinstance(value, Result) and value.node in self._from_data
+               for value in values):
+            self._from_data.add(node.number)
         deepest = max(sources, key=self.depth, default=None)
         self._depth[node.number] = (0 if deepest is None else self.depth(deepest)) + bool(owned)
         if owned:

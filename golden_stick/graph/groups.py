@@ -8,7 +8,7 @@ import numpy as np
 from golden_stick.errors import ArgumentError
 from golden_stick.graph.findings import FILTER, HEAD_POLICIES, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding
 from golden_stick.graph.flow import Flow
-from golden_stick.graph.ir import Graph, Node, Result
+from golden_stick.graph.ir import Graph, Node, Parameter, Result
 from golden_stick.graph.labels import Solution
 from golden_stick.graph.rules import RULES
 
@@ -181,7 +181,8 @@ def _grouping(flow: Flow) -> Grouping:
         slices=tuple(item for item in slices if (item.channels >= 0).any()),
         masks=_sites(((site.path, site.labels, site.trailing) for site in flow.masks), solution),
         scatters=_sites(((site.path, site.labels, site.trailing) for site in flow.scatters), solution),
-        fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed),
+        fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed)
+        + _computed(flow),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
         zeroed=_zeroed(flow, solution),
         inexact=tuple(dict.fromkeys(place for place, labels in flow.inexact if solution.removable(labels).any())),
@@ -232,9 +233,9 @@ def _sites(found, solution: Solution) -> Tuple[CellSite, ...]:
     return tuple(sites.values())
 
 
-def _path(binding: Binding) -> str:
+def _path(parameter: Parameter) -> str:
     # A weight at the top of the network has an owner of path '': its own name says more.
-    return (binding.parameter.owners[0].path if binding.parameter.owners else "") or binding.parameter.name
+    return (parameter.owners[0].path if parameter.owners else "") or parameter.name
 
 
 def _fixed(binding: Binding, solution: Solution) -> FixedLayer:
@@ -242,7 +243,18 @@ def _fixed(binding: Binding, solution: Solution) -> FixedLayer:
     reasons = solution.why_fixed(binding.labels[stays])
     if stays.any() and not reasons:
         reasons = ("a single channel cannot be removed",)
-    return FixedLayer(_path(binding), len(stays), int(stays.sum()), reasons)
+    return FixedLayer(_path(binding.parameter), len(stays), int(stays.sum()), reasons)
+
+
+def _computed(flow: Flow) -> Tuple[FixedLayer, ...]:
+    """Layers whose weights reach their operator only through others."""
+    made = {_path(binding.parameter) for binding in flow.bindings.values() if binding.role == FILTER}
+    found: Dict[str, FixedLayer] = {}
+    for parameter, reason in flow.computed:
+        path, filters = _path(parameter), parameter.shape[0]
+        if path not in made:
+            found.setdefault(path, FixedLayer(path, filters, filters, (reason,)))
+    return tuple(found.values())
 
 
 def _groups(filters: List[Binding], solution: Solution) -> Tuple[ChannelGroup, ...]:
@@ -267,6 +279,6 @@ def _groups(filters: List[Binding], solution: Solution) -> Tuple[ChannelGroup, .
     groups = []
     for numbers in members.values():
         channels = np.unique(np.concatenate([slices[number].channels for number in numbers]))
-        layers = tuple(_path(filters[number]) for number in numbers)
+        layers = tuple(_path(filters[number].parameter) for number in numbers)
         groups.append(ChannelGroup(layers[0], channels[channels >= 0], tuple(slices[n] for n in numbers), layers))
     return tuple(groups)

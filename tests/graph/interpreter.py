@@ -11,7 +11,7 @@ import numpy as np
 
 from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
 from golden_stick.graph.labels import Solution
 from golden_stick.graph.rules import RULES
 from golden_stick.prune.plan import KeptChannels, PruningPlan, make_plan
@@ -161,6 +161,9 @@ class Machine:
     def run_dense_product(self, node):
         data = self.enter(self.path(node), self.read(node.inputs[0]))
         return self.biased(node, data @ self.read(node.inputs[1]).T)
+
+    def run_einsum(self, node):
+        return np.einsum(node.attributes["equation"], *(self.read(value) for value in flatten(node.inputs)))
 
     def run_channel_parameters(self, node):
         data, vectors = self.read(node.inputs[0]), [self.read(value) for value in node.inputs[1:]]

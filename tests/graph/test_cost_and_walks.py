@@ -1,4 +1,5 @@
 """Counts by hand, and the short walks."""
+import numpy as np
 import pytest
 
 from golden_stick.graph.cost import count_macs, count_parameters
@@ -52,6 +53,17 @@ def test_macs_of_a_product_of_feature_maps():
     b = Builder()
     b.node("BatchMatMul", [b.input(2, 4, 5, 6), b.input(2, 4, 6, 3), False, False], (2, 4, 5, 3))
     assert macs(b) == 4 * 5 * 6 * 3
+
+
+@pytest.mark.parametrize("equation, shapes, wanted", [
+    ("bqc,bkc->bqk", ((2, 4, 5), (2, 3, 5)), 4 * 3 * 5), ("...i,ij->...j", ((2, 7, 4), (4, 3)), 7 * 4 * 3),
+    ("bi,bi,bi->b", ((2, 5),) * 3, 2 * 5), ("bchw->bc", ((2, 3, 4, 4),), 0),
+])
+def test_macs_of_an_einsum(equation, shapes, wanted):
+    b = Builder()
+    result = np.einsum(equation, *map(np.zeros, shapes)).shape
+    b.node("Einsum", [tuple(b.input(*shape) for shape in shapes)], result, equation=equation)
+    assert macs(b) == wanted
 
 
 def test_macs_of_a_dense_operator_with_a_bias():

@@ -164,6 +164,24 @@ def shape_cases():
     return found
 
 
+def products(b, equation):
+    """The first layer's (2, 6, 4, 4) and whatever else the equation reads, multiplied and summed up."""
+    operands = (first_layer(b), first_layer(b, path="b"))[:1 + equation.count(",")]
+    if "oc" in equation:
+        operands = operands[:1] + (b.parameter("w.weight", (5, 6)),)
+    made = np.einsum(equation, *(np.zeros(b.shape(value)) for value in operands)).shape
+    result = b.node("Einsum", [operands], made, equation=equation)
+    return result if len(made) == 4 else b.reshape(result, *made, *(1,) * (4 - len(made)))
+
+
+EQUATIONS = (
+    ("space", "bchw->bc", True), ("two maps", "bchw, bchw -> bc", True), ("turned", "b c h w -> b w c h", False),
+    ("channels", "bchw->bhw", True), ("scores", "bchw,bcij->bhwi", True), ("dots", "...hw,...hw->...", True),
+    ("a weight", "bchw,oc->bohw", True), ("a diagonal", "bchh->bch", False), ("no arrow", "bchw,bcij", True),
+    ("dots, implied", "...w,...w", True), ("channels of two axes", "bchw,bdhw->bcd", False),
+)
+
+
 def product_cases():
     """Operators that sum channels up, and normalizations."""
     found = []
@@ -197,6 +215,8 @@ def product_cases():
         case(operator, "where zero is lost", lambda b, o=operator: b.reshape(b.node(o, [
             b.pointwise("Sigmoid", heads(b, "a")), b.pointwise("Sigmoid", heads(b, "b")), False, True],
             (2, 3, 4, 4)), 2, 48), False)
+    for name, equation, prunable in EQUATIONS:
+        case("Einsum", name, lambda b, e=equation: products(b, e), prunable)
     case("Dense", "of rank 3", lambda b: b.reshape(b.node("Dense", [tokens(b), b.parameter("b.weight", (6, 12)),
          b.parameter("b.bias", (6,))], (2, 4, 6)), 8, 6))
     for operator in ("ReduceSum", "SumExt"):

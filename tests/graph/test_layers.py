@@ -4,6 +4,8 @@ import pytest
 
 from golden_stick.graph.findings import CHANNEL, FILTER, INPUT
 from golden_stick.graph.groups import find_groups
+from golden_stick.graph.ir import Result
+from golden_stick.graph.rules.products import einsum_letters
 from tests.graph.build import Builder, bound, spread, walk
 
 
@@ -273,3 +275,39 @@ def test_a_weight_of_a_cell_that_cannot_be_masked_has_zeros_instead(kind):
     assert not grouping.masks
     assert [(item.parameter, item.axis) for item in grouping.zeroed] == [("b.weight", 1)]
     assert (grouping.zeroed[0].channels == grouping[0].channels).all()
+
+
+@pytest.mark.parametrize("operator, reason", [
+    ("Conv2D", "the weight is computed, not a parameter"), ("Conv2DTranspose", "the weight is computed"),
+    ("LSTM", "a recurrent layer"), ("ControlFlow", "enters control flow"),
+])
+def test_layers_whose_weights_are_computed_are_named(operator, reason):
+    b = Builder()
+    first = b.convolution("a", b.input(2, 3, 4, 4), 6)
+    weight, scale = b.parameter("w.weight", (6, 6, 1, 1), "Conv2d"), b.parameter("w.gain", (6,), "Conv2d")
+    standard = b.node("Sub", [weight, b.node("ReduceMean", [weight, (1, 2, 3), True], (6, 1, 1, 1))], (6, 6, 1, 1))
+    scaled = b.node("Mul", [standard, b.reshape(scale, 6, 1, 1, 1)], (6, 6, 1, 1))
+    made = b.node(operator, [first, scaled], (2, 6, 4, 4), group=1)
+    fixed = {layer.path: layer for layer in find_groups(b.graph(b.convolution("last", made, 2))).fixed}
+    assert set(fixed) == {"a", "w", "last"}
+    assert (fixed["w"].filters, fixed["w"].fixed) == (6, 6)
+    assert [text.startswith(reason) for text in fixed["w"].reasons] == [True]
+
+
+def test_a_weight_that_is_computed_from_the_data_is_nobodys():
+    b = Builder()
+    x = b.input(2, 3, 4, 4)
+    first = b.convolution("a", x, 6)
+    kernel = b.reshape(b.dense("d", b.node("ReduceMean", [x, (2, 3), False], (2, 3)), 18), 6, 6, 1, 1)
+    b.node("Conv2D", [first, kernel], (2, 6, 4, 4), group=1)
+    grouping = find_groups(b.graph(Result(len(b._nodes) - 1)))
+    assert {layer.path for layer in grouping.fixed} == {"a", "d"}
+
+
+@pytest.mark.parametrize("equation, ranks, terms, result", [
+    ("ij,jk->ik", (2, 2), ["ij", "jk"], "ik"), ("ji,jk", (2, 2), ["ji", "jk"], "ik"),
+    ("...i , ij -> ...j", (3, 2), ["\u0391\u0392i", "ij"], "\u0391\u0392j"),
+    ("...i,...i", (3, 2), ["\u0391\u0392i", "\u0392i"], "\u0391\u0392"),
+])
+def test_axes_under_the_dots_of_an_einsum_are_the_last_ones(equation, ranks, terms, result):
+    assert einsum_letters(equation, ranks) == (terms, result)

@@ -91,9 +91,9 @@ def group_normalization(flow: Flow, node: Node) -> np.ndarray:
 
 def recurrent(flow: Flow, node: Node) -> np.ndarray:
     """LSTM, GRU and the like hold all weights in one, and read their own outputs: their widths stay."""
-    return flow.barrier(node, "a recurrent layer, whose widths stay")
+    return flow.weights_stay(node, "a recurrent layer, whose widths stay")
 
 
 def control_flow(flow: Flow, node: Node) -> np.ndarray:
     """A branch or loop: what it reads stays, and so do the weights in it."""
-    return flow.barrier(node, "enters control flow that a tensor's values decide")
+    return flow.weights_stay(node, "enters control flow that a tensor's values decide")

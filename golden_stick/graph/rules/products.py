@@ -1,14 +1,15 @@
 """Rules of operators that sum channels up and make new ones: convolutions and products of matrices."""
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from golden_stick.graph.findings import CHANNEL, FILTER, INPUT, Labeled
 from golden_stick.graph.flow import Flow, number
-from golden_stick.graph.ir import Node, Parameter, Value
+from golden_stick.graph.ir import Node, Parameter, Value, flatten
 from golden_stick.graph.rules.pointwise import CHANNELS_FIRST
 
-__all__ = ["convolution", "transposed_convolution", "matrix_product", "dense_product", "embedding"]
+__all__ = ["convolution", "transposed_convolution", "matrix_product", "dense_product", "einsum", "einsum_letters",
+           "embedding"]
 
 # Cells whose own input is what their weight reads: how many axes follow the channel axis there.
 _CONVOLUTION_CELLS = {"Conv2d": 2, "Conv1d": 1, "Conv3d": 3, "Conv2dTranspose": 2, "Conv1dTranspose": 1,
@@ -43,7 +44,7 @@ def convolution(flow: Flow, node: Node) -> np.ndarray:
     """`weight` is (C_out, C_in / group, ...). Groups lose equal positions; a depthwise filter goes with its channel."""
     data, weight = flow.of(node.inputs[0]), node.inputs[1]
     if not isinstance(weight, Parameter):
-        return flow.barrier(node, "the weight is computed, not a parameter")
+        return flow.weights_stay(node, "the weight is computed, not a parameter")
     if not _readable(flow, node):
         return flow.barrier(node, "the channel axis is not axis 1")
     group, filters, source = _groups(node), weight.shape[0], data.along(1)
@@ -65,7 +66,7 @@ def transposed_convolution(flow: Flow, node: Node) -> np.ndarray:
     """`weight` is (C_in, C_out / group, ...). Every group makes its channels by the same axis of the weight."""
     data, weight = flow.of(node.inputs[0]), node.inputs[1]
     if not isinstance(weight, Parameter):
-        return flow.barrier(node, "the weight is computed, not a parameter")
+        return flow.weights_stay(node, "the weight is computed, not a parameter")
     if not _readable(flow, node):
         return flow.barrier(node, "the channel axis is not axis 1")
     group, source = _groups(node), data.along(1)
@@ -105,11 +106,35 @@ def dense_product(flow: Flow, node: Node) -> Labeled:
     return made
 
 
+def einsum(flow: Flow, node: Node) -> Labeled:
+    """A sum of products written in letters, such as ``'bqc,bkc->bqk'``."""
+    values = flatten(node.inputs)
+    terms, result = einsum_letters(node.attributes["equation"], [len(flow.graph.shape(value)) for value in values])
+    if any(len(set(term)) < len(term) for term in terms):
+        return Labeled(flow.barrier(node, "reads the diagonal of a tensor"), node.shapes[0])
+    return _contract(flow, node, tuple(zip(values, terms)), result)
+
+
+def einsum_letters(equation: str, ranks: Sequence[int]) -> Tuple[List[str], str]:
+    """One letter an axis for each operand, and those of the result; axes under dots get letters of their own."""
+    written, arrow, result = equation.replace(" ", "").partition("->")
+    terms = written.split(",")
+    if not arrow:
+        joined = written.replace(",", "").replace(".", "")
+        dots = "..." if "." in written else ""
+        result = dots + "".join(sorted(letter for letter in set(joined) if joined.count(letter) == 1))
+    hidden = [rank - len(term.replace(".", "")) for rank, term in zip(ranks, terms)]
+    spare = "".join(chr(ord("\u0391") + axis) for axis in range(max(hidden)))
+    # Operands with fewer axes under the dots have the last ones, as in broadcasting.
+    terms = [term.replace("...", spare[len(spare) - count:]) for term, count in zip(terms, hidden)]
+    return terms, result.replace("...", spare)
+
+
 def _contract(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], result: str) -> Labeled:
     """
-    A product of two tensors whose axes are named by letters; those missing in `result` are summed up.
+    A product of tensors whose axes are named by letters; those missing in `result` are summed up.
 
-    A letter that two operands share is one axis: its channels belong together. Free axes of a weight make channels.
+    A letter that operands share is one axis: its channels belong together. Free axes of a weight make channels.
     """
     labels: Dict[str, List[Tuple[Labeled, np.ndarray]]] = {}
     for value, letters in operands:

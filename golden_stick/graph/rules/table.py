@@ -20,7 +20,7 @@ from golden_stick.graph.rules.mixing import (
     sum_of_powers,
 )
 from golden_stick.graph.rules.pointwise import channel_parameters, elementwise, first_input, residual_sum, spatial
-from golden_stick.graph.rules.products import convolution, dense_product, matrix_product, transposed_convolution
+from golden_stick.graph.rules.products import convolution, dense_product, einsum, matrix_product, transposed_convolution
 from golden_stick.graph.rules.shapes import (
     broadcast_to,
     concat,
@@ -66,6 +66,7 @@ _KINDS = (
     (transposed_convolution, _made, "Conv2DTranspose Conv2DBackpropInput Conv3DTranspose ConvTranspose2D"),
     (matrix_product, _lost, "MatMul MatMulExt BatchMatMul BatchMatMulExt"),
     (dense_product, _lost, "Dense"),
+    (einsum, _lost, "Einsum"),
     (channel_parameters, _made, "BatchNorm BatchNormExt"),
     (channel_parameters, _first, "BiasAdd PReLU InstanceNorm"),
     (spatial, _first, "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D "
