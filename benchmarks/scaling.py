@@ -4,8 +4,9 @@ What the analysis of a network costs, in CPU seconds: beside MindSpore's own com
     python benchmarks/scaling.py [--rounds 5] [--output outputs/scaling.json] [--figure docs/scaling.svg]
 
 Compares trace, find_groups and slim of a ResNet-50 with what MindSpore takes to compile it, in turn in one run. Then
-measures chains, and networks in which each layer reads the concat of all before it: as MindSpore traces them, and as
-graphs built by hand, which cost no compilation. The figure needs matplotlib: pip install matplotlib.
+measures chains, networks of dense blocks as a DenseNet has them, and networks in which each layer reads the concat of
+all before it, which are a single dense block and hold as many tensors read as the square of their layers: as MindSpore
+traces them, and as graphs built by hand, which cost no compilation. The figure needs matplotlib.
 """
 import os
 
@@ -35,6 +36,7 @@ from tests import networks  # noqa: E402
 from tests.graph.build import Builder  # noqa: E402
 
 SIZES = (50, 100, 200, 400, 700, 1000)
+BLOCK = 25  # layers of a dense block; DenseNet-121 has blocks of 6 to 24
 RESNET_INPUT, IMAGE, GROWTH, RATE = (1, 3, 224, 224), (1, 3, 8, 8), 4, 0.4
 # Trace, grouping and slimming together may take this many times what MindSpore takes to compile.
 ALLOWED = 1.3
@@ -72,11 +74,36 @@ class DenselyConnected(nn.Cell):
         return made[-1]
 
 
+class DenseBlocks(nn.Cell):
+    """Dense blocks, each of which reads the last layer of the one before."""
+
+    def __init__(self, layers):
+        super().__init__()
+        widths = [IMAGE[1] + GROWTH * index if index < BLOCK else GROWTH + GROWTH * (index % BLOCK)
+                  for index in range(layers)]
+        self.convolutions = nn.CellList([nn.Conv2d(width, GROWTH, 1) for width in widths])
+        self.norms = nn.CellList([nn.BatchNorm2d(GROWTH) for _ in range(layers)])
+
+    def construct(self, x):
+        made, inside = (x,), 0
+        for convolution, norm in zip(self.convolutions, self.norms):
+            if inside == BLOCK:
+                made, inside = made[-1:], 0
+            made = made + (ops.relu(norm(convolution(ops.concat(made, 1)))),)
+            inside += 1
+        return made[-1]
+
+
+KINDS = {"chain": Chain, "blocks": DenseBlocks, "dense": DenselyConnected}
+
+
 def by_hand(kind, layers):
-    """The graph that a trace of a Chain or a DenselyConnected would give, without MindSpore."""
+    """The graph that a trace of one of `KINDS` would give, without MindSpore."""
     builder = Builder()
     made = [builder.input(*IMAGE)]
     for index in range(layers):
+        if kind == "blocks" and index and index % BLOCK == 0:
+            made = made[-1:]
         source = made[-1] if kind == "chain" else builder.concat(made)
         layer = builder.convolution(f"convolutions.{index}", source, GROWTH)
         made.append(builder.relu(builder.normalization(f"norms.{index}", layer)))
@@ -152,7 +179,7 @@ def grow_traced(kind, rounds):
         taken = []
         for _ in range(rounds):
             try:
-                seconds, graph = analysis({"chain": Chain, "dense": DenselyConnected}[kind](layers), IMAGE)
+                seconds, graph = analysis(KINDS[kind](layers), IMAGE)
             except TraceError as error:
                 print(f"{kind:<6} traced, {layers} layers: {error}", flush=True)
                 return found
@@ -223,7 +250,7 @@ def main() -> None:
           f"{resnet['slim']:.3f} s; MindSpore's compilation {resnet['compile']:.3f} s; ratio {resnet['ratio']:.2f} "
           f"({'within' if resnet['ratio'] <= ALLOWED else 'NOT within'} {ALLOWED})", flush=True)
     growth = {}
-    for kind in ("chain", "dense"):
+    for kind in KINDS:
         growth[f"{kind}, built by hand"] = grow_by_hand(kind, options.rounds)
         growth[f"{kind}, traced"] = grow_traced(kind, min(options.rounds, 3))
     exponents = {name: {key: exponent(rows, key) for key in ("nodes", "reads")} for name, rows in growth.items()}

@@ -236,7 +236,7 @@ class TestRefusals:
         algorithm, applied = run(kind, {"prune_rate": 0.5})
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
-        for step in ("slim", "trace", "masked_network", "verify", "make_plan"):
+        for step in ("slim", "trace", "masked_network", "verify", "make_plan", "count_macs", "describe"):
             with monkeypatch.context() as patch:
                 def fail(*_, **__):
                     raise RuntimeError("broken on purpose")
@@ -249,6 +249,42 @@ class TestRefusals:
         for parameter in applied.get_parameters():
             np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
         algorithm.convert(applied)
+
+    def test_failure_while_statistics_are_estimated_leaves_all_as_it_was(self, kind):
+        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
+        training, report = applied.training, algorithm.report
+
+        def batches():
+            yield Tensor(np.zeros(SHAPE, np.float32))
+            raise RuntimeError("broken on purpose")
+        with pytest.raises(RuntimeError, match="broken on purpose"):
+            algorithm.convert(applied, calibration_data=batches())
+        assert algorithm.report is report and applied.training == training
+        for parameter in applied.get_parameters():
+            np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
+        algorithm.convert(applied)
+
+    @pytest.mark.parametrize("step", ["prune.pruner.trace", "prune.pruner.settle", "preparation"])
+    def test_failure_at_apply_leaves_all_as_it_was(self, kind, step, monkeypatch):
+        network = small()
+        before = {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
+        trained = [parameter.requires_grad for parameter in network.get_parameters()]
+        algorithm = kind({"prune_rate": 0.5})
+
+        def fail(*_, **__):
+            raise RuntimeError("broken on purpose")
+        preparation = {gs.SCOP: "scop.pruner.copy_network", gs.OneShot: "prune.one_shot.masked_network"}[kind]
+        with monkeypatch.context() as patch:
+            patch.setattr(f"golden_stick.{preparation if step == 'preparation' else step}", fail)
+            with pytest.raises(RuntimeError, match="broken on purpose"):
+                algorithm.apply(network, inputs=SHAPE)
+        with pytest.raises(StateError, match="'apply' must be called before 'report'"):
+            _ = algorithm.report
+        assert [parameter.requires_grad for parameter in network.get_parameters()] == trained
+        for parameter in network.get_parameters():
+            np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
+        algorithm.apply(network, inputs=SHAPE)
 
 
 class TestMindIR:
