@@ -26,7 +26,7 @@ from tests.mutants_of_steps import STEP_MUTANTS  # noqa: E402
 
 MUTANTS = RULE_MUTANTS + WALK_MUTANTS + STEP_MUTANTS
 WORKERS = 2
-SECONDS = 240
+SECONDS = 600
 
 
 class Outcome(NamedTuple):
