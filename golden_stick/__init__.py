@@ -4,6 +4,7 @@ from golden_stick.comp_algo import CompAlgo
 from golden_stick.deploy.checkpoint import load_slim, save_slim
 from golden_stick.deploy.export import export
 from golden_stick.graph.groups import find_groups
+from golden_stick.knockoffs.exchangeability import exchangeability
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
@@ -17,6 +18,7 @@ __all__ = [
     "OneShot",
     "SCOP",
     "errors",
+    "exchangeability",
     "export",
     "find_groups",
     "load_slim",

@@ -1,0 +1,1 @@
+"""The statistics of knockoffs, in numpy: drawing them, selecting by them, and telling whether they are any."""

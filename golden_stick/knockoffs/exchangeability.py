@@ -1,0 +1,231 @@
+"""Are these knockoffs? Two-sample tests of swaps, gaps between moments, and whether labels leak."""
+from dataclasses import asdict, dataclass
+from typing import Any, Callable, Dict, Optional, Tuple
+
+import numpy as np
+
+from golden_stick.errors import ArgumentError
+
+__all__ = ["Exchangeability", "exchangeability"]
+
+# Above the one or below the other, what was drawn is a control and no knockoff.
+LARGEST_GAP, SMALLEST_P = 0.2, 0.01
+# Below this share of all covariances, variables count as uncorrelated, and a gap is measured against the variances.
+_UNCORRELATED = 0.05
+_SUBSETS = 4
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Exchangeability:
+    """
+    What was found about a sample and its knockoffs.
+
+    Args:
+        samples (int): Pairs that were compared.
+        variables (int): Variables that were compared, drawn at random if there were more.
+        moment_gap (float): How far the covariance of the knockoffs is from that of the sample, relative to it; 0 is
+            best.
+        cross_gap (float): How far the covariance of each variable with the *other* variables' knockoffs is from that
+            with the other variables, relative to it. 0 for knockoffs, about 1 for an independent draw.
+        self_correlation (float): Mean absolute correlation of a variable with its own knockoff, in [0, 1]. Near 1, a
+            knockoff says nothing.
+        full_swap (float): p-value of: swapping all variables with their knockoffs changes nothing.
+        partial_swap (float): p-value of: swapping some of them changes nothing (several subsets, Bonferroni).
+        label_leak (float): p-value of: the knockoffs say nothing about the labels that the variables do not; None
+            without labels.
+        verdict (str): ``'knockoff'`` or ``'control'``.
+    """
+
+    samples: int
+    variables: int
+    moment_gap: float
+    cross_gap: float
+    self_correlation: float
+    full_swap: float
+    partial_swap: float
+    label_leak: Optional[float]
+    verdict: str
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The same as plain data, fit for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        leak = "not tested: no labels" if self.label_leak is None else f"p = {self.label_leak:.3g}"
+        rows = (
+            ("covariances of the knockoffs", f"{self.moment_gap:.3f}", "0 if they are those of the variables"),
+            ("covariances across", f"{self.cross_gap:.3f}", "0 for knockoffs, about 1 for an independent draw"),
+            ("correlation with its own knockoff", f"{self.self_correlation:.3f}", "the lower, the more power"),
+            ("all variables swapped", f"p = {self.full_swap:.3g}", "any marginal difference shows here"),
+            ("some variables swapped", f"p = {self.partial_swap:.3g}", "what makes a knockoff more than a control"),
+            ("labels leak", leak, "the labels must have had no part in the draw"),
+        )
+        table = "\n".join(f"  {name:<34} {value:<22} {meaning}" for name, value, meaning in rows)
+        head = f"{self.samples} pairs of {self.variables} variables"
+        return f"{head}\n{table}\nverdict: {self.verdict}\n{self._meaning()}"
+
+    def _meaning(self) -> str:
+        if self.verdict == "knockoff":
+            return ("No test tells variables and knockoffs apart under swaps. Selection by knockoff+ then keeps its\n"
+                    "false discovery rate, if the statistics were computed on data that the weights have not seen.\n"
+                    "A test that finds nothing is no proof: more samples may find more.")
+        return ("These are controls: draws that know nothing of the label, but whose swaps can be seen. Rankings by\n"
+                "them are as good as any; a false discovery rate is not guaranteed. " + "; ".join(self._faults()) + ".")
+
+    def _faults(self):
+        if self.cross_gap > LARGEST_GAP:
+            yield f"covariances across are off by {self.cross_gap:.2f} (more than {LARGEST_GAP})"
+        if self.moment_gap > LARGEST_GAP:
+            yield f"covariances of the knockoffs are off by {self.moment_gap:.2f} (more than {LARGEST_GAP})"
+        for name, p in (("swapping all", self.full_swap), ("swapping some", self.partial_swap)):
+            if p < SMALLEST_P:
+                yield f"{name} variables shows, p = {p:.2g}"
+        if self.label_leak is not None and self.label_leak < SMALLEST_P:
+            yield f"knockoffs know of the labels, p = {self.label_leak:.2g}"
+
+
+def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0, permutations: int = 999,
+                    max_samples: int = 1000, max_variables: int = 64) -> Exchangeability:
+    """
+    Whether draws are knockoffs of a sample, as far as tests can tell.
+
+    The swap tests compare one half of the pairs as they are with the other half swapped: two samples of one
+    distribution if the draws are knockoffs, so that the p-values by permutation are exact. The statistics are the
+    energy distance and the largest of all differences of covariances, of which the smaller p-value counts twice.
+
+    Source: the statistics are among those of Romano, Sesia, Candes, *Deep Knockoffs*, 2020,
+    https://arxiv.org/abs/1811.06687; the test for leaks permutes residuals (Freedman, Lane, 1983,
+    https://doi.org/10.2307/1391660).
+
+    Args:
+        real (array): The sample, shape (samples, ...); all further axes are variables.
+        knockoffs (array): A draw for each, of the same shape.
+        labels (array): Class of each, int, shape (samples,). Default: ``None``, leaks are not tested.
+        seed (int): Of the choices and permutations. Default: 0.
+        permutations (int): How many; the smallest p-value is ``1 / (permutations + 1)``. Default: 999.
+        max_samples (int): More are left out at random. Default: 1000.
+        max_variables (int): More are left out at random, which exchangeability survives. Default: 64.
+
+    Returns:
+        Exchangeability.
+
+    Raises:
+        ArgumentError: If the shapes do not fit, there are fewer than 20 samples, or a number is not finite.
+
+    Examples:
+        >>> import numpy as np
+        >>> import golden_stick as gs
+        >>> generator = np.random.default_rng(0)
+        >>> data = generator.normal(size=(400, 8)) @ generator.normal(size=(8, 8))
+        >>> print(gs.exchangeability(data, np.roll(data, 1, axis=0)).verdict)
+        control
+    """
+    first, second = _as_rows("real", real), _as_rows("knockoffs", knockoffs)
+    if first.shape != second.shape:
+        raise ArgumentError(f"For 'exchangeability', 'knockoffs' must have the shape of 'real', {np.shape(real)}, "
+                            f"but got {np.shape(knockoffs)}.")
+    if len(first) < 20:
+        raise ArgumentError(f"For 'exchangeability', there must be at least 20 samples, but got {len(first)}.")
+    classes = None if labels is None else _as_labels(labels, len(first))
+    generator = np.random.default_rng(seed)
+    rows = generator.permutation(len(first))[:max_samples]
+    columns = np.sort(generator.permutation(first.shape[1])[:max_variables])
+    x, y = _standardized(first[np.ix_(rows, columns)], second[np.ix_(rows, columns)])
+    moment_gap, cross_gap = _gaps(x, y)
+    full = _swap_test(x, y, np.ones(x.shape[1], bool), generator, permutations)
+    subsets = [generator.random(x.shape[1]) < 0.5 for _ in range(_SUBSETS)]
+    partial = min(1.0, _SUBSETS * min(_swap_test(x, y, subset, generator, permutations) for subset in subsets))
+    leak = None if classes is None else _leak(x, y, classes[rows], generator, permutations)
+    worst = min(p for p in (full, partial, leak) if p is not None)
+    good = max(moment_gap, cross_gap) <= LARGEST_GAP and worst >= SMALLEST_P
+    own = np.abs((x * y).mean(0) / np.maximum(x.std(0) * y.std(0), np.finfo(float).tiny))
+    return Exchangeability(len(x), x.shape[1], moment_gap, cross_gap, float(own.mean()), full, partial, leak,
+                           "knockoff" if good else "control")
+
+
+def _as_rows(name: str, array: Any) -> np.ndarray:
+    rows = np.asarray(array.asnumpy() if hasattr(array, "asnumpy") else array, np.float64)
+    rows = rows.reshape(len(rows), -1)
+    if not np.isfinite(rows).all():
+        raise ArgumentError(f"For 'exchangeability', '{name}' must hold no NaN and no infinity, but got one.")
+    return rows
+
+
+def _as_labels(labels: Any, count: int) -> np.ndarray:
+    found = np.asarray(labels.asnumpy() if hasattr(labels, "asnumpy") else labels)
+    if found.shape != (count,):
+        raise ArgumentError(f"For 'exchangeability', 'labels' must be one number for each of {count} samples, but got "
+                            f"shape {found.shape}.")
+    return found
+
+
+def _standardized(x: np.ndarray, y: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Both on the scale of the two together, which no swap changes."""
+    center = (x.mean(0) + y.mean(0)) / 2
+    scale = np.sqrt((((x - center) ** 2).mean(0) + ((y - center) ** 2).mean(0)) / 2)
+    scale[scale == 0] = 1.0
+    return (x - center) / scale, (y - center) / scale
+
+
+def _gaps(x: np.ndarray, y: np.ndarray) -> Tuple[float, float]:
+    """Gaps of covariances, from products of two halves: squares of one sample's would count its noise."""
+    halves = []
+    for rows in (slice(0, None, 2), slice(1, None, 2)):
+        one, other = x[rows] - x[rows].mean(0), y[rows] - y[rows].mean(0)
+        halves.append((one.T @ one / len(one), other.T @ other / len(one), one.T @ other / len(one)))
+    apart = ~np.eye(x.shape[1], dtype=bool)
+    whole = _product(halves, lambda s, own, cross: s)
+    inner = _product(halves, lambda s, own, cross: s[apart])
+    reference = inner if inner > _UNCORRELATED ** 2 * whole else whole
+    return (float(np.sqrt(_product(halves, lambda s, own, cross: own - s) / whole)),
+            float(np.sqrt(_product(halves, lambda s, own, cross: (cross - s)[apart]) / reference)))
+
+
+def _product(halves, part: Callable) -> float:
+    return max(0.0, float((part(*halves[0]) * part(*halves[1])).sum()))
+
+
+def _swap_test(x, y, swapped: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
+    """p-value of: pairs of which these variables are swapped come from the distribution of the pairs."""
+    straight, crossed = np.concatenate([x, y], 1), np.concatenate(
+        [np.where(swapped, y, x), np.where(swapped, x, y)], 1)
+    half = len(x) // 2
+    pooled = np.concatenate([straight[:half], crossed[half:]])
+    first = np.arange(len(pooled)) < half
+    orders = [first] + [generator.permutation(first) for _ in range(permutations)]
+    members = np.array(orders, np.float64)
+    found = [_rank(_energy(pooled, members)), _rank(np.array([_covariances(pooled, order) for order in orders]))]
+    return min(1.0, 2 * min(found))
+
+
+def _rank(statistics: np.ndarray) -> float:
+    return float((statistics >= statistics[0] * (1 - 1e-12)).mean())
+
+
+def _energy(pooled: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Energy distance of the two samples, for every row of memberships."""
+    squares = (pooled ** 2).sum(1)
+    distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * pooled @ pooled.T, 0.0))
+    count = members.sum(1)
+    others = len(pooled) - count
+    inside = ((members @ distance) * members).sum(1)
+    across = (members @ distance).sum(1) - inside
+    outside = distance.sum() - inside - 2 * across
+    return 2 * across / (count * others) - inside / count ** 2 - outside / others ** 2
+
+
+def _covariances(pooled: np.ndarray, first: np.ndarray) -> float:
+    difference = np.cov(pooled[first], rowvar=False) - np.cov(pooled[~first], rowvar=False)
+    return float((difference ** 2).sum())
+
+
+def _leak(x, y, labels: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
+    """p-value of: given the variables, knockoffs say nothing of the labels. Linear, by residuals."""
+    classes = (labels[:, None] == np.unique(labels)).astype(np.float64)
+    basis = np.concatenate([np.ones((len(x), 1)), x], 1)
+    inverse = np.linalg.solve(basis.T @ basis + _RIDGE * len(x) * np.eye(basis.shape[1]), basis.T)
+    rest = [target - basis @ (inverse @ target) for target in (classes, y)]
+    made = [(rest[0].T @ rest[1][order]) for order in
+            [np.arange(len(x))] + [generator.permutation(len(x)) for _ in range(permutations)]]
+    return _rank(np.array([(item ** 2).sum() for item in made]))

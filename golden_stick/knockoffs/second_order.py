@@ -1,0 +1,217 @@
+"""Second-order (Gaussian) knockoffs: for each variable, how far its knockoff may be from it, and draws."""
+from dataclasses import dataclass
+from typing import Callable, Iterable, Mapping, Optional, Tuple
+
+import numpy as np
+
+from golden_stick.errors import ArgumentError
+
+__all__ = ["METHODS", "Moments", "SecondOrder", "moments_of", "equicorrelated", "semidefinite", "minimum_variance"]
+
+# Correlations are shrunk by so much towards none: a sample's may be singular, and then no knockoff differs.
+_SHRINKAGE = 1e-4
+_SWEEPS = 100
+_CONVERGED = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """
+    Mean and covariance of a data set.
+
+    Args:
+        mean (numpy.ndarray): float64, shape (variables,).
+        covariance (numpy.ndarray): float64, shape (variables, variables).
+        count (int): Samples that they were computed from.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    count: int
+
+
+def moments_of(batches: Iterable[np.ndarray], progress: Optional[Callable[[int], None]] = None) -> Moments:
+    """
+    Mean and covariance, in one pass over batches that need not fit into memory together.
+
+    Source: Chan, Golub, LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979,
+    http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+
+    Args:
+        batches (Iterable[numpy.ndarray]): Each of shape (samples, variables).
+        progress (Callable): Called with the number of samples seen, after every batch. Default: none.
+
+    Returns:
+        Moments.
+
+    Raises:
+        ArgumentError: If there are fewer than two samples, or a number is not finite.
+    """
+    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    for batch in batches:
+        rows = np.asarray(batch, np.float64)
+        if not np.isfinite(rows).all():
+            raise ArgumentError("For 'moments_of', every number must be finite, but got NaN or infinity.")
+        own, total = rows.mean(0), count + len(rows)
+        centered = rows - own
+        if not count:
+            mean, scatter = np.zeros_like(own), np.zeros((len(own), len(own)))
+        shift = own - mean
+        scatter = scatter + centered.T @ centered + np.outer(shift, shift) * (count * len(rows) / total)
+        mean = mean + shift * (len(rows) / total)
+        count = total
+        if progress is not None:
+            progress(count)
+    if count < 2:
+        raise ArgumentError(f"For 'moments_of', there must be at least 2 samples, but got {count}.")
+    return Moments(mean, scatter / (count - 1), count)
+
+
+def equicorrelated(correlation: np.ndarray) -> np.ndarray:
+    """
+    The same distance for all variables: ``min(1, 2 * smallest eigenvalue)``.
+
+    Source: Barber, Candes, *Controlling the false discovery rate via knockoffs*, 2015,
+    https://arxiv.org/abs/1404.5609
+
+    Args:
+        correlation (numpy.ndarray): float64, shape (variables, variables), positive definite.
+
+    Returns:
+        numpy.ndarray, float64, shape (variables,), in (0, 1].
+    """
+    return np.full(len(correlation), min(1.0, 2.0 * float(np.linalg.eigvalsh(correlation)[0])))
+
+
+def semidefinite(correlation: np.ndarray) -> np.ndarray:
+    """
+    The largest sum of distances for which ``2 * correlation - diag(distances)`` has no negative eigenvalue.
+
+    By coordinates, with a barrier that goes to zero: for one coordinate, the best step has a closed form.
+
+    Source: Candes et al., *Panning for gold*, 2018, https://arxiv.org/abs/1610.02351; the barrier as in Askari et al.,
+    *FANOK*, 2021, https://arxiv.org/abs/2006.08790
+
+    Args:
+        correlation (numpy.ndarray): float64, shape (variables, variables), positive definite.
+
+    Returns:
+        numpy.ndarray, float64, shape (variables,), in [0, 1].
+    """
+    found, barrier = equicorrelated(correlation) / 2, 0.1
+    while barrier > _CONVERGED:
+        found = _by_coordinates(correlation, found, lambda s, inverse, j, b=barrier: np.clip(
+            s[j] + 1.0 / inverse[j, j] - b, 0.0, 1.0) - s[j])
+        barrier /= 4.0
+    return found
+
+
+def minimum_variance(correlation: np.ndarray) -> np.ndarray:
+    """
+    The distances for which no variable can be told well from all others and all knockoffs: MVR knockoffs.
+
+    They minimise the trace of the inverse of the joint correlation of variables and knockoffs. Where variables are
+    correlated, they find more than `semidefinite` does.
+
+    Source: Spector, Janson, *Powerful knockoffs via minimizing reconstructability*, 2022,
+    https://arxiv.org/abs/2011.14625
+
+    Args:
+        correlation (numpy.ndarray): float64, shape (variables, variables), positive definite.
+
+    Returns:
+        numpy.ndarray, float64, shape (variables,), in (0, 1].
+    """
+    def step(found, inverse, j):
+        # Where the derivatives of 1 / s and of the trace of the inverse cancel.
+        norm = np.linalg.norm(inverse[j])
+        return min((1.0 - found[j] * norm) / (norm + inverse[j, j]), 1.0 - found[j])
+    return _by_coordinates(correlation, equicorrelated(correlation) / 2, step)
+
+
+METHODS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "equi": equicorrelated, "sdp": semidefinite, "mvr": minimum_variance,
+}
+
+
+def _by_coordinates(correlation: np.ndarray, start: np.ndarray, step) -> np.ndarray:
+    """Sweeps over the coordinates until none moves. The inverse is renewed with each sweep, updated within."""
+    found = start.copy()
+    for _ in range(_SWEEPS):
+        inverse, largest = np.linalg.inv(2.0 * correlation - np.diag(found)), 0.0
+        for j in range(len(found)):
+            move = step(found, inverse, j)
+            column = inverse[:, j]
+            inverse = inverse + np.outer(column, column) * (move / (1.0 - move * column[j]))
+            found[j] += move
+            largest = max(largest, abs(move))
+        if largest < _CONVERGED:
+            break
+    return found
+
+
+class SecondOrder:
+    """
+    Draws knockoffs that have mean and covariances with all variables as Model-X asks for; for Gaussian data, all of it.
+
+    Given x, a knockoff is Gaussian with mean ``x - (x - mean) @ inv(S) @ D`` and covariance ``2 D - D @ inv(S) @ D``,
+    where S is the covariance and D the diagonal matrix of the distances.
+
+    Source: Candes et al., *Panning for gold: Model-X knockoffs for high-dimensional controlled variable selection*,
+    2018, https://arxiv.org/abs/1610.02351
+
+    Args:
+        moments (Moments): Of the data.
+        method (str): How the distances are chosen: ``'equi'``, ``'sdp'`` or ``'mvr'``. Default: ``'mvr'``.
+
+    Raises:
+        ArgumentError: If `method` is none of these, or a variable is constant.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> import numpy as np
+        >>> from golden_stick.knockoffs.second_order import SecondOrder, moments_of
+        >>> data = np.random.default_rng(0).normal(size=(1000, 4))
+        >>> knockoffs = SecondOrder(moments_of([data])).draw(data, np.random.default_rng(1))
+        >>> print(knockoffs.shape)
+        (1000, 4)
+    """
+
+    def __init__(self, moments: Moments, method: str = "mvr"):
+        if method not in METHODS:
+            raise ArgumentError(f"For 'SecondOrder', 'method' must be a way to choose distances "
+                                f"({', '.join(METHODS)}), but got {method!r}.")
+        deviation = np.sqrt(np.diag(moments.covariance))
+        if not deviation.all():
+            raise ArgumentError(f"For 'SecondOrder', every variable must vary, but variable "
+                                f"{int(np.argmin(deviation))} is constant.")
+        correlation = moments.covariance / np.outer(deviation, deviation)
+        correlation = (1.0 - _SHRINKAGE) * correlation + _SHRINKAGE * np.eye(len(correlation))
+        self.moments = moments
+        self.distances = METHODS[method](correlation)
+        self._shift, self._root = _conditional(correlation, self.distances)
+        self._deviation = deviation
+
+    def draw(self, data: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """
+        A knockoff of every sample.
+
+        Args:
+            data (numpy.ndarray): Shape (samples, variables).
+            generator (numpy.random.Generator): Where the randomness comes from.
+
+        Returns:
+            numpy.ndarray, float64, shape (samples, variables).
+        """
+        standard = (np.asarray(data, np.float64) - self.moments.mean) / self._deviation
+        made = standard - standard @ self._shift + generator.normal(size=standard.shape) @ self._root.T
+        return made * self._deviation + self.moments.mean
+
+
+def _conditional(correlation: np.ndarray, distances: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """What is taken off a sample, and a root of the covariance of what is added."""
+    shift = np.linalg.solve(correlation, np.diag(distances))
+    values, vectors = np.linalg.eigh(2.0 * np.diag(distances) - distances[:, None] * shift)
+    return shift, vectors * np.sqrt(np.maximum(values, 0.0))
