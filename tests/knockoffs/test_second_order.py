@@ -107,7 +107,7 @@ def test_draws_follow_the_generator():
 
 def test_refusals():
     moments = Moments(np.zeros(2), np.eye(2), 10)
-    with pytest.raises(ArgumentError, match=r"'method' must be a way to choose distances \(equi, sdp, mvr\), but got 'asdp'"):
+    with pytest.raises(ArgumentError, match="'method' must be a way to choose distances"):
         SecondOrder(moments, "asdp")
     with pytest.raises(ArgumentError, match="every variable must vary, but variable 1 is constant"):
         SecondOrder(Moments(np.zeros(2), np.diag([1.0, 0.0]), 10))
