@@ -23,4 +23,6 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import SCOP
-    make_slim(options, SCOP({key: getattr(options, key) for key in SCOP.options}), options.checkpoint)
+    # The sampler has done its work when there is a checkpoint.
+    config = {key: getattr(options, key) for key in SCOP.options if key != "sampler"}
+    make_slim(options, SCOP(config), options.checkpoint)

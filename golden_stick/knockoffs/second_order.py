@@ -194,6 +194,10 @@ class SecondOrder:
         self._shift, self._root = _conditional(correlation, self.distances)
         self._deviation = deviation
 
+    def parts(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Deviations, what is taken off a standardized sample by a product from the right, and likewise for noise."""
+        return self._deviation, self._shift, self._root.T
+
     def draw(self, data: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """
         A knockoff of every sample.

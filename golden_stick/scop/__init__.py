@@ -1,5 +1,13 @@
 """SCOP: Scientific Control for Reliable Neural Network Pruning (Tang et al., NeurIPS 2020)."""
 from golden_stick.scop.cells import KnockoffConv, KnockoffInput
 from golden_stick.scop.pruner import SCOP
+from golden_stick.scop.samplers import (
+    GaussianSampler,
+    GeneratorSampler,
+    NoiseSampler,
+    PermutationSampler,
+    Sampler,
+)
 
-__all__ = ["KnockoffConv", "KnockoffInput", "SCOP"]
+__all__ = ["GaussianSampler", "GeneratorSampler", "KnockoffConv", "KnockoffInput", "NoiseSampler",
+           "PermutationSampler", "SCOP", "Sampler"]

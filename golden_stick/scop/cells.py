@@ -1,7 +1,11 @@
 """The Cells of SCOP: knockoffs enter with the batch, and every controlled convolution mixes them in."""
+from typing import Optional
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+
+from golden_stick.scop.samplers import PermutationSampler, Sampler
 
 __all__ = ["KnockoffConv", "KnockoffInput", "SCALE_INIT"]
 
@@ -74,11 +78,10 @@ class KnockoffInput(nn.Cell):
     """
     A network that meets every sample together with a knockoff of it, and answers for the real one alone.
 
-    In training, the knockoff of a sample is the sample that follows it in the batch (the first for the last): an
-    independent draw if the data are shuffled, never the sample itself, and the same in every execution mode. It is a
-    control in the sense of the paper's released code, not a knockoff in the sense of its Definition 1. The network
-    inside stays in evaluation all the while, so that normalizations use the statistics of the trained network and
-    dropout is off.
+    In training, a sampler makes the knockoffs: by default, the knockoff of a sample is the one that follows it in the
+    batch. That is a control in the sense of the paper's released code, not a knockoff in the sense of its Definition 1.
+    The network inside stays in evaluation all the while, so that normalizations use the statistics of the trained
+    network and dropout is off.
 
     In evaluation the Cell is the network.
 
@@ -87,6 +90,7 @@ class KnockoffInput(nn.Cell):
 
     Args:
         network (nn.Cell): The network, with `KnockoffConv` in it. Its parameters keep their names.
+        sampler (Sampler): Makes the knockoffs of a batch. Default: ``None``, a `PermutationSampler`.
 
     Inputs:
         - **inputs** (Tensor) - One or more, samples along axis 0, at least two of them in training.
@@ -101,9 +105,10 @@ class KnockoffInput(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell):
+    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None):
         super().__init__(auto_prefix=False)
         self.network = network
+        self.sampler = PermutationSampler() if sampler is None else sampler
         self.network.set_train(False)
 
     def add_flags_recursive(self, **flags):
@@ -128,7 +133,7 @@ class KnockoffInput(nn.Cell):
             )
         doubled = ()
         for item in inputs:
-            doubled = doubled + (ops.concat((item, item[1:], item[:1])),)
+            doubled = doubled + (ops.concat((item, self.sampler(item))),)
         return self._real_half(self.network(*doubled), count)
 
     def _real_half(self, output, count):

@@ -5,6 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from golden_stick.config import Option
 from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
@@ -14,6 +15,7 @@ from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.cells import SCALE_INIT, KnockoffConv, KnockoffInput
+from golden_stick.scop.samplers import Sampler, SamplerOption, as_sampler
 from golden_stick.scop.selection import rank_correlation, scop_importance
 
 __all__ = ["SCOP"]
@@ -31,9 +33,9 @@ class SCOP(Pruner):
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
 
     Note:
-        All convolutions mix at once, as published, and the control is an independent sample (the next one of the
-        shuffled batch). The report gives the rank correlation of the scores with ``|gamma|``: near 1, the scores say
-        no more than ``|gamma|`` does.
+        All convolutions mix at once, as published. With the default sampler the control is an independent sample (the
+        next one of the shuffled batch). The report gives the rank correlation of the scores with ``|gamma|``: near 1,
+        the scores say no more than ``|gamma|`` does.
 
     Args:
         config (dict): Keys:
@@ -41,6 +43,9 @@ class SCOP(Pruner):
             - **prune_rate** (float) - Fraction of each group's removable channels to remove, in [0, 1). Default: 0.4.
             - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` (the
               paper's) or ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
+            - **sampler** (Union[str, Sampler]) - What stands in for a sample: ``'permutation'``, the next one of the
+              batch; ``'noise'``; or a Sampler, such as ``GaussianSampler().fit(data)``, ``GeneratorSampler(cell)`` or
+              one of your own. Default: ``'permutation'``.
 
     Raises:
         ArgumentTypeError: If `config` is not a dict, or a value is of another type.
@@ -71,11 +76,19 @@ class SCOP(Pruner):
         (4, 3, 3, 3)
     """
 
+    options = {**Pruner.options, "sampler": Option("permutation", SamplerOption())}
+
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
         self._controlled: Dict[str, str] = {}  # weight name -> path of its convolution
         self._normalizations: Dict[str, str] = {}  # weight name -> gamma name
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration, defaults included; a sampler by its name."""
+        sampler = self._config["sampler"]
+        return {**super().config, "sampler": sampler.name if isinstance(sampler, Sampler) else sampler}
 
     def after_step(self) -> None:
         """Put the scales back into [0, 1]. `callbacks` sees to it; a loop of one's own calls it after each step."""
@@ -98,6 +111,7 @@ class SCOP(Pruner):
                 "For 'SCOP', 'network' must have an nn.Conv2d whose filters can be removed, but got none: "
                 "use 'OneShot' for networks of dense layers."
             )
+        sampler = as_sampler(self._config["sampler"], graph.inputs)
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
@@ -106,7 +120,7 @@ class SCOP(Pruner):
             path: lambda conv, path=path: KnockoffConv(conv, path) for path in self._controlled.values()
         })
         ms.ms_memory_recycle()
-        return KnockoffInput(inner)
+        return KnockoffInput(inner, sampler)
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
         scales = {parameter.name: loaded.get(parameter.name, parameter.asnumpy()) for parameter in self._scales()}

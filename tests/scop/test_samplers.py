@@ -1,0 +1,184 @@
+"""Samplers: what each makes of a batch, alone and in a knockoff phase."""
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor, nn, ops
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.scop import GaussianSampler, GeneratorSampler, NoiseSampler, PermutationSampler, Sampler
+from tests import networks
+
+SHAPE = (6, 3, 8, 8)
+
+
+@pytest.fixture(params=[ms.GRAPH_MODE, ms.PYNATIVE_MODE], ids=["GRAPH", "PYNATIVE"], autouse=True)
+def mode(request):
+    before = ms.get_context("mode")
+    ms.set_context(mode=request.param)
+    yield request.param
+    ms.set_context(mode=before)
+
+
+def images(count=6, seed=0):
+    """Images whose pixels are correlated, as those of photographs are."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.normal(size=(count, 3, 2, 2)).repeat(4, 2).repeat(4, 3)
+    return (coarse + 0.5 * generator.normal(size=(count,) + SHAPE[1:]) + 2.0).astype(np.float32)
+
+
+class FromNoise(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Dense(16, 3 * 8 * 8)
+
+    def construct(self, z):
+        return self.dense(z).reshape((-1, 3, 8, 8))
+
+
+class FromBoth(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Dense(16, 3)
+
+    def construct(self, x, z):
+        return x + self.dense(z).reshape((-1, 3, 1, 1))
+
+
+class Mirror(Sampler):
+    """A sampler of one's own."""
+
+    name = "mirror"
+
+    def construct(self, x):
+        return x[::-1]
+
+
+def every_sampler():
+    return [PermutationSampler(), NoiseSampler(), GaussianSampler(grid=2).fit([images(400)]),
+            GeneratorSampler(FromNoise(), 16), GeneratorSampler(FromBoth(), 16), Mirror()]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_shape_and_type_are_those_of_the_batch(at):
+    sampler, data = every_sampler()[at], Tensor(images())
+    made = sampler(data)
+    assert made.shape == data.shape and made.dtype == data.dtype
+    assert np.abs(made.asnumpy() - data.asnumpy()).max() > 0.1
+
+
+def test_permutation_is_a_derangement():
+    data = images()
+    np.testing.assert_array_equal(PermutationSampler()(Tensor(data)).asnumpy(), np.roll(data, -1, 0))
+
+
+def test_noise_has_the_moments_of_the_batch():
+    data = images(200)
+    made = NoiseSampler(3)(Tensor(data)).asnumpy()
+    np.testing.assert_allclose(made.mean((0, 2, 3)), data.mean((0, 2, 3)), atol=0.05)
+    np.testing.assert_allclose(made.std((0, 2, 3)), data.std((0, 2, 3)), rtol=0.05)
+
+
+@pytest.mark.parametrize("method", ["equi", "sdp", "mvr"])
+def test_gaussian_draws_pass_where_a_permutation_does_not(method):
+    data = images(2000)
+    data[:, 1:] = 0.7 * data[:, :1] + 0.5 * data[:, 1:]
+    coarse = data.reshape(2000, 3, 2, 4, 2, 4).mean((3, 5))
+    sampler = GaussianSampler(method, grid=2).fit(np.array_split(data, 7))
+    made = sampler(Tensor(data)).asnumpy()
+    blocks = made.reshape(2000, 3, 2, 4, 2, 4)
+    found = gs.exchangeability(coarse, blocks.mean((3, 5)), permutations=199)
+    assert found.verdict == "knockoff", str(found)
+    assert gs.exchangeability(coarse, np.roll(coarse, 1, 0), permutations=199).verdict == "control"
+    # Within a block nothing but its level changes.
+    change = made - data
+    inside = change.reshape(2000, 3, 2, 4, 2, 4)
+    assert np.abs(inside - inside.mean((3, 5), keepdims=True)).max() < 1e-4
+
+
+def test_gaussian_draws_of_vectors():
+    data = np.random.default_rng(0).multivariate_normal([1.0, 5.0], [[1.0, 0.6], [0.6, 1.0]], 2000).astype(np.float32)
+    made = GaussianSampler().fit([(data, None)])(Tensor(data)).asnumpy()
+    assert gs.exchangeability(data, made, permutations=199).verdict == "knockoff"
+
+
+def test_what_was_fitted_is_saved(tmp_path):
+    sampler = GaussianSampler("equi", 2).fit([images(100)])
+    again = GaussianSampler.load(sampler.save(str(tmp_path / "sampler")))
+    assert (again.method, again.grid, again.fitted) == ("equi", 2, True)
+    for key in ("mean", "deviation", "shift", "root"):
+        np.testing.assert_array_equal(getattr(again, key).asnumpy(), getattr(sampler, key).asnumpy())
+
+
+def test_progress_is_told():
+    seen = []
+    GaussianSampler(grid=2).fit(np.array_split(images(100), 4), seen.append)
+    assert seen == [25, 50, 75, 100]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_knockoff_phase_with_each(at):
+    sampler = every_sampler()[at]
+    algorithm = gs.SCOP({"prune_rate": 0.5, "sampler": sampler})
+    network = networks.randomize(networks.SmallNet())
+    phase = algorithm.apply(network, inputs=SHAPE)
+    assert {parameter.name.rpartition(".")[2] for parameter in phase.trainable_params()} == {"real_scale"}
+    optimizer = nn.Adam(phase.trainable_params(), 0.05)
+    data, labels = Tensor(images()), Tensor(np.arange(6, dtype=np.int32) % 4)
+    loss = nn.CrossEntropyLoss()
+    step = nn.TrainOneStepCell(nn.WithLossCell(phase, loss), optimizer).set_train()
+    for _ in range(3):
+        step(data, labels)
+        algorithm.after_step()
+    slim = algorithm.convert(phase)
+    assert algorithm.report.parameters_after < algorithm.report.parameters_before
+    assert json.loads(json.dumps(algorithm.report.to_dict()))["config"]["sampler"] == sampler.name
+    gs.trace(slim, SHAPE)
+
+
+def test_the_generator_is_copied_and_not_trained():
+    generator = FromNoise()
+    sampler = GeneratorSampler(generator, 16)
+    assert all(parameter.requires_grad for parameter in generator.get_parameters())
+    assert [parameter.name for parameter in sampler.get_parameters()] == ["sampler.dense.weight", "sampler.dense.bias"]
+
+
+class ThreeArguments(nn.Cell):
+    def construct(self, x, y, z):
+        return ops.relu(x)
+
+
+class TwoInputs(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def construct(self, x, y):
+        return self.second(self.first(x) + self.first(y))
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(StateError, match="For 'GaussianSampler', 'fit' must be called with the training data first"):
+        gs.SCOP({"sampler": GaussianSampler()}).apply(networks.SmallNet(), inputs=SHAPE)
+    with pytest.raises(StateError, match="'fit' must be called"):
+        GaussianSampler().save(str(tmp_path / "x"))
+    with pytest.raises(ArgumentError, match="'path' must be a file that 'save' wrote, but got 'nowhere'"):
+        GaussianSampler.load("nowhere")
+    with pytest.raises(ArgumentError, match=r"multiples of 'grid', 3, but got shape \(6, 3, 8, 8\)"):
+        GaussianSampler(grid=3).fit([images()])
+    with pytest.raises(ArgumentError, match="'method' must be a way to choose distances"):
+        GaussianSampler("asdp", 2).fit([images(50)])
+    with pytest.raises(ArgumentTypeError, match="'generator' must be a Cell, but got int"):
+        GeneratorSampler(3)
+    with pytest.raises(ArgumentError, match="generator's 'construct' must take z, or x and z, but it takes 3 argum"):
+        GeneratorSampler(ThreeArguments())
+    with pytest.raises(ArgumentError, match="'sampler' must be 'permutation' for a network of 2 inputs"):
+        gs.SCOP({"sampler": "noise"}).apply(TwoInputs(), inputs=(Tensor(images()), Tensor(images())))
+
+
+@pytest.mark.parametrize("value, kind", [("gaussian", ArgumentError), (3, ArgumentTypeError)])
+def test_what_is_no_sampler(value, kind):
+    with pytest.raises(kind, match="For 'SCOP', 'sampler' must be 'permutation', 'noise' or a Sampler, such as"):
+        gs.SCOP({"sampler": value})
