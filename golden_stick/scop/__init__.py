@@ -1,13 +1,8 @@
 """SCOP: Scientific Control for Reliable Neural Network Pruning (Tang et al., NeurIPS 2020)."""
 from golden_stick.scop.cells import KnockoffConv, KnockoffInput
+from golden_stick.scop.gaussian import GaussianSampler
 from golden_stick.scop.pruner import SCOP
-from golden_stick.scop.samplers import (
-    GaussianSampler,
-    GeneratorSampler,
-    NoiseSampler,
-    PermutationSampler,
-    Sampler,
-)
+from golden_stick.scop.samplers import GeneratorSampler, NoiseSampler, PermutationSampler, Sampler
 
 __all__ = ["GaussianSampler", "GeneratorSampler", "KnockoffConv", "KnockoffInput", "NoiseSampler",
            "PermutationSampler", "SCOP", "Sampler"]
