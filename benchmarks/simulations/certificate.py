@@ -23,8 +23,9 @@ from golden_stick.certify.sequence import Comparison
 ROOT = Path(__file__).resolve().parents[2]
 BOUND, CONFIDENCE = 0.01, 0.9
 ERROR = 1 - CONFIDENCE
-BOUNDARY = ((500, 0.02), (500, 0.1), (1000, 0.05), (2000, 0.05), (5000, 0.05), (5000, 0.2))
-POWER_IMAGES, POWER_DISCORDANCE = (1000, 2000, 5000, 10000), 0.05
+BOUNDARY = ((500, 0.02), (500, 0.1), (1000, 0.05), (2000, 0.05), (2000, 0.2), (5000, 0.05))
+POWER_IMAGES, POWER_DISCORDANCE = (1000, 2000, 5000), 0.05
+SIZES = (1000, 2000, 5000, 10000)
 POWER_DROPS = (-0.005, 0.0, 0.0025, 0.005, 0.0075, 0.01)
 MARKS = ("<!-- simulated: begin -->", "<!-- simulated: end -->")
 
@@ -196,7 +197,7 @@ def main():
                        ("used_data", used_data)):
         record[name] = work(generator, options.runs)
         print(f"{name}: done after {time.perf_counter() - begin:.0f} s", flush=True)
-    record["largest_certified"] = {str(images): largest_certified(images) for images in POWER_IMAGES}
+    record["largest_certified"] = {str(images): largest_certified(images) for images in SIZES}
     text = options.output.read_text(encoding="utf-8")
     before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
     options.output.write_text(f"{before}{MARKS[0]}\n{page(record)}\n{MARKS[1]}{after}", encoding="utf-8")
