@@ -135,7 +135,8 @@ def _networks(base: nn.Cell, candidates: Any) -> Dict[str, nn.Cell]:
     networks = {_BASE: base, **candidates}
     for name, network in networks.items():
         if not isinstance(network, nn.Cell):
-            raise ArgumentTypeError(f"For 'certify', '{name}' must be a Cell, but got {type(network).__name__}.")
+            raise ArgumentTypeError(f"For 'certify', every network must be a Cell, but '{name}' is a "
+                                    f"{type(network).__name__}.")
     return networks
 
 

@@ -62,8 +62,8 @@ class DataFingerprint:
             samples = frozenset(str(item) for item in record["samples"])
             return DataFingerprint(str(record["digest"]), int(record["images"]), samples)
         except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"For 'fingerprint', the {_KIND} in '{os.path.basename(path)}' must be whole, but "
-                                  f"it is damaged: {first_line(error)}") from error
+            raise CheckpointError(f"For 'fingerprint', every field of the fingerprint '{os.path.basename(path)}' must "
+                                  f"be whole, but one is damaged: {first_line(error)}") from error
 
 
 def fingerprint(data: Any) -> DataFingerprint:

@@ -167,9 +167,9 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
         >>> print(bool(found.safe[1]))
         True
     """
-    for name, cell in (("network", network), ("loss", loss)):
-        if not isinstance(cell, nn.Cell):
-            raise ArgumentTypeError(f"For 'safe_filters', '{name}' must be a Cell, but got {type(cell).__name__}.")
+    if not (isinstance(network, nn.Cell) and isinstance(loss, nn.Cell)):
+        raise ArgumentTypeError(f"For 'safe_filters', both 'network' and 'loss' must be Cells, but got "
+                                f"{type(network).__name__} and {type(loss).__name__}.")
     check_value("safe_filters", "eps", eps, Interval(1e-12, float("inf")))
     discoveries(np.zeros(0), q, correction)
     grouping = find_groups(trace(network, inputs), **policies)

@@ -113,8 +113,8 @@ def test_a_zeroed_weight_is_hidden_as_the_masked_network_hides_it():
 
 
 @pytest.mark.parametrize("changed, error, message", [
-    ({"network": 3}, ArgumentTypeError, "'network' must be a Cell"),
-    ({"loss": None}, ArgumentTypeError, "'loss' must be a Cell"),
+    ({"network": 3}, ArgumentTypeError, "both 'network' and 'loss' must be Cells, but got int and"),
+    ({"loss": None}, ArgumentTypeError, "both 'network' and 'loss' must be Cells, but got TwoConv"),
     ({"eps": 0.0}, ArgumentError, "'eps' must be in"),
     ({"q": 1.0}, ArgumentError, "'q' must be in"),
     ({"correction": "none"}, ArgumentError, "'correction' must be one of 'bh', 'by'"),
