@@ -3,7 +3,6 @@ import datetime
 import os
 import shlex
 import sys
-from importlib import metadata
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import mindspore as ms
@@ -168,6 +167,7 @@ def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.n
 
 
 def _versions() -> Dict[str, str]:
+    from importlib import metadata  # slow to import, and needed here only
     try:
         own = metadata.version("golden-stick")
     except metadata.PackageNotFoundError:
