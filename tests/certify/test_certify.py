@@ -157,6 +157,12 @@ def test_wrong_arguments(changed, error, message):
         gs.certify(**arguments)
 
 
+def test_the_digest_of_data_does_not_depend_on_their_order():
+    images, labels = labelled()[0]
+    assert fingerprint([(images[::-1], labels)]).digest == fingerprint([(images, labels)]).digest
+    assert fingerprint([(images[1:], labels[1:])]).digest != fingerprint([(images, labels)]).digest
+
+
 def test_digests_change_with_what_they_are_of():
     from golden_stick.certify.fingerprints import network_digest
     one, other = nn.Dense(3, 2), nn.Dense(3, 2)
