@@ -1,5 +1,6 @@
 """golden_stick: structured pruning for MindSpore that proves what it did."""
 from golden_stick import errors
+from golden_stick.certify import certify, safe_filters
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.deploy.checkpoint import load_slim, save_slim
 from golden_stick.deploy.export import export
@@ -17,11 +18,13 @@ __all__ = [
     "CompAlgo",
     "OneShot",
     "SCOP",
+    "certify",
     "errors",
     "exchangeability",
     "export",
     "find_groups",
     "load_slim",
+    "safe_filters",
     "save_slim",
     "slim",
     "trace",

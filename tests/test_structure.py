@@ -16,12 +16,10 @@ PACKAGE = ROOT / "golden_stick"
 # From the ground up. A module uses its own rank and those above it in this list.
 RANKS = (
     ("errors", "config", "inputs", "evaluation"), ("graph", "knockoffs"), ("deploy.files", "deploy.export"),
-    ("report",),
-    ("comp_algo",), ("prune",), ("deploy.checkpoint",), ("scop",), ("cli",),
+    ("report",), ("comp_algo",), ("prune",), ("deploy.checkpoint",), ("scop",), ("certify",), ("cli",),
 )
-PUBLIC = {"CompAlgo", "OneShot", "SCOP", "errors", "exchangeability", "export", "find_groups",
-          "load_slim", "save_slim", "slim", "trace",
-          "verify"}
+PUBLIC = {"CompAlgo", "OneShot", "SCOP", "certify", "errors", "exchangeability", "export", "find_groups", "load_slim",
+          "safe_filters", "save_slim", "slim", "trace", "verify"}
 
 
 def module_name(path):

@@ -9,22 +9,29 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from golden_stick.errors import ArgumentError, CheckpointError
 
-__all__ = ["add_command", "add_policies", "network_and_inputs", "output_files", "policies_of", "say", "trace_aloud",
-           "write_json"]
+__all__ = ["add_command", "add_network_command", "add_policies", "network_and_inputs", "output_files", "policies_of",
+           "say", "trace_aloud", "write_json"]
 
 _POLICIES = ("residual", "heads", "normalization")
 say = partial(print, flush=True)
 
 
-def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
-                ) -> argparse.ArgumentParser:
-    """A subcommand, with the options that all have."""
+def add_network_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
+                        ) -> argparse.ArgumentParser:
+    """A subcommand that takes a network."""
     command = commands.add_parser(name, help=summary, description=description.strip(), allow_abbrev=False,
                                   epilog=f"example:\n{example.rstrip()}",
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     command.set_defaults(run=run)
     command.add_argument("--network", required=True, help="package.module:factory or path/to/file.py:factory")
     command.add_argument("--kwargs", help="keyword arguments of the factory, as a JSON object")
+    return command
+
+
+def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
+                ) -> argparse.ArgumentParser:
+    """A subcommand that takes a network and its inputs."""
+    command = add_network_command(commands, name, run, summary, description, example)
     command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32; repeat the option "
                          "for several inputs (default: found out where possible)")
     return command

@@ -1,7 +1,7 @@
 """The pruning plan: what is kept, as plain data. Made from scores and a rate; all that follows only carries it out."""
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Mapping, Set, Tuple
+from typing import Any, Dict, Iterable, Mapping, Set, Tuple
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from golden_stick.config import Interval, Whole, check_value
 from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
 
-__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan"]
+__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_without"]
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,28 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
                 )
             order = _least_first(group, importance[group.name], prune_rate)
             removed.update(order[:_count_that_fits(group, order, round_to, min_width)].tolist())
-    gone = np.fromiter(sorted(removed), np.int64, len(removed))
+    return plan_without(grouping, removed)
+
+
+def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
+    """
+    The plan that removes certain channels, and nothing else.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        removed (Iterable[int]): Numbers of channels, as in the groups' `channels`.
+
+    Returns:
+        PruningPlan.
+
+    Raises:
+        ArgumentError: If a number is not that of a removable channel, or a layer would lose all its filters.
+    """
+    gone = np.unique(np.fromiter(removed, np.int64))
+    known = np.concatenate([group.channels for group in grouping] or [np.zeros(0, np.int64)])
+    if not np.isin(gone, known).all():
+        raise ArgumentError(f"For 'plan_without', 'removed' must hold numbers of removable channels, but got "
+                            f"{gone[~np.isin(gone, known)].tolist()[:5]}.")
     axes, layers = [], []
     zeros = tuple(axis for axis in (_axis(item, gone) for item in grouping.zeroed) if len(axis.kept) < axis.size)
     paths = {item.parameter: path for group in grouping for item, path in zip(group.filters, group.layers)}
@@ -119,6 +140,9 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
         if len(axis.kept) < axis.size:
             axes.append(axis)
             if item.role == "filter":
+                if not axis.kept:
+                    raise ArgumentError(f"For 'plan_without', every layer must keep a filter, but "
+                                        f"'{paths[item.parameter]}' would lose all {axis.size}.")
                 layers.append(LayerWidth(paths[item.parameter], axis.size, len(axis.kept)))
     return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros)
 

@@ -1,0 +1,41 @@
+"""JSON files of a kind of their own."""
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict
+
+from golden_stick.deploy.files import whole_file
+from golden_stick.errors import CheckpointError, first_line
+
+__all__ = ["read_record", "write_record"]
+
+
+def read_record(owner: str, path: str, kind: str) -> Dict[str, Any]:
+    """
+    What a file of a kind holds.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        path (str): The file.
+        kind (str): What the file must say that it is.
+
+    Returns:
+        dict.
+
+    Raises:
+        CheckpointError: If the file is missing, no JSON, or of another kind.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"For '{owner}', '{os.path.basename(path)}' must be a JSON file that can be read, but: "
+                              f"{first_line(error)}") from error
+    if not isinstance(record, dict) or record.get("kind") != kind:
+        raise CheckpointError(f"For '{owner}', '{os.path.basename(path)}' must be a {kind}, but is another file.")
+    return record
+
+
+def write_record(owner: str, path: str, kind: str, fields: Dict[str, Any]) -> None:
+    """Write a file of a kind, whole or not at all."""
+    with whole_file(owner, path) as temporary:
+        Path(temporary).write_text(json.dumps({"kind": kind, **fields}) + "\n", encoding="utf-8")

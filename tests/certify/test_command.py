@@ -1,0 +1,118 @@
+"""``golden-stick certify``: the same as the library, from files."""
+import json
+import shlex
+import shutil
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+import golden_stick as gs
+from golden_stick import cli
+from golden_stick.certify import Certificate, fingerprint
+from tests.certify.networks import TwoConvolutions
+
+DATA = '''
+import numpy as np
+from tests.certify.networks import TwoConvolutions as build
+
+
+def images(seed=0, count=300):
+    generator = np.random.default_rng(seed)
+    x = generator.standard_normal((count, 1, 8, 8)).astype(np.float32)
+    return [(x, generator.integers(0, 3, count, np.int32))]
+
+
+def training():
+    return images(seed=1)
+
+
+def overlapping():
+    (held_out, labels), = images()
+    return [(held_out[7:9], labels[7:9])]
+
+
+def nothing():
+    return 3
+'''
+LINE = "certify --network data.py:build --checkpoint base.ckpt --candidate small.ckpt --candidate smaller.ckpt " \
+    "--data data.py:images --output certificate.json --max-drop 0.3 "
+
+
+@pytest.fixture(name="files", scope="module")
+def fixture_files(tmp_path_factory):
+    """A base and two slim files that were made of it."""
+    place = tmp_path_factory.mktemp("files")
+    (place / "data.py").write_text(DATA)
+    net, generator = TwoConvolutions(), np.random.default_rng(0)
+    for parameter in net.get_parameters():
+        if "moving" not in parameter.name:
+            parameter.set_data(Tensor(generator.standard_normal(parameter.shape).astype(np.float32)))
+    ms.save_checkpoint(net, str(place / "base.ckpt"))
+    for name, rate in (("small", 0.2), ("smaller", 0.5)):
+        algorithm = gs.OneShot({"prune_rate": rate})
+        gs.save_slim(algorithm.convert(algorithm.apply(net, (1, 1, 8, 8))), str(place / f"{name}.ckpt"))
+    return place
+
+
+@pytest.fixture(autouse=True)
+def folder(files, tmp_path, monkeypatch):
+    """A working directory with those files."""
+    shutil.copytree(files, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(line):
+    return cli.main(shlex.split(line))
+
+
+def test_the_command_gives_what_the_library_gives(folder, capsys):
+    assert run(f"{LINE} --used data.py:training --date today") == 0
+    said = capsys.readouterr().out
+    found = Certificate.load("certificate.json")
+    assert [item.name for item in found.candidates] == ["small.ckpt", "smaller.ckpt"]
+    assert found.statement in said and (folder / "certificate.md").read_text() in said
+    base = TwoConvolutions()
+    ms.load_param_into_net(base, ms.load_checkpoint("base.ckpt"))
+    space = {}
+    exec(DATA, space)  # the text above
+    candidates = {name: gs.load_slim(TwoConvolutions(), name) for name in ("small.ckpt", "smaller.ckpt")}
+    wanted = gs.certify(base, candidates, space["images"](), 0.3)
+    assert (found.base, found.candidates, found.data) == (wanted.base, wanted.candidates, wanted.data)
+    assert json.loads((folder / "golden_stick_ledger.json").read_text())["uses"][0]["date"] == "today"
+
+
+def test_used_images_are_refused_or_declared(folder, capsys):
+    assert run(LINE) == 0
+    again = LINE.replace("certificate.json", "again.json")
+    assert run(again) == 2
+    assert "nothing has used before" in capsys.readouterr().err and not (folder / "again.json").exists()
+    assert run(f"{again} --reuse declare --in-given-order") == 0
+    assert "DOES NOT HOLD" in (folder / "again.md").read_text()
+    assert Certificate.load("again.json").order == "declared by the caller"
+
+
+@pytest.mark.parametrize("used", ["data.py:overlapping", "used.json"])
+def test_images_of_the_training_data_are_refused(used, folder, capsys):
+    space = {}
+    exec(DATA, space)  # the text above
+    fingerprint(space["overlapping"]()).save("used.json")
+    assert run(f"{LINE} --used {used}") == 2
+    assert "has 2 images that were used before" in capsys.readouterr().err
+    assert not (folder / "certificate.json").exists()
+
+
+@pytest.mark.parametrize("change, message", [
+    (("data.py:images", "data.py:nothing"), "'data' must be a data set"),
+    (("data.py:images", "data.py:absent"), "'--data' must name a factory"),
+    (("small.ckpt", "absent.ckpt"), "must be a file"),
+    (("0.3", "1.3"), "'max_drop' must be in [0, 1)"),
+])
+def test_wrong_options(change, message, folder, capsys):
+    before = {item.name for item in folder.iterdir()}
+    assert run(LINE.replace(*change)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert {item.name for item in folder.iterdir()} - {"__pycache__"} == before

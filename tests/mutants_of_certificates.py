@@ -1,0 +1,42 @@
+"""Ways to get a certificate wrong: the test, its bound, the sequence, the ledger, the filters."""
+from tests.mutants_of_rules import Mutant
+
+FOLDER = "tests/certify"
+DROP, CERTIFY, SAFE = (f"{FOLDER}/test_{name}.py" for name in ("drop", "certify", "safe_filters"))
+NUMBERS = f"{FOLDER}/test_distributions.py"
+
+
+def _in(file, tests):
+    def mutant(what, old, new="pass"):
+        return Mutant(what, f"certify/{file}", old, new, tests)
+    return mutant
+
+
+_drop, _sequence, _numbers = _in("drop.py", DROP), _in("sequence.py", DROP), _in("equivalence.py", NUMBERS)
+_certify, _ledger, _digest = _in("certify.py", CERTIFY), _in("ledger.py", CERTIFY), _in("fingerprints.py", CERTIFY)
+_gates, _safe = _in("gates.py", SAFE), _in("safe_filters.py", SAFE)
+
+CERTIFICATE_MUTANTS = (
+    _drop("the error of the confidence set is not added", "high) + set_error))", "high)))"),
+    _drop("the discordance is taken as observed", "max(low, max_drop), high)",
+          "max((lost + gained) / images, max_drop), max((lost + gained) / images, max_drop))"),
+    _drop("pieces are bounded by their starts", "above = _batched(boundary, images, (starts + max_drop) / 2, (ends",
+          "above = _batched(boundary, images, (starts + max_drop) / 2, (starts"),
+    _drop("ties are left out", "<= score + _TIE", "< score - _TIE"),
+    _drop("half the variance of the null", "variance = images * (2 * rate +", "variance = images * (rate +"),
+    _sequence("a failure does not stop the sequence", "if not going:", "if False:"),
+    _sequence("lost and gained change places", "Comparison(lost, gained, len(base_right))",
+              "Comparison(gained, lost, len(base_right))"),
+    _numbers("no correction for many tests", "level * ranks / count", "level"),
+    _numbers("the bound is forgotten", "(mean - eps) / error", "mean / error"),
+    _certify("the smallest goes first", "key=lambda name: -_size", "key=lambda name: _size"),
+    _certify("the ledger is not read", "uses = read_ledger(ledger) if ledger is not None else []", "uses = []"),
+    _certify("the ledger is not written", "if ledger is not None:\n        # Before", "if False:\n        # Before"),
+    _ledger("used data are passed over", "if item.images)", "if not item.images)"),
+    _digest("labels are left out", "{int(label)} \".encode()", "\".encode()"),
+    _digest("order counts", "sorted(samples)).encode()", "list(samples)).encode()"),
+    _gates("a hidden channel stays hidden", "gate, values.reshape(gate.shape)",
+           "gate, gate.asnumpy() * values.reshape(gate.shape)"),
+    _gates("zeros are not put into weights", "self._zero(channel)"),
+    _safe("a layer loses all its filters", "removed.remove(int(", "print(int("),
+)
