@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from golden_stick.bench.clock import Timing
 
-__all__ = ["Measurement", "Benchmark", "machine_facts"]
+__all__ = ["Measurement", "Benchmark", "is_quiet", "machine_facts"]
 
 # From this many processors kept busy by others on, times say little.
 _QUIET = 0.2
@@ -105,7 +105,7 @@ class Benchmark:
                   for one in self.measurements if one.reason]
         if self.foreign_load is None:
             lines.append("whether other processes used the processors meanwhile is not known on this system")
-        elif self.foreign_load >= _QUIET:
+        elif not is_quiet(self.foreign_load):
             lines.append(f"NOT QUIET: other processes kept {self.foreign_load:.1f} processors busy meanwhile")
         return "\n".join(lines)
 
@@ -124,6 +124,11 @@ def _row(one: Measurement) -> Tuple[str, ...]:
     cells += [cell(one.latency, ".2f", 1e3), spread, cell(one.timing.cpu_median if one.timing else None, ".2f", 1e3),
               cell(one.throughput, ".1f"), cell(one.memory, ".1f", 1 / 2**20), cell(one.macs, ",.1f", 1e-6)]
     return tuple(cells + [cell(value, ".2f") for value in (one.speed_up, one.macs_ratio, one.efficiency)])
+
+
+def is_quiet(foreign_load: Optional[float]) -> bool:
+    """Whether so many processors kept busy by others leave measurements as they are; not known counts as yes."""
+    return foreign_load is None or foreign_load < _QUIET
 
 
 def machine_facts(versions: Mapping[str, str]) -> Dict[str, Any]:
