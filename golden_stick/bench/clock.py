@@ -93,11 +93,13 @@ class ForeignLoad:
     """
     A context that measures how many processors other processes kept busy meanwhile.
 
-    `processors` is that number afterwards, or None where the system does not tell (it is read from ``/proc/stat``).
+    `processors` is that number afterwards, or None where the system does not tell (it is read from ``/proc/stat``), and
+    `wall` is how many seconds it took.
     """
 
     def __init__(self) -> None:
         self.processors: Optional[float] = None
+        self.wall = 0.0
         self._before: Optional[Tuple[float, float, float]] = None
 
     def __enter__(self) -> "ForeignLoad":
@@ -108,7 +110,7 @@ class ForeignLoad:
         now = self._now()
         if self._before is not None and now is not None and now[0] > self._before[0]:
             wall, busy, own = (late - early for late, early in zip(now, self._before))
-            self.processors = max(0.0, (busy - own) / wall)
+            self.processors, self.wall = max(0.0, (busy - own) / wall), wall
 
     @staticmethod
     def _now() -> Optional[Tuple[float, float, float]]:
