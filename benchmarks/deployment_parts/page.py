@@ -154,9 +154,9 @@ def page(rows, rate, round_to):
              "Written by `python benchmarks/deployment.py`. " + versions_of(rows) + ".", "",
              f"Each network is pruned by {rate:.0%} to widths of a multiple of {round_to}, by the l1 norm of its "
              f"filters: of a latency, the weights do not matter. Its *native twin* was built by hand at the slim "
-             f"widths. Torch-Pruning's network has the same widths. All run in turn in one run: each once a round, after "
-             f"one call that does not count. Random weights, evaluation, float32, all processors. In MindSpore and "
-             f"ONNX Runtime all three networks went through the same export.", ""]
+             f"widths. Torch-Pruning's network has the same widths. All run in turn in one run: each once a round, "
+             f"after one call that does not count. Random weights, evaluation, float32, all processors. In MindSpore "
+             f"and ONNX Runtime all three networks went through the same export.", ""]
     if noisy:
         parts += [f"**The machine was not quiet** for {len(noisy)} of {len(good)} rows (last column of the second "
                   f"table): do not quote them.", ""]
