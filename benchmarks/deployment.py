@@ -45,6 +45,7 @@ def settings(options, name, batch):
     """What a row was measured with: another setting is another row."""
     size = min(IMAGE[name], QUICK_IMAGE) if options.quick else IMAGE[name]
     return {"network": name, "batch": batch, "size": size, "seconds": options.seconds, "rounds": options.rounds,
+            "threads": options.threads,
             "torch": bool(options.torch_python), "onnx": bool(find_spec("onnx") and find_spec("onnxruntime"))}
 
 
@@ -75,6 +76,7 @@ def main() -> None:
     parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
     parser.add_argument("--seconds", type=float, default=120.0, help="to measure, for each network and batch size")
     parser.add_argument("--rounds", type=int, nargs=2, default=(10, 60), help="at least and at most so many rounds")
+    parser.add_argument("--threads", type=int, help="processors that may be used (default: all)")
     parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, batch 1, 3 rounds, no page")
     parser.add_argument("--again", action="store_true", help="measure what stands in the output already as well")
     parser.add_argument("--output", type=Path, help="default: outputs/deployment.json, or deployment_quick.json")

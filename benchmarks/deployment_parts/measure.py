@@ -16,6 +16,7 @@ from golden_stick.bench.contenders import contenders_of
 from golden_stick.bench.memory import peak_growth
 from golden_stick.bench.onnx_files import onnx_runtime
 from golden_stick.bench.result import machine_facts
+from golden_stick.bench.threads import limited_threads
 from golden_stick.graph.cost import count_macs
 from golden_stick.inputs import as_tensors
 
@@ -59,7 +60,7 @@ def sizes(networks, paths, folder, size):
     return found
 
 
-def prepare(paths, tensors, stack):
+def prepare(paths, tensors, threads, stack):
     """Turns of all files, and the memory that each took."""
     turns, memory = {}, {}
     for (runtime, which), path in paths.items():
@@ -69,7 +70,7 @@ def prepare(paths, tensors, stack):
             raise RuntimeError(f"{runtime}, {which}: {reason}")
 
         def first_run(contender=contender):
-            ready = contender.ready(tensors, None)
+            ready = contender.ready(tensors, threads)
             stack.enter_context(ready.context)
             ready.prepare()
             ready.run()
@@ -103,12 +104,14 @@ def measure(settings, torch_python, rate, round_to, folder):
     machine = machine_facts({"mindspore": ms.__version__, **runtime_version(settings["onnx"])})
     row = {"settings": settings, "macs": macs, "widths": widths, "machine": machine}
     with ExitStack() as stack:
-        turns, row["memory"] = prepare(paths, tensors, stack)
+        # Before any process or session is started: they inherit it.
+        stack.enter_context(limited_threads("deployment", settings["threads"]))
+        turns, row["memory"] = prepare(paths, tensors, settings["threads"], stack)
         if torch_python:
             torch = Torch(torch_python)
             stack.callback(torch.close)
             row["torch"] = torch.ask("build", name=settings["network"], size=settings["size"],
-                                     batch=settings["batch"], widths=widths)
+                                     batch=settings["batch"], widths=widths, threads=settings["threads"])
             turns.update({f"PyTorch, {which}": torch.turn(which) for which in ("original", "slim")})
             bytes_of.update({f"PyTorch checkpoint, {which}": value for which, value in row["torch"]["bytes"].items()})
         count = rounds_in(turns, settings)

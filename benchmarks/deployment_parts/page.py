@@ -127,6 +127,17 @@ def gains(rows):
     return table(head, lines)
 
 
+def memories(rows):
+    lines = []
+    for row in rows:
+        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        for runtime in RUNTIMES[:2]:
+            values = [row["memory"].get(f"{runtime}, {which}") for which in ("original", "slim")]
+            cells.append(", ".join("-" if value is None else f"{value / 2**20:.0f}" for value in values))
+        lines.append(cells)
+    return table(["network", "batch", "MindIR: original, slim", "ONNX Runtime: original, slim"], lines)
+
+
 def files(rows):
     found = {}
     for row in rows:
@@ -150,12 +161,14 @@ def page(rows, rate, round_to):
     if not good:
         return "# Deployment\n\nNothing was measured.\n"
     noisy = [row for row in good if (foreign(row) or 0) >= QUIET]
+    threads = good[-1]["settings"].get("threads")
+    processors = "all processors" if threads is None else f"{threads} of the processors"
     parts = ["# What pruning gains where networks are deployed", "",
              "Written by `python benchmarks/deployment.py`. " + versions_of(rows) + ".", "",
              f"Each network is pruned by {rate:.0%} to widths of a multiple of {round_to}, by the l1 norm of its "
              f"filters: of a latency, the weights do not matter. Its *native twin* was built by hand at the slim "
              f"widths. Torch-Pruning's network has the same widths. All run in turn in one run: each once a round, "
-             f"after one call that does not count. Random weights, evaluation, float32, all processors. In MindSpore "
+             f"after one call that does not count. Random weights, evaluation, float32, {processors}. In MindSpore "
              f"and ONNX Runtime all three networks went through the same export.", ""]
     if noisy:
         parts += [f"**The machine was not quiet** for {len(noisy)} of {len(good)} rows (last column of the second "
@@ -164,7 +177,8 @@ def page(rows, rate, round_to):
               "Speed-up: the original's time over the slim one's in the same runtime, median of the ratios within the "
               "rounds (quartiles in brackets for the twin). Efficiency: speed-up over MACs ratio. Others' load: "
               "processors that other processes kept busy meanwhile.", "", gains(good), "",
-              "Files, in megabytes:", "", files(good), "", "What was asked for:", "",
+              "Memory, in MiB: what the process grew by at its highest, while the file was loaded and first run:", "",
+              memories(good), "", "Files, in megabytes:", "", files(good), "", "What was asked for:", "",
               table(["claim", "found", "reached"], [[claim, figure, "yes" if reached else "**no**"]
                                                     for row in good for claim, figure, reached in verdicts(row)]), ""]
     parts += [f"Not measured: {row_text(row)}" for row in rows if "error" in row]

@@ -4,7 +4,7 @@ PyTorch's side of the deployment benchmark: the same networks, made slim by Torc
 Runs in an environment of its own (pip install torch torch-pruning), started by `Torch` in `torch_client.py`, which
 writes one JSON object a line to its standard input and reads one a line from its output:
 
-    {"do": "build", "name": "resnet50", "size": 224, "batch": 1, "widths": {...}}
+    {"do": "build", "name": "resnet50", "size": 224, "batch": 1, "widths": {...}, "threads": null}
     {"do": "turn", "which": "original" or "slim"}          one call for nothing, one timed
     {"do": "analysis", "name": ..., "size": ...}           seconds of Torch-Pruning's own steps
 """
@@ -158,7 +158,9 @@ class Side:
     def __init__(self):
         self._networks, self._example = {}, None
 
-    def build(self, name, size, batch, widths):
+    def build(self, name, size, batch, widths, threads):
+        if threads:
+            torch.set_num_threads(threads)
         network = build(name, size)
         self._example = torch.randn(batch, 3, size, size)
         slim = slim_to(network, self._example[:1], widths)

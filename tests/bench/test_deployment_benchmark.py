@@ -39,6 +39,7 @@ def a_row(**changes):
                "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3}
     return {"settings": {"network": "resnet50", "batch": 1}, "macs": {"original": 200, "slim": 80}, "rounds": 3,
             "machine": {"processor": "P"}, "torch": {"same_widths": True, "versions": {"torch": "2"}},
+            "memory": {"MindIR, original": 2**21},
             "foreign_load": 0.6, "torch_cpu": 5.0, "wall": 10.0, "seconds": seconds, "cpu_seconds": {},
             "bytes": {"slim file": 3e6, "MindIR, original": 9e6}, **changes}
 
@@ -63,6 +64,7 @@ def test_the_page_says_what_was_reached_and_what_not():
     assert "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's | 1.33 | yes |" in text
     assert "| resnet50, batch 1: slim within 2% of its twin, MindIR | 1.000 | yes |" in text
     assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0 |" in text
+    assert "| resnet50 | 1 | 2, - | -, - |" in text
     assert "Not measured: vgg16_bn, batch 16: NOT MEASURED, took longer than 9 s" in text
     assert "not quiet" not in text
     assert "**The machine was not quiet** for 1 of 1 rows" in page([a_row(foreign_load=1.0)], 0.45, 16)
