@@ -14,8 +14,9 @@ from golden_stick.bench.onnx_files import onnx_runtime
 from golden_stick.bench.result import Benchmark, Measurement, machine_facts
 from golden_stick.bench.threads import limited_threads
 from golden_stick.config import OneOf, Whole, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.inputs import as_tensors
+from golden_stick.errors import ArgumentError, ArgumentTypeError, GoldenStickError, first_line
+from golden_stick.evaluation import scratch_directory
+from golden_stick.inputs import as_tensors, describe
 
 __all__ = ["benchmark"]
 
@@ -56,7 +57,7 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
         ArgumentTypeError: If a contender is neither a Cell nor a path, `inputs` neither Tensors nor a shape, or a
             number of another type.
         ArgumentError: If there is no contender, a number is out of range, a mode or the baseline unknown, a file has
-            another ending, or the system cannot limit threads.
+            another ending, a contender fails on these inputs, or the system cannot limit threads.
         CheckpointError: If a file is missing or cannot be read.
         DependencyError: If there is an ONNX file, and onnxruntime is not installed.
 
@@ -153,7 +154,14 @@ def _prepare(contender: Contender, batch: Tuple[Tensor, ...], threads: Optional[
         ready.run()
         return ready
 
-    ready, growth = peak_growth(first_run)
+    try:
+        with scratch_directory():
+            ready, growth = peak_growth(first_run)
+    except GoldenStickError:
+        raise
+    except Exception as error:  # what runtimes and users' code raise has no base of its own
+        raise ArgumentError(f"For 'benchmark', '{contender.name}' must run on inputs of shape {describe(batch)}, but "
+                            f"fails ({contender.runtime}): {first_line(error)}") from error
     return turn_of(ready.run, ready.prepare), None if growth is None else growth + ready.held
 
 

@@ -98,7 +98,8 @@ def contenders_of(owner: str, name: str, source: Any, modes: Tuple[str, ...]) ->
         raise CheckpointError(f"For '{owner}', a contender must be a file that exists, but got '{path}'.")
     # A file that cannot be read is an error now, not after minutes of measuring.
     read_shapes = {MINDIR: _mindir_shapes, ONNX: _onnx_shapes}[runtimes[ending]]
-    return (Contender(name, path, runtimes[ending], read_shapes(path)),)
+    # In full, for it is loaded from another working directory.
+    return (Contender(name, os.path.abspath(path), runtimes[ending], read_shapes(path)),)
 
 
 def _fits(wanted: Tuple[int, ...], given: Tuple[int, ...]) -> bool:

@@ -1,5 +1,6 @@
 """`benchmark`: what is run, what is refused, and what the result says."""
 import json
+import os
 import sys
 
 import mindspore as ms
@@ -82,8 +83,9 @@ def test_the_result_is_a_table_and_json(files):
     assert record["machine"]["mindspore"] == ms.__version__
 
 
-def test_a_machine_that_is_not_quiet_is_told_of(files):
-    result = gs.benchmark(files[8], SHAPE, batch_sizes=(2,), rounds=1, warm_up=0)
+def test_a_machine_that_is_not_quiet_is_told_of(files, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(files[8]))
+    result = gs.benchmark(os.path.basename(files[8]), SHAPE, batch_sizes=(2,), rounds=1, warm_up=0)
     assert result.measurements[0].name == "8.mindir"
     texts = {load: str(gs.bench.result.Benchmark({}, 1, (), load)) for load in (None, 0.05, 1.5)}
     assert "NOT QUIET: other processes kept 1.5 processors busy" in texts[1.5]
@@ -153,6 +155,15 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(CheckpointError, match="ONNX Runtime must be able to load '.*bad.onnx', but says"):
         gs.benchmark(str(tmp_path / "bad.onnx"), SHAPE)
+
+
+@pytest.mark.parametrize("mode", ["graph", "pynative"])
+def test_a_network_that_fails_on_the_inputs_is_named(mode, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=r"'net' must run on inputs of shape \(2, 5, 8, 8\), but fails \(" + mode):
+        gs.benchmark({"net": network()}, (2, 5, 8, 8), batch_sizes=(2,), modes=(mode,))
+    # A failed compilation drops its dump where it runs.
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mindir_that_mindspore_cannot_load_is_refused(files, monkeypatch):
