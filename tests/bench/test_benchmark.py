@@ -93,10 +93,12 @@ def test_a_machine_that_is_not_quiet_is_told_of(files, monkeypatch):
     assert "not known on this system" in texts[None]
 
 
-def test_a_baseline_by_name_serves_all_runtimes(files):
+def test_a_baseline_by_name_serves_all_runtimes(files, mode):
+    before = ms.get_context("mode")
     result = gs.benchmark({"narrow": network(4), "wide": files[8]}, SHAPE, batch_sizes=(2,), baseline="wide", rounds=2)
     assert [one.baseline for one in result.measurements] == ["wide", "wide"]
     assert [one.macs_ratio for one in result.measurements] == [2.0, 1.0]
+    assert ms.get_context("mode") == before
 
 
 def test_the_outputs_that_are_timed_are_those_of_evaluation():
