@@ -160,8 +160,8 @@ def _prepare(contender: Contender, batch: Tuple[Tensor, ...], threads: Optional[
     except GoldenStickError:
         raise
     except Exception as error:  # what runtimes and users' code raise has no base of its own
-        raise ArgumentError(f"For 'benchmark', '{contender.name}' must run on inputs of shape {describe(batch)}, but "
-                            f"fails ({contender.runtime}): {first_line(error)}") from error
+        raise ArgumentError(f"For 'benchmark', '{contender.name}' must take the inputs {describe(batch)}, but fails in "
+                            f"{contender.runtime}: {first_line(error)}") from error
     return turn_of(ready.run, ready.prepare), None if growth is None else growth + ready.held
 
 

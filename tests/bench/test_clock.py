@@ -73,16 +73,25 @@ def test_cpu_time_is_that_of_the_work():
     assert wall >= 0.9 * cpu
 
 
-@LINUX
 def test_the_load_of_others_leaves_out_ones_own():
-    with ForeignLoad() as load:
-        end = time.process_time() + 0.3
-        while time.process_time() < end:
-            pass
-    assert 0.0 <= load.processors <= os.cpu_count()
-    with ForeignLoad() as load:
-        load._now = lambda: None
-    assert load.processors is None
+    # (wall, busy processors, own) seconds before and after.
+    load, told = ForeignLoad(), [(100.0, 50.0, 20.0), (110.0, 65.0, 25.0)]
+    load._now = lambda: told.pop(0)
+    with load:
+        pass
+    assert (load.processors, load.wall) == (1.0, 10.0)
+
+
+@LINUX
+def test_what_the_system_tells_grows_with_what_is_done():
+    before = ForeignLoad._now()
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    after = ForeignLoad._now()
+    assert after[0] - before[0] >= 0.29
+    assert after[1] - before[1] >= 0.2
+    assert 0.25 <= after[2] - before[2] < 2
 
 
 @LINUX
