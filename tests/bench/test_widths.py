@@ -166,11 +166,14 @@ def test_round_to_takes_a_number_or_auto():
 
 
 def test_latency_is_that_of_the_compiled_network_in_evaluation():
-    cell = network().set_train(True)
+    norm = nn.BatchNorm2d(3)
+    cell = nn.SequentialCell(norm, network()).set_train(True)
     before = ms.get_context("mode")
     timing = latency_of(cell, (1, 3, 4, 4), rounds=3)
     assert len(timing.seconds) == 3 and 0 < timing.median < 1
     assert cell.training and ms.get_context("mode") == before
+    # In training it would follow the data.
+    assert (norm.moving_variance.asnumpy() == 1).all()
 
 
 def test_latency_refuses_what_is_no_network():
