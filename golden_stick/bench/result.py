@@ -23,7 +23,8 @@ class Measurement:
         threads (int): Processors that it could use; None for no limit.
         timing (Timing): Seconds of every call that counted; None if it was not run.
         memory (int): Bytes by which the process grew at its highest while the contender was loaded and first run,
-            weights included. None where the system does not tell.
+            weights included. None where the system does not tell, and but for the first batch size and number of
+            threads: later ones take memory that is there already.
         macs (int): Multiply-accumulates for one sample; None if they could not be counted.
         baseline (str): Name of the contender that `speed_up` and `macs_ratio` refer to; None if that was not run.
         speed_up (float): The baseline's time over this one's: the median of the ratios within each round.

@@ -9,6 +9,7 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
+from golden_stick.bench.memory import peak_growth
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError
 
 SHAPE = (2, 3, 8, 8)
@@ -54,6 +55,8 @@ def test_cells_and_files_are_measured_in_turn(files):
     assert seen == 2 * [(1, 4), (2, 4), (3, 4), (4, 4)]
     of = {(one.name, one.runtime, one.batch_size): one for one in result.measurements}
     assert len(of) == len(result.measurements) == 12
+    told = peak_growth(int)[1] is not None
+    assert all((one.memory is None) == (number >= 6 or not told) for number, one in enumerate(result.measurements))
     macs = {8: 64 * 9 * (3 * 8 + 8 * 4), 4: 64 * 9 * (3 * 4 + 4 * 4)}
     for (name, _, batch), one in of.items():
         assert one.macs == macs[8 if "wide" in name else 4]
