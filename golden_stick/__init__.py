@@ -1,5 +1,6 @@
 """golden_stick: structured pruning for MindSpore that proves what it did."""
 from golden_stick import errors
+from golden_stick.bench.benchmark import benchmark
 from golden_stick.certify import certify, safe_filters
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.deploy.checkpoint import load_slim, save_slim
@@ -18,6 +19,7 @@ __all__ = [
     "CompAlgo",
     "OneShot",
     "SCOP",
+    "benchmark",
     "certify",
     "errors",
     "exchangeability",

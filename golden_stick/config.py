@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional, Tuple
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["Interval", "Whole", "OneOf", "Option", "check_config", "check_value"]
+__all__ = ["Interval", "Whole", "OneOf", "Either", "Option", "check_config", "check_value"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,22 @@ class OneOf:
 
     def __str__(self) -> str:
         return "one of " + ", ".join(repr(choice) for choice in self.choices)
+
+
+@dataclass(frozen=True)
+class Either:
+    """What one of two constraints accepts."""
+
+    first: Any
+    second: Any
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        reasons = [self.first.check(value), self.second.check(value)]
+        return None if None in reasons else "value" if "value" in reasons else "type"
+
+    def __str__(self) -> str:
+        return f"{self.first} or {self.second}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Iterator, List, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-__all__ = ["evaluation", "evaluate", "scratch_directory"]
+__all__ = ["evaluation", "evaluate", "leaves", "scratch_directory"]
 
 
 @contextmanager
@@ -39,12 +39,13 @@ def scratch_directory() -> Iterator[None]:
 def evaluate(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
     """The outputs of a network in evaluation, as arrays in order, whatever tuple, list or dict it returns."""
     with evaluation(network):
-        return [tensor.asnumpy() for tensor in _tensors(network(*tensors))]
+        return [tensor.asnumpy() for tensor in leaves(network(*tensors))]
 
 
-def _tensors(output: Any) -> List[Tensor]:
+def leaves(output: Any) -> List[Tensor]:
+    """The Tensors of an output in order, whatever tuple, list or dict it is."""
     if isinstance(output, dict):
         output = tuple(output.values())
     if isinstance(output, (tuple, list)):
-        return [tensor for item in output for tensor in _tensors(item)]
+        return [tensor for item in output for tensor in leaves(item)]
     return [output]

@@ -118,7 +118,7 @@ STEP_MUTANTS = (
     _knockoffs("scale and its complement change places", "knockoff + scale * (real - knockoff)",
                 "real + scale * (knockoff - real)"),
     _knockoffs("both halves are handed out", "return output[:count]", "return output"),
-    _knockoffs("every sample is its own control", "(item, item[1:], item[:1])", "(item, item)"),
+    _knockoffs("every sample is its own control", "(item, self.sampler(item))", "(item, item)"),
     _knockoffs("normalizations learn in the knockoff phase",
                 'inner = {**flags, "training": False} if "training" in flags else flags', "inner = flags"),
     _scop("the sign of the importance", "(2.0 * real_scale.astype(np.float64) - 1.0)",

@@ -17,7 +17,7 @@ from golden_stick.cli.networks import build_network
 from golden_stick.deploy.checkpoint import read_slim
 from golden_stick.prune.importance import CRITERIA
 
-COMMANDS = ("prune", "convert", "verify", "certify", "export", "trace")
+COMMANDS = ("prune", "convert", "verify", "certify", "export", "bench", "trace")
 SHAPE = "2,3,12,12"
 NETWORK = '''
 import numpy as np
@@ -469,6 +469,42 @@ def test_process_shows_where_an_unforeseen_error_came_from():
     result = process(f"trace --network network.py:Stubborn --inputs {SHAPE}")
     assert result.returncode == 1
     assert "Traceback" in result.stderr and "ZeroDivisionError: a bug" in result.stderr
+
+
+# bench ----------------------------------------------------------------------------------------------------------------
+
+
+def test_bench_measures_networks_and_files(capsys):
+    prune("--prune-rate 0.5 --mindir slim")
+    capsys.readouterr()
+    assert run("bench slim.mindir --network network.py:build --slim slim.ckpt --inputs 2,3,12,12 --batch-sizes 1 2 "
+               "--rounds 2 --json bench") == 0
+    text = capsys.readouterr().out
+    assert "medians of 2 rounds" in text and "not run: slim.mindir (MindIR), batch 1" in text and "wrote bench" in text
+    found = json.loads(Path("bench").read_text())["measurements"]
+    assert [(one["name"], one["batch_size"]) for one in found] == [
+        (name, batch) for batch in (1, 2) for name in ("slim.mindir", "network", "slim")]
+    assert found[5]["baseline"] == "network" and found[5]["macs"] == found[3]["macs"] < found[4]["macs"]
+    assert run("bench slim.mindir --inputs 2,3,12,12 --batch-sizes 2 --rounds 1") == 0
+    assert "slim.mindir" in capsys.readouterr().out
+
+
+def test_bench_refuses_what_it_cannot_measure(capsys):
+    for line, message in (
+        ("bench --inputs 1,3,8,8", "'bench' must be given a file or '--network', but got neither"),
+        ("bench net.mindir", "'--inputs' must be given where there is no '--network'"),
+        ("bench net.mindir --slim slim.ckpt", "'--slim' must come with '--network'"),
+        ("bench net.mindir --inputs 1,3,8,8", "a contender must be a file that exists, but got 'net.mindir'"),
+        ("bench --network network.py:build --inputs 1,3,12,12 --rounds 0", "'rounds' must be a whole number of at"),
+        ("bench network.py --inputs 1,3,8,8 --json network.py", "'--json' must be a file of its own"),
+    ):
+        fails(line, message, capsys)
+
+
+def test_bench_shows_progress_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert run("bench --network network.py:build --inputs 2,3,12,12 --batch-sizes 2 --rounds 1") == 0
+    assert capsys.readouterr().err.endswith(f"\r[{30 * '#'}] round 3 of 3\n")
 
 
 # Help -----------------------------------------------------------------------------------------------------------------

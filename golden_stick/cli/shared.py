@@ -9,32 +9,49 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 from golden_stick.errors import ArgumentError, CheckpointError
 
-__all__ = ["add_command", "add_network_command", "add_policies", "network_and_inputs", "output_files", "policies_of",
-           "say", "trace_aloud", "write_json"]
+__all__ = ["add_command", "add_network_command", "add_network_options", "add_plain_command", "add_policies",
+           "network_and_inputs", "output_files", "policies_of", "say", "trace_aloud", "write_json"]
 
 _POLICIES = ("residual", "heads", "normalization")
 say = partial(print, flush=True)
 
 
+def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
+                ) -> argparse.ArgumentParser:
+    """A subcommand that works on a network, with the options that say which, and on inputs."""
+    command = add_plain_command(commands, name, run, summary, description, example)
+    add_network_options(command, required=True)
+    return command
+
+
 def add_network_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
                         ) -> argparse.ArgumentParser:
-    """A subcommand that takes a network."""
+    """A subcommand that works on a network; its inputs come from elsewhere."""
+    command = add_plain_command(commands, name, run, summary, description, example)
+    _add_factory(command, required=True)
+    return command
+
+
+def add_plain_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
+                      ) -> argparse.ArgumentParser:
+    """A subcommand, without any options."""
     command = commands.add_parser(name, help=summary, description=description.strip(), allow_abbrev=False,
                                   epilog=f"example:\n{example.rstrip()}",
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     command.set_defaults(run=run)
-    command.add_argument("--network", required=True, help="package.module:factory or path/to/file.py:factory")
-    command.add_argument("--kwargs", help="keyword arguments of the factory, as a JSON object")
     return command
 
 
-def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
-                ) -> argparse.ArgumentParser:
-    """A subcommand that takes a network and its inputs."""
-    command = add_network_command(commands, name, run, summary, description, example)
+def add_network_options(command: argparse.ArgumentParser, required: bool) -> None:
+    """The options that say which network, and what inputs it takes."""
+    _add_factory(command, required)
     command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32; repeat the option "
                          "for several inputs (default: found out where possible)")
-    return command
+
+
+def _add_factory(command: argparse.ArgumentParser, required: bool) -> None:
+    command.add_argument("--network", required=required, help="package.module:factory or path/to/file.py:factory")
+    command.add_argument("--kwargs", help="keyword arguments of the factory, as a JSON object")
 
 
 def add_policies(command: argparse.ArgumentParser) -> None:
@@ -83,7 +100,8 @@ def output_files(options: argparse.Namespace, **endings: str) -> Iterator[Dict[s
     from golden_stick.deploy.files import whole_file
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
     targets = {option: path.removesuffix(endings[option]) + endings[option] for option, path in given.items()}
-    sources = (getattr(options, "checkpoint", None), getattr(options, "slim", None), options.network.rpartition(":")[0])
+    sources = (getattr(options, "checkpoint", None), getattr(options, "slim", None),
+               (options.network or "").rpartition(":")[0], *getattr(options, "files", ()))
     taken = {os.path.realpath(path) for path in sources if path}
     for option, path in targets.items():
         if os.path.realpath(path) in taken:

@@ -11,11 +11,16 @@ def add_slim_options(command: argparse.ArgumentParser) -> None:
     """The options of a pruning, and where its files go."""
     command.add_argument("--prune-rate", type=float, default=0.4, help="fraction of channels to remove (default: 0.4)")
     add_policies(command)
-    for key in ("round-to", "min-width"):
-        command.add_argument(f"--{key}", type=int, default=1, help="of the layers that shrink (default: 1)")
+    command.add_argument("--round-to", type=_number_or_word, default=1, help="layers that shrink keep a multiple of so "
+                         "many filters; auto: of the number that this machine likes (default: 1)")
+    command.add_argument("--min-width", type=int, default=1, help="of the layers that shrink (default: 1)")
     command.add_argument("--output", required=True, help="where to write the slim file")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
     command.add_argument("--report", help="where to write the report as JSON besides")
+
+
+def _number_or_word(text: str) -> Any:
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
 def make_slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> None:

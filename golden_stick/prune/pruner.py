@@ -6,8 +6,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from golden_stick.bench.widths import WidthAdvice, best_multiple
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.config import Interval, OneOf, Option, Whole
+from golden_stick.config import Either, Interval, OneOf, Option, Whole
 from golden_stick.errors import (
     ArgumentTypeError,
     CheckpointError,
@@ -51,7 +52,8 @@ class Pruner(CompAlgo):
               slim network differs. Default: ``'exact'``.
             - **heads** (str) - What an attention loses: ``'width'``, the same positions of every head, or ``'whole'``,
               heads. Where the code forbids the one, the other is taken. Default: ``'width'``.
-            - **round_to** (int) - Layers that shrink keep a multiple of so many filters. Default: 1.
+            - **round_to** (Union[int, str]) - Layers that shrink keep a multiple of so many filters; ``'auto'``: of the
+              number that this machine likes, see :func:`golden_stick.bench.widths.best_multiple`. Default: 1.
             - **min_width** (int) - Every layer keeps so many filters, or all that it has. Default: 1.
     """
 
@@ -60,7 +62,7 @@ class Pruner(CompAlgo):
         "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
         "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
         "heads": Option("width", OneOf(HEAD_POLICIES)),
-        "round_to": Option(1, Whole(1)),
+        "round_to": Option(1, Either(Whole(1), OneOf(("auto",)))),
         "min_width": Option(1, Whole(1)),
     }
 
@@ -70,6 +72,7 @@ class Pruner(CompAlgo):
         self._inputs: Tuple[ms.Tensor, ...] = ()
         self._graph: Optional[Graph] = None
         self._grouping: Optional[Grouping] = None
+        self._widths: Optional[WidthAdvice] = None
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
@@ -189,7 +192,12 @@ class Pruner(CompAlgo):
         return make_plan(grouping, found, **self._budget())
 
     def _budget(self) -> Dict[str, Any]:
-        return {key: self._config[key] for key in ("prune_rate", "round_to", "min_width")}
+        budget = {key: self._config[key] for key in ("prune_rate", "round_to", "min_width")}
+        if budget["round_to"] == "auto":
+            # Asked once, so that apply and convert cannot differ.
+            self._widths = self._widths or best_multiple()
+            budget["round_to"] = self._widths.multiple
+        return budget
 
     def _check_prunable(self, grouping: Grouping) -> None:
         if grouping.groups:
@@ -261,5 +269,6 @@ class Pruner(CompAlgo):
             parameters_before=count_parameters(self._graph), parameters_after=count_parameters(graph),
             macs_before=count_macs(self._graph), macs_after=count_macs(graph),
             largest_difference=verification.largest_difference if verification else None,
-            output_scale=verification.output_scale if verification else None, notes=notes,
+            output_scale=verification.output_scale if verification else None,
+            notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
         )

@@ -1,0 +1,110 @@
+"""
+What pruning gains where networks are deployed: ours in MindSpore and ONNX Runtime, Torch-Pruning's in PyTorch.
+
+    python benchmarks/deployment.py --torch-python PATH    everything; writes docs/deployment.md: an hour or two
+    python benchmarks/deployment.py --quick                small images, few rounds, batch 1; writes no page
+    python benchmarks/deployment.py --networks resnet50 --batches 1 16 --seconds 120 --again
+
+Each network is pruned by 45 %, to widths of a multiple of 16. Measured in turn, in one run: the original, the slim one
+and its native twin (built by hand at the slim widths), as MindIR and as ONNX files; and in PyTorch the original and
+what Torch-Pruning makes of it at the same widths. `--torch-python` is the Python of an environment with torch and
+torch-pruning (see benchmarks/rivals/README.md); without it that column stays empty, as ONNX Runtime's does where onnx
+and onnxruntime are not installed.
+
+Each network and batch size has a process of its own, so that a crash costs one row. The rows are collected in
+`--output`: what stands there already is not measured again, unless `--again` says so. Run it on a quiet machine: what
+other processes used of it stands in every row.
+"""
+import os
+
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+os.environ.setdefault("GLOG_v", "4")
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+from importlib.util import find_spec  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from deployment_parts.page import page, row_text, versions_of  # noqa: E402
+from deployment_parts.tables import IMAGE  # noqa: E402
+
+RATE, ROUND_TO = 0.45, 16
+QUICK_IMAGE = 64
+BATCHES = (1, 16)
+# A network and batch size that takes longer is given up: a row that says so.
+TIMEOUT = 3600
+
+
+def settings(options, name, batch):
+    """What a row was measured with: another setting is another row."""
+    size = min(IMAGE[name], QUICK_IMAGE) if options.quick else IMAGE[name]
+    return {"network": name, "batch": batch, "size": size, "seconds": options.seconds, "rounds": options.rounds,
+            "threads": options.threads,
+            "torch": bool(options.torch_python), "onnx": bool(find_spec("onnx") and find_spec("onnxruntime"))}
+
+
+def measure_in_own_process(options, row):
+    """The row, completed by a process of its own, or with the reason why there is none."""
+    with tempfile.TemporaryDirectory() as folder:
+        order, reply = Path(folder, "order.json"), Path(folder, "reply.json")
+        order.write_text(json.dumps({"settings": row, "torch_python": options.torch_python, "rate": RATE,
+                                     "round_to": ROUND_TO, "folder": folder}))
+        command = [sys.executable, "-m", "deployment_parts.measure", str(order), str(reply)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(
+            [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
+        try:
+            ended = subprocess.run(command, env=environment, timeout=TIMEOUT, check=False, stderr=subprocess.PIPE,
+                                   text=True, errors="replace")
+        except subprocess.TimeoutExpired:
+            return {"settings": row, "error": f"took longer than {TIMEOUT} s"}
+        if not reply.exists():
+            last = [line for line in ended.stderr.splitlines() if line.strip() and "__del__" not in line]
+            return {"settings": row, "error": f"ended with code {ended.returncode}: {last[-1] if last else ''}"}
+        return json.loads(reply.read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=tuple(IMAGE), default=list(IMAGE))
+    parser.add_argument("--batches", nargs="+", type=int, default=None)
+    parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
+    parser.add_argument("--seconds", type=float, default=120.0, help="to measure, for each network and batch size")
+    parser.add_argument("--rounds", type=int, nargs=2, default=(10, 60), help="at least and at most so many rounds")
+    parser.add_argument("--threads", type=int, help="processors that may be used (default: all)")
+    parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, batch 1, 3 rounds, no page")
+    parser.add_argument("--again", action="store_true", help="measure what stands in the output already as well")
+    parser.add_argument("--output", type=Path, help="default: outputs/deployment.json, or deployment_quick.json")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "deployment.md")
+    options = parser.parse_args()
+    options.rounds = [3, 3] if options.quick else list(options.rounds)
+    options.batches = options.batches or ([1] if options.quick else list(BATCHES))
+    output = options.output or ROOT / "outputs" / f"deployment{'_quick' if options.quick else ''}.json"
+    rows = json.loads(output.read_text()) if output.exists() else []
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for name in options.networks:
+        for batch in options.batches:
+            wanted = settings(options, name, batch)
+            if not options.again and any(row["settings"] == wanted and "error" not in row for row in rows):
+                print(f"{name}, batch {batch}: measured before", flush=True)
+                continue
+            row = measure_in_own_process(options, wanted)
+            rows = [other for other in rows if (other["settings"]["network"], other["settings"]["batch"]) !=
+                    (name, batch)] + [row]
+            output.write_text(json.dumps(rows, indent=1) + "\n")
+            print(row_text(row), flush=True)
+    if not options.quick:
+        order = list(IMAGE)
+        rows.sort(key=lambda row: (order.index(row["settings"]["network"]), row["settings"]["batch"]))
+        options.page.write_text(page(rows, RATE, ROUND_TO))
+        print(f"wrote {options.page}")
+    print(versions_of(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Parts of benchmarks/deployment.py and benchmarks/trace_plan_slim.py."""

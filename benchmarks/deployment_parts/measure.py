@@ -1,0 +1,137 @@
+"""One row of the deployment benchmark: one network at one batch size, in a process of its own."""
+import json
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import mindspore as ms
+
+import golden_stick as gs
+from deployment_parts.networks import build, widths_of
+from deployment_parts.torch_client import Torch
+from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
+from golden_stick.bench.contenders import contenders_of
+from golden_stick.bench.memory import peak_growth
+from golden_stick.bench.onnx_files import onnx_runtime
+from golden_stick.bench.result import machine_facts
+from golden_stick.bench.threads import limited_threads
+from golden_stick.graph.cost import count_macs
+from golden_stick.inputs import as_tensors
+
+FORMATS = {"MindIR": ("MINDIR", ".mindir"), "ONNX Runtime": ("ONNX", ".onnx")}
+
+
+def make(settings, rate, round_to):
+    """The original, the slim network and its native twin."""
+    name, size = settings["network"], settings["size"]
+    original = build(name, size)
+    algorithm = gs.OneShot({"criterion": "l1", "prune_rate": rate, "round_to": round_to})
+    slim = algorithm.convert(algorithm.apply(original, (1, 3, size, size)))
+    widths = widths_of(slim)
+    twin = build(name, size, widths)
+    shapes = [[tuple(parameter.shape) for parameter in one.get_parameters()] for one in (slim, twin)]
+    if shapes[0] != shapes[1]:
+        raise RuntimeError("the twin must have the parameters of the slim network, but has others")
+    return {"original": original, "slim": slim, "twin": twin}, widths
+
+
+def export_all(networks, shape, folder, onnx):
+    """(runtime, which) -> path. All are folded, so that none has an advantage."""
+    paths, fold = {}, getattr(gs, "fold", lambda network: network)
+    for which, network in networks.items():
+        folded = fold(network)
+        for runtime, (file_format, ending) in FORMATS.items():
+            if runtime == "MindIR" or onnx:
+                paths[runtime, which] = gs.export(folded, shape, os.path.join(folder, which + ending),
+                                                  file_format=file_format)
+    return paths
+
+
+def sizes(networks, paths, folder, size):
+    """Bytes of the files: exported ones, checkpoints, and the slim file."""
+    found = {f"{runtime}, {which}": os.path.getsize(path) for (runtime, which), path in paths.items()}
+    for which in ("original", "slim"):
+        path = os.path.join(folder, f"{which}_plain.ckpt")
+        ms.save_checkpoint(networks[which], path)
+        found[f"checkpoint, {which}"] = os.path.getsize(path)
+    found["slim file"] = os.path.getsize(gs.save_slim(networks["slim"], os.path.join(folder, "slim.ckpt")))
+    return found
+
+
+def prepare(paths, tensors, threads, stack):
+    """Turns of all files, and the memory that each took."""
+    turns, memory = {}, {}
+    for (runtime, which), path in paths.items():
+        contender, = contenders_of("deployment", which, path, ("graph",))
+        reason = contender.misfit(tensors)
+        if reason:
+            raise RuntimeError(f"{runtime}, {which}: {reason}")
+
+        def first_run(contender=contender):
+            ready = contender.ready(tensors, threads)
+            stack.enter_context(ready.context)
+            ready.prepare()
+            ready.run()
+            return ready
+
+        ready, memory[f"{runtime}, {which}"] = peak_growth(first_run)
+        turns[f"{runtime}, {which}"] = turn_of(ready.run, ready.prepare)
+    return turns, memory
+
+
+def runtime_version(onnx):
+    return {"onnxruntime": onnx_runtime().__version__} if onnx else {}
+
+
+def rounds_in(turns, settings):
+    """How many rounds fit into the seconds that there are, from one round that does not count."""
+    start = time.perf_counter()
+    interleave(turns, 1, 1)
+    least, most = settings["rounds"]
+    return int(min(most, max(least, settings["seconds"] / ((time.perf_counter() - start) / 2))))
+
+
+def measure(settings, torch_python, rate, round_to, folder):
+    networks, widths = make(settings, rate, round_to)
+    shape = (settings["batch"], 3, settings["size"], settings["size"])
+    macs = {which: count_macs(gs.trace(network, shape)) for which, network in networks.items()}
+    # Exported first and loaded afterwards: an export drops every compiled graph.
+    paths = export_all(networks, shape, folder, settings["onnx"])
+    bytes_of, tensors = sizes(networks, paths, folder, settings["size"]), as_tensors("deployment", shape)
+    networks.clear()
+    machine = machine_facts({"mindspore": ms.__version__, **runtime_version(settings["onnx"])})
+    row = {"settings": settings, "macs": macs, "widths": widths, "machine": machine}
+    with ExitStack() as stack:
+        # Before any process or session is started: they inherit it.
+        stack.enter_context(limited_threads("deployment", settings["threads"]))
+        turns, row["memory"] = prepare(paths, tensors, settings["threads"], stack)
+        if torch_python:
+            torch = Torch(torch_python)
+            stack.callback(torch.close)
+            row["torch"] = torch.ask("build", name=settings["network"], size=settings["size"],
+                                     batch=settings["batch"], widths=widths, threads=settings["threads"])
+            turns.update({f"PyTorch, {which}": torch.turn(which) for which in ("original", "slim")})
+            bytes_of.update({f"PyTorch checkpoint, {which}": value for which, value in row["torch"]["bytes"].items()})
+        count = rounds_in(turns, settings)
+        with ForeignLoad() as load:
+            found = interleave(turns, count, 1)
+    # The process with PyTorch still runs, so what it used counts as foreign: twice each of its turns.
+    own = 2 * sum(sum(found[name].cpu_seconds) for name in found if name.startswith("PyTorch"))
+    row.update(bytes=bytes_of, rounds=count, torch_cpu=own, foreign_load=load.processors, wall=load.wall,
+               seconds={name: list(timing.seconds) for name, timing in found.items()},
+               cpu_seconds={name: list(timing.cpu_seconds) for name, timing in found.items()})
+    return row
+
+
+def main():
+    order = json.loads(Path(sys.argv[1]).read_text())
+    row = measure(**order)
+    temporary = Path(f"{sys.argv[2]}.part")
+    temporary.write_text(json.dumps(row))
+    temporary.replace(sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()

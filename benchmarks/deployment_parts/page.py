@@ -1,0 +1,187 @@
+"""From the rows of the deployment benchmark to lines and to docs/deployment.md."""
+import numpy as np
+
+# What issue 5 asks for.
+TWIN, EFFICIENCY, OVER_RIVAL = 0.02, 0.85, 1.2
+QUIET = 0.2
+RUNTIMES = ("MindIR", "ONNX Runtime", "PyTorch")
+FILES = ("checkpoint", "slim file", "MindIR", "ONNX Runtime", "PyTorch checkpoint")
+
+
+def ratio(row, over, under):
+    """Median over the rounds of one time over another, and its quartiles; None if one was not measured."""
+    seconds = row["seconds"]
+    if over not in seconds or under not in seconds:
+        return None
+    return [float(value) for value in np.quantile(np.divide(seconds[over], seconds[under]), (0.5, 0.25, 0.75))]
+
+
+def facts(row):
+    """What follows from the times: speed-ups, efficiencies, and how far the slim network is from its twin."""
+    saved = row["macs"]["original"] / row["macs"]["slim"]
+    found = {"macs_ratio": saved, "speed_up": {}, "efficiency": {}, "twin": {}}
+    for runtime in RUNTIMES:
+        speed_up, twin = (ratio(row, f"{runtime}, {one}", f"{runtime}, {other}")
+                          for one, other in (("original", "slim"), ("slim", "twin")))
+        if speed_up:
+            found["speed_up"][runtime], found["efficiency"][runtime] = speed_up, speed_up[0] / saved
+        if twin:
+            found["twin"][runtime] = twin
+    ours = [value for runtime, value in found["efficiency"].items() if runtime != "PyTorch"]
+    rival = found["efficiency"].get("PyTorch")
+    found["best"] = max(ours)
+    found["over_rival"] = max(ours) / rival if rival else None
+    return found
+
+
+def foreign(row):
+    """Processors that others kept busy, without PyTorch's side of this benchmark."""
+    if row["foreign_load"] is None:
+        return None
+    return max(0.0, row["foreign_load"] - row["torch_cpu"] / row["wall"])
+
+
+def median(row, name, clock):
+    return float(np.median(row[clock][name])) if name in row[clock] else None
+
+
+def milliseconds(value):
+    return "-" if value is None else f"{1e3 * value:,.1f}"
+
+
+def row_text(row):
+    """A row for the terminal."""
+    head = f"{row['settings']['network']}, batch {row['settings']['batch']}"
+    if "error" in row:
+        return f"{head}: NOT MEASURED, {row['error']}"
+    found = facts(row)
+    parts = [f"MACs ratio {found['macs_ratio']:.2f}"]
+    for runtime, (value, low, high) in found["speed_up"].items():
+        parts.append(f"{runtime} {value:.2f} [{low:.2f}, {high:.2f}] x faster, efficiency "
+                     f"{found['efficiency'][runtime]:.2f}")
+    parts += [f"{runtime} slim / twin {value:.3f} [{low:.3f}, {high:.3f}]"
+              for runtime, (value, low, high) in found["twin"].items()]
+    busy = foreign(row)
+    parts.append(f"{row['rounds']} rounds; others kept {busy:.2f} processors busy" if busy is not None else
+                 f"{row['rounds']} rounds")
+    return f"{head}: " + "; ".join(parts)
+
+
+def versions_of(rows):
+    """Machine and versions, in words."""
+    good = [row for row in rows if "error" not in row]
+    if not good:
+        return "nothing was measured"
+    facts_of = {**good[-1]["machine"], **good[-1].get("torch", {}).get("versions", {})}
+    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
+
+
+def verdicts(row):
+    """What was asked for, and whether it was reached: (claim, figure, yes or no)."""
+    found = facts(row)
+    name = f"{row['settings']['network']}, batch {row['settings']['batch']}"
+    for runtime, (value, _, _) in found["twin"].items():
+        yield f"{name}: slim within {TWIN:.0%} of its twin, {runtime}", f"{value:.3f}", value <= 1 + TWIN
+    if row["settings"]["network"] == "resnet50":
+        yield (f"{name}: speed-up at least {EFFICIENCY} of the MACs ratio", f"{found['best']:.2f}",
+               found["best"] >= EFFICIENCY)
+        if found["over_rival"]:
+            yield (f"{name}: efficiency at least {OVER_RIVAL} of Torch-Pruning's", f"{found['over_rival']:.2f}",
+                   found["over_rival"] >= OVER_RIVAL)
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def latencies(rows, clock):
+    head = ["network", "batch", "MACs ratio"] + [f"{runtime}: original, slim, twin" if runtime != "PyTorch" else
+                                                 "PyTorch: original, Torch-Pruning" for runtime in RUNTIMES]
+    lines = []
+    for row in rows:
+        cells = [row["settings"]["network"], str(row["settings"]["batch"]), f"{facts(row)['macs_ratio']:.2f}"]
+        for runtime in RUNTIMES:
+            which = ("original", "slim") + (("twin",) if runtime != "PyTorch" else ())
+            cells.append(", ".join(milliseconds(median(row, f"{runtime}, {one}", clock)) for one in which))
+        lines.append(cells)
+    return table(head, lines)
+
+
+def gains(rows):
+    head = ["network", "batch"] + [f"{runtime}: speed-up (efficiency)" for runtime in RUNTIMES] + \
+        ["slim / twin, MindIR", "slim / twin, ONNX Runtime", "same widths in PyTorch", "others' load"]
+    lines = []
+    for row in rows:
+        found, busy = facts(row), foreign(row)
+        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        for runtime in RUNTIMES:
+            gain = found["speed_up"].get(runtime)
+            cells.append(f"{gain[0]:.2f} ({found['efficiency'][runtime]:.2f})" if gain else "-")
+        for runtime in RUNTIMES[:2]:
+            twin = found["twin"].get(runtime)
+            cells.append("{:.3f} [{:.3f}, {:.3f}]".format(*twin) if twin else "-")
+        same = row.get("torch", {}).get("same_widths")
+        cells += ["-" if same is None else "yes" if same else "NO", "not known" if busy is None else f"{busy:.2f}"]
+        lines.append(cells)
+    return table(head, lines)
+
+
+def memories(rows):
+    lines = []
+    for row in rows:
+        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        for runtime in RUNTIMES[:2]:
+            values = [row["memory"].get(f"{runtime}, {which}") for which in ("original", "slim")]
+            cells.append(", ".join("-" if value is None else f"{value / 2**20:.0f}" for value in values))
+        lines.append(cells)
+    return table(["network", "batch", "MindIR: original, slim", "ONNX Runtime: original, slim"], lines)
+
+
+def files(rows):
+    found = {}
+    for row in rows:
+        # The sizes are those of a network and not of a batch.
+        found.setdefault(row["settings"]["network"], row["bytes"])
+    lines = []
+    for name, sizes in found.items():
+        cells = [name]
+        for kind in FILES:
+            values = [sizes.get(kind)] if kind == "slim file" else [
+                sizes.get(f"{kind}, {which}") for which in ("original", "slim")]
+            cells.append(", ".join("-" if value is None else f"{value / 1e6:.1f}" for value in values))
+        lines.append(cells)
+    return table(["network", "checkpoint: original, slim", "slim file", "MindIR: original, slim",
+                  "ONNX: original, slim", "PyTorch checkpoint: original, Torch-Pruning"], lines)
+
+
+def page(rows, rate, round_to):
+    """The text of docs/deployment.md."""
+    good = [row for row in rows if "error" not in row]
+    if not good:
+        return "# Deployment\n\nNothing was measured.\n"
+    noisy = [row for row in good if (foreign(row) or 0) >= QUIET]
+    threads = good[-1]["settings"].get("threads")
+    processors = "all processors" if threads is None else f"{threads} of the processors"
+    parts = ["# What pruning gains where networks are deployed", "",
+             "Written by `python benchmarks/deployment.py`. " + versions_of(rows) + ".", "",
+             f"Each network is pruned by {rate:.0%} to widths of a multiple of {round_to}, by the l1 norm of its "
+             f"filters: of a latency, the weights do not matter. Its *native twin* was built by hand at the slim "
+             f"widths. Torch-Pruning's network has the same widths. All run in turn in one run: each once a round, "
+             f"after one call that does not count. Random weights, evaluation, float32, {processors}. In MindSpore "
+             f"and ONNX Runtime all three networks went through the same export.", ""]
+    if noisy:
+        parts += [f"**The machine was not quiet** for {len(noisy)} of {len(good)} rows (last column of the second "
+                  f"table): do not quote them.", ""]
+    parts += ["Medians, in milliseconds a call:", "", latencies(good, "seconds"), "",
+              "The same in CPU time of all threads, to which those add that wait by spinning:", "",
+              latencies(good, "cpu_seconds"), "",
+              "Speed-up: the original's time over the slim one's in the same runtime, median of the ratios within the "
+              "rounds (quartiles in brackets for the twin). Efficiency: speed-up over MACs ratio. Others' load: "
+              "processors that other processes kept busy meanwhile.", "", gains(good), "",
+              "Memory, in MiB: what the process grew by at its highest, while the file was loaded and first run:", "",
+              memories(good), "", "Files, in megabytes:", "", files(good), "", "What was asked for:", "",
+              table(["claim", "found", "reached"], [[claim, figure, "yes" if reached else "**no**"]
+                                                    for row in good for claim, figure, reached in verdicts(row)]), ""]
+    parts += [f"Not measured: {row_text(row)}" for row in rows if "error" in row]
+    return "\n".join(parts).rstrip() + "\n"

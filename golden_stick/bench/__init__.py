@@ -1,0 +1,1 @@
+"""What networks cost on this machine: latency, throughput, memory, and the widths that it likes."""

@@ -1,0 +1,126 @@
+"""Timing in turns: every contender runs once a round, so that whatever slows the machine down hits all alike."""
+import os
+import time
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+__all__ = ["Timing", "Turn", "turn_of", "interleave", "ForeignLoad"]
+
+# Takes one turn, and says how long it took: wall seconds, and CPU seconds of all threads of the process.
+Turn = Callable[[], Tuple[float, float]]
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """
+    What one contender took, a number per round.
+
+    Args:
+        seconds (tuple[float]): Wall time.
+        cpu_seconds (tuple[float]): CPU time of all threads of its process.
+    """
+
+    seconds: Tuple[float, ...]
+    cpu_seconds: Tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Median of the wall seconds."""
+        return float(np.median(self.seconds))
+
+    @property
+    def quartiles(self) -> Tuple[float, float]:
+        """Lower and upper quartile of the wall seconds."""
+        lower, upper = np.quantile(self.seconds, (0.25, 0.75))
+        return float(lower), float(upper)
+
+    @property
+    def cpu_median(self) -> float:
+        """Median of the CPU seconds."""
+        return float(np.median(self.cpu_seconds))
+
+    def times_faster_than(self, other: "Timing") -> float:
+        """The other's seconds over these: the median over the rounds of what both took in the same round."""
+        return float(np.median(np.divide(other.seconds, self.seconds)))
+
+
+def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: None) -> Turn:
+    """
+    A turn of a function in this process.
+
+    It is called twice, and the second call counts: the first wakes its threads, and waits for those of whoever ran
+    before, which may still be spinning.
+    """
+    def turn() -> Tuple[float, float]:
+        prepare()
+        run()
+        cpu, wall = time.process_time(), time.perf_counter()
+        run()
+        return time.perf_counter() - wall, time.process_time() - cpu
+    return turn
+
+
+def interleave(turns: Mapping[str, Turn], rounds: int, warm_up: int = 2,
+               on_round: Optional[Callable[[int, int], None]] = None) -> Dict[str, Timing]:
+    """
+    Run contenders in turn.
+
+    Args:
+        turns (Mapping): Name -> turn.
+        rounds (int): How often each is measured. In every round the order is another.
+        warm_up (int): Rounds before, which do not count. Default: 2.
+        on_round (Callable): Is told after each round how many are done, and how many there are. Default: ``None``.
+
+    Returns:
+        dict, name -> Timing, in the order of `turns`.
+    """
+    generator, names = np.random.default_rng(_SEED), list(turns)
+    found: Dict[str, List[Tuple[float, float]]] = {name: [] for name in names}
+    for number in range(warm_up + rounds):
+        for index in generator.permutation(len(names)):
+            taken = turns[names[index]]()
+            if number >= warm_up:
+                found[names[index]].append(taken)
+        if on_round is not None:
+            on_round(number + 1, warm_up + rounds)
+    return {name: Timing(*(tuple(column) for column in zip(*taken))) for name, taken in found.items()}
+
+
+class ForeignLoad:
+    """
+    A context that measures how many processors other processes kept busy meanwhile.
+
+    `processors` is that number afterwards, or None where the system does not tell (it is read from ``/proc/stat``), and
+    `wall` is how many seconds it took.
+    """
+
+    def __init__(self) -> None:
+        self.processors: Optional[float] = None
+        self.wall = 0.0
+        self._before: Optional[Tuple[float, float, float]] = None
+
+    def __enter__(self) -> "ForeignLoad":
+        self._before = self._now()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        now = self._now()
+        if self._before is not None and now is not None and now[0] > self._before[0]:
+            wall, busy, own = (late - early for late, early in zip(now, self._before))
+            self.processors, self.wall = max(0.0, (busy - own) / wall), wall
+
+    @staticmethod
+    def _now() -> Optional[Tuple[float, float, float]]:
+        try:
+            with open("/proc/stat", encoding="ascii") as file:
+                user, nice, system, _, _, interrupts, soft, steal = map(int, file.readline().split()[1:9])
+        except (OSError, ValueError):
+            return None
+        ticks = os.sysconf("SC_CLK_TCK")
+        own = os.times()
+        # Children count once they have ended; those that are alive count as foreign.
+        mine = own.user + own.system + own.children_user + own.children_system
+        return time.perf_counter(), (user + nice + system + interrupts + soft + steal) / ticks, mine

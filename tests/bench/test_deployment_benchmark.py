@@ -1,0 +1,74 @@
+"""The deployment benchmark: its twins are the slim networks, and its page says what the times say."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import golden_stick as gs
+
+BENCHMARKS = Path(gs.__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def path(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "deployment_parts"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name, size", [("resnet56", 16), pytest.param("resnet18", 32, marks=pytest.mark.long),
+                                        pytest.param("resnet50", 32, marks=pytest.mark.long),
+                                        pytest.param("vgg16_bn", 32, marks=pytest.mark.long),
+                                        pytest.param("mobilenet_v2", 32, marks=pytest.mark.long)])
+def test_the_twin_at_the_slim_widths_is_the_slim_network(name, size):
+    from deployment_parts.measure import make
+    networks, widths = make({"network": name, "size": size}, 0.45, 8)
+    values = {parameter.name: parameter.value() for parameter in networks["slim"].get_parameters()}
+    for parameter in networks["twin"].get_parameters():
+        parameter.set_data(values[parameter.name])
+    assert gs.verify(networks["slim"], networks["twin"], (1, 3, size, size)).largest_difference == 0.0
+    assert min(width % 8 for width in widths.values()) == 0
+    original = [parameter.size for parameter in networks["original"].get_parameters()]
+    assert sum(value.size for value in values.values()) < sum(original)
+
+
+def a_row(**changes):
+    seconds = {"MindIR, original": [4.0, 8.0, 12.0], "MindIR, slim": [2.0, 4.0, 6.0], "MindIR, twin": [2.0, 4.0, 6.0],
+               "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3}
+    return {"settings": {"network": "resnet50", "batch": 1}, "macs": {"original": 200, "slim": 80}, "rounds": 3,
+            "machine": {"processor": "P"}, "torch": {"same_widths": True, "versions": {"torch": "2"}},
+            "memory": {"MindIR, original": 2**21},
+            "foreign_load": 0.6, "torch_cpu": 5.0, "wall": 10.0, "seconds": seconds, "cpu_seconds": {},
+            "bytes": {"slim file": 3e6, "MindIR, original": 9e6}, **changes}
+
+
+def test_speed_ups_efficiencies_and_twins_are_medians_of_ratios_within_rounds():
+    from deployment_parts.page import facts, foreign
+    found = facts(a_row())
+    assert found["macs_ratio"] == 2.5
+    assert found["speed_up"] == {"MindIR": [2.0] * 3, "PyTorch": [1.5] * 3}
+    assert found["efficiency"] == {"MindIR": 0.8, "PyTorch": pytest.approx(0.6)}
+    assert found["twin"] == {"MindIR": [1.0] * 3}
+    assert (found["best"], found["over_rival"]) == (0.8, pytest.approx(0.8 / 0.6))
+    # Half a processor was PyTorch's own.
+    assert foreign(a_row()) == pytest.approx(0.1)
+
+
+def test_the_page_says_what_was_reached_and_what_not():
+    from deployment_parts.page import page, row_text
+    failed = {"settings": {"network": "vgg16_bn", "batch": 16}, "error": "took longer than 9 s"}
+    text = page([a_row(), failed], 0.45, 16)
+    assert "| resnet50, batch 1: speed-up at least 0.85 of the MACs ratio | 0.80 | **no** |" in text
+    assert "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's | 1.33 | yes |" in text
+    assert "| resnet50, batch 1: slim within 2% of its twin, MindIR | 1.000 | yes |" in text
+    assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0 |" in text
+    assert "| resnet50 | 1 | 2, - | -, - |" in text
+    assert "Not measured: vgg16_bn, batch 16: NOT MEASURED, took longer than 9 s" in text
+    assert "not quiet" not in text
+    assert "**The machine was not quiet** for 1 of 1 rows" in page([a_row(foreign_load=1.0)], 0.45, 16)
+    assert "2.00 [2.00, 2.00] x faster, efficiency 0.80" in row_text(a_row())
+    slow = a_row(seconds={**a_row()["seconds"], "MindIR, twin": list(np.array([2.0, 4.0, 6.0]) / 1.05)})
+    assert "twin, MindIR | 1.050 | **no** |" in page([slow], 0.45, 16)
+    assert page([failed], 0.45, 16) == "# Deployment\n\nNothing was measured.\n"
