@@ -1,0 +1,88 @@
+"""What was written, in ONNX Runtime, against the network."""
+import os
+from typing import Any, List, Sequence, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from golden_stick.errors import ExportError, first_line
+from golden_stick.evaluation import evaluate
+
+__all__ = ["TOLERANCE", "check_model", "check_outputs", "largest_difference", "run_file"]
+
+TOLERANCE = 1e-4
+
+
+def check_model(model: Any) -> None:
+    """
+    ONNX's own checker, with its inference of shapes and types.
+
+    Raises:
+        ExportError: If it finds anything.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"For 'export', the ONNX file must pass onnx's checker, but it says: "
+                          f"{first_line(error)}") from error
+
+
+def run_file(path: str, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+    """
+    The outputs of an ONNX file, on the CPU.
+
+    Raises:
+        ExportError: If ONNX Runtime cannot load or run it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = os.cpu_count() or 1
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        # An argument that no operator reads is no input of the graph.
+        feeds = {item.name: array for item, array in zip(session.get_inputs(), arrays)}
+        return session.run(None, feeds)
+    except Exception as error:  # pylint: disable=broad-except  # its errors have no class in common
+        raise ExportError(f"For 'export', ONNX Runtime must run the file, but it says: {first_line(error)}") from error
+
+
+def largest_difference(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> Tuple[float, float]:
+    """
+    The largest difference of two lists of outputs, and the largest number of the output where it is worst.
+
+    Whole numbers and truth values differ infinitely unless they are equal, and so do outputs of other shapes or types.
+    """
+    if [(one.shape, one.dtype) for one in wanted] != [(one.shape, one.dtype) for one in got]:
+        return float("inf"), 1.0
+    worst = (0.0, 1.0)
+    for one, other in zip(wanted, got):
+        scale = float(np.abs(one).max(initial=0)) if one.dtype.kind == "f" else 0.0
+        difference = float(np.abs(one.astype(np.float64) - other).max(initial=0.0)) if scale else \
+            0.0 if np.array_equal(one, other) else float("inf")
+        # Written so that NaN is the worst.
+        if not difference / (scale or 1.0) <= worst[0] / worst[1]:
+            worst = difference, scale or 1.0
+    return worst
+
+
+def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
+    """
+    Run the file and the network on the same inputs.
+
+    Raises:
+        ExportError: If an output differs by more than 1e-4 of its largest number, or is not finite.
+    """
+    # Compiled graphs of the Cell for another batch size would be served from MindSpore's cache.
+    ms.ms_memory_recycle()
+    wanted = evaluate(network, tensors)
+    difference, scale = largest_difference(wanted, run_file(path, [tensor.asnumpy() for tensor in tensors]))
+    if not difference <= TOLERANCE * scale:
+        raise ExportError(
+            f"For 'export', the ONNX file must give the outputs of the network within {TOLERANCE:g} of their largest "
+            f"number, {scale:.6g}, but got a largest difference of {difference:.6g} for inputs of shape "
+            f"{', '.join(str(tensor.shape) for tensor in tensors)}.")
