@@ -176,7 +176,8 @@ def main() -> None:
     parser.add_argument("--single", nargs=2, metavar=("NAME", "SIZE"), help="one row to stdout, in this process")
     options = parser.parse_args()
     if options.single:
-        ms.set_context(mode=ms.GRAPH_MODE)
+        # Every batch size would be compiled anew in graph mode, before and after pruning.
+        ms.set_context(mode=ms.PYNATIVE_MODE)
         with scratch_directory():
             print(json.dumps(measure(options.single[0], int(options.single[1]))))
         return

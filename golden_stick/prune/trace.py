@@ -157,13 +157,14 @@ def _tensor_value(tensor) -> Any:
     return tuple(tensor.dims)
 
 
-def _records(proto_node) -> list:
-    """One tensor record per output. The attribute 'shape' holds one, or a tuple of them."""
+def _records(proto_node) -> Tuple[bool, list]:
+    """Whether the output is a tuple, and one tensor record per output: the attribute 'shape' holds them."""
     for attribute in proto_node.attribute:
         if attribute.name == "shape":
-            parts = attribute.values if _TYPE.Name(attribute.type) in ("TUPLE", "LIST") else [attribute]
-            return [(list(part.tensors) or [part.t])[0] for part in parts]
-    return []
+            several = _TYPE.Name(attribute.type) in ("TUPLE", "LIST")
+            return several, [(list(part.tensors) or [part.t])[0] for part in
+                             (attribute.values if several else [attribute])]
+    return False, []
 
 
 def _type_name(record) -> str:
@@ -232,14 +233,15 @@ class _Reader:
         attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
         return self._node(proto_node, operator, inputs, attributes)
 
-    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Result:
+    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Any:
         inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
-        records = _records(proto_node)
+        several, records = _records(proto_node)
         node = Node(len(self._nodes), operator, inputs, attributes,
                     tuple(tuple(record.dims) for record in records) or ((),), _scope(proto_node.domain),
                     tuple(map(_type_name, records)))
         self._nodes.append(node)
-        return Result(node.number)
+        results = tuple(Result(node.number, index) for index in range(len(node.shapes)))
+        return results if several else results[0]
 
     def _call(self, proto_node, values: Mapping[str, Any]) -> Any:
         """A call of a function is read in its place; where values decide what is called, it is one operator."""

@@ -75,11 +75,15 @@ def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> N
     Run the file and the network on the same inputs.
 
     Raises:
-        ExportError: If an output differs by more than 1e-4 of its largest number, or is not finite.
+        ExportError: If the network does not run here, if an output differs by more than 1e-4 of its largest number, or is not finite.
     """
     # Compiled graphs of the Cell for another batch size would be served from MindSpore's cache.
     ms.ms_memory_recycle()
-    wanted = evaluate(network, tensors)
+    try:
+        wanted = evaluate(network, tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(f"For 'export', the network must run on the CPU, for the file to be compared with it, but "
+                          f"MindSpore says: {first_line(error)}") from error
     difference, scale = largest_difference(wanted, run_file(path, [tensor.asnumpy() for tensor in tensors]))
     if not difference <= TOLERANCE * scale:
         raise ExportError(

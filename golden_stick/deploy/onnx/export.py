@@ -117,10 +117,10 @@ def _trace_at(network: nn.Cell, tensors: Tuple[Tensor, ...], size: int) -> Graph
 
 
 def _prove(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, size: int) -> None:
-    problem: Optional[Exception] = None
+    problem: Optional[ExportError] = None
     try:
         check_outputs(network, tensors, path)
-    except (ExportError, RuntimeError, TypeError, ValueError) as error:
+    except ExportError as error:
         problem = error
     if problem is not None:
         os.remove(path)

@@ -53,9 +53,7 @@ def _mint_max_pool(writer: Writer, node: Node) -> str:
 def _max_pool_with_places(writer: Writer, node: Node) -> str:
     attributes, rank = node.attributes, len(node.shapes[0]) - 2
     kernel = spatial_numbers(attributes.get("ksize", attributes.get("kernel_size")), rank)
-    # The two-dimensional one numbers its padding from the batch on, and holds it in front.
-    begin = attributes["pads"][:2] if len(attributes["pads"]) == 4 else spatial_numbers(attributes["pads"], rank)
-    stride, dilation = (spatial_numbers(attributes[key], rank) for key in ("strides", "dilation"))
+    stride, begin, dilation = (spatial_numbers(attributes[key], rank) for key in ("strides", "pads", "dilation"))
     return _max_pool(writer, node, kernel, stride, begin, dilation)
 
 
@@ -177,8 +175,39 @@ def _nearest(writer: Writer, node: Node) -> str:
     return _resize(writer, node, "nearest", coordinates, nearest_mode=rounding)
 
 
+def _cubic_weights(size: int, made: int, coordinates: str) -> np.ndarray:
+    """
+    The matrix of one axis. MindSpore rounds the place between two pixels to 1/1024, and where a pixel's middle is its
+    place, it has a curve of its own and leaves out what lies beyond the edge.
+    """
+    middle, one = coordinates == "half_pixel", np.float32(1)
+    bend = -0.5 if middle else -0.75
+    corners = coordinates == "align_corners" and made > 1
+    step = one * (size - 1) / (one * (made - 1)) if corners else one * size / (one * made)
+    at = np.arange(made, dtype=np.float32)
+    place = (at + one / 2) * step - one / 2 if middle else at * step
+    left = np.floor(place).astype(int)
+    right = np.rint((place - left) * 1024) / 1024
+    away = np.stack((1 + right, right, 1 - right, 2 - right), 1)
+    inner = ((bend + 2) * away - (bend + 3)) * away ** 2 + 1
+    outer = ((bend * away - 5 * bend) * away + 8 * bend) * away - 4 * bend
+    weights = np.where(away <= 1, inner, outer)
+    columns = left[:, None] + np.arange(-1, 3)
+    if middle:
+        weights = weights * ((columns >= 0) & (columns < size))
+        weights = weights / weights.sum(1, keepdims=True)
+    matrix = np.zeros((made, size))
+    np.add.at(matrix, (np.arange(made)[:, None], columns.clip(0, size - 1)), weights)
+    return matrix
+
+
 def _bicubic(writer: Writer, node: Node) -> str:
-    return _resize(writer, node, "cubic", _coordinates(writer, node), cubic_coeff_a=-0.75)
+    """ONNX's Resize does not round as MindSpore does; two products with constant matrices are exact."""
+    coordinates = _coordinates(writer, node)
+    rows, columns = (writer.constant(_cubic_weights(size, made, coordinates), node.types[0])
+                     for size, made in zip(writer.shape(node.inputs[0])[2:], node.shapes[0][2:]))
+    turned = writer.emit("Transpose", [columns], perm=(1, 0))
+    return writer.emit("MatMul", [writer.emit("MatMul", [rows, writer.of(node.inputs[0])]), turned])
 
 
 def _linear_1d(writer: Writer, node: Node) -> str:
