@@ -15,8 +15,9 @@ PACKAGE = ROOT / "golden_stick"
 
 # From the ground up. A module uses its own rank and those above it in this list.
 RANKS = (
-    ("errors", "config", "inputs", "evaluation"), ("graph", "knockoffs"), ("deploy.files", "deploy.export"),
-    ("report",), ("comp_algo",), ("prune",), ("deploy.checkpoint",), ("scop",), ("certify",), ("cli",),
+    ("errors", "config", "inputs", "evaluation"), ("graph", "knockoffs"), ("prune.trace",),
+    ("deploy.files", "deploy.export", "deploy.onnx"), ("report",),
+    ("comp_algo",), ("prune",), ("deploy.checkpoint",), ("scop",), ("certify",), ("cli",),
 )
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "certify", "errors", "exchangeability", "export", "find_groups", "load_slim",
           "safe_filters", "save_slim", "slim", "trace", "verify"}

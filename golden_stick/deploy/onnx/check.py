@@ -1,5 +1,6 @@
 """What was written, in ONNX Runtime, against the network."""
 import os
+from dataclasses import dataclass
 from typing import Any, List, Sequence, Tuple
 
 import mindspore as ms
@@ -8,8 +9,9 @@ from mindspore import Tensor, nn
 
 from golden_stick.errors import ExportError, first_line
 from golden_stick.evaluation import evaluate
+from golden_stick.inputs import describe
 
-__all__ = ["TOLERANCE", "check_model", "check_outputs", "largest_difference", "run_file"]
+__all__ = ["TOLERANCE", "check_model", "check_outputs", "Difference", "largest_difference", "run_file"]
 
 TOLERANCE = 1e-4
 
@@ -51,22 +53,39 @@ def run_file(path: str, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
         raise ExportError(f"For 'export', ONNX Runtime must run the file, but it says: {first_line(error)}") from error
 
 
-def largest_difference(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> Tuple[float, float]:
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference of two lists of outputs: where it is, how large, and the largest number of that output."""
+
+    output: int
+    largest: float
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        """As a fraction of the output's largest number."""
+        return self.largest / self.scale
+
+
+def largest_difference(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> Difference:
     """
-    The largest difference of two lists of outputs, and the largest number of the output where it is worst.
+    Where two lists of outputs differ most, each output measured by its own largest number.
 
     Whole numbers and truth values differ infinitely unless they are equal, and so do outputs of other shapes or types.
     """
-    if [(one.shape, one.dtype) for one in wanted] != [(one.shape, one.dtype) for one in got]:
-        return float("inf"), 1.0
-    worst = (0.0, 1.0)
-    for one, other in zip(wanted, got):
+    worst = Difference(0, 0.0 if len(wanted) == len(got) else float("inf"), 1.0)
+    for index, (one, other) in enumerate(zip(wanted, got)):
         scale = float(np.abs(one).max(initial=0)) if one.dtype.kind == "f" else 0.0
-        difference = float(np.abs(one.astype(np.float64) - other).max(initial=0.0)) if scale else \
-            0.0 if np.array_equal(one, other) else float("inf")
-        # Written so that NaN is the worst.
-        if not difference / (scale or 1.0) <= worst[0] / worst[1]:
-            worst = difference, scale or 1.0
+        if (one.shape, one.dtype) != (other.shape, other.dtype):
+            largest = float("inf")
+        elif scale:
+            largest = float(np.abs(one.astype(np.float64) - other).max(initial=0.0))
+        else:
+            largest = 0.0 if np.array_equal(one, other) else float("inf")
+        found = Difference(index, largest, scale or 1.0)
+        # Written so that NaN is the worst, and stays it.
+        if worst.relative == worst.relative and not found.relative <= worst.relative:
+            worst = found
     return worst
 
 
@@ -75,7 +94,8 @@ def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> N
     Run the file and the network on the same inputs.
 
     Raises:
-        ExportError: If the network does not run here, if an output differs by more than 1e-4 of its largest number, or is not finite.
+        ExportError: If the network does not run here, or an output differs by more than 1e-4 of its largest number, or
+            is not finite.
     """
     # Compiled graphs of the Cell for another batch size would be served from MindSpore's cache.
     ms.ms_memory_recycle()
@@ -84,9 +104,9 @@ def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> N
     except (RuntimeError, TypeError, ValueError) as error:
         raise ExportError(f"For 'export', the network must run on the CPU, for the file to be compared with it, but "
                           f"MindSpore says: {first_line(error)}") from error
-    difference, scale = largest_difference(wanted, run_file(path, [tensor.asnumpy() for tensor in tensors]))
-    if not difference <= TOLERANCE * scale:
+    worst = largest_difference(wanted, run_file(path, [tensor.asnumpy() for tensor in tensors]))
+    if not worst.relative <= TOLERANCE:
         raise ExportError(
             f"For 'export', the ONNX file must give the outputs of the network within {TOLERANCE:g} of their largest "
-            f"number, {scale:.6g}, but got a largest difference of {difference:.6g} for inputs of shape "
-            f"{', '.join(str(tensor.shape) for tensor in tensors)}.")
+            f"number, {worst.scale:.6g}, but got a largest difference of {worst.largest:.6g} in output {worst.output} "
+            f"for inputs of shape {describe(tensors)}.")

@@ -182,7 +182,7 @@ def _reverse(writer: Writer, node: Node) -> str:
 
 
 def _roll(writer: Writer, node: Node) -> str:
-    """What leaves at one end enters at the other. Inputs: data, by how much, axes; none of these for the flat tensor."""
+    """What leaves at one end enters at the other. Inputs: data, by how much, axes."""
     shape, data = writer.shape(node.inputs[0]), writer.of(node.inputs[0])
     shifts = np.ravel(node.attributes.get("shift", writer.number(node, 1))).tolist()
     axes = node.attributes.get("axis", writer.number(node, 2))

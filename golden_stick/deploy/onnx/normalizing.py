@@ -4,8 +4,8 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from golden_stick.deploy.onnx.arithmetic import scalar
 from golden_stick.deploy.onnx.batch import FixedBatch, grows
-from golden_stick.deploy.onnx.pointwise import scalar
 from golden_stick.deploy.onnx.products import along_channels, is_none
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.ir import Node, Value

@@ -1,5 +1,4 @@
 """ONNX rules of pooling and resizing."""
-import math
 from typing import List, Sequence, Tuple
 
 import numpy as np
@@ -57,28 +56,30 @@ def _max_pool_with_places(writer: Writer, node: Node) -> str:
     return _max_pool(writer, node, kernel, stride, begin, dilation)
 
 
+def _covered(count, width, step, first, low, high) -> np.ndarray:
+    """How many positions in [low, high) each window of an axis covers."""
+    starts = np.arange(count) * step - first
+    return np.minimum(starts + width, high) - np.maximum(starts, low)
+
+
 def _average(writer: Writer, node: Node, kernel, stride, begin, end, counted: bool, divisor: int = 0) -> str:
     """
-    The sum over every window, by what the code divides it by.
+    The mean of what every window covers of the data, and where the code divides by another number, times the quotient.
 
-    ONNX's own count is taken where it is the same at all windows; elsewhere the quotient is a constant of the shape of
-    the windows, which leaves nothing to how a runtime reads `ceil_mode`.
+    The quotient is a constant of the shape of the windows: ONNX Runtime's own ways to count padding, and to round up,
+    depend on the opset, and for uneven padding some are wrong.
     """
     sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
-    pads = tuple(begin) + _windows(sizes, made, kernel, stride, begin)
-    pooled = writer.emit("AveragePool", [writer.of(node.inputs[0])], kernel_shape=kernel, strides=stride, pads=pads,
-                         count_include_pad=1)
-    quotient = np.full((1,) * len(sizes), math.prod(kernel) / divisor if divisor else 1.0)
-    if not divisor:
-        for axis, numbers in enumerate(zip(sizes, made, kernel, stride, begin, end)):
-            size, count, width, step, first, last = numbers
-            starts = np.arange(count) * step - first
-            low, high = (-first, size + last) if counted else (0, size)
-            own = width / (np.minimum(starts + width, high) - np.maximum(starts, low))
-            quotient = quotient * own.reshape((-1,) + (1,) * (len(sizes) - axis - 1))
-    if (quotient == 1).all():
+    pooled = writer.emit("AveragePool", [writer.of(node.inputs[0])], kernel_shape=kernel, strides=stride,
+                         pads=tuple(begin) + _windows(sizes, made, kernel, stride, begin), count_include_pad=0)
+    if not counted and not divisor:
         return pooled
-    return writer.emit("Mul", [pooled, writer.constant(quotient, node.types[0])])
+    quotient = np.full((1,) * len(sizes), 1 / (divisor or 1))
+    for axis, (size, first, last) in enumerate(zip(sizes, begin, end)):
+        window = made[axis], kernel[axis], stride[axis], first
+        own = _covered(*window, 0, size) / (1 if divisor else _covered(*window, -first, size + last))
+        quotient = quotient * own.reshape((-1,) + (1,) * (len(sizes) - axis - 1))
+    return pooled if (quotient == 1).all() else writer.emit("Mul", [pooled, writer.constant(quotient, node.types[0])])
 
 
 def _own_average_pool(writer: Writer, node: Node) -> str:
@@ -211,9 +212,9 @@ def _bicubic(writer: Writer, node: Node) -> str:
 
 
 def _linear_1d(writer: Writer, node: Node) -> str:
-    """Input 2 counts: 0 aligns corners, 1 is half a pixel off, 2 too."""
-    way = {0: "align_corners", 1: "half_pixel", "align_corners": "align_corners", "half_pixel": "half_pixel"}
-    return _resize(writer, node, "linear", way.get(writer.number(node, 2, 0), "half_pixel"))
+    """Input 2 counts the ways: neither, corners on corners, a pixel's middle as its place."""
+    way = writer.number(node, 2, 1)
+    return _resize(writer, node, "linear", {0: "asymmetric", 1: "align_corners", 2: "half_pixel"}.get(way, way))
 
 
 def _upsample_nearest(writer: Writer, node: Node) -> str:

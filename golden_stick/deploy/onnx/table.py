@@ -5,6 +5,7 @@ An operator without a rule is an error that names it: nothing is written that is
 """
 from typing import Callable, Dict
 
+from golden_stick.deploy.onnx.arithmetic import ARITHMETIC
 from golden_stick.deploy.onnx.moving import MOVING
 from golden_stick.deploy.onnx.normalizing import NORMALIZING
 from golden_stick.deploy.onnx.pointwise import POINTWISE
@@ -14,9 +15,10 @@ from golden_stick.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ONNX_RULES", "add_onnx_rule"]
 
+_FAMILIES = (ARITHMETIC, POINTWISE, PRODUCTS, NORMALIZING, MOVING, SPATIAL)
+
 ONNX_RULES: Dict[str, Callable] = {
-    operator: rule for family in (POINTWISE, PRODUCTS, NORMALIZING, MOVING, SPATIAL) for rule, operators in family
-    for operator in operators.split()
+    operator: rule for family in _FAMILIES for rule, operators in family for operator in operators.split()
 }
 
 

@@ -1,6 +1,6 @@
 """The writer: what the rules speak to, and the only one that makes an ONNX model."""
 import hashlib
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
@@ -42,8 +42,9 @@ class Writer:
 
     def run(self, rules: Mapping[str, Any]) -> "Writer":
         """Write every node that an output depends on."""
+        needed = self._needed()
         for node in self.graph.nodes:
-            if node.number not in self._needed():
+            if node.number not in needed:
                 continue
             self._at = f"{node.scope}/{node.operator}" if node.scope else node.operator
             if node.operator == CONTROL_FLOW:
@@ -58,17 +59,15 @@ class Writer:
                     self._names[Result(node.number, index)] = name
         return self
 
-    def _needed(self) -> set:
-        if not hasattr(self, "_live"):
-            self._live: set = set()
-            waiting = [value for value in flatten(self.graph.outputs) if isinstance(value, Result)]
-            while waiting:
-                number = waiting.pop().node
-                if number not in self._live:
-                    self._live.add(number)
-                    waiting += [value for value in flatten(self.graph.nodes[number].inputs)
-                                if isinstance(value, Result)]
-        return self._live
+    def _needed(self) -> Set[int]:
+        found: Set[int] = set()
+        waiting = [value for value in flatten(self.graph.outputs) if isinstance(value, Result)]
+        while waiting:
+            number = waiting.pop().node
+            if number not in found:
+                found.add(number)
+                waiting += [value for value in flatten(self.graph.nodes[number].inputs) if isinstance(value, Result)]
+        return found
 
     def of(self, value: Value, like: Optional[str] = None) -> str:
         """
@@ -89,8 +88,8 @@ class Writer:
             return value.name
         if value not in self._names:
             node = self.graph.nodes[value.node]
-            raise ExportError(f"For 'export', output {value.index} of {node} must not be read: its ONNX rule writes the "
-                              f"others only.")
+            raise ExportError(f"For 'export', output {value.index} of {node} must not be read: its ONNX rule writes "
+                              f"the others only.")
         return self._names[value]
 
     def type(self, value: Value) -> str:
@@ -104,8 +103,8 @@ class Writer:
             enumerate(self.graph.nodes[value.node].types)).get(value.index, "")
         if not found:
             what = f"the input '{value.name}'" if isinstance(value, Input) else str(self.graph.nodes[value.node])
-            raise ExportError(f"For 'export', every tensor must be of a type that ONNX and numpy share, but got {what}, "
-                              f"whose type is of MindSpore's own.")
+            raise ExportError(f"For 'export', every tensor must be of a type that numpy has as well, but got {what}, "
+                              f"which is not.")
         return found
 
     def shape(self, value: Value) -> Tuple[int, ...]:
