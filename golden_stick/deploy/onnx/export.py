@@ -19,6 +19,7 @@ from golden_stick.errors import (
     first_line,
 )
 from golden_stick.graph.ir import Graph
+from golden_stick.inputs import describe
 from golden_stick.prune.trace import trace
 
 __all__ = ["OPSETS", "DEFAULT_OPSET", "check_opset", "write_onnx"]
@@ -71,8 +72,8 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
             return
         except FixedBatch as error:
             reason = str(error)
-            warnings.warn(f"For 'export', the ONNX file takes inputs of batch size {tensors[0].shape[0]} only: "
-                          f"{reason}.", stacklevel=4)
+            warnings.warn(f"For 'export', the ONNX file takes inputs of shape {describe(tensors)} only: {reason}.",
+                          stacklevel=4)
     _write(trace(network, tensors), path, weights, opset, f"fixed: {reason or 'as asked for'}")
     check_outputs(network, tensors, path)
 
@@ -82,7 +83,7 @@ def _need_packages() -> None:
         try:
             __import__(name)
         except ImportError as error:
-            raise DependencyError(f"For 'export', ONNX files need the package '{name}', which is not installed: "
+            raise DependencyError(f"For 'export', ONNX files must have the package '{name}', which is not installed: "
                                   f"pip install 'golden-stick[onnx]'.") from error
 
 

@@ -53,6 +53,7 @@ class Writer:
             if node.operator not in rules:
                 raise ExportError(f"For 'export', every operator must have an ONNX rule, but got {node} without one: "
                                   f"teach it with 'golden_stick.deploy.onnx.add_onnx_rule'.")
+            self.type(Result(node.number))
             made = rules[node.operator](self, node)
             for index, name in enumerate((made,) if isinstance(made, str) else made):
                 if name is not None:
