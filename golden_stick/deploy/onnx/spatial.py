@@ -28,7 +28,11 @@ def _same(sizes, made, kernel, stride) -> List[int]:
 def _max_pool(writer: Writer, node: Node, kernel, stride, begin, dilation=None) -> str:
     sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
     ends = _windows(sizes, made, kernel, stride, begin, dilation)
-    return writer.emit("MaxPool", [writer.of(node.inputs[0])], kernel_shape=kernel, strides=stride,
+    data = writer.of(node.inputs[0])
+    if writer.maker(data) == "Pad":
+        # ONNX Runtime takes a padding before this for the pooling's own, whatever it is filled with: keep them apart.
+        data = writer.emit("Max", [data, writer.constant(np.finfo(node.types[0]).min, node.types[0])])
+    return writer.emit("MaxPool", [data], kernel_shape=kernel, strides=stride,
                        pads=tuple(begin) + ends, dilations=dilation)
 
 

@@ -151,6 +151,10 @@ class Writer:
         self._nodes.append((operator, list(inputs), names, attributes))
         return names[0] if outputs == 1 else names
 
+    def maker(self, name: str) -> Optional[str]:
+        """The ONNX operator that makes a value; None for inputs and weights."""
+        return next((operator for operator, _, names, _ in reversed(self._nodes) if name in names), None)
+
     def _fresh(self, wanted: str) -> str:
         name, count = wanted, 0
         while name in self._used:
