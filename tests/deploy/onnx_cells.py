@@ -170,7 +170,8 @@ class Pooling(nn.Cell):
         for cell in self.space:
             found += (cell(block),)
         below = ops.pad(-ops.abs(x) - 1, (1, 1, 1, 1))
-        return found + (self.layers[7](below), self.layers[2](below), ops.max_pool2d(x, 2), ops.max_pool2d(x, 3, 1, 1), ops.avg_pool2d(x, 2, 1, 1))
+        found += (self.layers[7](below), self.layers[2](below))
+        return found + (ops.max_pool2d(x, 2), ops.max_pool2d(x, 3, 1, 1), ops.avg_pool2d(x, 2, 1, 1))
 
 
 class Resizing(nn.Cell):

@@ -87,6 +87,7 @@ def _division_by_mode(writer: Writer, node: Node) -> str:
 
 
 def truncated(writer: Writer, name: str) -> str:
+    """Without its fraction, towards zero."""
     return writer.emit("Mul", [writer.emit("Sign", [name]), writer.emit("Floor", [writer.emit("Abs", [name])])])
 
 

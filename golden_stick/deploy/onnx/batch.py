@@ -39,6 +39,7 @@ class Repeated:
 
     @property
     def dtype(self) -> np.dtype:
+        """Type of the numbers."""
         return self.row.dtype
 
 

@@ -15,10 +15,16 @@ def is_none(value: Value) -> bool:
 
 
 def check_layout(writer: Writer, node: Node, layout: str = "") -> None:
-    """Refuse what does not have its channels on axis 1."""
+    """
+    Refuse what does not have its channels on axis 1.
+
+    Raises:
+        ExportError: If the layout is another one.
+    """
     layout = layout or node.attributes.get("format", node.attributes.get("data_format", "NCHW"))
     if layout not in ("NCHW", "NCDHW", "NCW", "NCL"):
-        raise writer.refuse(node, f"its layout is '{layout}', and ONNX has channels first only")
+        error = writer.refuse(node, f"its layout is '{layout}', and ONNX has channels first only")
+        raise error
 
 
 def spatial_numbers(numbers, rank: int) -> Tuple[int, ...]:

@@ -5,12 +5,12 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Uni
 import numpy as np
 
 from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows
+from golden_stick.deploy.onnx.parts import named_nodes, tensor_info
 from golden_stick.errors import ExportError
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
-__all__ = ["Writer", "BATCH"]
+__all__ = ["Writer"]
 
-BATCH = "batch"
 # A protobuf message cannot be larger; room is left for the nodes.
 LARGEST = 2 ** 31 - 2 ** 24
 
@@ -41,7 +41,12 @@ class Writer:
             self._names[item] = item.name
 
     def run(self, rules: Mapping[str, Any]) -> "Writer":
-        """Write every node that an output depends on."""
+        """
+        Write every node that an output depends on.
+
+        Raises:
+            ExportError: If a node cannot be written.
+        """
         needed = self._needed()
         for node in self.graph.nodes:
             if node.number not in needed:
@@ -94,7 +99,12 @@ class Writer:
         return self._names[value]
 
     def type(self, value: Value) -> str:
-        """Numpy's name of the type of a value's numbers."""
+        """
+        Numpy's name of the type of a value's numbers.
+
+        Raises:
+            ExportError: If numpy has no such type.
+        """
         if isinstance(value, Constant):
             kind = np.asarray(getattr(value.value, "row", value.value)).dtype
             return "float32" if kind == np.float64 and not isinstance(value.value, np.ndarray) else kind.name
@@ -119,7 +129,12 @@ class Writer:
         return value.value if isinstance(value, Constant) and isinstance(value.value, np.ndarray) else None
 
     def number(self, node: Node, at: int, default: Any = None) -> Any:
-        """The number, tuple, string or None that is input number `at` of a node, as Python's own type."""
+        """
+        The number, tuple, string or None that is input number `at` of a node, as Python's own type.
+
+        Raises:
+            ExportError: If it is computed by the network.
+        """
         if at >= len(node.inputs):
             return default
         value = node.inputs[at]
@@ -142,6 +157,9 @@ class Writer:
 
         Returns:
             str, the name of the output, or a tuple of names.
+
+        Raises:
+            FixedBatch: If an attribute, which ONNX fixes, depends on the batch size.
         """
         attributes = {key: value for key, value in attributes.items() if value is not None}
         for key, value in attributes.items():
@@ -240,13 +258,18 @@ class Writer:
         return ExportError(f"For 'export', {node} cannot be written to ONNX: {reason}.")
 
     def model(self, notes: Mapping[str, str]) -> Any:
-        """The ONNX model, as onnx's protobuf."""
+        """
+        The ONNX model, as onnx's protobuf.
+
+        Raises:
+            ExportError: If its weights are too large for one file.
+        """
         from onnx import helper, numpy_helper
 
         values = flatten(self.graph.outputs)
         names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
-        nodes = _named(self._nodes, dict(zip(names, map(self.of, values))))
-        outputs = [self._info(helper, name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
+        nodes = named_nodes(self._nodes, dict(zip(names, map(self.of, values))))
+        outputs = [tensor_info(name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
         read = {name for _, inputs, _, _ in nodes for name in inputs}
         arrays = {name: array for name, array in self._arrays.items() if name in read}
         size = sum(array.nbytes for array in arrays.values())
@@ -256,26 +279,10 @@ class Writer:
         made = [helper.make_node(operator, inputs, names, name=names[0], **{
             key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
             for key, value in attributes.items()}) for operator, inputs, names, attributes in nodes]
-        inputs = [self._info(helper, item.name, item.type, item.shape) for item in self.graph.inputs]
+        inputs = [tensor_info(item.name, item.type, item.shape) for item in self.graph.inputs]
         tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
         model = helper.make_model(helper.make_graph(made, "golden_stick", inputs, outputs, tensors),
                                   opset_imports=[helper.make_opsetid("", self.opset)], producer_name="golden_stick")
         model.ir_version = helper.find_min_ir_version_for(model.opset_import)
         helper.set_model_props(model, dict(notes))
         return model
-
-    @staticmethod
-    def _info(helper, name: str, kind: str, shape: Sequence[int]):
-        sizes = [BATCH if grows(size) and (size.offset, size.per_sample) == (0, 1) else
-                 f"{size.per_sample} * {BATCH} + {size.offset}" if grows(size) else int(size) for size in shape]
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
-
-
-def _named(nodes: Sequence[tuple], sources: Mapping[str, str]) -> List[tuple]:
-    """The nodes, such that the outputs have their names: that of the node which makes them, or an Identity's."""
-    read = [name for _, inputs, _, _ in nodes for name in inputs] + list(sources.values())
-    makers = {name for _, _, names, _ in nodes for name in names}
-    new = {source: name for name, source in sources.items() if source in makers and read.count(source) == 1}
-    named = [(operator, inputs, tuple(new.get(name, name) for name in names), attributes)
-             for operator, inputs, names, attributes in nodes]
-    return named + [("Identity", [source], (name,), {}) for name, source in sources.items() if source not in new]
