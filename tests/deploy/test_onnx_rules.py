@@ -21,7 +21,7 @@ def randomized(cell):
     return cell
 
 
-@pytest.mark.parametrize("opset", [13, 20])
+@pytest.mark.parametrize("opset", [pytest.param(13, marks=pytest.mark.long), 20])
 @pytest.mark.parametrize("family", onnx_cells.FAMILIES, ids=lambda family: family.__name__)
 def test_family(tmp_path, family, opset):
     cell = randomized(family())
