@@ -149,8 +149,8 @@ def page(rows):
                 f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}.")
     ordered = sorted(rows.items(), key=lambda item: (item[1]["family"], item[0]))
     scope = "One network of every kind" if set(rows) == set(table()) else f"{len(rows)} of {len(table())} networks"
-    return PAGE.format(scope=scope, mindcv=mindcv.__version__, config=json.dumps(CONFIG), summary=summary(rows), versions=versions,
-                       tolerance=TOLERANCE, measured=MEASURED, exported=EXPORTED,
+    return PAGE.format(scope=scope, mindcv=mindcv.__version__, config=json.dumps(CONFIG), summary=summary(rows),
+                       versions=versions, tolerance=TOLERANCE, measured=MEASURED, exported=EXPORTED,
                        rows="\n".join(line(*item) for item in ordered))
 
 
