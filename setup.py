@@ -9,7 +9,7 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "golden_stick" / "__init
 
 EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
 REPORTS = ["matplotlib>=3.8"]
-ONNX = ["onnx>=1.15", "onnxruntime>=1.17"]
+ONNX = ["onnx>=1.18,<1.21", "onnxruntime>=1.18,<1.25"]
 TESTS = ["pytest>=7.4", "pytest-xdist>=3.5"]
 
 setup(
@@ -26,7 +26,8 @@ setup(
         # MindSpore 2.10's compiled code breaks on numpy 2: `x += y` raises a SystemError.
         "numpy<2",
     ],
-    extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "tests": TESTS + EXAMPLES + REPORTS + ONNX},
+    extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX,
+                    "tests": TESTS + EXAMPLES + REPORTS + ONNX},
     entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

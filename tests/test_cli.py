@@ -168,6 +168,23 @@ def test_prune_verify_export(capsys):
     assert sorted(path.name for path in Path.cwd().glob("*slim*")) == ["slim.ckpt", "slim.mindir"]
 
 
+def test_onnx_beside_the_slim_file_and_from_it(capsys):
+    import onnxruntime
+
+    prune("--prune-rate 0.5 --onnx slim.onnx")
+    line = f"export --network network.py:build --slim slim.ckpt --inputs {SHAPE} --output again.onnx"
+    assert run(f"{line} --opset 20") == 0
+    assert "wrote again.onnx" in capsys.readouterr().out
+    inputs = np.random.default_rng(1).normal(size=(3, 3, 12, 12)).astype(np.float32)
+    wanted = gs.load_slim(build_network("network.py:build"), "slim.ckpt")(Tensor(inputs)).asnumpy()
+    for name in ("slim.onnx", "again.onnx"):
+        session = onnxruntime.InferenceSession(name, providers=["CPUExecutionProvider"])
+        np.testing.assert_allclose(session.run(None, {session.get_inputs()[0].name: inputs})[0], wanted, atol=1e-5)
+    Path("again.onnx").unlink()
+    fails(f"{line} --opset 3", "'opset' must be in [13, 23], but got 3", capsys)
+    fails(f"{line.replace('.onnx', '.mindir')} --opset 13", "'opset' must be None unless 'file_format' is", capsys)
+
+
 def test_prune_gives_what_the_library_gives():
     prune("--prune-rate 0.3 --criterion l2 --residual scatter")
     algorithm = gs.OneShot({"prune_rate": 0.3, "criterion": "l2", "residual": "scatter"})

@@ -15,9 +15,10 @@ PACKAGE = ROOT / "golden_stick"
 
 # From the ground up. A module uses its own rank and those above it in this list.
 RANKS = (
-    ("errors", "config", "inputs", "evaluation"), ("graph", "knockoffs"), ("deploy.files", "deploy.export"),
+    ("errors", "config", "inputs", "evaluation"), ("graph", "knockoffs"), ("prune.trace",),
+    ("deploy.files", "deploy.export", "deploy.onnx"),
     ("bench.cache", "bench.clock", "bench.latency", "bench.memory", "bench.onnx_files", "bench.result",
-      "bench.threads", "bench.widths"),
+     "bench.threads", "bench.widths"),
     ("report",), ("comp_algo",), ("prune",), ("bench.benchmark", "bench.contenders"), ("deploy.checkpoint",),
     ("scop",), ("certify",), ("cli",),
 )

@@ -21,10 +21,11 @@ class Owner:
 
 @dataclass(frozen=True)
 class Input:
-    """An argument of the network's `construct`."""
+    """An argument of the network's `construct`. `type` is numpy's name of its numbers' type."""
 
     name: str
     shape: Shape
+    type: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Node:
         attributes (Mapping): Attributes of the primitive, such as ``{'group': 1}``.
         shapes (tuple[tuple[int]]): One shape per output.
         scope (str): Where in the Cell tree the call stands, such as ``'layer1.0.conv1'``.
+        types (tuple[str]): One per output, numpy's name of its numbers' type, such as ``'float32'``; '' if unknown.
     """
 
     number: int
@@ -74,6 +76,7 @@ class Node:
     attributes: Mapping[str, Any]
     shapes: Tuple[Shape, ...]
     scope: str
+    types: Tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.operator} in '{self.scope}'" if self.scope else self.operator

@@ -157,19 +157,19 @@ def _tensor_value(tensor) -> Any:
     return tuple(tensor.dims)
 
 
-def _shapes(proto_node) -> Tuple[Tuple[int, ...], ...]:
-    """One shape per output. The attribute 'shape' holds one tensor record, or a tuple of them."""
+def _records(proto_node) -> Tuple[bool, list]:
+    """Whether the output is a tuple, and one tensor record per output: the attribute 'shape' holds them."""
     for attribute in proto_node.attribute:
         if attribute.name == "shape":
-            if _TYPE.Name(attribute.type) in ("TUPLE", "LIST"):
-                return tuple(_shape_of(value) for value in attribute.values)
-            return (_shape_of(attribute),)
-    return ((),)
+            several = _TYPE.Name(attribute.type) in ("TUPLE", "LIST")
+            return several, [(list(part.tensors) or [part.t])[0] for part in
+                             (attribute.values if several else [attribute])]
+    return False, []
 
 
-def _shape_of(attribute: AttributeProto) -> Tuple[int, ...]:
-    tensors = list(attribute.tensors) or [attribute.t]
-    return tuple(tensors[0].dims)
+def _type_name(record) -> str:
+    kind = _NUMPY_TYPES.get(record.data_type)
+    return np.dtype(kind).name if kind else ""
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class _Reader:
             values[item.name] = parameters[-1]
         inputs = []
         for item in self._graph.input:
-            inputs.append(Input(item.name.split(":", 1)[1], tuple(item.tensor[0].dims) if item.tensor else ()))
+            inputs.append(_input(item))
             values[item.name] = inputs[-1]
         outputs = flatten(self._run(self._graph, values))
         return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs)
@@ -233,11 +233,15 @@ class _Reader:
         attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
         return self._node(proto_node, operator, inputs, attributes)
 
-    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Result:
+    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Any:
         inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
-        node = Node(len(self._nodes), operator, inputs, attributes, _shapes(proto_node), _scope(proto_node.domain))
+        several, records = _records(proto_node)
+        node = Node(len(self._nodes), operator, inputs, attributes,
+                    tuple(tuple(record.dims) for record in records) or ((),), _scope(proto_node.domain),
+                    tuple(map(_type_name, records)))
         self._nodes.append(node)
-        return Result(node.number)
+        results = tuple(Result(node.number, index) for index in range(len(node.shapes)))
+        return results if several else results[0]
 
     def _call(self, proto_node, values: Mapping[str, Any]) -> Any:
         """A call of a function is read in its place; where values decide what is called, it is one operator."""
@@ -265,6 +269,11 @@ class _Reader:
         called = [kind[len("REF::"):] for kind in kinds if kind.startswith("REF::")]
         return not {"Switch", "switch", "Partial"} & set(kinds) and all(
             self._is_flat(other, (*around, name)) for other in called)
+
+
+def _input(item) -> Input:
+    shape, kind = (tuple(item.tensor[0].dims), _type_name(item.tensor[0])) if item.tensor else ((), "")
+    return Input(item.name.split(":", 1)[1], shape, kind)
 
 
 def _opened(inputs) -> Tuple[Value, ...]:

@@ -1,0 +1,248 @@
+"""ONNX rules of pooling and resizing."""
+from typing import List, Sequence, Tuple
+
+import numpy as np
+
+from golden_stick.deploy.onnx.products import check_layout, spatial_numbers
+from golden_stick.deploy.onnx.writer import Writer
+from golden_stick.graph.ir import Node
+
+__all__ = ["SPATIAL"]
+
+# How MindSpore counts the ways to pad.
+_PAD_MODES = {0: "PAD", 1: "SAME", 2: "VALID"}
+
+
+def _windows(sizes, made, kernel, stride, begin, dilation=None) -> Tuple[int, ...]:
+    """Padding at the ends that gives as many windows as the trace has, whatever rounding the code asks for."""
+    dilation = dilation or (1,) * len(sizes)
+    return tuple(max((count - 1) * step + spread * (width - 1) + 1 - size - first, 0) for
+                 size, count, width, step, first, spread in zip(sizes, made, kernel, stride, begin, dilation))
+
+
+def _same(sizes, made, kernel, stride) -> List[int]:
+    """The smaller half of what is missing stands at the beginning."""
+    return [total // 2 for total in _windows(sizes, made, kernel, stride, (0,) * len(sizes))]
+
+
+def _max_pool(writer: Writer, node: Node, kernel, stride, begin, dilation=None) -> str:
+    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
+    ends = _windows(sizes, made, kernel, stride, begin, dilation)
+    data = writer.of(node.inputs[0])
+    if writer.maker(data) == "Pad":
+        # ONNX Runtime takes a padding before this for the pooling's own, whatever it is filled with: keep them apart.
+        data = writer.emit("Max", [data, writer.constant(np.finfo(node.types[0]).min, node.types[0])])
+    return writer.emit("MaxPool", [data], kernel_shape=kernel, strides=stride,
+                       pads=tuple(begin) + ends, dilations=dilation)
+
+
+def _own_max_pool(writer: Writer, node: Node) -> str:
+    check_layout(writer, node)
+    attributes, rank = node.attributes, len(node.shapes[0]) - 2
+    kernel, stride = (spatial_numbers(attributes[key], rank) for key in ("kernel_size", "strides"))
+    begin = attributes.get("pad_list", (0,) * (2 * rank))[0::2]
+    if attributes["pad_mode"].upper() == "SAME":
+        begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
+    return _max_pool(writer, node, kernel, stride, begin)
+
+
+def _mint_max_pool(writer: Writer, node: Node) -> str:
+    """Inputs: data, kernel, stride, padding, dilation."""
+    rank = len(node.shapes[0]) - 2
+    kernel, stride, padding, dilation = (spatial_numbers(writer.number(node, at), rank) for at in (1, 2, 3, 4))
+    return _max_pool(writer, node, kernel, stride or kernel, padding, dilation)
+
+
+def _max_pool_with_places(writer: Writer, node: Node) -> str:
+    attributes, rank = node.attributes, len(node.shapes[0]) - 2
+    kernel = spatial_numbers(attributes.get("ksize", attributes.get("kernel_size")), rank)
+    stride, begin, dilation = (spatial_numbers(attributes[key], rank) for key in ("strides", "pads", "dilation"))
+    return _max_pool(writer, node, kernel, stride, begin, dilation)
+
+
+def _covered(count, width, step, first, low, high) -> np.ndarray:
+    """How many positions in [low, high) each window of an axis covers."""
+    starts = np.arange(count) * step - first
+    return np.minimum(starts + width, high) - np.maximum(starts, low)
+
+
+def _average(writer: Writer, node: Node, kernel, stride, begin, end, counted: bool, divisor: int = 0) -> str:
+    """
+    The mean of what every window covers of the data, and where the code divides by another number, times the quotient.
+
+    The quotient is a constant of the shape of the windows: ONNX Runtime's own ways to count padding, and to round up,
+    depend on the opset, and for uneven padding some are wrong.
+    """
+    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
+    pooled = writer.emit("AveragePool", [writer.of(node.inputs[0])], kernel_shape=kernel, strides=stride,
+                         pads=tuple(begin) + _windows(sizes, made, kernel, stride, begin), count_include_pad=0)
+    if not counted and not divisor:
+        return pooled
+    quotient = np.full((1,) * len(sizes), 1 / (divisor or 1))
+    for axis, (size, first, last) in enumerate(zip(sizes, begin, end)):
+        window = made[axis], kernel[axis], stride[axis], first
+        own = _covered(*window, 0, size) / (1 if divisor else _covered(*window, -first, size + last))
+        quotient = quotient * own.reshape((-1,) + (1,) * (len(sizes) - axis - 1))
+    return pooled if (quotient == 1).all() else writer.emit("Mul", [pooled, writer.constant(quotient, node.types[0])])
+
+
+def _own_average_pool(writer: Writer, node: Node) -> str:
+    """Inputs: data, kernel, stride, how it pads, layout. What it pads is not counted."""
+    if writer.number(node, 4, 0) not in (0, "NCHW"):
+        check_layout(writer, node, "NHWC")
+    kernel, stride = (spatial_numbers(writer.number(node, at), 2) for at in (1, 2))
+    mode = writer.number(node, 3)
+    begin = (0, 0)
+    if _PAD_MODES.get(mode, mode) == "SAME":
+        begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
+    return _average(writer, node, kernel, stride, begin, (0, 0), False)
+
+
+def _average_pool_3d(writer: Writer, node: Node) -> str:
+    check_layout(writer, node)
+    attributes = node.attributes
+    kernel, stride = (spatial_numbers(attributes[key], 3) for key in ("kernel_size", "strides"))
+    begin, end = attributes["pad_list"][0::2], attributes["pad_list"][1::2]
+    if attributes["pad_mode"].upper() == "SAME":
+        begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
+    return _average(writer, node, kernel, stride, begin, end, attributes["count_include_pad"],
+                    attributes["divisor_override"])
+
+
+def _mint_average_pool(writer: Writer, node: Node) -> str:
+    """Inputs: data, kernel, stride, padding, whether it rounds up, whether padding counts, divisor."""
+    kernel, stride, padding = (spatial_numbers(writer.number(node, at), 2) for at in (1, 2, 3))
+    return _average(writer, node, kernel, stride or kernel, padding, padding, writer.number(node, 5),
+                    writer.number(node, 6) or 0)
+
+
+def _shares(size: int, made: int) -> List[Tuple[int, int]]:
+    """Beginning and end of every share of an axis: a start rounded down, an end rounded up."""
+    return [(at * size // made, -(-(at + 1) * size // made)) for at in range(made)]
+
+
+def _even(sizes: Sequence[int], made: Sequence[int]) -> bool:
+    return all(size % count == 0 for size, count in zip(sizes, made))
+
+
+def _adaptive_average_pool(writer: Writer, node: Node) -> str:
+    """Even shares are a pooling; others are a product with the matrix of shares, axis by axis."""
+    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
+    data = writer.of(node.inputs[0])
+    if all(count == 1 for count in made):
+        return writer.emit("GlobalAveragePool", [data])
+    if _even(sizes, made):
+        widths = [size // count for size, count in zip(sizes, made)]
+        return writer.emit("AveragePool", [data], kernel_shape=widths, strides=widths)
+    letters = "dhw"[-len(made):]
+    for letter, size, count in zip(letters, sizes, made):
+        matrix = np.zeros((count, size))
+        for row, (start, stop) in enumerate(_shares(size, count)):
+            matrix[row, start:stop] = 1 / (stop - start)
+        after = letters.replace(letter, "o")
+        data = writer.emit("Einsum", [data, writer.constant(matrix, node.types[0])],
+                           equation=f"nc{letters},o{letter}->nc{after}")
+    return data
+
+
+def _adaptive_max_pool(writer: Writer, node: Node) -> str:
+    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
+    data = writer.of(node.inputs[0])
+    if _even(sizes, made):
+        widths = [size // count for size, count in zip(sizes, made)]
+        return writer.emit("MaxPool", [data], kernel_shape=widths, strides=widths)
+    for axis, (size, count) in enumerate(zip(sizes, made), 2):
+        parts = [writer.reduce("ReduceMax", writer.slice(data, axis, start, stop), [axis], True)
+                 for start, stop in _shares(size, count)]
+        data = writer.emit("Concat", parts, axis=axis)
+    return data
+
+
+def _resize(writer: Writer, node: Node, mode: str, coordinates: str, **attributes) -> str:
+    inputs = [writer.of(node.inputs[0]), "", "", writer.vector(node.shapes[0])]
+    return writer.emit("Resize", inputs, mode=mode, coordinate_transformation_mode=coordinates, **attributes)
+
+
+def _coordinates(writer: Writer, node: Node) -> str:
+    """Inputs 2 and 3 of MindSpore's own: whether corners meet corners, and whether a pixel's middle is its place."""
+    if writer.number(node, 2, False):
+        return "align_corners"
+    return "half_pixel" if writer.number(node, 3, False) else "asymmetric"
+
+
+def _bilinear(writer: Writer, node: Node) -> str:
+    return _resize(writer, node, "linear", _coordinates(writer, node))
+
+
+def _nearest(writer: Writer, node: Node) -> str:
+    coordinates = _coordinates(writer, node)
+    rounding = "floor" if coordinates == "asymmetric" else "round_prefer_ceil"
+    return _resize(writer, node, "nearest", coordinates, nearest_mode=rounding)
+
+
+def _cubic_weights(size: int, made: int, coordinates: str) -> np.ndarray:
+    """
+    The matrix of one axis. MindSpore rounds the place between two pixels to 1/1024, and where a pixel's middle is its
+    place, it has a curve of its own and leaves out what lies beyond the edge.
+    """
+    middle, one = coordinates == "half_pixel", np.float32(1)
+    bend = -0.5 if middle else -0.75
+    corners = coordinates == "align_corners" and made > 1
+    step = one * (size - 1) / (one * (made - 1)) if corners else one * size / (one * made)
+    at = np.arange(made, dtype=np.float32)
+    place = (at + one / 2) * step - one / 2 if middle else at * step
+    left = np.floor(place).astype(int)
+    right = np.rint((place - left) * 1024) / 1024
+    away = np.stack((1 + right, right, 1 - right, 2 - right), 1)
+    inner = ((bend + 2) * away - (bend + 3)) * away ** 2 + 1
+    outer = ((bend * away - 5 * bend) * away + 8 * bend) * away - 4 * bend
+    weights = np.where(away <= 1, inner, outer)
+    columns = left[:, None] + np.arange(-1, 3)
+    if middle:
+        weights = weights * ((columns >= 0) & (columns < size))
+        weights = weights / weights.sum(1, keepdims=True)
+    matrix = np.zeros((made, size))
+    np.add.at(matrix, (np.arange(made)[:, None], columns.clip(0, size - 1)), weights)
+    return matrix
+
+
+def _bicubic(writer: Writer, node: Node) -> str:
+    """ONNX's Resize does not round as MindSpore does; two products with constant matrices are exact."""
+    coordinates = _coordinates(writer, node)
+    rows, columns = (writer.constant(_cubic_weights(size, made, coordinates), node.types[0])
+                     for size, made in zip(writer.shape(node.inputs[0])[2:], node.shapes[0][2:]))
+    turned = writer.emit("Transpose", [columns], perm=(1, 0))
+    return writer.emit("MatMul", [writer.emit("MatMul", [rows, writer.of(node.inputs[0])]), turned])
+
+
+def _linear_1d(writer: Writer, node: Node) -> str:
+    """Input 2 counts the ways: neither, corners on corners, a pixel's middle as its place."""
+    way = writer.number(node, 2, 1)
+    return _resize(writer, node, "linear", {0: "asymmetric", 1: "align_corners", 2: "half_pixel"}.get(way, way))
+
+
+def _upsample_nearest(writer: Writer, node: Node) -> str:
+    return _resize(writer, node, "nearest", "asymmetric", nearest_mode="floor")
+
+
+def _upsample_linear(writer: Writer, node: Node) -> str:
+    """Inputs: data, size, scales, whether corners meet corners."""
+    return _resize(writer, node, "linear", "align_corners" if writer.number(node, 3, False) else "half_pixel")
+
+
+SPATIAL = (
+    (_own_max_pool, "MaxPool MaxPool3D"),
+    (_mint_max_pool, "MaxPoolWithMask MaxPoolWithIndices"),
+    (_max_pool_with_places, "MaxPoolWithArgmaxV2 MaxPool3DWithArgmax"),
+    (_own_average_pool, "AvgPool"),
+    (_average_pool_3d, "AvgPool3D"),
+    (_mint_average_pool, "AvgPool2D"),
+    (_adaptive_average_pool, "AdaptiveAvgPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D"),
+    (_adaptive_max_pool, "AdaptiveMaxPool2D"),
+    (_bilinear, "ResizeBilinear ResizeBilinearV2"),
+    (_nearest, "ResizeNearestNeighbor ResizeNearestNeighborV2"),
+    (_bicubic, "ResizeBicubic"),
+    (_linear_1d, "ResizeLinear1D"),
+    (_upsample_nearest, "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D"),
+    (_upsample_linear, "UpsampleBilinear2D UpsampleTrilinear3D"),
+)

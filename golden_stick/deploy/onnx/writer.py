@@ -1,0 +1,288 @@
+"""The writer: what the rules speak to, and the only one that makes an ONNX model."""
+import hashlib
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
+
+import numpy as np
+
+from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows
+from golden_stick.deploy.onnx.parts import named_nodes, tensor_info
+from golden_stick.errors import ExportError
+from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
+
+__all__ = ["Writer"]
+
+# A protobuf message cannot be larger; room is left for the nodes.
+LARGEST = 2 ** 31 - 2 ** 24
+
+
+class Writer:
+    """
+    Collects ONNX nodes and weights while the rules walk the graph.
+
+    Args:
+        graph (Graph): The network.
+        weights (Mapping): Name of a parameter -> array.
+        opset (int): Version of ONNX's operators.
+    """
+
+    def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray], opset: int):
+        self.graph = graph
+        self.opset = opset
+        self._weights = weights
+        self._names: Dict[Any, str] = {}
+        self._types: Dict[str, np.dtype] = {}
+        self._nodes: List[tuple] = []
+        self._arrays: Dict[str, np.ndarray] = {}
+        self._digests: Dict[bytes, str] = {}
+        self._vectors: Dict[tuple, str] = {}
+        self._used = {item.name for item in (*graph.inputs, *graph.parameters)}
+        self._at = ""
+        for item in graph.inputs:
+            self._names[item] = item.name
+
+    def run(self, rules: Mapping[str, Any]) -> "Writer":
+        """
+        Write every node that an output depends on.
+
+        Raises:
+            ExportError: If a node cannot be written.
+        """
+        needed = self._needed()
+        for node in self.graph.nodes:
+            if node.number not in needed:
+                continue
+            self._at = f"{node.scope}/{node.operator}" if node.scope else node.operator
+            if node.operator == CONTROL_FLOW:
+                raise ExportError(f"For 'export', the network must have no branch or loop that a tensor's values "
+                                  f"decide, but got one in '{node.scope}': an ONNX file holds one fixed graph here.")
+            if node.operator not in rules:
+                raise ExportError(f"For 'export', every operator must have an ONNX rule, but got {node} without one: "
+                                  f"teach it with 'golden_stick.deploy.onnx.add_onnx_rule'.")
+            self.type(Result(node.number))
+            made = rules[node.operator](self, node)
+            for index, name in enumerate((made,) if isinstance(made, str) else made):
+                if name is not None:
+                    self._names[Result(node.number, index)] = name
+        return self
+
+    def _needed(self) -> Set[int]:
+        found: Set[int] = set()
+        waiting = [value for value in flatten(self.graph.outputs) if isinstance(value, Result)]
+        while waiting:
+            number = waiting.pop().node
+            if number not in found:
+                found.add(number)
+                waiting += [value for value in flatten(self.graph.nodes[number].inputs) if isinstance(value, Result)]
+        return found
+
+    def of(self, value: Value, like: Optional[str] = None) -> str:
+        """
+        The ONNX name of a value. `like` is numpy's name of the type it must have; by default it keeps its own.
+        """
+        name = self._of(value, like)
+        return name if like is None or self.type(value) == like else self.cast(name, like)
+
+    def _of(self, value: Value, like: Optional[str]) -> str:
+        if isinstance(value, Constant):
+            if isinstance(value.value, Repeated):
+                return self.emit("Expand", [self.constant(value.value.row), self.vector(value.value.shape)])
+            array = np.asarray(value.value)
+            return self.constant(array.astype(like or self.type(value)))
+        if isinstance(value, Parameter):
+            if value.name not in self._arrays:
+                self._arrays[value.name] = self._weights[value.name]
+            return value.name
+        if value not in self._names:
+            node = self.graph.nodes[value.node]
+            raise ExportError(f"For 'export', output {value.index} of {node} must not be read: its ONNX rule writes "
+                              f"the others only.")
+        return self._names[value]
+
+    def type(self, value: Value) -> str:
+        """
+        Numpy's name of the type of a value's numbers.
+
+        Raises:
+            ExportError: If numpy has no such type.
+        """
+        if isinstance(value, Constant):
+            kind = np.asarray(getattr(value.value, "row", value.value)).dtype
+            return "float32" if kind == np.float64 and not isinstance(value.value, np.ndarray) else kind.name
+        if isinstance(value, Parameter):
+            return self._weights[value.name].dtype.name
+        found = value.type if isinstance(value, Input) else dict(
+            enumerate(self.graph.nodes[value.node].types)).get(value.index, "")
+        if not found:
+            what = f"the input '{value.name}'" if isinstance(value, Input) else str(self.graph.nodes[value.node])
+            raise ExportError(f"For 'export', every tensor must be of a type that numpy has as well, but got {what}, "
+                              f"which is not.")
+        return found
+
+    def shape(self, value: Value) -> Tuple[int, ...]:
+        """Shape of a value, in which sizes that follow the batch are :class:`Size`."""
+        return self.graph.shape(value)
+
+    def weight(self, value: Value) -> Optional[np.ndarray]:
+        """The array of a parameter or a constant; None where it is computed."""
+        if isinstance(value, Parameter):
+            return self._weights[value.name]
+        return value.value if isinstance(value, Constant) and isinstance(value.value, np.ndarray) else None
+
+    def number(self, node: Node, at: int, default: Any = None) -> Any:
+        """
+        The number, tuple, string or None that is input number `at` of a node, as Python's own type.
+
+        Raises:
+            ExportError: If it is computed by the network.
+        """
+        if at >= len(node.inputs):
+            return default
+        value = node.inputs[at]
+        if isinstance(value, tuple):
+            return tuple(item.value for item in value)
+        if not isinstance(value, Constant):
+            raise ExportError(f"For 'export', input {at} of {node} must be written in the code, but is computed.")
+        return value.value.tolist() if isinstance(value.value, np.ndarray) else value.value
+
+    def emit(self, operator: str, inputs: Sequence[str], outputs: int = 1,
+             **attributes: Any) -> Union[str, Tuple[str, ...]]:
+        """
+        Add an ONNX node.
+
+        Args:
+            operator (str): ONNX's name, such as ``'Conv'``.
+            inputs (Sequence[str]): Names of what it reads; '' for one that is left out.
+            outputs (int): How many outputs it has. Default: ``1``.
+            attributes: ONNX attributes; those that are None are left out.
+
+        Returns:
+            str, the name of the output, or a tuple of names.
+
+        Raises:
+            FixedBatch: If an attribute, which ONNX fixes, depends on the batch size.
+        """
+        attributes = {key: value for key, value in attributes.items() if value is not None}
+        for key, value in attributes.items():
+            if any(grows(item) for item in (value if isinstance(value, (tuple, list)) else (value,))):
+                raise FixedBatch(f"'{key}' of {self._at} depends on the batch size")
+        names = tuple(self._fresh(f"{self._at}/{operator}") for _ in range(outputs))
+        self._nodes.append((operator, list(inputs), names, attributes))
+        return names[0] if outputs == 1 else names
+
+    def maker(self, name: str) -> Optional[str]:
+        """The ONNX operator that makes a value; None for inputs and weights."""
+        return next((operator for operator, _, names, _ in reversed(self._nodes) if name in names), None)
+
+    def _fresh(self, wanted: str) -> str:
+        name, count = wanted, 0
+        while name in self._used:
+            count += 1
+            name = f"{wanted}_{count}"
+        self._used.add(name)
+        return name
+
+    def constant(self, array: Any, dtype: Any = None) -> str:
+        """The name of an array, written once however often it is read."""
+        array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
+        head = f"{array.dtype}{array.shape}".encode()
+        digest = hashlib.sha256(head + array.tobytes()).digest()
+        if digest not in self._digests:
+            name = self._digests[digest] = self._fresh(f"constant_{len(self._digests)}")
+            self._arrays[name] = array
+        return self._digests[digest]
+
+    def vector(self, numbers: Sequence[int]) -> str:
+        """Whole numbers as a tensor of rank 1; those that follow the batch are computed from the network's input."""
+        numbers = tuple(numbers)
+        if not any(grows(number) for number in numbers):
+            return self.constant(np.asarray(numbers, np.int64))
+        key = tuple((number.offset, number.per_sample) if grows(number) else int(number) for number in numbers)
+        if key not in self._vectors:
+            pieces = [self._size(number) if grows(number) else self.constant(np.asarray([number], np.int64))
+                      for number in numbers]
+            self._vectors[key] = pieces[0] if len(pieces) == 1 else self.emit("Concat", pieces, axis=0)
+        return self._vectors[key]
+
+    def _size(self, size) -> str:
+        key = (size.offset, size.per_sample)
+        if key not in self._vectors:
+            made = self._batch()
+            if size.per_sample != 1:
+                made = self.emit("Mul", [made, self.constant(np.asarray([size.per_sample], np.int64))])
+            if size.offset:
+                made = self.emit("Add", [made, self.constant(np.asarray([size.offset], np.int64))])
+            self._vectors[key] = made
+        return self._vectors[key]
+
+    def _batch(self) -> str:
+        key = (0, 1)
+        if key not in self._vectors:
+            first = next(item for item in self.graph.inputs if item.shape and grows(item.shape[0]))
+            self._vectors[key] = self.emit("Gather", [self.emit("Shape", [first.name]),
+                                                      self.constant(np.asarray([0], np.int64))], axis=0)
+        return self._vectors[key]
+
+    def cast(self, name: str, dtype: str) -> str:
+        """The tensor of that name in another type."""
+        return self.emit("Cast", [name], to=np.dtype(dtype))
+
+    def reshape(self, name: str, shape: Sequence[int]) -> str:
+        """The tensor of that name in another shape, one size of which may follow the batch for free."""
+        growing = [axis for axis, size in enumerate(shape) if grows(size)]
+        if len(growing) == 1 and 0 not in shape:
+            shape = [-1 if axis == growing[0] else size for axis, size in enumerate(shape)]
+        return self.emit("Reshape", [name, self.vector(shape)])
+
+    def squeeze(self, name: str, axes: Sequence[int]) -> str:
+        """Without axes of length 1."""
+        return self.emit("Squeeze", [name, self.vector(axes)])
+
+    def unsqueeze(self, name: str, axes: Sequence[int]) -> str:
+        """With new axes of length 1, at these places of the result."""
+        return self.emit("Unsqueeze", [name, self.vector(axes)])
+
+    def slice(self, name: str, axis: int, start: int, stop: int, step: int = 1) -> str:
+        """A slice along one axis."""
+        return self.emit("Slice", [name, *(self.vector([item]) for item in (start, stop, axis, step))])
+
+    def reduce(self, operator: str, name: str, axes: Optional[Sequence[int]], keep: bool) -> str:
+        """ONNX's ``'ReduceMean'`` and its kin over `axes`, all of them where None; axes became an input in opset 18."""
+        if axes is None:
+            return self.emit(operator, [name], keepdims=int(keep))
+        if self.opset >= 18 or operator == "ReduceSum":
+            return self.emit(operator, [name, self.vector(axes)], keepdims=int(keep))
+        return self.emit(operator, [name], axes=list(axes), keepdims=int(keep))
+
+    def refuse(self, node: Node, reason: str) -> ExportError:
+        """The error that a rule raises where ONNX cannot say what a node does."""
+        return ExportError(f"For 'export', {node} cannot be written to ONNX: {reason}.")
+
+    def model(self, notes: Mapping[str, str]) -> Any:
+        """
+        The ONNX model, as onnx's protobuf.
+
+        Raises:
+            ExportError: If its weights are too large for one file.
+        """
+        from onnx import helper, numpy_helper
+
+        values = flatten(self.graph.outputs)
+        names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
+        nodes = named_nodes(self._nodes, dict(zip(names, map(self.of, values))))
+        outputs = [tensor_info(name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
+        read = {name for _, inputs, _, _ in nodes for name in inputs}
+        arrays = {name: array for name, array in self._arrays.items() if name in read}
+        size = sum(array.nbytes for array in arrays.values())
+        if size > LARGEST:
+            raise ExportError(f"For 'export', the weights of an ONNX file must be less than 2 GiB, but got "
+                              f"{size / 2 ** 30:.1f} GiB: use file_format='MINDIR'.")
+        made = [helper.make_node(operator, inputs, names, name=names[0], **{
+            key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
+            for key, value in attributes.items()}) for operator, inputs, names, attributes in nodes]
+        inputs = [tensor_info(item.name, item.type, item.shape) for item in self.graph.inputs]
+        tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        model = helper.make_model(helper.make_graph(made, "golden_stick", inputs, outputs, tensors),
+                                  opset_imports=[helper.make_opsetid("", self.opset)], producer_name="golden_stick")
+        model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+        helper.set_model_props(model, dict(notes))
+        return model

@@ -1,0 +1,204 @@
+"""Rules of operators that MindSpore has no kernel for on the CPU: the file in ONNX Runtime against numpy."""
+import math
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+
+from golden_stick.deploy.onnx.check import check_model, run_file
+from golden_stick.deploy.onnx.table import ONNX_RULES
+from golden_stick.deploy.onnx.writer import Writer
+from golden_stick.graph.ir import Result
+from tests.graph.build import Builder
+
+X = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
+VECTORS = {name: np.random.default_rng(index).uniform(0.3, 1.5, 4).astype(np.float32)
+           for index, name in enumerate(("scale", "shift", "mean", "variance"))}
+KERNEL = np.random.default_rng(5).normal(size=(4, 4, 3, 3)).astype(np.float32)
+
+
+def written(tmp_path, operator, inputs, shapes, types=("float32",), opset=17, weights=None, **attributes):
+    """The outputs of one node, by way of a file. `inputs` follow X; the names of weights among them are parameters."""
+    b, weights = Builder(), weights or {}
+    values = [b.input(*X.shape)] + [b.parameter(item, weights[item].shape) if isinstance(item, str) and item in weights
+                                    else item for item in inputs]
+    b.node(operator, values, *shapes, **attributes)
+    return run_graph(tmp_path, b.graph(*(Result(0, index) for index in range(len(shapes)))), types, weights, opset)
+
+
+def run_graph(tmp_path, graph, types, weights, opset=17):
+    """The outputs of a graph of one node, whose outputs are of these types."""
+    graph = replace(graph, nodes=(replace(graph.nodes[0], types=tuple(types)),))
+    model = Writer(graph, weights, opset).run(ONNX_RULES).model({})
+    check_model(model)
+    path = str(tmp_path / "x.onnx")
+    onnx.save_model(model, path)
+    return run_file(path, [X])
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+ERF = np.vectorize(math.erf)
+FUNCTIONS = [
+    ("GeluExt", [0], lambda x: x * (1 + ERF(x / math.sqrt(2))) / 2),
+    ("GeluExt", [1], lambda x: x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))) / 2),
+    ("LeakyReLUExt", [0.1], lambda x: np.where(x > 0, x, 0.1 * x)),
+    ("EluExt", [0.5], lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
+    ("MishExt", [], lambda x: x * np.tanh(softplus(x))),
+    ("Hardtanh", [0, 6], lambda x: np.clip(x, 0, 6)),
+    ("HardTanh", [-0.5, 0.7], lambda x: np.clip(x, -0.5, 0.7)),
+    ("Threshold", [0.1, 2.0], lambda x: np.where(x > 0.1, x, 2.0)),
+    ("SoftplusExt", [2, 1], lambda x: np.where(2 * x > 1, x, softplus(2 * x) / 2)),
+    ("LogSigmoid", [], lambda x: np.log(sigmoid(x))),
+    ("HSigmoidExt", [], lambda x: np.clip(x / 6 + 0.5, 0, 1)),
+    ("Erfc", [], lambda x: 1 - ERF(x)),
+    ("ZerosLikeExt", [], np.zeros_like),
+    ("OnesLike", [], np.ones_like),
+    ("Softplus", [], softplus),
+    ("Rint", [], np.rint),
+    ("Adds", [2], lambda x: x + 2),
+    ("Subs", [2], lambda x: x - 2),
+    ("SubScalar", [2, 3], lambda x: x - 6),
+    ("DivMod", [2.0, 1], lambda x: np.trunc(x / 2)),
+    ("RealDiv", [2.0], lambda x: x / 2),
+    ("Mod", [0.7], lambda x: np.fmod(x, np.float32(0.7))),
+    ("SquaredDifference", [2.0], lambda x: (x - 2) ** 2),
+    ("LogSoftmaxExt", [1], lambda x: x - np.log(np.exp(x).sum(1, keepdims=True))),
+    ("CumsumExt", [2], lambda x: np.cumsum(x, 2)),
+    ("Roll", [(1,), (2,)], lambda x: np.roll(x, 1, 2)),
+    ("Roll", [(-2, 3), (1, 3)], lambda x: np.roll(x, (-2, 3), (1, 3))),
+    ("DropoutExt", [], lambda x: x),
+    ("InplaceReLU", [], lambda x: np.maximum(x, 0)),
+    ("BroadcastToView", [(2, 4, 5, 6)], lambda x: x),
+]
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+@pytest.mark.parametrize("operator, inputs, wanted", FUNCTIONS,
+                         ids=[f"{case[0]}{case[1]}" for case in FUNCTIONS])
+def test_number_by_number(tmp_path, operator, inputs, wanted, opset):
+    got, = written(tmp_path, operator, inputs, [X.shape], opset=opset)
+    np.testing.assert_allclose(got, wanted(X), rtol=1e-5, atol=1e-5)
+
+
+RESHAPED = [
+    ("IndexSelect", [1, np.array([2, 0])], lambda x: [x[:, [2, 0]]]),
+    ("StackExt", None, lambda x: [np.stack((x, x), 1)]),
+    ("RepeatInterleaveInt", [2, 1, None], lambda x: [np.repeat(x, 2, 1)]),
+    ("Repeat", [(1, 2, 1, 1)], lambda x: [np.tile(x, (1, 2, 1, 1))]),
+    ("ReplicationPad2D", [(1, 2, 0, 1)], lambda x: [np.pad(x, ((0, 0), (0, 0), (0, 1), (1, 2)), "edge")]),
+    ("ReflectionPad2D", [(1, 2, 0, 1)], lambda x: [np.pad(x, ((0, 0), (0, 0), (0, 1), (1, 2)), "reflect")]),
+    ("ConstantPadND", [(1, 2), 3.0], lambda x: [np.pad(x, ((0, 0),) * 3 + ((1, 2),), constant_values=3.0)]),
+    ("SplitTensorView", [3, 1], lambda x: [x[:, :3], x[:, 3:]]),
+    ("ChunkView", [2, -1], lambda x: np.split(x, 2, -1)),
+    ("VarMean", [(1,), 1, False], lambda x: [x.var(1, ddof=1), x.mean(1)]),
+    ("Std", [(1, 2), 0, True], lambda x: [x.std((1, 2), keepdims=True)]),
+    ("Var", [None, 1, False], lambda x: [x.var(ddof=1)]),
+    ("LinalgVectorNorm", [2.0, (1,), True, None], lambda x: [np.sqrt((x ** 2).sum(1, keepdims=True))]),
+    ("TopkExt", [2, 1, True, True], lambda x: [-np.sort(-x, 1)[:, :2], np.argsort(-x, 1)[:, :2]]),
+    ("SortExt", [1, True, False], lambda x: [-np.sort(-x, 1), np.argsort(-x, 1)]),
+    ("AvgPool2D", [(2,), (2,), (1,), True, False, None], lambda x: [average(x, False)]),
+    ("AvgPool2D", [(2,), (2,), (1,), False, True, 3], lambda x: [average(x, True) * 4 / 3]),
+    ("MaxPoolWithMask", [(3, 3), (2, 2), (1, 1), (1, 1), False], lambda x: [largest(x)]),
+    ("AdaptiveAvgPool2DExt", [(1, 1)], lambda x: [x.mean((2, 3), keepdims=True)]),
+    ("UpsampleNearest2D", [(7, 9), None], lambda x: [x[:, :, np.arange(7) * 5 // 7][..., np.arange(9) * 6 // 9]]),
+    ("UpsampleBilinear2D", [(9, 11), None, True], lambda x: [line(line(x, 9, 2), 11, 3)]),
+]
+
+
+def average(x, counted):
+    """A window of 2 by 2, a step of 2 and padding of 1: over five rows and six columns there are three and four."""
+    data, ones = (np.pad(item, ((0, 0), (0, 0), (1, 1), (1, 1))) for item in (x, np.ones_like(x)))
+    data, ones = (np.lib.stride_tricks.sliding_window_view(item, (2, 2), (2, 3))[:, :, ::2, ::2].sum((4, 5))
+                  for item in (data, ones))
+    return data / (4 if counted else ones)
+
+
+def largest(x):
+    data = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+    return np.lib.stride_tricks.sliding_window_view(data, (3, 3), (2, 3))[:, :, ::2, ::2].max((4, 5))
+
+
+def line(x, made, axis):
+    """Corners on corners, and straight between."""
+    places = np.linspace(0, x.shape[axis] - 1, made)
+    low = np.minimum(places.astype(int), x.shape[axis] - 2)
+    part = (places - low).reshape((-1,) + (1,) * (3 - axis))
+    return x.take(low, axis) * (1 - part) + x.take(low + 1, axis) * part
+
+
+@pytest.mark.parametrize("operator, inputs, wanted", RESHAPED, ids=[f"{case[0]}{case[1]}" for case in RESHAPED])
+def test_other_shapes(tmp_path, operator, inputs, wanted):
+    wanted = [np.asarray(item) for item in wanted(X)]
+    types = tuple("int64" if item.dtype.kind == "i" else "float32" for item in wanted)
+    shapes = [item.shape for item in wanted]
+    if inputs is None:
+        b = Builder()
+        x = b.input(*X.shape)
+        got = run_graph(tmp_path, b.graph(b.node(operator, [(x, x), 1], *shapes)), types, {})
+    else:
+        got = written(tmp_path, operator, inputs, shapes, types)
+    assert [item.dtype.name for item in got] == list(types)
+    for one, other in zip(wanted, got):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)
+
+
+def along(vector):
+    return vector.reshape(-1, 1, 1)
+
+
+def normal(x, axes, epsilon):
+    return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + epsilon)
+
+
+@pytest.mark.parametrize("opset", [13, 20])
+def test_normalizations(tmp_path, opset):
+    names, v = list(VECTORS), VECTORS
+    ext, = written(tmp_path, "BatchNormExt", [*names, False, 0.1, 1e-3], [X.shape], opset=opset, weights=v)
+    wanted = (X - along(v["mean"])) / np.sqrt(along(v["variance"]) + 1e-3) * along(v["scale"]) + along(v["shift"])
+    np.testing.assert_allclose(ext, wanted, rtol=1e-4, atol=1e-5)
+    plain, = written(tmp_path, "BatchNormExt", [None, None, "mean", "variance", False, 0.1, 1e-3], [X.shape],
+                     opset=opset, weights=v)
+    np.testing.assert_allclose(plain, (X - along(v["mean"])) / np.sqrt(along(v["variance"]) + 1e-3), rtol=1e-4)
+    instance, = written(tmp_path, "InstanceNorm", names, [X.shape], opset=opset, weights=v, epsilon=1e-3)
+    np.testing.assert_allclose(instance, normal(X, (2, 3), 1e-3) * along(v["scale"]) + along(v["shift"]), atol=1e-4)
+    row = {name: np.linspace(0.5, 2, 6, dtype=np.float32) * sign for name, sign in (("g", 1), ("b", -1))}
+    layer, = written(tmp_path, "LayerNormExt", [(6,), "g", "b", 1e-2], [X.shape], opset=opset, weights=row)
+    np.testing.assert_allclose(layer, normal(X, 3, 1e-2) * row["g"] + row["b"], atol=1e-4)
+    bare, = written(tmp_path, "LayerNormExt", [(5, 6), None, None, 1e-2], [X.shape], opset=opset)
+    np.testing.assert_allclose(bare, normal(X, (2, 3), 1e-2), atol=1e-4)
+    root, = written(tmp_path, "RmsNorm", ["g", 1e-2], [X.shape], opset=opset, weights=row)
+    np.testing.assert_allclose(root, X / np.sqrt((X ** 2).mean(3, keepdims=True) + 1e-2) * row["g"], rtol=1e-4)
+
+
+def convolved(x, kernel, padding):
+    x = np.pad(x, ((0, 0), (0, 0)) + ((padding, padding),) * 2)
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], (2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, kernel)
+
+
+def test_mint_convolutions(tmp_path):
+    weights = {"w": KERNEL, "b": VECTORS["shift"]}
+    wanted = convolved(X, KERNEL, 1) + along(weights["b"])
+    plain, = written(tmp_path, "Conv2DExt", ["w", "b", (1, 1), (1, 1), (1, 1), 1], [wanted.shape], weights=weights)
+    np.testing.assert_allclose(plain, wanted, atol=1e-4)
+    # The transposed one with a step of 1 is a convolution by the turned kernel.
+    turned = convolved(X, np.flip(KERNEL.swapaxes(0, 1), (2, 3)), 1)
+    back, = written(tmp_path, "ConvTranspose2D", ["w", None, (1, 1), (1, 1), (0, 0), 1, (1, 1)], [turned.shape],
+                    weights=weights)
+    np.testing.assert_allclose(back, turned, atol=1e-4)
+
+
+def test_einsum(tmp_path):
+    b = Builder()
+    x = b.input(*X.shape)
+    graph = b.graph(b.node("Einsum", [(x, x)], (2, 4, 5, 5), equation="bchw,bcHw->bchH"))
+    np.testing.assert_allclose(run_graph(tmp_path, graph, ["float32"], {})[0], np.einsum("bchw,bcHw->bchH", X, X),
+                               atol=1e-4)
