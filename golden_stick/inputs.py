@@ -7,7 +7,7 @@ from mindspore import Tensor
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["as_tensors", "describe"]
+__all__ = ["as_tensors", "describe", "resized"]
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
 
@@ -44,6 +44,30 @@ def as_tensors(owner: str, inputs: Any) -> Tuple[Tensor, ...]:
 def describe(tensors: Tuple[Tensor, ...]) -> str:
     """Shapes in words, such as ``(1, 3, 32, 32)`` or ``(1, 8), (1, 4)``."""
     return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+
+
+def resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
+    """
+    Inputs of another batch size: the samples again, each time rolled by one position more.
+
+    Args:
+        tensors (tuple[Tensor]): Inputs; those with as many rows as the first have the samples along axis 0.
+        size (int): The batch size.
+
+    Returns:
+        tuple[Tensor].
+    """
+    given = tensors[0].shape[0]
+    made = []
+    for tensor in tensors:
+        if size == given or not tensor.shape or tensor.shape[0] != given:
+            made.append(tensor)
+            continue
+        array = tensor.asnumpy()
+        rows = [np.roll(array[at % given], at // given, -1) if array.ndim > 1 else array[at % given]
+                for at in range(size)]
+        made.append(Tensor(np.stack(rows), tensor.dtype))
+    return tuple(made)
 
 
 def _normal(owner: str, shape: Tuple[int, ...]) -> Tensor:

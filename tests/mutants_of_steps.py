@@ -24,7 +24,7 @@ _resize, _rehearse = (_in("prune/resizers.py", "tests/prune/test_resizers.py"),
 _cells, _verify, _calibrate = (_in("prune/cells.py", WRAPPERS), _in("prune/verify.py", VERIFY),
                                _in("prune/calibration.py", f"{VERIFY}::TestCalibrate"))
 _knockoffs, _files, _load, _export = (_in("scop/cells.py", CELLS), _in("deploy/files.py", SAVING),
-                                      _in("deploy/checkpoint.py", LOADING), _in("deploy/export.py", EXPORT))
+                                      _in("deploy/checkpoint.py", LOADING), _in("deploy/mindir.py", EXPORT))
 
 
 def _slim(what, old, new, tests):
@@ -142,6 +142,6 @@ STEP_MUTANTS = (
     _load("shapes are not compared", "if tuple(values[name].shape) != tuple(parameter.shape):", "if False:"),
     _load("a slim network is slimmed again", "if recipe_of(network):", "if False:"),
     _load("files of newer versions are read", 'if record["version"] != _VERSION:', "if False:"),
-    _export("the file is not checked", "_check(slim, tensors, temporary)"),
+    _export("the file is not checked", "_check(network, resized(tensors, size), path)"),
     _export("NaN is tolerated", "if not difference <= _TOLERANCE", "if difference > _TOLERANCE"),
 )

@@ -1,20 +1,18 @@
 """Export to MindIR and ONNX, checked by loading what was written."""
-import os
 from typing import Any, Optional
 
 import mindspore as ms
-import numpy as np
 from mindspore import nn
 
 from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
-from golden_stick.evaluation import evaluate, evaluation, scratch_directory
+from golden_stick.deploy.mindir import write_mindir
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.evaluation import evaluation, scratch_directory
 from golden_stick.inputs import as_tensors
 
 __all__ = ["export"]
 
 _ENDINGS = {"MINDIR": ".mindir", "ONNX": ".onnx"}
-_TOLERANCE = 1e-5
 
 
 def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", opset: Optional[int] = None,
@@ -30,8 +28,8 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", o
         file_format (str): ``'MINDIR'`` or ``'ONNX'``. An ONNX file is run in ONNX Runtime and must give the outputs of
             the network within 1e-4 of the largest of them. Default: ``'MINDIR'``.
         opset (int, optional): Version of ONNX's operators, in [13, 23]. Default: ``None``, which is 17.
-        dynamic_batch (bool): Whether an ONNX file takes any batch size. It is then run at a second one as well. Where
-            the network's code fixes the batch size, the file does so too and a warning says why. Default: ``True``.
+        dynamic_batch (bool): Whether the file takes any batch size. It is then run at a second one as well. Where the
+            network's code fixes the batch size, the file does so too and a warning says why. Default: ``True``.
 
     Returns:
         str, the path of the file.
@@ -68,31 +66,5 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", o
             from golden_stick.deploy.onnx.export import check_opset, write_onnx
             write_onnx(slim, tensors, temporary, check_opset(opset), dynamic_batch)
         else:
-            _write_mindir(slim, tensors, temporary)
+            write_mindir(slim, tensors, temporary, dynamic_batch)
     return path
-
-
-def _write_mindir(network: nn.Cell, tensors, path: str) -> None:
-    try:
-        ms.export(network, *tensors, file_name=path, file_format="MINDIR")
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ExportError(f"For 'export', MindSpore could not export the network: {first_line(error)}") from error
-    _check(network, tensors, path)
-
-
-def _check(network: nn.Cell, tensors, path: str) -> None:
-    if not os.path.exists(path):
-        raise ExportError(
-            "For 'export', MindSpore must write one file, but got several: the network is too large for one MindIR."
-        )
-    loaded = nn.GraphCell(ms.load(path))
-    wanted, got = evaluate(network, tensors), evaluate(loaded, tensors)
-    if len(wanted) != len(got) or any(one.shape != other.shape for one, other in zip(wanted, got)):
-        raise ExportError("For 'export', the loaded file must give as many outputs as the network, of equal shapes.")
-    for one, other in zip(wanted, got):
-        difference = np.abs(one.astype(np.float64) - other).max(initial=0.0)
-        if not difference <= _TOLERANCE * max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny):
-            raise ExportError(
-                f"For 'export', the loaded file must give the outputs of the network, but got a largest difference of "
-                f"{difference:.6g}."
-            )

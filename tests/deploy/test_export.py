@@ -64,7 +64,7 @@ def test_wrong_shape_leaves_nothing(tmp_path):
     (lambda arrays: [np.full_like(array, np.nan) for array in arrays], "largest difference of nan"),
 ])
 def test_file_with_other_outputs_is_not_kept(tmp_path, monkeypatch, change, message):
-    from golden_stick.deploy import export as module
+    from golden_stick.deploy import mindir as module
 
     def lie(network, tensors):
         arrays = evaluate(network, tensors)
@@ -78,6 +78,39 @@ def test_file_with_other_outputs_is_not_kept(tmp_path, monkeypatch, change, mess
 
 
 def test_several_files_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("golden_stick.deploy.export.ms.export", lambda *_, **__: None)
+    monkeypatch.setattr("golden_stick.deploy.mindir.ms.export", lambda *_, **__: None)
     with pytest.raises(ExportError, match="must write one file, but got several"):
         gs.export(make_slim(), SHAPE, str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("residual", ["group", "scatter"])
+def test_the_file_takes_any_batch_size(mode, tmp_path, residual):
+    slim = make_slim(residual)
+    path = gs.export(slim, SHAPE, str(tmp_path / "slim"))
+    for batch in (1, 3, 7):
+        gs.verify(slim, nn.GraphCell(ms.load(path)), (batch, *SHAPE[1:]))
+
+
+@pytest.mark.parametrize("dynamic_batch, written", [(True, -1), (False, 2)])
+def test_one_batch_size_where_that_is_asked_for(tmp_path, monkeypatch, dynamic_batch, written):
+    shapes, write = [], ms.export
+    monkeypatch.setattr("golden_stick.deploy.mindir.ms.export", lambda network, *tensors, **options: (
+        shapes.append(tuple(tensors[0].shape)), write(network, *tensors, **options)))
+    gs.export(make_slim(), (2, *SHAPE[1:]), str(tmp_path / "slim"), dynamic_batch=dynamic_batch)
+    assert shapes == [(written, *SHAPE[1:])]
+
+
+class TwoSamples(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def construct(self, x):
+        return self.conv(x).reshape((2, 4, 64))
+
+
+def test_a_batch_size_in_the_code_is_said_and_kept(tmp_path):
+    network = TwoSamples()
+    with pytest.warns(UserWarning, match="For 'export', the MindIR takes inputs of batch size 2 only: "):
+        path = gs.export(network, (2, 3, 8, 8), str(tmp_path / "two"))
+    gs.verify(network, nn.GraphCell(ms.load(path)), (2, 3, 8, 8))

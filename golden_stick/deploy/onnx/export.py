@@ -19,7 +19,7 @@ from golden_stick.errors import (
     first_line,
 )
 from golden_stick.graph.ir import Graph
-from golden_stick.inputs import describe
+from golden_stick.inputs import describe, resized
 from golden_stick.prune.trace import trace
 
 __all__ = ["OPSETS", "DEFAULT_OPSET", "check_opset", "write_onnx"]
@@ -105,12 +105,12 @@ def _write_any_batch(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, w
     graphs = [_trace_at(network, tensors, size) for size in (first, second)]
     _write(merge(*graphs, (first, second)), path, weights, opset, "any")
     check_outputs(network, tensors, path)
-    _prove(network, _resized(tensors, third), path, third)
+    _prove(network, resized(tensors, third), path, third)
 
 
 def _trace_at(network: nn.Cell, tensors: Tuple[Tensor, ...], size: int) -> Graph:
     try:
-        return trace(network, _resized(tensors, size))
+        return trace(network, resized(tensors, size))
     except TraceError as error:
         if size == tensors[0].shape[0]:
             raise
@@ -126,18 +126,3 @@ def _prove(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, size: int) 
     if problem is not None:
         os.remove(path)
         raise FixedBatch(f"at batch size {size}, {first_line(problem)}") from problem
-
-
-def _resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
-    """Inputs of another batch size: the rows again, each time rolled by one position more."""
-    given = tensors[0].shape[0]
-    made = []
-    for tensor in tensors:
-        if size == given or not tensor.shape or tensor.shape[0] != given:
-            made.append(tensor)
-            continue
-        array = tensor.asnumpy()
-        rows = [np.roll(array[at % given], at // given, -1) if array.ndim > 1 else array[at % given]
-                for at in range(size)]
-        made.append(Tensor(np.stack(rows), tensor.dtype))
-    return tuple(made)

@@ -101,7 +101,7 @@ _KINDS = (
                           "Sign Floor Ceil Round Trunc Expm1 Log1p HShrink SoftShrink Identity IsNan IsInf "
                           "DropoutExt CeLU InplaceReLU"),
     (first_input, _lost, "Sigmoid HSigmoid Softplus SoftplusExt Exp Log Rsqrt Cos Cosh Reciprocal LogicalNot "
-                         "LogSigmoid Inv Erfc Acos Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike "
+                         "LogSigmoid Inv Erfc ACos Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike "
                          "IsFinite BitwiseNot Threshold HardTanh"),
 )
 

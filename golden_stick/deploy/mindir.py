@@ -1,0 +1,80 @@
+"""A MindIR of any batch size, where MindSpore allows it, loaded and run before anybody gets to see it."""
+import os
+import warnings
+from typing import Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from golden_stick.errors import ExportError, first_line
+from golden_stick.evaluation import evaluate
+from golden_stick.inputs import resized
+
+__all__ = ["write_mindir"]
+
+_TOLERANCE = 1e-5
+
+
+def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynamic_batch: bool) -> None:
+    """
+    Write a network as MindIR, load the file, and compare; at two batch sizes where the batch is free.
+
+    Args:
+        network (nn.Cell): The network, in evaluation.
+        tensors (tuple[Tensor]): What `construct` takes, samples along axis 0.
+        path (str): Where to write.
+        dynamic_batch (bool): Whether the file shall take any batch size, where the network does. Where it does not, a
+            warning says so.
+
+    Raises:
+        ExportError: If MindSpore cannot export the network, or the loaded file gives other outputs.
+    """
+    if dynamic_batch and tensors[0].shape:
+        batch = tensors[0].shape[0]
+        try:
+            _export(network, tuple(_any_batch(tensor, batch) for tensor in tensors), path)
+            for size in (batch, batch + 1):
+                _check(network, resized(tensors, size), path)
+            return
+        except (ExportError, RuntimeError, TypeError, ValueError) as error:
+            reason = first_line(error)
+        # What failed may be the network and not its batch size: then the export below says so.
+        ms.ms_memory_recycle()
+        if os.path.exists(path):
+            os.remove(path)
+    _export(network, tensors, path)
+    _check(network, tensors, path)
+    if dynamic_batch and tensors[0].shape:
+        warnings.warn(f"For 'export', the MindIR takes inputs of batch size {batch} only: {reason}", stacklevel=4)
+
+
+def _any_batch(tensor: Tensor, batch: int) -> Tensor:
+    if not tensor.shape or tensor.shape[0] != batch:
+        return tensor
+    return Tensor(shape=[None, *tensor.shape[1:]], dtype=tensor.dtype)
+
+
+def _export(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
+    try:
+        ms.export(network, *tensors, file_name=path, file_format="MINDIR")
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(f"For 'export', MindSpore could not export the network: {first_line(error)}") from error
+    if not os.path.exists(path):
+        raise ExportError(
+            "For 'export', MindSpore must write one file, but got several: the network is too large for one MindIR."
+        )
+
+
+def _check(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
+    loaded = nn.GraphCell(ms.load(path))
+    wanted, got = evaluate(network, tensors), evaluate(loaded, tensors)
+    if len(wanted) != len(got) or any(one.shape != other.shape for one, other in zip(wanted, got)):
+        raise ExportError("For 'export', the loaded file must give as many outputs as the network, of equal shapes.")
+    for one, other in zip(wanted, got):
+        difference = np.abs(one.astype(np.float64) - other).max(initial=0.0)
+        if not difference <= _TOLERANCE * max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny):
+            raise ExportError(
+                f"For 'export', the loaded file must give the outputs of the network, but got a largest difference of "
+                f"{difference:.6g}."
+            )
