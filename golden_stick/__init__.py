@@ -5,6 +5,7 @@ from golden_stick.certify import certify, safe_filters
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.deploy.checkpoint import load_slim, save_slim
 from golden_stick.deploy.export import export
+from golden_stick.deploy.fold import fold, fold_report
 from golden_stick.graph.groups import find_groups
 from golden_stick.knockoffs.exchangeability import exchangeability
 from golden_stick.prune.one_shot import OneShot
@@ -25,6 +26,8 @@ __all__ = [
     "exchangeability",
     "export",
     "find_groups",
+    "fold",
+    "fold_report",
     "load_slim",
     "safe_filters",
     "save_slim",

@@ -19,11 +19,11 @@ RANKS = (
     ("deploy.files", "deploy.export", "deploy.mindir", "deploy.onnx"),
     ("bench.cache", "bench.clock", "bench.latency", "bench.memory", "bench.onnx_files", "bench.result",
      "bench.threads", "bench.widths"),
-    ("report",), ("comp_algo",), ("prune",), ("bench.benchmark", "bench.contenders"), ("deploy.checkpoint",),
+    ("report",), ("comp_algo",), ("prune",), ("bench.benchmark", "bench.contenders"), ("deploy.checkpoint", "deploy.fold"),
     ("scop",), ("certify",), ("cli",),
 )
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "benchmark", "certify", "errors", "exchangeability", "export", "find_groups",
-          "load_slim", "safe_filters", "save_slim", "slim", "trace", "verify"}
+          "fold", "fold_report", "load_slim", "safe_filters", "save_slim", "slim", "trace", "verify"}
 
 
 def module_name(path):

@@ -2,9 +2,9 @@
 The slimmer: carries a plan out. The only writer of Cells.
 
 A slim network remembers how it was made: its attribute `slim_recipe` holds the plans that were carried out on it, the
-oldest first. It is what `save_slim` writes beside the weights.
+oldest first, and what `fold` did to it. It is what `save_slim` writes beside the weights.
 """
-from typing import Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -76,8 +76,8 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     return smaller
 
 
-def recipe_of(network: nn.Cell) -> Tuple[PruningPlan, ...]:
-    """The plans that a network was slimmed by, oldest first; empty for one that never was."""
+def recipe_of(network: nn.Cell) -> Tuple[Any, ...]:
+    """The plans that a network was slimmed by, and other steps since, oldest first; empty for one that never was."""
     return tuple(getattr(network, "slim_recipe", ()))
 
 

@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 from golden_stick.errors import ArgumentError, VerifyError, first_line
 from golden_stick.evaluation import evaluate
 from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.slimmer import recipe_of
 
 __all__ = ["Verification", "verify", "compare"]
@@ -119,7 +120,7 @@ def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...
 
 
 def _kept_filters(slim: nn.Cell, name: str) -> Optional[Tuple[int, ...]]:
-    plans = recipe_of(slim)
+    plans = [step for step in recipe_of(slim) if isinstance(step, PruningPlan)]
     if not plans:
         return None
     return next((axis.kept for axis in plans[-1].axes if axis.parameter == name and axis.axis == 0), None)

@@ -1,0 +1,529 @@
+"""Folding: by hand in numpy, then every kind of layer on both sides, then whatever forbids it."""
+import importlib
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Parameter, Tensor, mint, nn, ops
+
+import golden_stick as gs
+from golden_stick.deploy.fold import FoldedNormalization, Folding, restructured
+from golden_stick.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
+from tests import networks
+
+EPSILON = 0.01
+
+
+def normalization(channels, kind=nn.BatchNorm2d):
+    return kind(channels, eps=EPSILON)
+
+
+def chain(*cells):
+    """A chain with weights and statistics that hide nothing."""
+    network = networks.randomize(nn.SequentialCell(*cells))
+    for parameter in network.get_parameters():
+        if parameter.name.endswith("bias"):
+            values = np.random.default_rng(3).normal(size=parameter.shape)
+            parameter.set_data(Tensor(values.astype(np.float32)))
+    return network
+
+
+def normalizations(network):
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return [name for name, cell in network.cells_and_names() if isinstance(cell, kinds)]
+
+
+def array(shape, seed=5):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def outputs(network, data):
+    return network.set_train(False)(Tensor(data)).asnumpy()
+
+
+def numpy_convolution(data, weight, bias):
+    """The definition: a sum of products over windows, no padding, stride 1."""
+    windows = np.lib.stride_tricks.sliding_window_view(data.astype(np.float64), weight.shape[2:], axis=(2, 3))
+    return np.einsum("nchwij,ocij->nohw", windows, weight) + bias.reshape(1, -1, 1, 1)
+
+
+@pytest.mark.parametrize("has_bias", [False, True])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_weight_and_bias_are_those_of_the_paper_and_pencil(order, has_bias, mode):
+    convolution = nn.Conv2d(3, 4, 3, pad_mode="valid", has_bias=has_bias)
+    cells = (convolution, normalization(4)) if order == "before" else (normalization(3), convolution)
+    network = chain(*cells)
+    values = {item.name: item.asnumpy().astype(np.float64) for item in network.get_parameters()}
+    layer, norm = ("0", "1") if order == "before" else ("1", "0")
+    weight, bias = values[f"{layer}.weight"], values.get(f"{layer}.bias", np.zeros(4))
+    gamma, beta, mean, variance = (values[f"{norm}.{key}"] for key in ("gamma", "beta", "moving_mean",
+                                                                      "moving_variance"))
+    scale = gamma / np.sqrt(variance + EPSILON)
+    data = array((2, 3, 6, 6))
+    if order == "before":
+        wanted_weight, wanted_bias = weight * scale[:, None, None, None], (bias - mean) * scale + beta
+        slow = numpy_convolution(data, weight, bias)
+        slow = (slow - mean[:, None, None]) * scale[:, None, None] + beta[:, None, None]
+    else:
+        wanted_weight = weight * scale[None, :, None, None]
+        wanted_bias = bias + (weight.sum((2, 3)) * (beta - mean * scale)).sum(1)
+        normal = (data - mean[:, None, None]) * scale[:, None, None] + beta[:, None, None]
+        slow = numpy_convolution(normal, weight, bias)
+    folded = gs.fold(network, (2, 3, 6, 6))
+    got = {item.name: item.asnumpy() for item in folded.get_parameters()}
+    assert set(got) == {f"{layer}.weight", f"{layer}.bias"}
+    np.testing.assert_allclose(got[f"{layer}.weight"], wanted_weight, rtol=1e-6)
+    np.testing.assert_allclose(got[f"{layer}.bias"], wanted_bias, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(outputs(folded, data), slow, atol=1e-5)
+
+
+class Turned(nn.Cell):
+    """A dense layer over the last axis, whose channels are turned to where a normalization wants them."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Dense(6, 8, has_bias=False)
+        self.norm = nn.BatchNorm1d(8)
+
+    def construct(self, x):
+        return self.norm(self.dense(x).swapaxes(1, 2))
+
+
+class TwoReaders(nn.Cell):
+    """A normalization that two layers read, one of them flattened."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.one = nn.Conv2d(4, 6, 2, pad_mode="valid")
+        self.two = nn.Dense(4 * 9, 5)
+        self.flatten = nn.Flatten()
+
+    def construct(self, x):
+        x = self.norm(x)
+        return self.one(x).sum(), self.two(self.flatten(x))
+
+
+IMAGE, SIGNAL, VOLUME = (2, 4, 7, 7), (2, 4, 9), (2, 4, 5, 5, 5)
+LAYERS = {
+    "convolution": (lambda: (nn.Conv2d(4, 8, 3), normalization(8)), IMAGE),
+    "strided, with bias": (lambda: (nn.Conv2d(4, 8, 3, 2, has_bias=True), normalization(8)), IMAGE),
+    "grouped": (lambda: (nn.Conv2d(4, 8, 3, group=2), normalization(8)), IMAGE),
+    "depthwise": (lambda: (nn.Conv2d(4, 4, 3, group=4), normalization(4)), IMAGE),
+    "depthwise, twice the channels": (lambda: (nn.Conv2d(4, 8, 3, group=4, has_bias=True), normalization(8)), IMAGE),
+    "signal": (lambda: (nn.Conv1d(4, 8, 3), normalization(8, nn.BatchNorm1d)), SIGNAL),
+    "volume": (lambda: (nn.Conv3d(4, 8, 3), normalization(8, nn.BatchNorm3d)), VOLUME),
+    "transposed": (lambda: (nn.Conv2dTranspose(4, 8, 3, 2), normalization(8)), IMAGE),
+    "transposed, grouped": (lambda: (nn.Conv2dTranspose(4, 8, 3, group=2, has_bias=True), normalization(8)), IMAGE),
+    "transposed, depthwise": (lambda: (nn.Conv2dTranspose(4, 4, 3, group=4), normalization(4)), IMAGE),
+    "transposed signal": (lambda: (nn.Conv1dTranspose(4, 8, 3), normalization(8, nn.BatchNorm1d)), SIGNAL),
+    "transposed volume": (lambda: (nn.Conv3dTranspose(4, 8, 3), normalization(8, nn.BatchNorm3d)), VOLUME),
+    "dense": (lambda: (nn.Dense(4, 8), normalization(8, nn.BatchNorm1d)), (5, 4)),
+    "dense without bias": (lambda: (nn.Dense(4, 8, has_bias=False), normalization(8, nn.BatchNorm1d)), (5, 4)),
+    "linear of mint": (lambda: (mint.nn.Linear(4, 8, bias=False), normalization(8, nn.BatchNorm1d)), (5, 4)),
+    "dense, turned": (lambda: (Turned(),), (2, 5, 6)),
+    "twice": (lambda: (nn.Conv2d(4, 8, 3), normalization(8), normalization(8)), IMAGE),
+    "on both sides": (lambda: (normalization(4), nn.Conv2d(4, 8, 3, pad_mode="valid"), normalization(8)), IMAGE),
+    "after": (lambda: (normalization(4), nn.Conv2d(4, 8, 3, pad_mode="valid", group=2)), IMAGE),
+    "after, one pixel": (lambda: (normalization(4), nn.Conv2d(4, 8, 1, 2, has_bias=True)), IMAGE),
+    "after, depthwise": (lambda: (normalization(4), nn.Conv2d(4, 8, 3, pad_mode="valid", group=4)), IMAGE),
+    "after, volume": (lambda: (normalization(4, nn.BatchNorm3d), nn.Conv3d(4, 8, 3, pad_mode="valid")), VOLUME),
+    "after, signal": (lambda: (normalization(4, nn.BatchNorm1d), nn.Conv1d(4, 8, 3, pad_mode="valid")), SIGNAL),
+    "after, dense": (lambda: (normalization(4, nn.BatchNorm1d), nn.Dense(4, 8)), (5, 4)),
+    "after, flattened": (lambda: (normalization(4), nn.Flatten(), nn.Dense(4 * 49, 8, has_bias=False)), IMAGE),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_takes_its_normalization_in(name, mode):
+    make, shape = LAYERS[name]
+    network, data = chain(*make()), array(shape)
+    wanted = outputs(network, data)
+    folded = gs.fold(network, shape)
+    assert normalizations(network) and normalizations(folded) == []
+    got = outputs(folded, data)
+    assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    np.testing.assert_array_equal(outputs(network, data), wanted)
+
+
+def test_a_normalization_goes_into_all_that_read_it(mode):
+    network = networks.randomize(TwoReaders())
+    folded = gs.fold(network, (2, 4, 3, 3))
+    assert normalizations(folded) == []
+    assert gs.fold_report(folded).folded[0].normalization == "norm"
+    assert set(gs.fold_report(folded).folded[0].layers) == {"one", "two"}
+    gs.verify(network, folded, Tensor(array((2, 4, 3, 3))))
+
+
+def test_one_behind_another_goes_into_the_layer_after_both():
+    network = chain(normalization(4), normalization(4), nn.Conv2d(4, 3, 3, pad_mode="valid"))
+    folded = gs.fold(network, IMAGE)
+    assert [item.normalization for item in gs.fold_report(folded).folded] == ["1", "0"]
+    gs.verify(network, folded, Tensor(array(IMAGE)))
+
+
+def test_alike_layers_of_which_one_is_given_a_bias(mode):
+    """Compilers may take Cells that were built alike for the same."""
+    network = chain(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), normalization(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    folded = gs.fold(network, IMAGE)
+    assert [folded[index].has_bias for index in (0, 2, 5)] == [False, True, False]
+    gs.verify(network, folded, Tensor(array(IMAGE)))
+
+
+@pytest.mark.parametrize("build", [lambda: networks.CifarResNet(3), networks.MobileNetV2Like, networks.SENet])
+@pytest.mark.parametrize("prune_rate", [0.0, 0.5])
+def test_whole_networks(build, prune_rate):
+    shape = (2, 3, 32, 32)
+    network = networks.randomize(build())
+    if prune_rate:
+        algorithm = gs.OneShot({"prune_rate": prune_rate})
+        network = algorithm.convert(algorithm.apply(network, inputs=shape))
+    folded = gs.fold(network, shape)
+    stays = ["tail.2"] if build is networks.SENet else []
+    assert normalizations(folded) == stays == [item.normalization for item in gs.fold_report(folded).kept]
+    gs.verify(network, folded, Tensor(array(shape)))
+
+
+def test_scattered_branches(mode):
+    """Under this policy a gather stands between a branch's last layer and the sum."""
+    shape = networks.SMALL_INPUT
+    algorithm = gs.OneShot({"prune_rate": 0.5, "residual": "scatter"})
+    slim = algorithm.convert(algorithm.apply(networks.randomize(networks.SmallNet()), inputs=shape))
+    folded = gs.fold(slim, shape)
+    assert normalizations(folded) == []
+    gs.verify(slim, folded, Tensor(array(shape)))
+
+
+def test_pruned_after_folding(mode):
+    shape = networks.SMALL_INPUT
+    folded = gs.fold(networks.randomize(networks.SmallNet()), shape)
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(folded, inputs=shape))
+    assert slim.a.out_channels == 4 and slim.a.bias.shape == (4,)
+
+
+def test_the_callers_network_keeps_its_cells_values_and_flags(mode):
+    network = networks.randomize(networks.SmallNet())
+    network.norm_a.set_train(True)
+    before = {item.name: item.asnumpy().copy() for item in network.get_parameters()}
+    folded = gs.fold(network, networks.SMALL_INPUT)
+    assert network.norm_a.training and not network.norm_b.training
+    assert normalizations(network) == ["norm_a", "norm_b"] and network.a.bias is None and not network.a.has_bias
+    for item in network.get_parameters():
+        np.testing.assert_array_equal(item.asnumpy(), before[item.name])
+    assert not hasattr(network, "slim_recipe")
+    assert "a.bias" in {item.name for item in folded.trainable_params()}
+
+
+def test_a_folded_network_trains(mode):
+    folded = gs.fold(networks.randomize(networks.SmallNet()), networks.SMALL_INPUT)
+    before = folded.a.bias.asnumpy().copy()
+    step = nn.TrainOneStepCell(nn.WithLossCell(folded, nn.MSELoss()), nn.SGD(folded.trainable_params(), 0.05))
+    step.set_train()(Tensor(array(networks.SMALL_INPUT)), ops.zeros((2, 4), ms.float32))
+    assert np.abs(folded.a.bias.asnumpy() - before).max() > 0
+
+
+class Net(nn.Cell):
+    """A layer and a normalization; subclasses say what comes between or besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = networks.conv3x3(4, 4)
+        self.norm = nn.BatchNorm2d(4)
+
+    def construct(self, x):
+        return self.norm(self.conv(x))
+
+
+class LayerReadByTwo(Net):
+    def construct(self, x):
+        x = self.conv(x)
+        return self.norm(x) + x
+
+
+class LayerCalledTwice(Net):
+    def construct(self, x):
+        return self.norm(self.conv(self.conv(x)))
+
+
+class NormalizationCalledTwice(Net):
+    def construct(self, x):
+        return self.norm(self.conv(self.norm(x)))
+
+
+class SomethingBetween(Net):
+    def construct(self, x):
+        return self.norm(ops.relu(self.conv(x)))
+
+
+class PaddedBetween(Net):
+    def construct(self, x):
+        return self.norm(ops.pad(self.conv(x), (1, 1, 1, 1)))
+
+
+class ReadByAConvolutionThatPads(Net):
+    def construct(self, x):
+        return self.conv(self.norm(x))
+
+
+class MixedChannels(Net):
+    """A shuffle of space into channels: one channel of the layer is several of the normalization's."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(16)
+
+    def construct(self, x):
+        x = self.conv(x)
+        x = x.reshape(x.shape[0], 4, 2, 4, 2, 4).transpose(0, 1, 3, 5, 2, 4)
+        return self.norm(x.transpose(0, 1, 4, 5, 2, 3).reshape(x.shape[0], 16, 4, 4))
+
+
+class MixedInputs(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.dense = nn.Dense(8, 3)
+
+    def construct(self, x):
+        return self.dense(self.norm(x))
+
+
+class ReadBySomethingElse(Net):
+    def construct(self, x):
+        return ops.relu(self.norm(x))
+
+
+class NoLayer(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+
+    def construct(self, x):
+        return self.norm(x)
+
+
+class SharedWeight(Net):
+    def __init__(self):
+        super().__init__()
+        self.other = networks.conv3x3(4, 4)
+        self.other.weight = self.conv.weight
+
+    def construct(self, x):
+        return self.norm(self.conv(x)) + self.other(2 * x)
+
+
+class TiedWeight(Net):
+    """The other Cell that holds the weight is not called, but it holds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = networks.conv3x3(4, 4)
+        self.other.weight = self.conv.weight
+
+
+class SharedBias(Net):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, has_bias=True)
+
+    def construct(self, x):
+        return self.norm(self.conv(x)) * self.conv.bias.sum()
+
+
+class OwnCode(nn.Conv2d):
+    def construct(self, x):
+        return self.conv2d(x, self.weight)
+
+
+class OwnLayer(Net):
+    def __init__(self):
+        super().__init__()
+        self.conv = OwnCode(4, 4, 3)
+
+
+class NormalizationAndMore(nn.BatchNorm2d):
+    def construct(self, x):
+        return ops.relu(super().construct(x))
+
+
+class OwnNormalization(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = NormalizationAndMore(4)
+
+
+class OwnCell(nn.Cell):
+    """A normalization written by hand: there is no Cell that could become an Identity."""
+
+    def __init__(self):
+        super().__init__()
+        for name in ("gamma", "beta", "mean", "variance"):
+            setattr(self, name, Parameter(Tensor(np.linspace(0.5, 1.5, 4), ms.float32), name=name))
+        self.batch_norm = ops.BatchNorm(is_training=False)
+
+    def construct(self, x):
+        return self.batch_norm(x, self.gamma, self.beta, self.mean, self.variance)[0]
+
+
+class HandWrittenNormalization(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = OwnCell()
+
+
+class BatchStatistics(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4, use_batch_statistics=True)
+
+
+class ComputedWeight(Net):
+    def construct(self, x):
+        weight = self.conv.weight - self.conv.weight.mean()
+        return self.norm(ops.conv2d(x, weight))
+
+
+class HandWrittenLayer(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.weight = Parameter(Tensor(array((4, 6))), name="weight")
+        self.product = ops.MatMul()
+        self.norm = nn.BatchNorm1d(6)
+
+    def construct(self, x):
+        return self.norm(self.product(x, self.weight))
+
+
+class UnusedBias(Net):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, has_bias=True)
+        self.conv.has_bias = False
+
+
+class NameTaken(Net):
+    def __init__(self):
+        super().__init__()
+        self.extra = Parameter(Tensor(np.ones(4), ms.float32), name="conv.bias")
+
+
+class ReadByTransposed(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(4)
+        self.conv = nn.Conv2dTranspose(4, 4, 3)
+
+    def construct(self, x):
+        return self.conv(self.norm(x))
+
+
+class ReadByTwo(Net):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 1)
+
+    def construct(self, x):
+        x = self.norm(x)
+        return self.conv(x) + x
+
+
+REFUSED = [
+    (LayerReadByTwo, "before it: 'Conv2D', which something else reads too"),
+    (LayerCalledTwice, "before it: 'Conv2D', whose weight is read more than once"),
+    (NormalizationCalledTwice, "one of its parameters is read more than once"),
+    (SomethingBetween, "before it: 'ReLU'; after it: an output of the network"),
+    (PaddedBetween, "before it: 'Pad"),
+    (ReadByAConvolutionThatPads, "before it: an input of the network, or a parameter; after it: 'conv', a convolution "
+                                 "with zero padding"),
+    (MixedChannels, "before it: 'conv', whose channels are mixed or changed on the way"),
+    (MixedInputs, "after it: 'dense', whose inputs are mixed on the way"),
+    (ReadBySomethingElse, "after it: 'ReLU'"),
+    (NoLayer, "before it: an input of the network, or a parameter; after it: an output of the network"),
+    (SharedWeight, "before it: 'Conv2D', whose weight is read more than once"),
+    (TiedWeight, "before it: 'Conv2D', whose weight belongs to several Cells"),
+    (SharedBias, "before it: 'conv', whose bias is read more than once"),
+    (OwnLayer, "'conv', the layer beside it, has code of its own"),
+    (OwnNormalization, "'norm' has code of its own"),
+    (HandWrittenNormalization, "its parameters are held by a 'OwnCell', a Cell of another kind"),
+    (BatchStatistics, "it normalizes by the statistics of the batch"),
+    (ComputedWeight, "before it: 'Conv2D', whose weight is computed, or written in the code"),
+    (HandWrittenLayer, "a Cell of another kind ('HandWrittenLayer')"),
+    (UnusedBias, "'conv', the layer beside it, has a bias that it does not use"),
+    (NameTaken, "'conv', the layer beside it, needs a bias, but its name 'conv.bias' is another parameter's"),
+    (ReadByTransposed, "after it: 'conv', a transposed convolution, whose outputs do not all read as many inputs"),
+    (ReadByTwo, "after it: 'Add'"),
+]
+
+
+@pytest.mark.parametrize("build, reason", REFUSED, ids=[item[0].__name__ for item in REFUSED])
+def test_what_cannot_go_stays_and_says_why(build, reason):
+    shape = {MixedInputs: (2, 4, 8, 8), HandWrittenLayer: (3, 4)}.get(build, (2, 4, 8, 8))
+    network = networks.randomize(build())
+    folded = gs.fold(network, shape)
+    report = gs.fold_report(folded)
+    assert report.folded == () and [item.normalization for item in report.kept] == ["norm"]
+    assert reason in report.kept[0].reason
+    assert gs.verify(network, folded, Tensor(array(shape))).largest_difference == 0.0
+
+
+def test_mint_normalizations_are_named():
+    graph = gs.trace(nn.SequentialCell(mint.nn.Linear(4, 3), mint.nn.BatchNorm1d(3)), (2, 4))
+    sites = importlib.import_module("golden_stick.deploy.fold.sites")
+    found, reasons = sites.find_sites(graph, lambda site: "")
+    assert found == () and reasons == {"1": "an operator of mint, which is not folded"}
+
+
+def test_a_difference_is_an_error_and_nothing_is_changed(monkeypatch):
+    network = networks.randomize(networks.SmallNet())
+    before = outputs(network, array(networks.SMALL_INPUT))
+    module = importlib.import_module("golden_stick.deploy.fold.network")
+    affine = module._affine
+    monkeypatch.setattr(module, "_affine", lambda *items: tuple(1.001 * item for item in affine(*items)))
+    with pytest.raises(VerifyError, match="the folded network's outputs must agree with the network's within 1e-05"):
+        gs.fold(network, networks.SMALL_INPUT)
+    np.testing.assert_array_equal(outputs(network, array(networks.SMALL_INPUT)), before)
+
+
+def test_not_a_number_is_no_equality():
+    network = networks.randomize(Net())
+    network.norm.gamma.set_data(Tensor(np.full(4, np.nan, np.float32)))
+    with pytest.raises(VerifyError, match="the folded network's outputs must agree"):
+        gs.fold(network, IMAGE)
+
+
+def test_the_tolerance_is_the_callers():
+    network = networks.randomize(networks.SmallNet())
+    with pytest.raises(VerifyError, match="must agree with the network's within 1e-12 of"):
+        gs.fold(network, networks.SMALL_INPUT, tolerance=1e-12)
+
+
+def test_a_cast_is_no_place_to_fold_across():
+    """In mixed precision the layer rounds to halves, which numbers multiplied beforehand would change."""
+    network = networks.randomize(Net())
+    network.conv.to_float(ms.float16)
+    network.norm.to_float(ms.float32)
+    assert "before it: 'Cast'" in gs.fold_report(gs.fold(network, IMAGE)).kept[0].reason
+
+
+def test_bad_arguments():
+    with pytest.raises(ArgumentTypeError, match="For 'fold', 'network' must be a Cell, but got int"):
+        gs.fold(1, IMAGE)
+    with pytest.raises(ArgumentError, match="For 'fold', 'tolerance' must be positive, but got 0"):
+        gs.fold(Net(), IMAGE, tolerance=0)
+    with pytest.raises(ArgumentTypeError, match="For 'fold', 'inputs' must be a Tensor"):
+        gs.fold(Net(), "image")
+    with pytest.raises(ArgumentTypeError, match="For 'fold_report', 'network' must be a Cell, but got int"):
+        gs.fold_report(1)
+    with pytest.raises(StateError, match="'network' must be one that 'fold' returned, but it was never folded"):
+        gs.fold_report(Net())
+
+
+def test_a_folding_is_plain_data_and_fits_its_network_only():
+    folding = Folding((FoldedNormalization("norm", ("conv",)),), ())
+    assert Folding.from_dict(folding.to_dict()) == folding
+    assert str(folding) == "1 of 1 batch normalizations folded\n  norm -> conv"
+    with pytest.raises(SlimError, match="the Cell at 'norm' must be a batch normalization, as in the network that was"):
+        restructured(gs.fold(networks.randomize(Net()), IMAGE), folding)
+    with pytest.raises(SlimError, match="the Cell at 'norm' must be a convolution or dense layer"):
+        restructured(Net(), Folding((FoldedNormalization("norm", ("norm",)),), ()))
