@@ -25,6 +25,8 @@ setup(
         "mindspore>=2.7",
         # MindSpore 2.10's compiled code breaks on numpy 2: `x += y` raises a SystemError.
         "numpy<2",
+        # The slim file's format. MindSpore needs it too.
+        "safetensors>=0.4",
     ],
     extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX,
                     "tests": TESTS + EXAMPLES + REPORTS + ONNX},

@@ -14,7 +14,7 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick import cli
 from golden_stick.cli.networks import build_network
-from golden_stick.deploy.checkpoint import read_slim
+from golden_stick.deploy.slim_file import read_slim
 from golden_stick.prune.importance import CRITERIA
 
 COMMANDS = ("prune", "convert", "verify", "certify", "export", "bench", "trace")
@@ -122,7 +122,7 @@ def prune(options="--prune-rate 0.5"):
 
 
 def values_of(path):
-    return {name: value.asnumpy() for name, value in read_slim(str(path))[1].items()}
+    return read_slim(str(path)).values
 
 
 def assert_equal(values, others):
@@ -211,7 +211,7 @@ def test_random_criterion_follows_its_seed():
     kept = []
     for seed in (1, 2, 1):
         prune(f"--criterion random --seed {seed}")
-        kept.append(read_slim("slim.ckpt")[0])
+        kept.append(read_slim("slim.ckpt").steps)
     assert kept[0] == kept[2] != kept[1]
 
 
@@ -233,8 +233,8 @@ def test_convert_and_verify(capsys):
     algorithm = gs.SCOP({"prune_rate": 0.45})
     applied = algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12))
     slim = algorithm.convert(applied, ckpt_path="knockoff.ckpt")
-    assert_equal(values_of("slim.ckpt"), {item.name: item.asnumpy() for item in slim.get_parameters()})
-    assert run(f"verify {line} --slim slim.ckpt") == 0
+    assert_equal(values_of("slim.safetensors"), {item.name: item.asnumpy() for item in slim.get_parameters()})
+    assert run(f"verify {line} --slim slim.safetensors") == 0
 
 
 @pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
@@ -252,11 +252,53 @@ def test_verify_refuses_a_file_whose_recipe_was_changed(capsys):
     prune()
     record = ms.load_checkpoint("slim.ckpt")
     recipe = json.loads(str(record.pop("golden_stick")))
-    axis = next(axis for axis in recipe["plans"][0]["axes"] if axis["parameter"] == "norm_a.gamma")
+    axis = next(axis for axis in recipe["steps"][0]["axes"] if axis["parameter"] == "norm_a.gamma")
     axis["kept"] = [index for index in range(8) if index not in axis["kept"]]
     ms.save_checkpoint([{"name": name, "data": value} for name, value in record.items()], "changed.ckpt",
                        append_dict={"golden_stick": json.dumps(recipe)})
     fails(f"verify --network network.py:build --slim changed.ckpt --inputs {SHAPE}", "must agree within 1e-05", capsys)
+
+
+def test_verify_refuses_a_folded_network(capsys):
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12)))
+    gs.save_slim(gs.fold(slim, (2, 3, 12, 12)), "folded")
+    fails(f"verify --network network.py:build --slim folded.safetensors --inputs {SHAPE}",
+          "'--slim' must be a file of a network that was not folded, but 'folded.safetensors' is of one", capsys)
+
+
+def test_inspect_a_slim_file(capsys):
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12)))
+    folded = gs.fold(slim, (2, 3, 12, 12))
+    gs.save_slim(folded, "slim", {"accuracy": 0.93})
+    assert run("inspect slim.safetensors") == 0
+    text = capsys.readouterr().out
+    before = sum(item.size for item in build_network("network.py:build").get_parameters())
+    after = sum(item.size for item in folded.get_parameters())
+    for words in ("slim.safetensors: slim file", f"{before:,} -> {after:,}", "network Net", "format version 2",
+                  "metadata accuracy: 0.93", "step 1: pruned", "step 2: folded", " a 8 -> 4"):
+        assert words in " ".join(text.split()), text
+    assert run("inspect slim.safetensors --json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["kind"] == "slim file" and record["widths"]["a"] == [8, 4]
+    assert record["metadata"] == {"accuracy": 0.93}
+    assert record["shapes"]["a.weight"][0] == 4 and len(record["weights_digest"]) == 64
+    assert record["weights_digest"] == read_slim("slim.safetensors").digests["weights"]
+
+
+def test_inspect_other_files(capsys):
+    ms.save_checkpoint(build_network("network.py:build"), "trained.ckpt")
+    assert run("inspect trained.ckpt") == 0
+    text = capsys.readouterr().out
+    assert "trained.ckpt: checkpoint, " in text and "a.weight (8, 3, 3, 3)" in text and "more" in text
+    knockoff_checkpoint("knockoff.ckpt")
+    assert run("inspect knockoff.ckpt") == 0
+    assert "checkpoint of SCOP's knockoff phase" in capsys.readouterr().out
+    fails("inspect none.ckpt", "For 'inspect', 'path' must be a file, but got 'none.ckpt'", capsys)
+    fails("inspect network.py", "'path' must be a checkpoint, but got 'network.py'", capsys)
+    Path("net.mindir").write_bytes(b"")
+    fails("inspect net.mindir", "'inspect' takes a slim file or a checkpoint, but got the exported", capsys)
 
 
 def test_export_of_a_network_that_is_not_slim():

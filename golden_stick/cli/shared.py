@@ -5,7 +5,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 from golden_stick.errors import ArgumentError, CheckpointError
 
@@ -89,9 +89,11 @@ def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
 
 
 @contextlib.contextmanager
-def output_files(options: argparse.Namespace, **endings: str) -> Iterator[Dict[str, str]]:
+def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, ...]]) -> Iterator[Dict[str, str]]:
     """
     A temporary path for each option of `endings` that was given. All files take their places at the end, or none.
+
+    Of several endings, a file that has none of them gets the first.
 
     Raises:
         ArgumentError: If two options name one file.
@@ -99,7 +101,7 @@ def output_files(options: argparse.Namespace, **endings: str) -> Iterator[Dict[s
     """
     from golden_stick.deploy.files import whole_file
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
-    targets = {option: path.removesuffix(endings[option]) + endings[option] for option, path in given.items()}
+    targets = {option: _ended(path, endings[option]) for option, path in given.items()}
     sources = (getattr(options, "checkpoint", None), getattr(options, "slim", None),
                (options.network or "").rpartition(":")[0], *getattr(options, "files", ()))
     taken = {os.path.realpath(path) for path in sources if path}
@@ -116,6 +118,11 @@ def output_files(options: argparse.Namespace, **endings: str) -> Iterator[Dict[s
                for option, path in targets.items()}
     for path in targets.values():
         say(f"wrote {path}")
+
+
+def _ended(path: str, endings: Union[str, Tuple[str, ...]]) -> str:
+    allowed = (endings,) if isinstance(endings, str) else endings
+    return path if path.endswith(allowed) else path + allowed[0]
 
 
 def write_json(path: str, record: Mapping[str, Any]) -> None:

@@ -14,7 +14,8 @@ def add_slim_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--round-to", type=_number_or_word, default=1, help="layers that shrink keep a multiple of so "
                          "many filters; auto: of the number that this machine likes (default: 1)")
     command.add_argument("--min-width", type=int, default=1, help="of the layers that shrink (default: 1)")
-    command.add_argument("--output", required=True, help="where to write the slim file")
+    command.add_argument("--output", required=True, help="where to write the slim file, a safetensors file unless the "
+                         "path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
     command.add_argument("--onnx", help="where to write the slim network as ONNX besides")
     command.add_argument("--report", help="where to write the report as JSON besides")
@@ -27,7 +28,7 @@ def _number_or_word(text: str) -> Any:
 def make_slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> None:
     """Apply and convert, with `trained` the checkpoint of the applied network, and write what is asked for."""
     from golden_stick import export, save_slim
-    with output_files(options, output=".ckpt", mindir=".mindir", onnx=".onnx", report="") as paths:
+    with output_files(options, output=(".safetensors", ".ckpt"), mindir=".mindir", onnx=".onnx", report="") as paths:
         network, inputs = network_and_inputs(options, None if trained else options.checkpoint)
         applied = algorithm.apply(network, inputs)
         say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")

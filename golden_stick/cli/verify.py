@@ -1,8 +1,9 @@
 """``golden-stick verify``: a slim file proven against the original architecture."""
 import argparse
-from typing import Any
+from typing import Any, Tuple
 
 from golden_stick.cli.shared import add_command, network_and_inputs, say, trace_aloud
+from golden_stick.errors import ArgumentError
 
 __all__ = ["add"]
 
@@ -24,12 +25,12 @@ golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,3
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import load_slim, verify
     from golden_stick import slim as make_slim
-    from golden_stick.deploy.checkpoint import read_slim
+    from golden_stick.deploy.slim_file import read_slim
     from golden_stick.prune import masked_network
     from golden_stick.prune.expand import expanded_network
     network, inputs = network_and_inputs(options)
     narrow = load_slim(network, options.slim)
-    plans, _ = read_slim(options.slim)
+    plans = _plans(read_slim(options.slim).steps, options.slim)
     trace_aloud(network, inputs)
     stages = [network]
     for plan in plans[:-1]:
@@ -41,3 +42,13 @@ def _run(options: argparse.Namespace) -> None:
         say(f"verified: largest difference {result.largest_difference:.3g}, largest output {result.output_scale:.3g}, "
              f"allowed {result.tolerance:g} of it")
         narrow = wide
+
+
+def _plans(steps: Tuple[Any, ...], path: str) -> Tuple[Any, ...]:
+    """The steps, if all are prunings: what was folded is no longer there to be put back into its places."""
+    from golden_stick.prune.plan import PruningPlan
+    if not all(isinstance(step, PruningPlan) for step in steps):
+        raise ArgumentError(f"For 'golden-stick', '--slim' must be a file of a network that was not folded, but "
+                            f"'{path}' is of one that was: verify it as it was before 'gs.fold', which compared the "
+                            f"folded network with it.")
+    return steps

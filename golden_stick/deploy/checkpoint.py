@@ -1,50 +1,56 @@
-"""The slim file: weights and recipe in one MindSpore checkpoint."""
+"""`save_slim` and `load_slim`: a network that golden_stick made, in one file, and back."""
 import json
-import os
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Mapping, Optional
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentTypeError, CheckpointError, SlimError, first_line
+from golden_stick.deploy.fold import restructured
+from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, Architecture, read_slim, record_of, write_slim
+from golden_stick.errors import ArgumentTypeError, CheckpointError, SlimError
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.slimmer import recipe_of, slim
 
-__all__ = ["save_slim", "load_slim", "read_slim"]
+__all__ = ["save_slim", "load_slim"]
 
-_KEY = "golden_stick"
-_VERSION = 1
+_NAMED = 3
 
 
-def save_slim(slim_network: nn.Cell, path: str) -> str:
+def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, Any]] = None) -> str:
     """
     Write a slim network to one file: its weights, and the recipe that makes it from the original network.
 
+    The file is in the safetensors format. It also holds which positions of the original's parameters are kept, names
+    and shapes of these, and digests: `golden-stick inspect` shows them.
+
     Args:
-        slim_network (nn.Cell): What `convert`, `slim` or `load_slim` returned, fine-tuned or not.
-        path (str): Where to write; the folder must exist. The ending ``.ckpt`` is added if it is missing. An existing
-            file is replaced once the new one is complete.
+        slim_network (nn.Cell): What `convert`, `slim`, `fold` or `load_slim` returned, fine-tuned or not.
+        path (str): Where to write; the folder must exist. The ending ``.safetensors`` is added if it is missing, but a
+            path that ends in ``.ckpt`` is written as a MindSpore checkpoint. An existing file is replaced once the new
+            one is complete.
+        metadata (dict): What else the file shall say, such as the accuracy; fit for JSON. Default: ``None``.
 
     Returns:
         str, the path of the file.
 
     Raises:
-        ArgumentTypeError: If `slim_network` is not a Cell.
+        ArgumentTypeError: If `slim_network` is not a Cell, or `metadata` not a dict that is fit for JSON.
         CheckpointError: If it carries no recipe, or the file cannot be written there.
     """
     if not isinstance(slim_network, nn.Cell):
         raise ArgumentTypeError(f"For 'save_slim', 'slim' must be a Cell, but got {type(slim_network).__name__}.")
-    recipe = recipe_of(slim_network)
-    if not recipe:
+    if not recipe_of(slim_network):
         raise CheckpointError(
             f"For 'save_slim', 'slim' must be a network that golden_stick made slim, but got a "
             f"'{type(slim_network).__name__}' without a recipe: use 'mindspore.save_checkpoint' for it."
         )
-    path = path if path.endswith(".ckpt") else f"{path}.ckpt"
-    record = {"version": _VERSION, "network": type(slim_network).__name__, "plans": [plan.to_dict() for plan in recipe]}
+    values = {parameter.name: _array(parameter) for parameter in slim_network.get_parameters()}
+    record = record_of(slim_network, values, _checked(metadata))
+    path = path if path.endswith((SAFETENSORS, CHECKPOINT)) else f"{path}{SAFETENSORS}"
     with whole_file("save_slim", path) as temporary:
-        ms.save_checkpoint(slim_network, temporary, append_dict={_KEY: json.dumps(record)})
+        write_slim(values, record, temporary)
     return path
 
 
@@ -61,8 +67,8 @@ def load_slim(network: nn.Cell, path: str) -> nn.Cell:
 
     Raises:
         ArgumentTypeError: If `network` is not a Cell.
-        CheckpointError: If the file is missing, is no slim file, or belongs to another network. The message names the
-            first parameter that does not fit.
+        CheckpointError: If the file is missing, damaged, is no slim file, or belongs to another network. The message
+            names the first parameters that are missing, that are too many, or that have another shape.
 
     Examples:
         >>> import os, tempfile
@@ -73,80 +79,76 @@ def load_slim(network: nn.Cell, path: str) -> nn.Cell:
         >>> algo = gs.OneShot({"prune_rate": 0.5})
         >>> slim = algo.convert(algo.apply(build(), inputs=(1, 3, 16, 16)))
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = gs.save_slim(slim, os.path.join(folder, "slim.ckpt"))
+        ...     path = gs.save_slim(slim, os.path.join(folder, "slim.safetensors"), {"accuracy": 0.93})
         ...     again = gs.load_slim(build(), path)
         >>> print(gs.verify(slim, again, (1, 3, 16, 16)).largest_difference)
         0.0
     """
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'load_slim', 'network' must be a Cell, but got {type(network).__name__}.")
-    plans, values = read_slim(path)
+    file = read_slim(path)
     if recipe_of(network):
         raise CheckpointError(
             "For 'load_slim', 'network' must be the original network, but got one that is slim already."
         )
+    if file.original is not None:
+        difference = _difference(file.original, _architecture(network))
+        if difference:
+            raise CheckpointError(f"For 'load_slim', 'network' must be built as the one that '{path}' was made from, "
+                                  f"a '{file.network}', but this '{type(network).__name__}' differs: {difference}.")
     smaller = network
     try:
-        for plan in plans:
-            smaller = slim(smaller, plan)
+        for step in file.steps:
+            smaller = slim(smaller, step) if isinstance(step, PruningPlan) else restructured(smaller, step)
     except SlimError as error:
         raise CheckpointError(
             f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: {error}"
         ) from error
-    _fill(smaller, values, path)
+    _fill(smaller, file.values, path)
     return smaller
 
 
-def read_slim(path: str) -> Tuple[Tuple[PruningPlan, ...], Dict[str, Tensor]]:
-    """
-    The recipe and the weights of a slim file.
+def _array(parameter: ms.Parameter) -> np.ndarray:
+    """A copy of the values; numpy has no bfloat16, and float32 holds it without loss."""
+    exact = parameter.astype(ms.float32) if parameter.dtype == ms.bfloat16 else parameter
+    return np.array(exact.asnumpy(), order="C")
 
-    Raises:
-        CheckpointError: If the file is missing, cannot be read, is no slim file or a newer one.
-    """
-    if not os.path.isfile(path):
-        raise CheckpointError(f"For 'load_slim', 'path' must be a file, but got '{path}'.")
+
+def _checked(metadata: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if metadata is None:
+        return {}
     try:
-        values: Dict[str, Any] = ms.load_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, TypeError) as error:
-        raise CheckpointError(
-            f"For 'load_slim', 'path' must be a checkpoint, but got '{path}': {first_line(error)}"
-        ) from error
-    if _KEY not in values:
-        raise CheckpointError(
-            f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no recipe."
-        )
-    return _plans(str(values.pop(_KEY)), path), values
+        if isinstance(metadata, dict) and json.loads(json.dumps(metadata, allow_nan=False)) is not None:
+            return metadata
+        reason = type(metadata).__name__
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    raise ArgumentTypeError(f"For 'save_slim', 'metadata' must be a dict that is fit for JSON, but got: {reason}.")
 
 
-def _plans(text: str, path: str) -> Tuple[PruningPlan, ...]:
-    try:
-        record = json.loads(text)
-        if record["version"] != _VERSION:
-            raise CheckpointError(f"For 'load_slim', the file's version must be {_VERSION}, but got "
-                                  f"{record['version']}: another golden_stick wrote '{path}'.")
-        return tuple(PruningPlan.from_dict(plan) for plan in record["plans"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"For 'load_slim', the recipe in '{path}' must be what 'save_slim' wrote, but it is damaged: "
-            f"{first_line(error)}"
-        ) from error
+def _architecture(network: nn.Cell) -> Architecture:
+    return tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
 
 
-def _fill(smaller: nn.Cell, values: Dict[str, Tensor], path: str) -> None:
+def _difference(wanted: Architecture, got: Architecture) -> str:
+    """In words, what parameters are missing, too many or of another shape; the first few of each."""
+    here, there = dict(wanted), dict(got)
+    found = (
+        ("it lacks", [f"'{name}' {shape}" for name, shape in wanted if name not in there]),
+        ("it has besides", [f"'{name}' {shape}" for name, shape in got if name not in here]),
+        ("of another shape are", [f"'{name}' {there[name]} instead of {shape}" for name, shape in wanted
+                                  if name in there and there[name] != shape]),
+    )
+    return "; ".join(f"{what} {', '.join(items[:_NAMED])}" +
+                     (f" and {len(items) - _NAMED} more" if len(items) > _NAMED else "")
+                     for what, items in found if items)
+
+
+def _fill(smaller: nn.Cell, values: Dict[str, np.ndarray], path: str) -> None:
     parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
-    for name in values:
-        if name not in parameters:
-            raise CheckpointError(
-                f"For 'load_slim', 'network' must have the parameter '{name}' of '{path}', but has not."
-            )
+    difference = _difference(tuple((name, array.shape) for name, array in values.items()), _architecture(smaller))
+    if difference:
+        raise CheckpointError(f"For 'load_slim', the slim network must have the parameters of '{path}', but it "
+                              f"differs: {difference}.")
     for name, parameter in parameters.items():
-        if name not in values:
-            raise CheckpointError(
-                f"For 'load_slim', '{path}' must hold the network's parameter '{name}', but does not."
-            )
-        if tuple(values[name].shape) != tuple(parameter.shape):
-            raise CheckpointError(f"For 'load_slim', '{name}' in '{path}' must have shape {tuple(parameter.shape)}, "
-                                  f"but got {tuple(values[name].shape)}.")
-    for name, parameter in parameters.items():
-        parameter.set_data(Tensor(values[name].asnumpy(), parameter.dtype))
+        parameter.set_data(Tensor(values[name], parameter.dtype))

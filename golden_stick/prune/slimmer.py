@@ -2,7 +2,8 @@
 The slimmer: carries a plan out. The only writer of Cells.
 
 A slim network remembers how it was made: its attribute `slim_recipe` holds the plans that were carried out on it, the
-oldest first, and what `fold` did to it. It is what `save_slim` writes beside the weights.
+oldest first, and what `fold` did to it; `slim_origin` holds names and shapes of the parameters of the network that the
+first step was carried out on. It is what `save_slim` writes beside the weights.
 """
 from typing import Any, Dict, Mapping, Tuple
 
@@ -16,7 +17,7 @@ from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import KeptAxis, PruningPlan
 from golden_stick.prune.resizers import resizer_of
 
-__all__ = ["slim", "recipe_of"]
+__all__ = ["slim", "recipe_of", "origin_of", "remember"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -70,7 +71,7 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     for cell, resize in settle:
         resize(cell)
     replace_cells(smaller, {site.path: lambda cell, site=site: ScatteredOutput(cell, site) for site in plan.scatters})
-    smaller.slim_recipe = recipe_of(network) + (plan,)
+    remember(smaller, network, plan)
     # Without this, compiled graphs run on, on memory that is no longer theirs.
     ms.ms_memory_recycle()
     return smaller
@@ -79,6 +80,18 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
 def recipe_of(network: nn.Cell) -> Tuple[Any, ...]:
     """The plans that a network was slimmed by, and other steps since, oldest first; empty for one that never was."""
     return tuple(getattr(network, "slim_recipe", ()))
+
+
+def origin_of(network: nn.Cell) -> Tuple[Tuple[str, Tuple[int, ...]], ...]:
+    """Names and shapes of the parameters that a network had before the first step of its recipe."""
+    written = getattr(network, "slim_origin", None)
+    return written or tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
+
+
+def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
+    """Write into a network that it was made from `source` by one more step."""
+    made.slim_recipe = recipe_of(source) + (step,)
+    made.slim_origin = origin_of(source)
 
 
 def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAxis, ...]) -> None:

@@ -1,5 +1,6 @@
 """Slim files: one file, whole or not at all, and no algorithm to load it."""
 import importlib
+import json
 import os
 import stat
 
@@ -7,9 +8,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import nn
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import golden_stick as gs
 from golden_stick.deploy.files import whole_file
+from golden_stick.deploy.slim_file import architecture_digest, read_slim, weights_digest
 from golden_stick.errors import ArgumentTypeError, CheckpointError
 from tests import networks
 
@@ -21,20 +25,91 @@ def make_slim(residual="group", network=None):
     return algorithm.convert(algorithm.apply(network or networks.randomize(networks.SmallNet()), inputs=SHAPE))
 
 
+def write_version_1(slim, path):
+    """As golden_stick wrote it before there was a version 2."""
+    record = {"version": 1, "network": "SmallNet", "plans": [plan.to_dict() for plan in slim.slim_recipe]}
+    ms.save_checkpoint(slim, path, append_dict={"golden_stick": json.dumps(record)})
+    return path
+
+
+def rewritten(path, change):
+    """The same safetensors file, with `change(values, record)` done to it."""
+    with safe_open(path, "np") as file:
+        values = {name: file.get_tensor(name) for name in file.keys()}
+        record = json.loads(file.metadata()["golden_stick"])
+    change(values, record)
+    save_file(values, path, {"golden_stick": json.dumps(record)})
+
+
+@pytest.mark.parametrize("name", ["slim.ckpt", "slim.safetensors"])
 @pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
-def test_round_trip(mode, tmp_path, residual):
+def test_round_trip(mode, tmp_path, residual, name):
     slim = make_slim(residual)
-    path = gs.save_slim(slim, str(tmp_path / "slim.ckpt"))
-    assert os.listdir(tmp_path) == ["slim.ckpt"]
+    path = gs.save_slim(slim, str(tmp_path / name))
+    assert os.listdir(tmp_path) == [name]
     original = networks.SmallNet()
     loaded = gs.load_slim(original, path)
     assert gs.verify(slim, loaded, SHAPE).largest_difference == 0.0
     assert original.a.out_channels == 8
 
 
+def test_version_1_is_read_and_written_anew(tmp_path):
+    slim = make_slim()
+    loaded = gs.load_slim(networks.SmallNet(), write_version_1(slim, str(tmp_path / "old.ckpt")))
+    assert gs.verify(slim, loaded, SHAPE).largest_difference == 0.0
+    file = read_slim(str(tmp_path / "old.ckpt"))
+    assert (file.version, file.network, file.original, file.digests) == (1, "SmallNet", None, {})
+    again = read_slim(gs.save_slim(loaded, str(tmp_path / "new")))
+    assert again.version == 2 and again.kept == file.kept
+    assert dict(again.original)["a.weight"] == (8, 3, 3, 3)
+
+
+@pytest.mark.parametrize("order", ["fold", "prune fold", "fold prune", "prune fold prune"])
+def test_every_order_of_steps(order, tmp_path, mode):
+    network = networks.randomize(networks.SmallNet())
+    for step in order.split():
+        network = gs.fold(network, SHAPE) if step == "fold" else make_slim(network=network)
+    path = gs.save_slim(network, str(tmp_path / "slim"))
+    assert path.endswith("slim.safetensors")
+    loaded = gs.load_slim(networks.SmallNet(), path)
+    assert gs.verify(network, loaded, SHAPE).largest_difference == 0.0
+    assert gs.fold_report(loaded) == gs.fold_report(network)
+    twice = gs.load_slim(networks.SmallNet(), gs.save_slim(loaded, str(tmp_path / "twice.ckpt")))
+    assert gs.verify(network, twice, SHAPE).largest_difference == 0.0
+
+
+def test_what_the_file_says(tmp_path):
+    network = networks.randomize(networks.SmallNet())
+    original = {item.name: item.asnumpy() for item in network.get_parameters()}
+    metadata = {"accuracy": 0.93, "epochs": [1, 2]}
+    # Nothing is trained, so that the weights that are left are the original's.
+    slim = make_slim(network=make_slim(network=network))
+    file = read_slim(gs.save_slim(slim, str(tmp_path / "slim"), metadata))
+    assert file.metadata == metadata and file.network == "SmallNet" and len(file.steps) == 2
+    assert dict(file.original) == {name: array.shape for name, array in original.items()}
+    assert list(file.values) == list(original)
+    for name, array in original.items():
+        for axis, kept in file.kept.get(name, {}).items():
+            array = array.take(kept, axis)
+        np.testing.assert_array_equal(file.values[name], array)
+    assert file.kept["a.weight"][0] != tuple(range(2))
+
+
+def test_digests_know_names_shapes_and_numbers():
+    shapes = (("a", (2, 3)), ("b", (1,)))
+    assert architecture_digest(shapes) == architecture_digest(shapes[::-1])
+    assert architecture_digest(shapes) != architecture_digest((("a", (3, 2)), ("b", (1,))))
+    values = {"a": np.zeros((2, 3)), "b": np.ones(1)}
+    digests = [weights_digest(item) for item in (values, {"a": np.zeros((3, 2)), "b": np.ones(1)},
+                                                 {"a": np.zeros((2, 3)), "b": np.full(1, 1 + 1e-15)},
+                                                 {"c": np.zeros((2, 3)), "b": np.ones(1)})]
+    assert len(set(digests)) == 4
+    assert weights_digest(dict(reversed(values.items()))) == digests[0]
+
+
 def test_no_tracing_and_no_algorithm(tmp_path, monkeypatch):
     path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
-    assert path.endswith("slim.ckpt")
+    assert path.endswith("slim.safetensors")
 
     def fail(*_, **__):
         raise AssertionError("called")
@@ -71,6 +146,15 @@ def test_file_is_smaller(tmp_path):
 
 
 class TestSaveRefusals:
+    @pytest.mark.parametrize("metadata, reason", [
+        (3, "int"), ({"a": {1, 2}}, "set is not JSON"), ({"a": np.nan}, "Out of"),
+    ])
+    def test_metadata(self, tmp_path, metadata, reason):
+        wanted = f"'metadata' must be a dict that is fit for JSON, but got: .*{reason}"
+        with pytest.raises(ArgumentTypeError, match=wanted):
+            gs.save_slim(make_slim(), str(tmp_path / "slim"), metadata)
+        assert os.listdir(tmp_path) == []
+
     def test_not_a_cell(self, tmp_path):
         with pytest.raises(ArgumentTypeError, match="For 'save_slim', 'slim' must be a Cell, but got dict"):
             gs.save_slim({}, str(tmp_path / "slim.ckpt"))
@@ -139,13 +223,25 @@ class TestLoadRefusals:
             gs.load_slim(networks.SmallNet(), str(tmp_path / "plain.ckpt"))
 
     def test_another_network(self, tmp_path):
-        path = gs.save_slim(make_slim(), str(tmp_path / "slim.ckpt"))
-        with pytest.raises(CheckpointError, match="must be of the kind that '.*' was made from, but: .*'a.weight'"):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
+        wanted = (r"must be built as the one that '.*' was made from, a 'SmallNet', but this 'CifarResNet' differs: "
+                  r"it lacks 'a.weight' \(8, 3, 3, 3\), .* and 9 more; it has besides 'stem.weight' \(16, 3, 3, 3\)")
+        with pytest.raises(CheckpointError, match=wanted):
             gs.load_slim(networks.CifarResNet(1), path)
 
     def test_network_with_more_classes(self, tmp_path):
-        path = gs.save_slim(make_slim(), str(tmp_path / "slim.ckpt"))
-        with pytest.raises(CheckpointError, match=r"'head.weight' in '.*' must have shape \(7, 48\), but got \(4"):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
+        wanted = (r"differs: of another shape are 'head.weight' \(7, 96\) instead of \(4, 96\), "
+                  r"'head.bias' \(7,\) instead of \(4,\)\.")
+        with pytest.raises(CheckpointError, match=wanted):
+            gs.load_slim(networks.SmallNet(classes=7), path)
+
+    def test_version_1_and_another_network(self, tmp_path):
+        path = write_version_1(make_slim(), str(tmp_path / "slim.ckpt"))
+        with pytest.raises(CheckpointError, match="must be of the kind that '.*' was made from, but: .*'a.weight'"):
+            gs.load_slim(networks.CifarResNet(1), path)
+        with pytest.raises(CheckpointError, match=r"the slim network must have the parameters of '.*', but it differs: "
+                                                  r"of another shape are 'head.weight' \(7, 48\) instead of \(4, 48\)"):
             gs.load_slim(networks.SmallNet(classes=7), path)
 
     def test_slim_network(self, tmp_path):
@@ -154,36 +250,43 @@ class TestLoadRefusals:
         with pytest.raises(CheckpointError, match="must be the original network, but got one that is slim already"):
             gs.load_slim(slim, path)
 
-    @pytest.mark.parametrize("change, message", [
-        ("missing", "must hold the network's parameter 'head.bias', but does not"),
-        ("superfluous", "must have the parameter 'stranger' of '.*', but has not"),
-    ])
-    def test_other_parameters(self, tmp_path, change, message):
-        path = gs.save_slim(make_slim(), str(tmp_path / "slim.ckpt"))
-        values = ms.load_checkpoint(path)
-        recipe = str(values.pop("golden_stick"))
-        if change == "missing":
-            values.pop("head.bias")
-        else:
-            values["stranger"] = ms.Parameter(np.zeros(3, np.float32))
-        items = [{"name": name, "data": value} for name, value in values.items()]
-        ms.save_checkpoint(items, path, append_dict={"golden_stick": recipe})
-        with pytest.raises(CheckpointError, match=message):
+    def test_changed_weights(self, tmp_path):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
+
+        def change(values, record):
+            values["head.bias"][0] += 1
+
+        rewritten(path, change)
+        with pytest.raises(CheckpointError, match="must be those that 'save_slim' wrote, but their digest differs"):
             gs.load_slim(networks.SmallNet(), path)
 
-    def test_newer_version(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("golden_stick.deploy.checkpoint._VERSION", 99)
-        path = gs.save_slim(make_slim(), str(tmp_path / "slim.ckpt"))
-        monkeypatch.undo()
-        with pytest.raises(CheckpointError, match="the file's version must be 1, but got 99"):
+    @pytest.mark.parametrize("damage", ["cut", "text"])
+    def test_damaged_file(self, tmp_path, damage):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
+        whole = (tmp_path / "slim.safetensors").read_bytes()
+        (tmp_path / "slim.safetensors").write_bytes(whole[:-100] if damage == "cut" else b"text")
+        with pytest.raises(CheckpointError, match="'path' must be a checkpoint, but got"):
+            gs.load_slim(networks.SmallNet(), path)
+
+    def test_newer_version(self, tmp_path):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
+        rewritten(path, lambda values, record: record.update(version=99))
+        with pytest.raises(CheckpointError, match="the file's version must be 1 or 2, but got 99"):
+            gs.load_slim(networks.SmallNet(), path)
+
+    @pytest.mark.parametrize("recipe", [
+        {"version": None}, {"steps": 3}, {"steps": [{"step": "dance"}]}, {"steps": [{"axes": []}]}, {"original": [3]},
+        {"digests": {}}, {"kept": {"a": 3}},
+    ])
+    def test_damaged_recipe(self, tmp_path, recipe):
+        path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
+        rewritten(path, lambda values, record: record.update(recipe))
+        wanted = "the recipe in '.*' must be what 'save_slim' wrote|the file's version"
+        with pytest.raises(CheckpointError, match=wanted):
             gs.load_slim(networks.SmallNet(), path)
 
     @pytest.mark.parametrize("recipe", ["{", "{}", '{"version": 1}', '{"version": 1, "plans": [{"axes": [{"a": 1}]}]}'])
-    def test_damaged_recipe(self, tmp_path, recipe):
-        path = gs.save_slim(make_slim(), str(tmp_path / "slim.ckpt"))
-        values = ms.load_checkpoint(path)
-        values.pop("golden_stick")
-        items = [{"name": name, "data": value} for name, value in values.items()]
-        ms.save_checkpoint(items, path, append_dict={"golden_stick": recipe})
+    def test_damaged_recipe_of_version_1(self, tmp_path, recipe):
+        ms.save_checkpoint(make_slim(), str(tmp_path / "slim.ckpt"), append_dict={"golden_stick": recipe})
         with pytest.raises(CheckpointError, match="the recipe in '.*' must be what 'save_slim' wrote, but it is"):
-            gs.load_slim(networks.SmallNet(), path)
+            gs.load_slim(networks.SmallNet(), str(tmp_path / "slim.ckpt"))

@@ -10,7 +10,7 @@ from golden_stick.deploy.fold.sites import Site
 from golden_stick.errors import SlimError
 from golden_stick.prune.cells import find_cell, replace_cells
 from golden_stick.prune.copying import copy_network
-from golden_stick.prune.slimmer import recipe_of
+from golden_stick.prune.slimmer import remember
 
 __all__ = ["unfit_cells", "whole_path", "bias_name", "restructured"]
 
@@ -77,7 +77,7 @@ def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
         for path in item.layers:
             _give_bias(find_cell(copied, path))
     replace_cells(copied, {item.normalization: lambda cell: nn.Identity() for item in folding.folded})
-    copied.slim_recipe = recipe_of(network) + (folding,)
+    remember(copied, network, folding)
     # Without this, compiled graphs run on, with the Cells from before.
     ms.ms_memory_recycle()
     return copied

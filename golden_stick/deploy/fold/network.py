@@ -68,7 +68,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
         tuple(KeptNormalization(whole_path(network, path), reason) for path, reason in reasons.items()),
     )
     folded = restructured(network, folding)
-    values = _folded_values({item.name: item.asnumpy().astype(np.float64) for item in network.get_parameters()}, sites)
+    values = _folded_values({item.name: item.asnumpy() for item in network.get_parameters()}, sites)
     for parameter in folded.get_parameters():
         if parameter.name in values:
             parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
@@ -120,8 +120,8 @@ def _folded_values(values: Dict[str, np.ndarray], sites: Tuple[Site, ...]) -> Di
 
 def _affine(values: Dict[str, np.ndarray], normalization: Normalization) -> Tuple[np.ndarray, np.ndarray]:
     """What a normalization multiplies each channel by, and what it adds."""
-    gamma, beta, mean, variance = (values[name] for name in (normalization.gamma, normalization.beta,
-                                                             normalization.mean, normalization.variance))
+    names = (normalization.gamma, normalization.beta, normalization.mean, normalization.variance)
+    gamma, beta, mean, variance = (values[name].astype(np.float64) for name in names)
     scale = gamma / np.sqrt(variance + normalization.epsilon)
     return scale, beta - mean * scale
 

@@ -1,0 +1,212 @@
+"""
+The classification networks of mindcv, each folded and compared with itself: writes docs/fold.md.
+
+    pip install --no-deps mindcv==0.3.0
+    python benchmarks/fold_coverage.py                                 one of every kind, see mindcv_models.csv here
+    python benchmarks/fold_coverage.py --models resnet50 densenet121   only these; writes no page
+
+Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`: what stands
+there already is not run again, unless `--again` says so.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+# It sets what MindSpore must be told before it starts.
+from mindcv_coverage import build, distance, run, table  # noqa: E402  isort: skip
+
+import mindcv  # noqa: E402
+import mindspore as ms  # noqa: E402
+import numpy as np  # noqa: E402
+
+import golden_stick as gs  # noqa: E402
+from golden_stick.deploy.fold import restructured  # noqa: E402
+from golden_stick.errors import GoldenStickError, first_line  # noqa: E402
+from golden_stick.evaluation import scratch_directory  # noqa: E402
+
+TOLERANCE = 1e-5
+
+PAGE = """# Folding the networks of mindcv
+
+{scope} of [mindcv](https://github.com/mindspore-lab/mindcv) {mindcv}, as built, folded by `gs.fold`. Written by
+`python benchmarks/fold_coverage.py`; nothing in the table is written by hand.
+
+{summary}
+
+{versions}
+
+* *normalizations*: `BatchNorm` operators in the traced graph, before and after, counted in the graphs.
+* *difference*: the largest between the original's and the folded network's outputs on fresh inputs, as a fraction of
+  the largest output, computed here and not by golden_stick. *effect*: the same between the original and the network
+  with the same normalizations left out and nothing folded: what equality would be worth nothing without.
+* *seconds*: `gs.fold`, which traces, folds and compares; on a machine that did other things too.
+* The networks are untrained. Statistics and scales of the normalizations are random. All ran in PyNative mode; the
+  tests fold in both modes.
+* *why the rest stays*: how many normalizations, and what stands beside them. Names of Cells are left out.
+
+| family | network | input | outcome | normalizations | difference | effect | seconds | why the rest stays |
+|---|---|---|---|---|---|---|---|---|
+{rows}
+
+## Why a normalization stays
+
+{reasons}
+"""
+
+
+def measure(name, size):
+    """One network, folded and compared: a row, as plain data."""
+    try:
+        return fold(build(name), size)
+    except GoldenStickError as error:
+        return {"outcome": "refused", "failure": f"{type(error).__name__}: {first_line(error)}"}
+
+
+def fold(network, size):
+    """Fold and compare on inputs that neither has seen; the row's numbers."""
+    shape = (2, 3, size, size)
+    before = count(network, shape)
+    if not before:
+        return {"outcome": "no normalization"}
+    start = time.perf_counter()
+    folded = gs.fold(network, shape)
+    seconds = time.perf_counter() - start
+    report = gs.fold_report(folded)
+    data = ms.Tensor(np.random.default_rng(1).normal(size=shape).astype(np.float32))
+    wanted = run(network, data)
+    difference = distance(wanted, run(folded, data))
+    return {
+        # Written so that NaN is no equality.
+        "outcome": "exact" if difference <= TOLERANCE else "differs",
+        "normalizations": [before, count(folded, shape)], "difference": difference,
+        "effect": distance(wanted, run(restructured(network, report), data)) if report.folded else 0.0,
+        "seconds": seconds, "reasons": dict(Counter(without_names(item.reason) for item in report.kept).most_common()),
+        "kept": {item.normalization: item.reason for item in report.kept},
+    }
+
+
+def count(network, shape):
+    """Batch normalizations in the traced graph."""
+    return sum(node.operator in ("BatchNorm", "BatchNormExt") for node in gs.trace(network, shape).nodes)
+
+
+def without_names(reason):
+    """A reason without the path of the layer that it names."""
+    return re.sub(r"'[^']*', (a convolution|a transposed|the layer|whose (?:channels|inputs|bias))", r"\1", reason)
+
+
+def measure_apart(name, size, seconds):
+    """`measure` in a process of its own, which may crash or hang."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--single", name, str(size)]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return {"outcome": "crash", "failure": f"no end after {seconds} s"}
+    lines = ended.stdout.splitlines()
+    if ended.returncode == 0 and lines:
+        return json.loads(lines[-1])
+    said = [line for line in ended.stderr.splitlines() if line.strip()] or [""]
+    return {"outcome": "crash", "failure": f"the process ended with {ended.returncode}: {said[-1].strip()}"}
+
+
+def line(name, row):
+    """One row of the page."""
+    cells = [row["family"], name, str(row["input"]), row["outcome"]]
+    if "difference" in row:
+        before, after = row["normalizations"]
+        why = "; ".join(f"{number}: {reason}" for reason, number in row["reasons"].items())
+        cells += [f"{before} → {after}", f"{row['difference']:.1e}", f"{row['effect']:.1e}", f"{row['seconds']:.0f}",
+                  why]
+    else:
+        cells += [""] * 4 + [row.get("failure", "").replace("|", "\\|")]
+    return f"| {' | '.join(cells)} |"
+
+
+def summary(rows):
+    """The outcomes and the normalizations, counted."""
+    done = [row for row in rows.values() if "difference" in row]
+    before, after = (sum(row["normalizations"][at] for row in done) for at in (0, 1))
+    others = Counter(row["outcome"] for row in rows.values() if "difference" not in row)
+    failed = "".join(f"; {key}: {number}" for key, number in others.most_common())
+    return (f"{len(rows)} networks: {len(done)} folded, {sum(row['outcome'] == 'exact' for row in done)} of them exact, "
+            f"{sum(not row['normalizations'][1] for row in done)} without a normalization left{failed}. Normalizations "
+            f"in all: {before:,} before, {after:,} after. Largest difference: "
+            f"{max((row['difference'] for row in done), default=0.0):.1e}.")
+
+
+def reasons(rows):
+    """Each reason, how many normalizations have it, and where."""
+    found, where = Counter(), {}
+    for name, row in rows.items():
+        for reason, number in row.get("reasons", {}).items():
+            found[reason] += number
+            where.setdefault(reason, []).append(name)
+    lines = [f"| {number} | {reason} | {', '.join(where[reason])} |" for reason, number in found.most_common()]
+    return "\n".join(["| normalizations | reason | networks |", "|---|---|---|"] + lines)
+
+
+def page(rows):
+    """The whole page."""
+    dates = sorted({row["date"] for row in rows.values()})
+    versions = (f"golden_stick {gs.__version__}, MindSpore {ms.__version__}, mindcv {mindcv.__version__}, numpy "
+                f"{np.__version__}, Python {platform.python_version()}; {platform.machine()}, {os.cpu_count()} cores, "
+                f"no GPU used; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.")
+    scope = "One network of every kind" if set(rows) == set(table()) else "Some networks"
+    ordered = dict(sorted(rows.items(), key=lambda item: (item[1]["family"], item[0])))
+    return PAGE.format(scope=scope, mindcv=mindcv.__version__, summary=summary(rows), versions=versions,
+                       rows="\n".join(line(*item) for item in ordered.items()), reasons=reasons(ordered))
+
+
+def collect(asked, options):
+    """Measure what is not in the file yet; each row is written at once."""
+    rows = json.loads(options.output.read_text()) if options.output.is_file() else {}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    for number, (name, (family, size)) in enumerate(asked.items(), 1):
+        if options.again or name not in rows:
+            start = time.perf_counter()
+            rows[name] = {"family": family, "input": size, "date": str(datetime.date.today()),
+                          **measure_apart(name, size, options.seconds)}
+            options.output.write_text(json.dumps(rows, indent=1))
+            print(f"{number}/{len(asked)} {time.perf_counter() - start:.0f} s {line(name, rows[name])}", flush=True)
+    return {name: rows[name] for name in asked}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", metavar="NAME")
+    parser.add_argument("--again", action="store_true", help="measure also what stands in the output already")
+    parser.add_argument("--seconds", type=float, default=600, help="what one network may take (default: 600)")
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "fold.json")
+    parser.add_argument("--page", type=Path, help="default: docs/fold.md, and none with --models")
+    parser.add_argument("--single", nargs=2, metavar=("NAME", "SIZE"), help="one row to stdout, in this process")
+    options = parser.parse_args()
+    if options.single:
+        # Each network runs a few times only: compiling it for that would take longer than all the rest.
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+        with scratch_directory():
+            print(json.dumps(measure(options.single[0], int(options.single[1]))))
+        return
+    known = table()
+    unknown = sorted(set(options.models or ()) - set(known))
+    if unknown:
+        parser.error(f"the table has no {', '.join(unknown)}")
+    rows = collect({name: known[name] for name in options.models or known}, options)
+    print(summary(rows))
+    target = options.page or (None if options.models else ROOT / "docs" / "fold.md")
+    if target:
+        target.write_text(page(rows))
+
+
+if __name__ == "__main__":
+    main()

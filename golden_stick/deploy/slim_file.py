@@ -1,0 +1,178 @@
+"""
+The slim file's format: the weights, and a record in JSON.
+
+One safetensors file, or a MindSpore checkpoint, with the record under the key ``golden_stick``: the version, the steps
+that lead from the original network to the slim one, names and shapes of the original's parameters, which of their
+positions are kept, digests, and what the user adds. Version 1, a checkpoint with the plans alone, is still read.
+"""
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from golden_stick.deploy.fold import Folding
+from golden_stick.errors import CheckpointError, first_line
+from golden_stick.prune.plan import PruningPlan
+from golden_stick.prune.slimmer import origin_of, recipe_of
+
+__all__ = ["SAFETENSORS", "CHECKPOINT", "Architecture", "SlimFile", "architecture_digest", "kept_positions",
+           "read_slim", "read_tensors", "record_of", "weights_digest", "write_slim"]
+
+SAFETENSORS, CHECKPOINT = ".safetensors", ".ckpt"
+KEY = "golden_stick"
+VERSION = 2
+_STEPS = {"prune": PruningPlan, "fold": Folding}
+
+Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
+Kept = Mapping[str, Mapping[int, Tuple[int, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class SlimFile:
+    """
+    What a slim file holds.
+
+    Args:
+        version (int): Of the format, 1 or 2.
+        network (str): The class of the network.
+        steps (tuple): PruningPlans and Foldings, the oldest first.
+        values (dict[str, numpy.ndarray]): The weights.
+        original (tuple): Names and shapes of the original network's parameters; None in version 1.
+        kept (Mapping): Parameter -> axis -> which of its positions in the original are kept. Axes that are whole, and
+            parameters that are whole, have no entry.
+        metadata (Mapping): What the user added.
+        digests (Mapping): ``original`` of the original's architecture and ``weights``; empty in version 1.
+    """
+
+    version: int
+    network: str
+    steps: Tuple[Any, ...]
+    values: Dict[str, np.ndarray]
+    original: Optional[Architecture]
+    kept: Kept
+    metadata: Mapping[str, Any]
+    digests: Mapping[str, str]
+
+
+def record_of(network: nn.Cell, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Dict[str, Any]:
+    """The record of a network that golden_stick made, as plain data."""
+    steps, original = recipe_of(network), origin_of(network)
+    kinds = {kind: name for name, kind in _STEPS.items()}
+    return {
+        "version": VERSION, "network": type(network).__name__,
+        "steps": [{"step": kinds[type(step)], **step.to_dict()} for step in steps],
+        "original": [[name, list(shape)] for name, shape in original], "kept": kept_positions(steps),
+        "digests": {"original": architecture_digest(original), "weights": weights_digest(values)},
+        "metadata": dict(metadata),
+    }
+
+
+def kept_positions(steps: Iterable[Any]) -> Kept:
+    """Parameter -> axis -> the positions in the original that all prunings have left."""
+    found: Dict[str, Dict[int, Tuple[int, ...]]] = {}
+    for step in steps:
+        for axis in step.axes if isinstance(step, PruningPlan) else ():
+            before = found.setdefault(axis.parameter, {}).get(axis.axis, range(axis.size))
+            found[axis.parameter][axis.axis] = tuple(before[index] for index in axis.kept)
+    return found
+
+
+def architecture_digest(architecture: Architecture) -> str:
+    """SHA-256 of the names and shapes, whatever their order."""
+    text = json.dumps(sorted([name, list(shape)] for name, shape in architecture))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def weights_digest(values: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of the weights with their names, types and shapes, whatever their order."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        array = values[name]
+        digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_slim(values: Dict[str, np.ndarray], record: Mapping[str, Any], path: str) -> None:
+    """Write a slim file, a checkpoint if the path ends in ``.ckpt``, else a safetensors file."""
+    if path.endswith(CHECKPOINT):
+        items = [{"name": name, "data": Tensor(array)} for name, array in values.items()]
+        ms.save_checkpoint(items, path, append_dict={KEY: json.dumps(record)})
+    else:
+        save_file(values, path, {"format": "np", KEY: json.dumps(record)})
+
+
+def read_slim(path: str) -> SlimFile:
+    """
+    A slim file.
+
+    Raises:
+        CheckpointError: If the file is missing, cannot be read, is no slim file, a newer one, or damaged.
+    """
+    values, text = read_tensors("load_slim", path)
+    if text is None:
+        raise CheckpointError(
+            f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no recipe."
+        )
+    file = _parsed(text, values, path)
+    if file.digests and weights_digest(values) != file.digests["weights"]:
+        raise CheckpointError(
+            f"For 'load_slim', the weights in '{path}' must be those that 'save_slim' wrote, but their digest differs: "
+            f"the file was changed or is damaged."
+        )
+    return file
+
+
+def read_tensors(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], Optional[str]]:
+    """
+    The arrays of a safetensors file or a MindSpore checkpoint, and the record of golden_stick if there is one.
+
+    Raises:
+        CheckpointError: If the file is missing or cannot be read.
+    """
+    if not os.path.isfile(path):
+        raise CheckpointError(f"For '{owner}', 'path' must be a file, but got '{path}'.")
+    try:
+        if path.endswith(SAFETENSORS):
+            with safe_open(path, "np") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(KEY)
+        values = ms.load_checkpoint(path)
+    except (SafetensorError, ValueError, RuntimeError, OSError, TypeError) as error:
+        raise CheckpointError(
+            f"For '{owner}', 'path' must be a checkpoint, but got '{path}': {first_line(error)}"
+        ) from error
+    text = values.pop(KEY, None)
+    return {name: value.asnumpy() for name, value in values.items()}, None if text is None else str(text)
+
+
+def _parsed(text: str, values: Dict[str, np.ndarray], path: str) -> SlimFile:
+    try:
+        record = json.loads(text)
+        version = record["version"]
+        if version not in (1, VERSION):
+            raise CheckpointError(f"For 'load_slim', the file's version must be 1 or {VERSION}, but got {version}: "
+                                  f"another golden_stick wrote '{path}'.")
+        if version == 1:
+            steps = tuple(PruningPlan.from_dict(plan) for plan in record["plans"])
+            return SlimFile(1, record.get("network", ""), steps, values, None, kept_positions(steps), {}, {})
+        steps = tuple(_STEPS[step["step"]].from_dict({key: value for key, value in step.items() if key != "step"})
+                      for step in record["steps"])
+        original = tuple((name, tuple(shape)) for name, shape in record["original"])
+        kept = {name: {int(axis): tuple(positions) for axis, positions in axes.items()}
+                for name, axes in record["kept"].items()}
+        digests = {key: record["digests"][key] for key in ("original", "weights")}
+        order = {name: at for at, (name, _) in enumerate(original)}
+        values = dict(sorted(values.items(), key=lambda item: order.get(item[0], len(order))))
+        return SlimFile(VERSION, record["network"], steps, values, original, kept, record["metadata"], digests)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"For 'load_slim', the recipe in '{path}' must be what 'save_slim' wrote, but it is damaged: "
+            f"{first_line(error)}"
+        ) from error
