@@ -139,9 +139,10 @@ def summary(rows):
     before, after = (sum(row["normalizations"][at] for row in done) for at in (0, 1))
     others = Counter(row["outcome"] for row in rows.values() if "difference" not in row)
     failed = "".join(f"; {key}: {number}" for key, number in others.most_common())
-    return (f"{len(rows)} networks: {len(done)} folded, {sum(row['outcome'] == 'exact' for row in done)} of them exact, "
-            f"{sum(not row['normalizations'][1] for row in done)} without a normalization left{failed}. Normalizations "
-            f"in all: {before:,} before, {after:,} after. Largest difference: "
+    exact, bare = (sum(test(row) for row in done) for test in (
+        lambda row: row["outcome"] == "exact", lambda row: not row["normalizations"][1]))
+    return (f"{len(rows)} networks: {len(done)} folded, {exact} of them exact, {bare} without a normalization left"
+            f"{failed}. Normalizations in all: {before:,} before, {after:,} after. Largest difference: "
             f"{max((row['difference'] for row in done), default=0.0):.1e}.")
 
 

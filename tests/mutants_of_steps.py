@@ -9,6 +9,7 @@ WHOLE = "tests/prune/test_exactness.py::test_slim_equals_masked"
 CELLS, SCOP = "tests/scop/test_cells.py", "tests/scop/test_pruner.py"
 SAVING, LOADING = (f"tests/deploy/test_checkpoint.py::Test{step}Refusals" for step in ("Save", "Load"))
 EXPORT = "tests/deploy/test_export.py"
+FOLDED, REFUSALS = "::test_every_layer_takes_its_normalization_in", "::test_what_cannot_go_stays_and_says_why"
 
 
 def _in(file, tests):
@@ -25,6 +26,20 @@ _cells, _verify, _calibrate = (_in("prune/cells.py", WRAPPERS), _in("prune/verif
                                _in("prune/calibration.py", f"{VERIFY}::TestCalibrate"))
 _knockoffs, _files, _load, _export = (_in("scop/cells.py", CELLS), _in("deploy/files.py", SAVING),
                                       _in("deploy/checkpoint.py", LOADING), _in("deploy/mindir.py", EXPORT))
+
+
+def _in_fold(file):
+    def mutant(what, old, new, tests):
+        return Mutant(what, f"deploy/fold/{file}.py", old, new, f"tests/deploy/test_fold.py{tests}")
+    return mutant
+
+
+_sites, _fold, _fold_cells = _in_fold("sites"), _in_fold("network"), _in_fold("cells")
+
+
+def _slim_file(what, old, new, tests):
+    tests = f"Test{tests}" if tests else "test_what_the_file_says"
+    return Mutant(what, "deploy/slim_file.py", old, new, f"tests/deploy/test_checkpoint.py::{tests}")
 
 
 def _slim(what, old, new, tests):
@@ -137,11 +152,41 @@ STEP_MUTANTS = (
           "if False:", f"{SCOP}::test_scales_never_trained"),
     _files("half a file may stand", "temporary = os.path.join(scratch, os.path.basename(path))", "temporary = path"),
     _files("read-only files are replaced", "if os.path.exists(path) and not os.access(path, os.W_OK):", "if False:"),
-    _load("strange parameters are passed over", "if name not in parameters:", "if False:"),
-    _load("missing parameters are passed over", "if name not in values:", "if name not in values and False:"),
-    _load("shapes are not compared", "if tuple(values[name].shape) != tuple(parameter.shape):", "if False:"),
+    _load("another architecture is passed over", "if file.original is not None:", "if False:"),
+    _load("shapes are not compared", "if name in there and there[name] != shape", "if False"),
+    _load("superfluous parameters are passed over", "in got if name not in here", "in got if False"),
     _load("a slim network is slimmed again", "if recipe_of(network):", "if False:"),
-    _load("files of newer versions are read", 'if record["version"] != _VERSION:', "if False:"),
+    _slim_file("files of newer versions are read", "if version not in (1, VERSION):", "if False:", "LoadRefusals"),
+    _slim_file("damage is not noticed", "if file.digests and", "if False and", "LoadRefusals"),
+    _slim_file("a second pruning forgets the first", "tuple(before[index] for index in axis.kept)", "axis.kept", ""),
+    _sites("what something else reads is folded", "if len(self._readers[value]) > 1:", "if False:", REFUSALS),
+    _sites("weights that are read twice are folded", "if self._uses[value.name] > 1:", "if False:", REFUSALS),
+    _sites("tied weights are folded", "if len(value.owners) != 1:", "if not value.owners:", REFUSALS),
+    _sites("zero padding is overlooked", 'any(node.attributes.get("pad_list", (1,)))', "False", REFUSALS),
+    _sites("channels that become several are folded", "len(np.unique(read)) < len(read)", "False", REFUSALS),
+    _sites("statistics of the batch are folded", "if number(node.inputs[5]):", "if False:", REFUSALS),
+    _sites("shuffled channels are not followed", "return np.transpose(channels, number(node.inputs[1]))",
+           "return channels.reshape(node.shapes[0])", FOLDED),
+    _sites("one behind another is not tried again", "if len(left) in (0, len(waiting)):", "if True:",
+           "::test_one_behind_another_goes_into_the_layer_after_both"),
+    _fold("the mean is left out", "return scale, beta - mean * scale", "return scale, beta", FOLDED),
+    _fold("what a layer after it adds is left out", "constant = parts * shift[channels]",
+          "constant = 0 * parts * shift[channels]", FOLDED),
+    _fold("channels are not put into their order", "factors[channels], added[channels] = scale, shift",
+          "factors[:], added[:] = scale, shift", FOLDED),
+    _fold("groups of a transposed convolution change places", "factors.reshape(layer.group, 1, -1,",
+          "factors[::-1].reshape(layer.group, 1, -1,", FOLDED),
+    _fold("a difference is no error", "if not result.relative_difference <= tolerance:", "if False:",
+          "::test_a_difference_is_an_error_and_nothing_is_changed"),
+    _fold("NaN is an equality", "if not result.relative_difference <= tolerance:",
+          "if result.relative_difference > tolerance:", "::test_not_a_number_is_no_equality"),
+    _fold_cells("a Cell's own code is overlooked", 'and type(cell).construct.__module__.startswith("mindspore.")', "",
+                REFUSALS),
+    _fold_cells("a bias that exists twice", "if layer.bias is None and bias_name(layer.weight) in names:", "if False:",
+                REFUSALS),
+    _fold_cells("the bias is not added", "cell.has_bias = True", "pass", FOLDED),
+    _fold_cells("the caller's network is changed", "copied = copy_network(network)", "copied = network",
+                "::test_the_callers_network_keeps_its_cells_values_and_flags"),
     _export("the file is not checked", "_check(network, resized(tensors, size), path)"),
     _export("NaN is tolerated", "if not difference <= _TOLERANCE", "if difference > _TOLERANCE"),
 )

@@ -450,8 +450,8 @@ def test_wrong_options_of_verify(capsys):
     fails(f"{line} slim.ckpt --samples 0", "'--samples' must be at least 1, but got 0", capsys)
     fails(f"{line} slim.ckpt --tolerance 0", "'tolerance' must be positive", capsys)
     fails(f"{line} slim.ckpt --inputs 1,4,12,12", "could not be compiled", capsys)
-    fails(f"{line} slim.ckpt --kwargs '{{\"classes\": 5}}'", "must have shape", capsys)
-    fails("verify --network network.py:Pair --inputs 2,5 --inputs 2,7 --slim slim.ckpt", "must be of the kind", capsys)
+    fails(f"{line} slim.ckpt --kwargs '{{\"classes\": 5}}'", "of another shape are 'head.weight' (5, 6)", capsys)
+    fails("verify --network network.py:Pair --inputs 2,5 --inputs 2,7 --slim slim.ckpt", "must be built as", capsys)
 
 
 def test_wrong_options_of_export_and_trace(capsys):

@@ -21,7 +21,7 @@ def test_training_script(tmp_path):
     run = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr
     assert "largest difference between masked and slim outputs" in run.stdout
-    assert (tmp_path / "slim.ckpt").is_file() and (tmp_path / "slim.mindir").is_file()
+    assert (tmp_path / "slim.safetensors").is_file() and (tmp_path / "slim.mindir").is_file()
 
 
 @pytest.mark.parametrize("line", [line for block in blocks("bash") for line in block.splitlines() if line.strip()])

@@ -89,6 +89,25 @@ class Turned(nn.Cell):
         return self.norm(self.dense(x).swapaxes(1, 2))
 
 
+class Shuffled(nn.Cell):
+    """A shuffle of channels stands between a layer and its normalization, another between one and its reader."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(4, 6, 3)
+        self.norm_a = nn.BatchNorm2d(6)
+        self.norm_b = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 4, 3, pad_mode="valid", group=2)
+
+    def construct(self, x):
+        x = self.norm_a(self.shuffle(self.first(x)))
+        return self.second(self.shuffle(self.norm_b(ops.relu(x))))
+
+    def shuffle(self, x):
+        count, channels, height, width = x.shape
+        return x.reshape(count, 2, channels // 2, height, width).swapaxes(1, 2).reshape(x.shape)
+
+
 class TwoReaders(nn.Cell):
     """A normalization that two layers read, one of them flattened."""
 
@@ -122,6 +141,7 @@ LAYERS = {
     "dense without bias": (lambda: (nn.Dense(4, 8, has_bias=False), normalization(8, nn.BatchNorm1d)), (5, 4)),
     "linear of mint": (lambda: (mint.nn.Linear(4, 8, bias=False), normalization(8, nn.BatchNorm1d)), (5, 4)),
     "dense, turned": (lambda: (Turned(),), (2, 5, 6)),
+    "shuffled": (lambda: (Shuffled(),), IMAGE),
     "twice": (lambda: (nn.Conv2d(4, 8, 3), normalization(8), normalization(8)), IMAGE),
     "on both sides": (lambda: (normalization(4), nn.Conv2d(4, 8, 3, pad_mode="valid"), normalization(8)), IMAGE),
     "after": (lambda: (normalization(4), nn.Conv2d(4, 8, 3, pad_mode="valid", group=2)), IMAGE),
