@@ -1,5 +1,6 @@
 """Folding: by hand in numpy, then every kind of layer on both sides, then whatever forbids it."""
 import importlib
+import re
 
 import mindspore as ms
 import numpy as np
@@ -510,6 +511,15 @@ def test_not_a_number_is_no_equality():
     network.norm.gamma.set_data(Tensor(np.full(4, np.nan, np.float32)))
     with pytest.raises(VerifyError, match="the folded network's outputs must agree"):
         gs.fold(network, IMAGE)
+
+
+def test_the_error_says_what_a_rounding_does():
+    network, data = chain(nn.Dense(4, 8, has_bias=False), normalization(8, nn.BatchNorm1d)), array((5, 4))
+    with pytest.raises(VerifyError) as caught:
+        gs.fold(network, Tensor(data), tolerance=1e-12)
+    rounding = float(re.search(r"changes the network's outputs by (\S+): where", str(caught.value)).group(1))
+    # One layer amplifies little: a rounding of float32 is 6e-8 of a number, and an output is a sum of a few.
+    assert 1e-8 < rounding / np.abs(outputs(network, data)).max() < 1e-6
 
 
 def test_the_tolerance_is_the_callers():

@@ -9,6 +9,7 @@ from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, KeptNorm
 from golden_stick.deploy.fold.sites import Layer, Normalization, Site, find_sites
 from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError, VerifyError
 from golden_stick.inputs import as_tensors
+from golden_stick.prune.copying import copy_network
 from golden_stick.prune.slimmer import recipe_of
 from golden_stick.prune.trace import trace
 from golden_stick.prune.verify import compare
@@ -28,7 +29,8 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
         network (nn.Cell): Any network, slim or not, trained to its end. It is not changed.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
         tolerance (float): Largest difference allowed between the outputs of both networks, as a fraction of the largest
-            output. Default: ``1e-5``, a few hundred roundings of float32.
+            output. Default: ``1e-5``, a few hundred roundings of float32. A network that amplifies roundings may need
+            more: the error says how its outputs change with a single rounding of its weights.
 
     Returns:
         nn.Cell, of the class of `network`. A normalization that is gone is an `nn.Identity`, and the layer that it
@@ -77,7 +79,9 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
     if not result.relative_difference <= tolerance:
         raise VerifyError(
             f"For 'fold', the folded network's outputs must agree with the network's within {tolerance:g} of "
-            f"{result.output_scale:.6g}, but got a largest difference of {result.largest_difference:.6g}."
+            f"{result.output_scale:.6g}, but got a largest difference of {result.largest_difference:.6g}. Rounding its "
+            f"own weights once more changes the network's outputs by {_rounding(network, tensors):.6g}: where that is "
+            f"not less, the network amplifies roundings, and a larger 'tolerance' is in place."
         )
     return folded
 
@@ -102,6 +106,17 @@ def fold_report(network: nn.Cell) -> Folding:
     if not foldings:
         raise StateError("For 'fold_report', 'network' must be one that 'fold' returned, but it was never folded.")
     return foldings[-1]
+
+
+def _rounding(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> float:
+    """By how much the outputs change if every weight is moved to the next number that float32 knows, up or down."""
+    moved, generator = copy_network(network), np.random.default_rng(0)
+    for parameter in moved.get_parameters():
+        values = parameter.asnumpy()
+        if values.dtype == np.float32:
+            towards = np.where(generator.random(values.shape) < 0.5, np.inf, -np.inf).astype(np.float32)
+            parameter.set_data(Tensor(np.nextafter(values, towards), parameter.dtype))
+    return compare(network, moved, tensors).largest_difference
 
 
 def _folded_values(values: Dict[str, np.ndarray], sites: Tuple[Site, ...]) -> Dict[str, np.ndarray]:
