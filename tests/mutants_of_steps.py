@@ -92,7 +92,7 @@ STEP_MUTANTS = (
         "the masked network has no zeros", "_zero(masked, plan)"),
     _slim("the user's network is changed", "smaller = copy_network(network)", "smaller = network",
           f"{SLIMMER}::test_the_network_is_not_changed"),
-    _slim("earlier plans are forgotten", "recipe_of(network) + (plan,)", "(plan,)", f"{SLIMMER}::test_slim_of_slim"),
+    _slim("earlier plans are forgotten", "recipe_of(source) + (step,)", "(step,)", f"{SLIMMER}::test_slim_of_slim"),
     _slim("sizes are not checked", "if axis.axis >= len(shape) or shape[axis.axis] != axis.size:", "if False:",
           f"{SLIMMER}::TestRefusals"),
     _slim("residual branches are not scattered", "for site in plan.scatters})", "for site in ()})",

@@ -27,8 +27,12 @@ STEPS = {
     ("scop/cells.py", "construct"), ("scop/cells.py", "_real_half"), ("scop/cells.py", "add_flags_recursive"),
     ("scop/selection.py", "scop_importance"), ("scop/selection.py", "_ranks"), ("scop/pruner.py", "after_step"),
     ("scop/pruner.py", "_final_plan"), ("scop/pruner.py", "_restore"), ("deploy/files.py", "whole_file"),
-    ("deploy/checkpoint.py", "_fill"), ("deploy/checkpoint.py", "load_slim"), ("deploy/mindir.py", "write_mindir"),
-    ("deploy/mindir.py", "_check"), ("config.py", "check"),
+    ("deploy/checkpoint.py", "_difference"), ("deploy/checkpoint.py", "load_slim"), ("deploy/slim_file.py", "_parsed"),
+    ("deploy/slim_file.py", "read_slim"), ("deploy/slim_file.py", "kept_positions"),
+    ("deploy/fold/sites.py", "_before"),
+    ("deploy/fold/sites.py", "_reading_layer"), ("deploy/fold/sites.py", "_owner"), ("deploy/fold/network.py", "fold"),
+    ("deploy/fold/network.py", "_before"), ("deploy/fold/network.py", "_after"), ("deploy/fold/cells.py", "_give_bias"),
+    ("deploy/mindir.py", "write_mindir"), ("deploy/mindir.py", "_check"), ("config.py", "check"),
 }
 CHEAP = ("pad: padded channels can go", "one more is removed")
 
