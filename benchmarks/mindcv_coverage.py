@@ -20,6 +20,7 @@ import datetime  # noqa: E402
 import json  # noqa: E402
 import platform  # noqa: E402
 import re  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -191,6 +192,8 @@ def measure_apart(name, size, seconds=600):
     lines = ended.stdout.splitlines()
     if ended.returncode == 0 and lines:
         return json.loads(lines[-1])
+    if ended.returncode == -signal.SIGKILL:
+        return {"outcome": "not enough memory", "failure": "the machine's memory did not suffice"}
     said = [line for line in ended.stderr.splitlines() if line.strip()] or [""]
     return {"outcome": "crash", "failure": f"the process ended with {ended.returncode}: {said[-1].strip()}"}
 

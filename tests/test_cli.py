@@ -578,11 +578,13 @@ def help_of(line, capsys):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_example_in_the_help_can_be_run(command, capsys):
-    example = help_of(command, capsys).split("example:\n")[1].replace("\\\n", " ")
-    name, *words = shlex.split(example)
-    assert name == "golden-stick" and words[0] == command
-    options = cli.build_parser().parse_args(words)
-    assert options.network == "resnet.py:resnet20" and getattr(options, "inputs", ["1,3,32,32"]) == ["1,3,32,32"]
+    examples = help_of(command, capsys).split("example:\n")[1].replace("\\\n", " ").strip().splitlines()
+    assert examples
+    for example in examples:
+        name, *words = shlex.split(example)
+        assert name == "golden-stick" and words[0] == command
+        options = cli.build_parser().parse_args(words)
+        assert options.network == "resnet.py:resnet20" and getattr(options, "inputs", ["1,3,32,32"]) == ["1,3,32,32"]
 
 
 def test_help_names_the_commands_and_the_criteria(capsys):
