@@ -9,12 +9,10 @@ Each network has a process of its own, so that a crash costs one row. The rows a
 there already is not run again, unless `--again` says so.
 """
 import argparse
-import datetime
 import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -24,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 # It sets what MindSpore must be told before it starts.
-from mindcv_coverage import build, distance, run, table  # noqa: E402  isort: skip
+from mindcv_coverage import build, collect, distance, run, run_apart, table  # noqa: E402  isort: skip
 
 import mindcv  # noqa: E402
 import mindspore as ms  # noqa: E402
@@ -108,16 +106,7 @@ def without_names(reason):
 
 def measure_apart(name, size, seconds):
     """`measure` in a process of its own, which may crash or hang."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--single", name, str(size)]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {"outcome": "crash", "failure": f"no end after {seconds} s"}
-    lines = ended.stdout.splitlines()
-    if ended.returncode == 0 and lines:
-        return json.loads(lines[-1])
-    said = [line for line in ended.stderr.splitlines() if line.strip()] or [""]
-    return {"outcome": "crash", "failure": f"the process ended with {ended.returncode}: {said[-1].strip()}"}
+    return run_apart(__file__, name, size, seconds)
 
 
 def line(name, row):
@@ -169,20 +158,6 @@ def page(rows):
                        rows="\n".join(line(*item) for item in ordered.items()), reasons=reasons(ordered))
 
 
-def collect(asked, options):
-    """Measure what is not in the file yet; each row is written at once."""
-    rows = json.loads(options.output.read_text()) if options.output.is_file() else {}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    for number, (name, (family, size)) in enumerate(asked.items(), 1):
-        if options.again or name not in rows:
-            start = time.perf_counter()
-            rows[name] = {"family": family, "input": size, "date": str(datetime.date.today()),
-                          **measure_apart(name, size, options.seconds)}
-            options.output.write_text(json.dumps(rows, indent=1))
-            print(f"{number}/{len(asked)} {time.perf_counter() - start:.0f} s {line(name, rows[name])}", flush=True)
-    return {name: rows[name] for name in asked}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", metavar="NAME")
@@ -202,7 +177,7 @@ def main() -> None:
     unknown = sorted(set(options.models or ()) - set(known))
     if unknown:
         parser.error(f"the table has no {', '.join(unknown)}")
-    rows = collect({name: known[name] for name in options.models or known}, options)
+    rows = collect({name: known[name] for name in options.models or known}, options, measure_apart, line)
     print(summary(rows))
     target = options.page or (None if options.models else ROOT / "docs" / "fold.md")
     if target:

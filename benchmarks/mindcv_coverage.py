@@ -184,7 +184,12 @@ def reasons(report):
 
 def measure_apart(name, size, seconds=600):
     """`measure` in a process of its own, which may crash or hang."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--single", name, str(size)]
+    return run_apart(__file__, name, size, seconds)
+
+
+def run_apart(script, name, size, seconds):
+    """The row that a script prints for one network, or why it printed none."""
+    command = [sys.executable, str(Path(script).resolve()), "--single", name, str(size)]
     try:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
@@ -252,17 +257,17 @@ def page(rows):
                        versions=versions, rows="\n".join(line(*item) for item in ordered))
 
 
-def collect(asked, options):
-    """Measure what is not in the file yet; each row is written at once."""
+def collect(asked, options, measure_one, show):
+    """Measure what is not in the file yet; each row is written at once, and shown."""
     rows = json.loads(options.output.read_text()) if options.output.is_file() else {}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for number, (name, (family, size)) in enumerate(asked.items(), 1):
         if options.again or name not in rows:
             start = time.perf_counter()
             rows[name] = {"family": family, "input": size, "date": str(datetime.date.today()),
-                          **measure_apart(name, size, options.seconds)}
+                          **measure_one(name, size, options.seconds)}
             options.output.write_text(json.dumps(rows, indent=1))
-            print(f"{number}/{len(asked)} {time.perf_counter() - start:.0f} s {line(name, rows[name])}", flush=True)
+            print(f"{number}/{len(asked)} {time.perf_counter() - start:.0f} s {show(name, rows[name])}", flush=True)
     return {name: rows[name] for name in asked}
 
 
@@ -286,7 +291,7 @@ def main() -> None:
     if unknown:
         parser.error(f"mindcv has no {', '.join(unknown)}")
     asked = known if options.all_variants else {name: known[name] for name in options.models or table()}
-    rows = collect(asked, options)
+    rows = collect(asked, options, measure_apart, line)
     print(summary(rows))
     target = options.page or (None if options.models else ROOT / "docs" / "mindcv.md")
     if target:

@@ -14,11 +14,8 @@ os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("GLOG_v", "4")
 
 import argparse  # noqa: E402
-import datetime  # noqa: E402
 import json  # noqa: E402
 import platform  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
 import tempfile  # noqa: E402
 import traceback  # noqa: E402
 import warnings  # noqa: E402
@@ -29,7 +26,7 @@ import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-from mindcv_coverage import CONFIG, ROOT, build, distance, run, table  # noqa: E402
+from mindcv_coverage import CONFIG, ROOT, build, collect, distance, run, run_apart, table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.errors import GoldenStickError, NothingToPruneError, first_line  # noqa: E402
@@ -107,18 +104,8 @@ def measure(name, size):
 
 def measure_apart(name, size, seconds):
     """`measure` in a process of its own, which may crash or hang."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--single", name, str(size)]
-    crash = {"outcome": "crash"}
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return {"before": crash, "after": {**crash, "failure": f"no end after {seconds} s"}}
-    lines = ended.stdout.splitlines()
-    if ended.returncode == 0 and lines:
-        return json.loads(lines[-1])
-    said = [line for line in ended.stderr.splitlines() if line.strip()] or [""]
-    failure = f"the process ended with {ended.returncode}: {said[-1].strip()}"
-    return {"before": crash, "after": {**crash, "failure": failure}}
+    row = run_apart(__file__, name, size, seconds)
+    return row if "before" in row else {"before": {"outcome": row["outcome"]}, "after": row}
 
 
 def line(name, row):
@@ -154,19 +141,6 @@ def page(rows):
                        rows="\n".join(line(*item) for item in ordered))
 
 
-def collect(asked, options):
-    """Measure what is not in the file yet; each row is written at once."""
-    rows = json.loads(options.output.read_text()) if options.output.is_file() else {}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    for number, (name, (family, size)) in enumerate(asked.items(), 1):
-        if options.again or name not in rows:
-            rows[name] = {"family": family, "input": size, "date": str(datetime.date.today()),
-                          **measure_apart(name, size, options.seconds)}
-            options.output.write_text(json.dumps(rows, indent=1))
-            print(f"{number}/{len(asked)} {line(name, rows[name])}", flush=True)
-    return {name: rows[name] for name in asked}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", metavar="NAME")
@@ -186,7 +160,7 @@ def main() -> None:
     unknown = sorted(set(options.models or ()) - set(known))
     if unknown:
         parser.error(f"mindcv_models.csv has no {', '.join(unknown)}")
-    rows = collect({name: known[name] for name in options.models or known}, options)
+    rows = collect({name: known[name] for name in options.models or known}, options, measure_apart, line)
     print(summary(rows))
     target = options.page or (None if options.models else ROOT / "docs" / "onnx.md")
     if target:
