@@ -539,7 +539,7 @@ def test_bench_measures_networks_and_files(capsys):
     assert run("bench slim.mindir --network network.py:build --slim slim.ckpt --inputs 2,3,12,12 --batch-sizes 1 2 "
                "--rounds 2 --json bench") == 0
     text = capsys.readouterr().out
-    assert "medians of 2 rounds" in text and "not run: slim.mindir (MindIR), batch 1" in text and "wrote bench" in text
+    assert "medians of 2 rounds" in text and "not run" not in text and "wrote bench" in text
     found = json.loads(Path("bench").read_text())["measurements"]
     assert [(one["name"], one["batch_size"]) for one in found] == [
         (name, batch) for batch in (1, 2) for name in ("slim.mindir", "network", "slim")]

@@ -23,7 +23,8 @@ def network(width=8):
 @pytest.fixture(scope="module", name="files")
 def fixture_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
-    return {width: gs.export(network(width), SHAPE, str(folder / f"{width}.mindir")) for width in (8, 4)}
+    return {width: gs.export(network(width), SHAPE, str(folder / f"{width}.mindir"), dynamic_batch=False)
+            for width in (8, 4)}
 
 
 def onnx_file(path, width=8, batch="N"):
