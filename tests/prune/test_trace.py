@@ -1,6 +1,5 @@
 """The tracer: what it reads, what it leaves alone, what it refuses."""
 import os
-
 import subprocess
 import sys
 from pathlib import Path
