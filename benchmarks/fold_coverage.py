@@ -8,8 +8,6 @@ The classification networks of mindcv, each folded and compared with itself: wri
 Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`: what stands
 there already is not run again, unless `--again` says so.
 """
-import argparse
-import json
 import os
 import platform
 import re
@@ -22,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 # It sets what MindSpore must be told before it starts.
-from mindcv_coverage import build, collect, distance, run, run_apart, table  # noqa: E402  isort: skip
+from mindcv_coverage import build, distance, run, run_apart, run_table, table  # noqa: E402  isort: skip
 
 import mindcv  # noqa: E402
 import mindspore as ms  # noqa: E402
@@ -31,7 +29,6 @@ import numpy as np  # noqa: E402
 import golden_stick as gs  # noqa: E402
 from golden_stick.deploy.fold import restructured  # noqa: E402
 from golden_stick.errors import GoldenStickError, first_line  # noqa: E402
-from golden_stick.evaluation import scratch_directory  # noqa: E402
 
 TOLERANCE = 1e-5
 
@@ -159,29 +156,8 @@ def page(rows):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", metavar="NAME")
-    parser.add_argument("--again", action="store_true", help="measure also what stands in the output already")
-    parser.add_argument("--seconds", type=float, default=600, help="what one network may take (default: 600)")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "fold.json")
-    parser.add_argument("--page", type=Path, help="default: docs/fold.md, and none with --models")
-    parser.add_argument("--single", nargs=2, metavar=("NAME", "SIZE"), help="one row to stdout, in this process")
-    options = parser.parse_args()
-    if options.single:
-        # Each network runs a few times only: compiling it for that would take longer than all the rest.
-        ms.set_context(mode=ms.PYNATIVE_MODE)
-        with scratch_directory():
-            print(json.dumps(measure(options.single[0], int(options.single[1]))))
-        return
-    known = table()
-    unknown = sorted(set(options.models or ()) - set(known))
-    if unknown:
-        parser.error(f"the table has no {', '.join(unknown)}")
-    rows = collect({name: known[name] for name in options.models or known}, options, measure_apart, line)
-    print(summary(rows))
-    target = options.page or (None if options.models else ROOT / "docs" / "fold.md")
-    if target:
-        target.write_text(page(rows))
+    run_table(__doc__, "fold", 600, {"measure": measure, "measure_apart": measure_apart, "line": line,
+                                        "summary": summary, "page": page})
 
 
 if __name__ == "__main__":

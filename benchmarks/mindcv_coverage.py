@@ -271,6 +271,35 @@ def collect(asked, options, measure_one, show):
     return {name: rows[name] for name in asked}
 
 
+def run_table(about, name, seconds, steps):
+    """The command line of a benchmark over `table()`, in PyNative mode, whose `steps` are functions named as here."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", metavar="NAME")
+    parser.add_argument("--again", action="store_true", help="measure also what stands in the output already")
+    parser.add_argument("--seconds", type=float, default=seconds,
+                        help=f"what one network may take (default: {seconds})")
+    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / f"{name}.json")
+    parser.add_argument("--page", type=Path, help=f"default: docs/{name}.md, and none with --models")
+    parser.add_argument("--single", nargs=2, metavar=("NAME", "SIZE"), help="one row to stdout, in this process")
+    options = parser.parse_args()
+    if options.single:
+        # Each network runs a few times only: compiling it for that would take longer than all the rest.
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+        with scratch_directory():
+            print(json.dumps(steps["measure"](options.single[0], int(options.single[1]))))
+        return
+    known = table()
+    unknown = sorted(set(options.models or ()) - set(known))
+    if unknown:
+        parser.error(f"the table has no {', '.join(unknown)}")
+    asked = {model: known[model] for model in options.models or known}
+    rows = collect(asked, options, steps["measure_apart"], steps["line"])
+    print(steps["summary"](rows))
+    target = options.page or (None if options.models else ROOT / "docs" / f"{name}.md")
+    if target:
+        target.write_text(steps["page"](rows))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", metavar="NAME")

@@ -13,7 +13,6 @@ import os
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("GLOG_v", "4")
 
-import argparse  # noqa: E402
 import json  # noqa: E402
 import platform  # noqa: E402
 import tempfile  # noqa: E402
@@ -26,11 +25,10 @@ import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
-from mindcv_coverage import CONFIG, ROOT, build, collect, distance, run, run_apart, table  # noqa: E402
+from mindcv_coverage import CONFIG, build, distance, run, run_apart, run_table, table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.errors import GoldenStickError, NothingToPruneError, first_line  # noqa: E402
-from golden_stick.evaluation import scratch_directory  # noqa: E402
 
 TOLERANCE = 1e-4
 # The file is made for the first batch size and measured at the second, and at the first where it takes no other.
@@ -142,29 +140,8 @@ def page(rows):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", metavar="NAME")
-    parser.add_argument("--again", action="store_true", help="measure also what stands in the output already")
-    parser.add_argument("--seconds", type=float, default=900, help="what one network may take (default: 900)")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "onnx.json")
-    parser.add_argument("--page", type=Path, help="default: docs/onnx.md, and none with --models")
-    parser.add_argument("--single", nargs=2, metavar=("NAME", "SIZE"), help="one row to stdout, in this process")
-    options = parser.parse_args()
-    if options.single:
-        # Every batch size would be compiled anew in graph mode, before and after pruning.
-        ms.set_context(mode=ms.PYNATIVE_MODE)
-        with scratch_directory():
-            print(json.dumps(measure(options.single[0], int(options.single[1]))))
-        return
-    known = table()
-    unknown = sorted(set(options.models or ()) - set(known))
-    if unknown:
-        parser.error(f"mindcv_models.csv has no {', '.join(unknown)}")
-    rows = collect({name: known[name] for name in options.models or known}, options, measure_apart, line)
-    print(summary(rows))
-    target = options.page or (None if options.models else ROOT / "docs" / "onnx.md")
-    if target:
-        target.write_text(page(rows))
+    run_table(__doc__, "onnx", 900, {"measure": measure, "measure_apart": measure_apart, "line": line,
+                                        "summary": summary, "page": page})
 
 
 if __name__ == "__main__":

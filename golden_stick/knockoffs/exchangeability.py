@@ -92,7 +92,7 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
 
     The swap tests compare one half of the pairs as they are with the other half swapped: two samples of one
     distribution if the draws are knockoffs, so that the p-values by permutation are exact. The statistics are the
-    energy distance and the largest of all differences of covariances, of which the smaller p-value counts twice.
+    energy distance and the squared distance of the covariances, of which the smaller p-value counts twice.
 
     Source: the statistics are among those of Romano, Sesia, Candes, *Deep Knockoffs*, 2020,
     https://arxiv.org/abs/1811.06687; the test for leaks permutes residuals (Freedman, Lane, 1983,
