@@ -16,7 +16,7 @@ PACKAGE = ROOT / "golden_stick"
 # From the ground up. A module uses its own rank and those above it in this list.
 RANKS = (
     ("errors", "config", "inputs", "evaluation"), ("graph",), ("deploy.files", "deploy.export"), ("report",),
-    ("comp_algo",), ("prune",), ("deploy.checkpoint",), ("scop",), ("cli",),
+    ("comp_algo",), ("prune", "criteria"), ("deploy.checkpoint",), ("scop",), ("cli",),
 )
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "errors", "export", "find_groups", "load_slim", "save_slim", "slim", "trace",
           "verify"}

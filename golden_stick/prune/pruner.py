@@ -7,7 +7,8 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.config import Interval, OneOf, Option, Whole
+from golden_stick.config import Fraction, Interval, OneOf, Option, PerPattern, Whole
+from golden_stick.criteria.table import NORMALIZERS
 from golden_stick.errors import (
     ArgumentTypeError,
     CheckpointError,
@@ -22,11 +23,13 @@ from golden_stick.graph.findings import HEAD_POLICIES, NORMALIZATION_POLICIES, R
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.budget import TARGETS, check_budget, measure, plan_for, shrunk_by, trial_of
 from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
 from golden_stick.prune.find_inputs import find_inputs
-from golden_stick.prune.importance import group_importance
-from golden_stick.prune.plan import PruningPlan, make_plan
+from golden_stick.prune.importance import REDUCTIONS, group_importance
+from golden_stick.prune.plan import PruningPlan
+from golden_stick.prune.ranking import RANKINGS, ROUNDINGS
 from golden_stick.prune.rehearsal import settle
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
@@ -43,7 +46,21 @@ class Pruner(CompAlgo):
     Args:
         config (dict): Keys of every pruner:
 
-            - **prune_rate** (float) - Fraction of each group's removable channels to remove, in [0, 1). Default: 0.4.
+            - **prune_rate** (Union[float, dict]) - Fraction of each group's removable channels to remove, in [0, 1);
+              or pattern of layer paths -> fraction, such as ``{"layer1.*": 0.2, "*": 0.4}``. The first pattern that
+              fits any layer of a group is the group's; groups that none fits stay. Default: 0.4.
+            - **target_macs**, **target_params** (float) - Instead of a rate: the fraction of the original MACs or
+              parameters that is left, in (0, 1). The least rate that meets it is found; the report says what was
+              reached. Default: none.
+            - **ranking** (str) - Which channels are ranked together: ``'local'``, those of a group; ``'global'``, all;
+              ``'isomorphic'``, those of groups of the same topology (`Fang et al. 2024
+              <https://arxiv.org/abs/2407.04616>`_). Default: ``'local'``.
+            - **max_rate** (Union[float, dict]) - No group loses more than this fraction, in [0, 1], whatever the
+              ranking; or pattern -> fraction. Default: 1.0.
+            - **reduction** (str) - How the scores of the filters that make a channel become one: ``'mean'``,
+              ``'sum'``, ``'max'`` or ``'norm'``. Default: ``'mean'``.
+            - **normalizer** (str) - What a layer's scores are divided by before layers are compared: their ``'mean'``,
+              ``'sum'`` or ``'max'`` magnitude, or ``'none'``. Default: ``'auto'``, what suits the criterion.
             - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` or
               ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
             - **normalization** (str) - What becomes of channels that a layer or group normalization takes mean and
@@ -52,20 +69,31 @@ class Pruner(CompAlgo):
             - **heads** (str) - What an attention loses: ``'width'``, the same positions of every head, or ``'whole'``,
               heads. Where the code forbids the one, the other is taken. Default: ``'width'``.
             - **round_to** (int) - Layers that shrink keep a multiple of so many filters. Default: 1.
+            - **round** (str) - To which multiple widths go: ``'up'``, ``'down'`` or ``'nearest'``. Default: ``'up'``.
             - **min_width** (int) - Every layer keeps so many filters, or all that it has. Default: 1.
     """
 
     options = {
-        "prune_rate": Option(0.4, Interval(0.0, 1.0)),
+        "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0))),
+        "target_macs": Option(None, Fraction()),
+        "target_params": Option(None, Fraction()),
+        "ranking": Option("local", OneOf(RANKINGS)),
+        "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True))),
+        "reduction": Option("mean", OneOf(REDUCTIONS)),
+        "normalizer": Option("auto", OneOf(("auto",) + NORMALIZERS)),
         "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
         "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
         "heads": Option("width", OneOf(HEAD_POLICIES)),
         "round_to": Option(1, Whole(1)),
+        "round": Option("up", OneOf(ROUNDINGS)),
         "min_width": Option(1, Whole(1)),
     }
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
+        check_budget(type(self).__name__, config or {})
+        if any(self._config[key] is not None for key in TARGETS):
+            self._config = {**self._config, "prune_rate": None}
         self._network: Optional[nn.Cell] = None
         self._inputs: Tuple[ms.Tensor, ...] = ()
         self._graph: Optional[Graph] = None
@@ -108,11 +136,13 @@ class Pruner(CompAlgo):
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
         policies = {key: self._config[key] for key in ("residual", "normalization", "heads")}
-        grouping = settle(name, network, graph, tensors, self._budget(), **policies)
+        grouping = settle(name, network, graph, tensors, trial_of(self._config), **policies)
         self._check_prunable(grouping)
+        self._inputs, self._graph, self._grouping = tensors, graph, grouping
         applied = self._prepare(network, graph, grouping)
-        self._network, self._inputs, self._graph, self._grouping = applied, tensors, graph, grouping
-        self._report = self._make_report("apply", self._planned(), graph, None, notes)
+        plan = self._planned()
+        self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
+        self._network = applied
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
@@ -184,12 +214,14 @@ class Pruner(CompAlgo):
 
     def _plan(self, grouping: Grouping, scores: Mapping[str, np.ndarray]) -> PruningPlan:
         """A plan from scores by weight name."""
-        found = {group.name: group_importance(group, scores) for group in grouping}
+        found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
+                 for group in grouping}
         found = {name: importance for name, importance in found.items() if importance is not None}
-        return make_plan(grouping, found, **self._budget())
+        return plan_for(self._graph, grouping, found, self._config)
 
-    def _budget(self) -> Dict[str, Any]:
-        return {key: self._config[key] for key in ("prune_rate", "round_to", "min_width")}
+    def _normalizer(self) -> str:
+        """What the scores of a layer are divided by."""
+        return "mean" if self._config["normalizer"] == "auto" else self._config["normalizer"]
 
     def _check_prunable(self, grouping: Grouping) -> None:
         if grouping.groups:
@@ -262,4 +294,5 @@ class Pruner(CompAlgo):
             macs_before=count_macs(self._graph), macs_after=count_macs(graph),
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None, notes=notes,
+            targets=measure(self._config, self._graph, graph),
         )
