@@ -3,11 +3,11 @@ import difflib
 import math
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, Mapping, Optional, Tuple
+from typing import Any, Collection, Mapping, Optional
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["Interval", "Whole", "OneOf", "Either", "Option", "check_config", "check_value"]
+__all__ = ["Interval", "Fraction", "PerPattern", "Whole", "OneOf", "Either", "Option", "check_config", "check_value"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,34 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Fraction:
+    """A real number in (0, 1)."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return Interval(0.0, 1.0).check(value) or ("value" if value == 0 else None)
+
+    def __str__(self) -> str:
+        return "a number in (0, 1)"
+
+
+@dataclass(frozen=True)
+class PerPattern:
+    """What `inner` accepts, or a dict of such values by pattern."""
+
+    inner: Any
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None; what a dict holds is checked one by one by `check_value`."""
+        if isinstance(value, Mapping):
+            return None if all(isinstance(pattern, str) for pattern in value) else "type"
+        return self.inner.check(value)
+
+    def __str__(self) -> str:
+        return str(self.inner)
+
+
+@dataclass(frozen=True)
 class Whole:
     """A whole number of at least `low`."""
 
@@ -47,9 +75,9 @@ class Whole:
 
 @dataclass(frozen=True)
 class OneOf:
-    """One of some strings."""
+    """One of some strings; a table that grows may stand for them."""
 
-    choices: Tuple[str, ...]
+    choices: Collection[str]
 
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None."""
@@ -93,6 +121,9 @@ def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:
         ArgumentTypeError: If the value is of another type.
         ArgumentError: If it is out of range.
     """
+    if isinstance(constraint, PerPattern) and isinstance(value, Mapping):
+        for pattern, item in value.items():
+            check_value(owner, f"{name}[{pattern!r}]", item, constraint.inner)
     reason = constraint.check(value)
     if reason == "type":
         raise ArgumentTypeError(
@@ -136,4 +167,6 @@ def check_config(owner: str, config: Optional[Mapping[str, Any]], options: Mappi
 
 def _plain(value: Any) -> Any:
     """A Python number for one of numpy's, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
     return value.item() if isinstance(value, Real) and hasattr(value, "item") else value

@@ -20,6 +20,7 @@ def _in(file, tests):
 
 _config, _plan, _importance = (_in("config.py", CONFIG), _in("prune/plan.py", PLAN),
                                _in("prune/importance.py", IMPORTANCE))
+_ranking, _criterion = _in("prune/ranking.py", PLAN), _in("criteria/weights.py", "tests/criteria/test_weights.py")
 _resize, _rehearse = (_in("prune/resizers.py", "tests/prune/test_resizers.py"),
                       _in("prune/rehearsal.py", REHEARSAL))
 _cells, _verify, _calibrate = (_in("prune/cells.py", WRAPPERS), _in("prune/verify.py", VERIFY),
@@ -62,15 +63,15 @@ STEP_MUTANTS = (
     _config("True is a number", "isinstance(value, bool) or not isinstance(value, Real)",
             "not isinstance(value, Real)"),
     _config("the end of an open interval is inside", "<= value < self.high or", "<= value <= self.high or"),
-    _plan("one more is removed", "+ 1e-9)", "+ 1)"),
-    _plan("rounding by the noise of floats", "+ 1e-9)", ")"),
-    _plan("the most important go", "len(scores)), scores))", "len(scores)), -np.asarray(scores)))"),
-    _plan("of equal ones the first go", "(-np.arange(len(scores))", "(np.arange(len(scores))"),
-    _plan("a layer may lose its last filter", "protected.add(", "set().add("),
+    _ranking("one more is removed", "_NOISE = 1e-9", "_NOISE = 1"),
+    _ranking("rounding by the noise of floats", "_NOISE = 1e-9", "_NOISE = 0"),
+    _ranking("the most important go", "len(scores)), scores))", "len(scores)), -np.asarray(scores)))"),
+    _ranking("of equal ones the first go", "(-np.arange(len(scores))", "(np.arange(len(scores))"),
+    _ranking("a layer may lose its last filter", "protected.add(", "set().add("),
     _plan("masks are kept where nothing goes", "if len(site.kept) < site.size)", ")"),
-    _importance("layers are not brought to one unit", "scores = scores / (np.abs(scores).mean() or 1.0)"),
-    _importance("l1 without magnitudes", "return np.abs(weight).sum(axis=1)", "return weight.sum(axis=1)"),
-    _importance("a sum instead of a mean", "return total / np.maximum(count, 1)", "return total"),
+    _importance("layers are not brought to one unit", "scores = scores / (_UNITS[normalizer](scores) or 1.0)"),
+    _criterion("l1 without magnitudes", "return np.abs(weight).sum(axis=1)", "return weight.sum(axis=1)"),
+    _importance("a sum instead of a mean", "total / np.maximum(count, 1)", "total"),
     _resize("depthwise convolutions are resized as plain ones",
             "return _resize_depthwise if cell.group == cell.in_channels > 1 else _resize_convolution",
             "return _resize_convolution"),

@@ -14,8 +14,8 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick import cli
 from golden_stick.cli.networks import build_network
+from golden_stick.criteria import CRITERIA
 from golden_stick.deploy.slim_file import read_slim
-from golden_stick.prune.importance import CRITERIA
 
 COMMANDS = ("prune", "convert", "verify", "certify", "export", "bench", "trace")
 SHAPE = "2,3,12,12"
@@ -153,8 +153,10 @@ def test_prune_verify_export(capsys):
                   "wrote slim.mindir", "wrote report.json"):
         assert words in text
     report = json.loads(Path("report.json").read_text())
-    assert report["config"] == {"prune_rate": 0.5, "residual": "group", "normalization": "exact", "heads": "width",
-                                "round_to": 1, "min_width": 1,
+    assert report["config"] == {"prune_rate": 0.5, "target_macs": None, "target_params": None, "target_latency": None,
+                                "ranking": "local", "max_rate": 1.0, "reduction": "mean", "normalizer": "auto",
+                                "residual": "group", "normalization": "exact", "heads": "width",
+                                "round_to": 1, "round": "up", "min_width": 1,
                                 "criterion": "l1", "seed": 0}
     assert {layer["path"]: layer["after"] for layer in report["layers"]} == {"a": 4, "b": 4, "c": 3, "head": 4}
     assert run(f"verify --network network.py:build --slim slim.ckpt --inputs {SHAPE} --samples 5") == 0
@@ -409,8 +411,15 @@ def test_wrong_network(network, message, capsys):
     ("--inputs 1,0", "'--inputs' must be a shape such as 1,3,32,32, but got '1,0'"),
     ("--inputs 1,3", "could not be compiled for inputs of shape (2, 3, 12, 12), (1, 3)"),
     ("--prune-rate 1.0", "'prune_rate' must be in [0, 1), but got 1.0"),
-    ("--prune-rate some", "argument --prune-rate: invalid float value: 'some'; see 'golden-stick prune --help'"),
-    ("--criterion l3", "'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', but got 'l3'"),
+    ("--prune-rate some", "argument --prune-rate: must be a number or a JSON object of patterns, but got 'some'; see "
+                          "'golden-stick prune --help'"),
+    ("--prune-rate 0.3 --target-macs 0.5", "the budget must be one of 'prune_rate', 'target_macs', 'target_params'"),
+    ("--prune-rate '{\"z*\": 0.3}'", "every pattern in 'prune_rate' must fit the path of a layer with filters"),
+    ("--target-macs 1.5", "'target_macs' must be in (0, 1), but got 1.5"),
+    ("--ranking all", "'ranking' must be one of 'local', 'global', 'isomorphic', but got 'all'"),
+    ("--criterion taylor", "'data' must be batches for this criterion, but got None"),
+    ("--criterion l3", "'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', 'fpgm', 'lamp', 'taylor', "
+                       "'hessian', 'activation', but got 'l3'"),
     ("--residual join", "'residual' must be one of 'group', 'scatter', 'keep', but got 'join'"),
     ("--seed -1", "'seed' must be"),
     ("--pruning 3", "unrecognized arguments: --pruning 3"),

@@ -19,7 +19,7 @@ RANKS = (
     ("deploy.files", "deploy.export", "deploy.mindir", "deploy.onnx"),
     ("bench.cache", "bench.clock", "bench.latency", "bench.memory", "bench.onnx_files", "bench.result",
      "bench.threads", "bench.widths"),
-    ("report",), ("comp_algo",), ("prune",), ("bench.benchmark", "bench.contenders"),
+    ("report",), ("comp_algo",), ("prune", "criteria"), ("bench.benchmark", "bench.contenders"),
     ("deploy.checkpoint", "deploy.slim_file", "deploy.fold"), ("scop",), ("certify",), ("cli",),
 )
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "benchmark", "certify", "errors", "exchangeability", "export", "find_groups",

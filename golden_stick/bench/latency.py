@@ -1,5 +1,6 @@
 """How long a network takes on this machine: the measure behind a latency target."""
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Dict, Mapping, Tuple
 
 import mindspore as ms
 from mindspore import nn
@@ -10,7 +11,7 @@ from golden_stick.errors import ArgumentTypeError
 from golden_stick.evaluation import evaluation, leaves
 from golden_stick.inputs import as_tensors
 
-__all__ = ["latency_of"]
+__all__ = ["latency_of", "latency_ratio"]
 
 
 def latency_of(network: nn.Cell, inputs: Any, rounds: int = 10) -> Timing:
@@ -42,11 +43,36 @@ def latency_of(network: nn.Cell, inputs: Any, rounds: int = 10) -> Timing:
         raise ArgumentTypeError(f"For 'latency_of', 'network' must be a Cell, but got {type(network).__name__}.")
     check_value("latency_of", "rounds", rounds, Whole(1))
     tensors = as_tensors("latency_of", inputs)
+    return _in_turn({"network": network}, tensors, rounds)["network"]
+
+
+def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[ms.Tensor, ...], rounds: int = 15) -> float:
+    """
+    How long a network takes, as a fraction of what another takes: both compiled as graphs, in evaluation, in turn.
+
+    Args:
+        network (nn.Cell): The network.
+        other (nn.Cell): What it is compared with.
+        inputs (tuple[Tensor]): What both take.
+        rounds (int): How often each is measured. Default: 15.
+
+    Returns:
+        float, the median of the rounds' ratios.
+    """
+    found = _in_turn({"network": network, "other": other}, inputs, rounds)
+    return 1 / found["network"].times_faster_than(found["other"])
+
+
+def _in_turn(networks: Mapping[str, nn.Cell], tensors: Tuple[ms.Tensor, ...], rounds: int) -> Dict[str, Timing]:
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
-        with evaluation(network):
-            turn = turn_of(lambda: [output.asnumpy() for output in leaves(network(*tensors))])
-            return interleave({"network": turn}, rounds)["network"]
+        with ExitStack() as stack:
+            turns = {}
+            for name, network in networks.items():
+                stack.enter_context(evaluation(network))
+                turns[name] = turn_of(
+                    lambda network=network: [output.asnumpy() for output in leaves(network(*tensors))])
+            return interleave(turns, rounds)
     finally:
         ms.set_context(mode=mode)

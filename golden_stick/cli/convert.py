@@ -3,7 +3,7 @@ import argparse
 from typing import Any
 
 from golden_stick.cli.shared import add_command
-from golden_stick.cli.slimming import add_slim_options, make_slim
+from golden_stick.cli.slimming import add_slim_options, config_of, make_slim
 
 __all__ = ["add"]
 
@@ -24,5 +24,5 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import SCOP
     # The sampler has done its work when there is a checkpoint.
-    config = {key: getattr(options, key) for key in SCOP.options if key != "sampler"}
+    config = config_of(options, (key for key in SCOP.options if key != "sampler"))
     make_slim(options, SCOP(config), options.checkpoint)

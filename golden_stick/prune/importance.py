@@ -1,60 +1,60 @@
-"""Criteria: how much a filter matters, from its weights. Scores and nothing else; higher means keep."""
+"""How the scores of layers become the importance of a group's channels."""
 from typing import Callable, Mapping, Optional
 
 import numpy as np
 
 from golden_stick.graph.groups import ChannelGroup
 
-__all__ = ["CRITERIA", "group_importance"]
+__all__ = ["REDUCTIONS", "group_importance"]
 
-Criterion = Callable[[np.ndarray, Optional[np.ndarray], np.random.Generator], np.ndarray]
+# One over the filters that make a channel: score and how many there are, both of shape (channels,).
+_FINISH: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": lambda total, count: total / np.maximum(count, 1),
+    "sum": lambda total, count: total,
+    "max": lambda total, count: np.where(count > 0, total, 0.0),
+    "norm": lambda total, count: np.sqrt(total),
+}
+REDUCTIONS = tuple(_FINISH)
 
-
-def _l1(weight: np.ndarray, scale: Optional[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    return np.abs(weight).sum(axis=1)
-
-
-def _l2(weight: np.ndarray, scale: Optional[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    return np.sqrt(np.square(weight).sum(axis=1))
-
-
-def _bn_scale(weight: np.ndarray, scale: Optional[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    return np.ones(len(weight)) if scale is None else np.abs(scale)
-
-
-def _random(weight: np.ndarray, scale: Optional[np.ndarray], generator: np.random.Generator) -> np.ndarray:
-    return generator.random(len(weight))
+_UNITS: Mapping[str, Callable[[np.ndarray], float]] = {
+    "mean": lambda scores: np.abs(scores).mean(),
+    "sum": lambda scores: np.abs(scores).sum(),
+    "max": lambda scores: np.abs(scores).max(),
+    "none": lambda scores: 1.0,
+}
 
 
-# Each takes a weight of shape (filters, numbers per filter), the scale (gamma, shape (filters,)) of the normalization
-# that follows or None, and a generator. Each returns float scores of shape (filters,).
-CRITERIA: Mapping[str, Criterion] = {"l1": _l1, "l2": _l2, "bn_scale": _bn_scale, "random": _random}
-
-
-def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]) -> Optional[np.ndarray]:
+def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray], reduction: str = "mean",
+                     normalizer: str = "mean") -> Optional[np.ndarray]:
     """
     One importance per channel of a group.
 
-    A layer's scores are divided by their mean magnitude, so that no layer outweighs another by its unit; a channel's
-    importance is the mean over all the filters that make it.
+    A layer's scores are brought to one unit, so that no layer outweighs another by its own; then those of all the
+    filters that make a channel are reduced to one number.
 
     Args:
         group (ChannelGroup): The group.
         layer_scores (Mapping): Weight name -> scores, float, shape (filters,). Layers without scores have no say.
+        reduction (str): Over the filters that make a channel: ``'mean'``, ``'sum'``, ``'max'`` or ``'norm'`` (root of
+            the sum of squares). Default: ``'mean'``.
+        normalizer (str): What a layer's scores are divided by: their ``'mean'``, ``'sum'`` or ``'max'`` magnitude, or
+            ``'none'``. Default: ``'mean'``.
 
     Returns:
         numpy.ndarray, float64, shape (channels of the group,), or None if none of its layers has scores.
     """
-    total, count = np.zeros(len(group.channels)), np.zeros(len(group.channels))
+    total = np.full(len(group.channels), -np.inf if reduction == "max" else 0.0)
+    count = np.zeros(len(group.channels))
     for item in group.filters:
         if item.parameter not in layer_scores:
             continue
         scores = np.asarray(layer_scores[item.parameter], np.float64)
-        scores = scores / (np.abs(scores).mean() or 1.0)
+        scores = scores / (_UNITS[normalizer](scores) or 1.0)
         live = item.channels >= 0
         index = np.searchsorted(group.channels, item.channels[live])
-        np.add.at(total, index, scores[live])
+        if reduction == "max":
+            np.maximum.at(total, index, scores[live])
+        else:
+            np.add.at(total, index, np.square(scores[live]) if reduction == "norm" else scores[live])
         np.add.at(count, index, 1)
-    if not count.any():
-        return None
-    return total / np.maximum(count, 1)
+    return _FINISH[reduction](total, count) if count.any() else None

@@ -1,15 +1,23 @@
 """The pruning plan: what is kept, as plain data. Made from scores and a rate; all that follows only carries it out."""
-import math
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, Mapping, Set, Tuple
+from typing import Any, Dict, Hashable, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from golden_stick.config import Interval, Whole, check_value
+from golden_stick.config import Interval, OneOf, PerPattern, Whole, check_value
 from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
+from golden_stick.prune.ranking import (
+    ROUNDINGS,
+    Rates,
+    cap_of,
+    rate_of_groups,
+    removable_first,
+    round_counts,
+    shares_of_pools,
+)
 
-__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_without"]
+__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_without", "removed_channels"]
 
 
 @dataclass(frozen=True)
@@ -75,42 +83,60 @@ class PruningPlan:
                            read(LayerWidth, "layers"), read(KeptAxis, "zeros"))
 
 
-def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: float, round_to: int = 1,
-              min_width: int = 1) -> PruningPlan:
+def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: Rates, round_to: int = 1,
+              min_width: int = 1, round: str = "up", max_rate: Rates = 1.0,
+              pools: Optional[Mapping[str, Hashable]] = None) -> PruningPlan:
     """
-    Remove the least important channels of every group.
+    Remove the least important channels.
 
     Args:
         grouping (Grouping): What can be removed.
         importance (Mapping): Name of a group -> float, shape (channels of the group,). Groups without an entry stay.
-        prune_rate (float): Fraction of each group's removable channels to remove, in [0, 1). Rounded down. Every
-            layer keeps at least one filter.
-        round_to (int): Layers that shrink keep a multiple of so many filters, by losing fewer of them; where no number
-            of channels fits all layers of a group, it stays. Default: 1.
+        prune_rate (Union[float, Mapping]): Fraction of each group's removable channels to remove, in [0, 1), rounded
+            down; or pattern of layer paths -> fraction, such as ``{"layer1.*": 0.2, "*": 0.4}``: the first that fits
+            any layer of a group is the group's, and groups that none fits stay. Every layer keeps at least one filter.
+        round_to (int): Layers that shrink keep a multiple of so many filters; where no number of channels fits all
+            layers of a group, it stays. Default: 1.
         min_width (int): Every layer keeps so many filters, or all that it has. Default: 1.
+        round (str): To which multiple of `round_to` widths go: ``'up'``, ``'down'`` or ``'nearest'`` (of two, up).
+            Where there is none below, up. Default: ``'up'``.
+        max_rate (Union[float, Mapping]): No group loses more than this fraction of its removable channels, in [0, 1];
+            or pattern -> fraction, groups that none fits have no cap. It also holds where widths are rounded.
+            Default: 1.0.
+        pools (Mapping): Name of a group -> the pool in which its channels are ranked; `prune_rate` then is the
+            fraction of a pool's channels. Default: ``None``, each group is ranked alone.
 
     Returns:
         PruningPlan.
 
     Raises:
-        ArgumentTypeError: If `prune_rate` is not a number, or `round_to` or `min_width` not an int.
-        ArgumentError: If `prune_rate` is outside [0, 1), `round_to` or `min_width` less than 1, or a group has another
-            number of channels than scores.
+        ArgumentTypeError: If a rate is not a number, or `round_to` or `min_width` not an int, or `round` not a str.
+        ArgumentError: If a value is out of range, a pattern fits no layer, or a group has another number of channels
+            than scores.
     """
-    check_value("make_plan", "prune_rate", prune_rate, Interval(0.0, 1.0))
-    check_value("make_plan", "round_to", round_to, Whole(1))
-    check_value("make_plan", "min_width", min_width, Whole(1))
-    removed: Set[int] = set()
-    for group in grouping:
-        if group.name in importance:
-            if len(importance[group.name]) != len(group.channels):
-                raise ArgumentError(
-                    f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
-                    f"but got {len(importance[group.name])}."
-                )
-            order = _least_first(group, importance[group.name], prune_rate)
-            removed.update(order[:_count_that_fits(group, order, round_to, min_width)].tolist())
-    return plan_without(grouping, removed)
+    for name, value, constraint in (
+            ("prune_rate", prune_rate, PerPattern(Interval(0.0, 1.0))), ("round_to", round_to, Whole(1)),
+            ("max_rate", max_rate, PerPattern(Interval(0.0, 1.0, closed=True))), ("min_width", min_width, Whole(1)),
+            ("round", round, OneOf(ROUNDINGS))):
+        check_value("make_plan", name, value, constraint)
+    rates = rate_of_groups("make_plan", "prune_rate", grouping, prune_rate, otherwise=0.0)
+    most = rate_of_groups("make_plan", "max_rate", grouping, max_rate, otherwise=1.0)
+    ranked = [group for group in grouping if group.name in importance]
+    for group in ranked:
+        if len(importance[group.name]) != len(group.channels):
+            raise ArgumentError(
+                f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
+                f"but got {len(importance[group.name])}."
+            )
+    orders = {group.name: removable_first(group, importance[group.name])[:cap_of(group, most[group.name])]
+              for group in ranked}
+    members: Dict[Hashable, List[ChannelGroup]] = {}
+    for group in ranked:
+        members.setdefault(pools[group.name] if pools else group.name, []).append(group)
+    counts = shares_of_pools(members, importance, orders, rates)
+    gone = [group.channels[orders[group.name]][:round_counts(group, orders[group.name], counts[group.name], round_to,
+                                                             min_width, round)] for group in ranked]
+    return plan_without(grouping, np.concatenate(gone or [np.zeros(0, np.int64)]))
 
 
 def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
@@ -147,33 +173,16 @@ def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
     return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros)
 
 
+def removed_channels(grouping: Grouping, plan: PruningPlan) -> np.ndarray:
+    """The channels that a plan removes, by their numbers in the grouping it was made for: int64, ascending."""
+    kept = {(axis.parameter, axis.axis): list(axis.kept) for axis in plan.axes}
+    gone = [np.delete(item.channels, kept[item.parameter, item.axis])
+            for item in grouping.slices if (item.parameter, item.axis) in kept]
+    return np.unique(np.concatenate(gone or [np.zeros(0, np.int64)]))
+
+
 def _axis(item: ParameterSlice, gone: np.ndarray) -> KeptAxis:
     return KeptAxis(item.parameter, item.axis, len(item.channels), _kept(item.channels, gone))
-
-
-def _least_first(group: ChannelGroup, scores: np.ndarray, prune_rate: float) -> np.ndarray:
-    """The channels to remove, the least important first; of equal ones the last, so that the number is met exactly."""
-    # The tiny addend undoes what float multiplication loses: 0.29 * 100 is 28.999...
-    count = math.floor(prune_rate * len(group.channels) + 1e-9)
-    order = np.lexsort((-np.arange(len(scores)), scores))
-    protected = set()
-    for item in group.filters:
-        if (item.channels >= 0).all():
-            mine = np.isin(group.channels, item.channels)
-            protected.add(int(order[mine[order]][-1]))
-    free = [index for index in order.tolist() if index not in protected]
-    return group.channels[free[:count]]
-
-
-def _count_that_fits(group: ChannelGroup, order: np.ndarray, round_to: int, min_width: int) -> int:
-    """How many of the channels, taken in this order, can go so that every layer keeps a width that is allowed."""
-    fits = np.ones(len(order) + 1, bool)
-    for item in group.filters:
-        # A channel may stand at several positions of one layer, as in grouped convolutions.
-        lost = np.array([0, *np.cumsum([(item.channels == channel).sum() for channel in order])])
-        width = len(item.channels) - lost
-        fits &= (lost == 0) | ((width % round_to == 0) & (width >= min_width))
-    return int(np.flatnonzero(fits).max())
 
 
 def _kept(channels: np.ndarray, gone: np.ndarray) -> Tuple[int, ...]:

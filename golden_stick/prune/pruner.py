@@ -6,9 +6,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import WidthAdvice, best_multiple
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.config import Either, Interval, OneOf, Option, Whole
 from golden_stick.errors import (
     ArgumentTypeError,
     CheckpointError,
@@ -19,15 +19,16 @@ from golden_stick.errors import (
     first_line,
 )
 from golden_stick.graph.cost import count_macs, count_parameters
-from golden_stick.graph.findings import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.budget import TARGETS, check_budget, measure, plan_for, shrunk_by, trial_of
 from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
-from golden_stick.prune.plan import PruningPlan, make_plan
+from golden_stick.prune.options import PRUNER_OPTIONS
+from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.rehearsal import settle
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
@@ -44,7 +45,22 @@ class Pruner(CompAlgo):
     Args:
         config (dict): Keys of every pruner:
 
-            - **prune_rate** (float) - Fraction of each group's removable channels to remove, in [0, 1). Default: 0.4.
+            - **prune_rate** (Union[float, dict]) - Fraction of each group's removable channels to remove, in [0, 1);
+              or pattern of layer paths -> fraction, such as ``{"layer1.*": 0.2, "*": 0.4}``. The first pattern that
+              fits any layer of a group is the group's; groups that none fits stay. Default: 0.4.
+            - **target_macs**, **target_params**, **target_latency** (float) - Instead of a rate: the fraction of the
+              original MACs, parameters or latency that is left, in (0, 1). The least rate that meets it is found; the
+              report says what was reached. Latency is measured on this machine, of graphs compiled for `inputs`.
+              Default: none.
+            - **ranking** (str) - Which channels are ranked together: ``'local'``, those of a group; ``'global'``, all;
+              ``'isomorphic'``, those of groups of the same topology (`Fang et al. 2024
+              <https://arxiv.org/abs/2407.04616>`_). Default: ``'local'``.
+            - **max_rate** (Union[float, dict]) - No group loses more than this fraction, in [0, 1], whatever the
+              ranking; or pattern -> fraction. Default: 1.0.
+            - **reduction** (str) - How the scores of the filters that make a channel become one: ``'mean'``,
+              ``'sum'``, ``'max'`` or ``'norm'``. Default: ``'mean'``.
+            - **normalizer** (str) - What a layer's scores are divided by before layers are compared: their ``'mean'``,
+              ``'sum'`` or ``'max'`` magnitude, or ``'none'``. Default: ``'auto'``, what suits the criterion.
             - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` or
               ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
             - **normalization** (str) - What becomes of channels that a layer or group normalization takes mean and
@@ -54,22 +70,20 @@ class Pruner(CompAlgo):
               heads. Where the code forbids the one, the other is taken. Default: ``'width'``.
             - **round_to** (Union[int, str]) - Layers that shrink keep a multiple of so many filters; ``'auto'``: of the
               number that this machine likes, see :func:`golden_stick.bench.widths.best_multiple`. Default: 1.
+            - **round** (str) - To which multiple widths go: ``'up'``, ``'down'`` or ``'nearest'``. Default: ``'up'``.
             - **min_width** (int) - Every layer keeps so many filters, or all that it has. Default: 1.
     """
 
-    options = {
-        "prune_rate": Option(0.4, Interval(0.0, 1.0)),
-        "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
-        "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
-        "heads": Option("width", OneOf(HEAD_POLICIES)),
-        "round_to": Option(1, Either(Whole(1), OneOf(("auto",)))),
-        "min_width": Option(1, Whole(1)),
-    }
+    options = PRUNER_OPTIONS
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
+        check_budget(type(self).__name__, config or {})
+        if any(self._config[key] is not None for key in TARGETS):
+            self._config = {**self._config, "prune_rate": None}
         self._network: Optional[nn.Cell] = None
         self._inputs: Tuple[ms.Tensor, ...] = ()
+        self._original: Optional[nn.Cell] = None
         self._graph: Optional[Graph] = None
         self._grouping: Optional[Grouping] = None
         self._widths: Optional[WidthAdvice] = None
@@ -111,11 +125,13 @@ class Pruner(CompAlgo):
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
         policies = {key: self._config[key] for key in ("residual", "normalization", "heads")}
-        grouping = settle(name, network, graph, tensors, self._budget(), **policies)
+        grouping = settle(name, network, graph, tensors, trial_of(self._settled_config()), **policies)
         self._check_prunable(grouping)
+        self._original, self._inputs, self._graph, self._grouping = network, tensors, graph, grouping
         applied = self._prepare(network, graph, grouping)
-        self._network, self._inputs, self._graph, self._grouping = applied, tensors, graph, grouping
-        self._report = self._make_report("apply", self._planned(), graph, None, notes)
+        plan = self._planned()
+        self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
+        self._network = applied
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
@@ -187,17 +203,25 @@ class Pruner(CompAlgo):
 
     def _plan(self, grouping: Grouping, scores: Mapping[str, np.ndarray]) -> PruningPlan:
         """A plan from scores by weight name."""
-        found = {group.name: group_importance(group, scores) for group in grouping}
+        found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
+                 for group in grouping}
         found = {name: importance for name, importance in found.items() if importance is not None}
-        return make_plan(grouping, found, **self._budget())
+        return plan_for(self._graph, grouping, found, self._settled_config(), self._latency_of)
 
-    def _budget(self) -> Dict[str, Any]:
-        budget = {key: self._config[key] for key in ("prune_rate", "round_to", "min_width")}
-        if budget["round_to"] == "auto":
-            # Asked once, so that apply and convert cannot differ.
-            self._widths = self._widths or best_multiple()
-            budget["round_to"] = self._widths.multiple
-        return budget
+    def _latency_of(self, plan: PruningPlan) -> float:
+        """Latency with a plan carried out, as a fraction of the original's, measured here and now."""
+        return latency_ratio(slim(self._original, plan), self._original, self._inputs)
+
+    def _settled_config(self) -> Mapping[str, Any]:
+        """The configuration with 'auto' resolved, once, so that apply and convert cannot differ."""
+        if self._config["round_to"] != "auto":
+            return self._config
+        self._widths = self._widths or best_multiple()
+        return {**self._config, "round_to": self._widths.multiple}
+
+    def _normalizer(self) -> str:
+        """What the scores of a layer are divided by."""
+        return "mean" if self._config["normalizer"] == "auto" else self._config["normalizer"]
 
     def _check_prunable(self, grouping: Grouping) -> None:
         if grouping.groups:
@@ -271,4 +295,5 @@ class Pruner(CompAlgo):
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
             notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
+            targets=measure(self._config, self._graph, graph, lambda: self._latency_of(plan)),
         )

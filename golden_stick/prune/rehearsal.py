@@ -18,11 +18,12 @@ from mindspore import nn
 from golden_stick.errors import SlimError, TraceError, VerifyError
 from golden_stick.evaluation import evaluate
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.graph.ir import Constant, Graph, Node, Parameter, Result, flatten
+from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.pointwise import elementwise, residual_sum
+from golden_stick.graph.shrink import shrunk_shapes
 from golden_stick.prune.cells import ScatteredOutput, find_cell, masked_network
-from golden_stick.prune.plan import PruningPlan, make_plan
+from golden_stick.prune.plan import PruningPlan, make_plan, removed_channels
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
 from golden_stick.prune.verify import verify
@@ -43,7 +44,7 @@ def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, 
         network (nn.Cell): The network. It is not changed.
         graph (Graph): Its trace.
         tensors (tuple[Tensor]): What it was traced with.
-        budget (Mapping): What to remove for trial: `prune_rate`, `round_to` and `min_width`, as `make_plan` takes them.
+        budget (Mapping): What to remove for trial: `prune_rate` and more, as `make_plan` takes them.
         policies: `residual` and `normalization`, as `find_groups` takes them.
 
     Returns:
@@ -137,8 +138,8 @@ def _silence():
 
 def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
     """Nodes whose output has another shape than the labels say, although their inputs have not."""
-    gone = _removed(grouping, plan)
-    expected = [_expected(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
+    gone = removed_channels(grouping, plan)
+    expected = [shrunk_shapes(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
     # Outputs that nobody reads, such as the statistics that a normalization also gives, carry no labels.
     wrong = {result.node for result in graph.consumers()
              if smaller.nodes[result.node].shapes[result.index] != expected[result.node][result.index]}
@@ -162,23 +163,6 @@ def _computed(graph: Graph, smaller: Graph) -> Set[int]:
             if RULES.get(node.operator) and RULES[node.operator].flow in (elementwise, residual_sum)
             and any(not np.array_equal(one.value, two.value) for one, two in zip(node.inputs, other.inputs)
                     if isinstance(one, Constant) and isinstance(two, Constant))}
-
-
-def _removed(grouping: Grouping, plan: PruningPlan) -> np.ndarray:
-    kept = {(axis.parameter, axis.axis): list(axis.kept) for axis in plan.axes}
-    gone = [np.delete(item.channels, kept[item.parameter, item.axis])
-            for item in grouping.slices if (item.parameter, item.axis) in kept]
-    return np.unique(np.concatenate(gone))
-
-
-def _expected(node: Node, found, gone: np.ndarray) -> Tuple[Tuple[int, ...], ...]:
-    shapes = []
-    for shape, shrinking in zip(node.shapes, found):
-        if shrinking is not None:
-            axis, channels = shrinking
-            shape = shape[:axis] + (shape[axis] - int(np.isin(channels, gone).sum()),) + shape[axis + 1:]
-        shapes.append(shape)
-    return tuple(shapes)
 
 
 def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Set[int]:

@@ -2,7 +2,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-__all__ = ["LayerReport", "Report"]
+__all__ = ["LayerReport", "Report", "Target"]
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,20 @@ class LayerReport:
     fixed: int
     reasons: Tuple[str, ...]
     shares_with: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A budget asked for, such as ``'target_macs'``: fraction of the original wanted, what was reached, if enough."""
+
+    name: str
+    wanted: float
+    reached: float
+    met: bool
+
+    def __str__(self) -> str:
+        verdict = "reached" if self.met else "NOT reached, no more can be removed under this configuration"
+        return f"{self.name} {self.wanted:g}: {verdict}: {self.reached:.4f} of the original"
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Report:
         largest_difference (float): Between the outputs of the masked network and the slim one; None before `convert`.
         output_scale (float): Largest output of the masked network; None before `convert`.
         notes (tuple[str]): What the user should know besides.
+        targets (tuple[Target]): What became of the budget, where one of MACs or parameters was set.
     """
 
     algorithm: str
@@ -49,6 +64,7 @@ class Report:
     largest_difference: Optional[float] = None
     output_scale: Optional[float] = None
     notes: Tuple[str, ...] = ()
+    targets: Tuple[Target, ...] = ()
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -64,6 +80,7 @@ class Report:
             "largest_difference": self.largest_difference,
             "output_scale": self.output_scale,
             "notes": list(self.notes),
+            "targets": [asdict(target) for target in self.targets],
         }
 
     def __str__(self) -> str:
@@ -79,6 +96,7 @@ class Report:
                          f"{'; '.join(remarks)}".rstrip())
         lines.append(f"parameters  {_change(self.parameters_before, self.parameters_after)}")
         lines.append(f"MACs        {_change(self.macs_before, self.macs_after)}")
+        lines.extend(str(target) for target in self.targets)
         if self.without_rule:
             lines.append("operators without a rule, not pruned across: " + "; ".join(self.without_rule))
         if self.largest_difference is not None:

@@ -1,17 +1,10 @@
-"""Criteria by hand, and how the scores of layers become those of a group."""
+"""How the scores of layers become those of a group, by hand."""
 import numpy as np
 import pytest
 
 from golden_stick.graph.groups import find_groups
-from golden_stick.prune.importance import CRITERIA, group_importance
+from golden_stick.prune.importance import group_importance
 from tests.graph.build import Builder
-
-WEIGHT = np.array([[3.0, -4.0], [0.0, 0.0], [-1.0, 1.0]])
-SCALE = np.array([-2.0, 0.5, 0.0])
-
-
-def score(name, scale=SCALE, seed=0):
-    return CRITERIA[name](WEIGHT, scale, np.random.default_rng(seed))
 
 
 def shared_group():
@@ -20,26 +13,6 @@ def shared_group():
     x = b.input(2, 3, 4, 4)
     padded = b.node("PadV3", [b.convolution("a", x, 4), (0, 0, 0, 0, 1, 1), 0.0], (2, 6, 4, 4))
     return find_groups(b.graph(b.convolution("c", b.add(padded, b.convolution("b", x, 6)), 2)))[0]
-
-
-@pytest.mark.parametrize("name, wanted", [("l1", [7, 0, 2]), ("l2", [5, 0, np.sqrt(2)]), ("bn_scale", [2, 0.5, 0])])
-def test_criteria_by_hand(name, wanted):
-    np.testing.assert_allclose(score(name), wanted)
-
-
-def test_without_a_normalization_all_scales_count_as_one():
-    assert score("bn_scale", None).tolist() == [1, 1, 1]
-
-
-def test_random_scores_are_those_of_their_generator():
-    np.testing.assert_array_equal(score("random", seed=3), np.random.default_rng(3).random(3))
-    assert (score("random", seed=3) != score("random", seed=4)).all()
-
-
-def test_every_criterion_gives_one_finite_score_per_filter():
-    for name in CRITERIA:
-        assert score(name).shape == (3,)
-        assert np.isfinite(score(name)).all()
 
 
 def test_scores_are_divided_by_their_mean_magnitude_and_averaged_over_layers():
@@ -80,3 +53,23 @@ def test_channels_that_several_filters_of_a_layer_make_take_their_mean():
     made = b.convolution("a", b.input(2, 3, 4, 4), 4)
     (group,) = find_groups(b.graph(b.convolution("b", made, 2, group=2)))
     np.testing.assert_allclose(group_importance(group, {"a.weight": np.array([1.0, 2.0, 3.0, 2.0])}), [1.0, 1.0])
+
+
+@pytest.mark.parametrize("reduction, wanted", [
+    ("mean", [1.5, -1.0, 5.0]), ("sum", [3.0, -2.0, 10.0]), ("max", [2.0, 1.0, 6.0]),
+    ("norm", [np.sqrt(5), np.sqrt(10), np.sqrt(52)]),
+])
+def test_reductions(reduction, wanted):
+    b = Builder()
+    x = b.input(2, 3, 4, 4)
+    both = b.add(b.convolution("a", x, 3), b.convolution("b", x, 3))
+    (group,) = find_groups(b.graph(b.convolution("c", both, 2)))
+    scores = {"a.weight": np.array([1.0, 1.0, 4.0]), "b.weight": np.array([2.0, -3.0, 6.0])}
+    np.testing.assert_allclose(group_importance(group, scores, reduction, "none"), wanted)
+
+
+@pytest.mark.parametrize("normalizer, unit", [("mean", 2.0), ("sum", 8.0), ("max", 4.0), ("none", 1.0)])
+def test_normalizers(normalizer, unit):
+    scores = np.array([-1.0, 0.0, 3.0, 4.0])
+    np.testing.assert_allclose(group_importance(shared_group(), {"a.weight": scores}, normalizer=normalizer),
+                               scores / unit)

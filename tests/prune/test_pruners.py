@@ -236,13 +236,13 @@ class TestRefusals:
         algorithm, applied = run(kind, {"prune_rate": 0.5})
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
-        for step in ("slim", "trace", "masked_network", "verify", "make_plan", "count_macs", "describe"):
+        for step in ("slim", "trace", "masked_network", "verify", "plan_for", "count_macs", "describe"):
             with monkeypatch.context() as patch:
                 def fail(*_, **__):
                     raise RuntimeError("broken on purpose")
                 patch.setattr(f"golden_stick.prune.pruner.{step}", fail)
                 # `OneShot` made its plan at `apply`.
-                if not (kind is gs.OneShot and step == "make_plan"):
+                if not (kind is gs.OneShot and step == "plan_for"):
                     with pytest.raises(RuntimeError, match="broken on purpose"):
                         algorithm.convert(applied)
         assert algorithm.report is report and applied.training == training
@@ -353,7 +353,7 @@ class TestOneShot:
         assert kept(0) == kept(0) != kept(1)
 
     def test_criterion(self):
-        with pytest.raises(ArgumentError, match="'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random'"):
+        with pytest.raises(ArgumentError, match="'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', "):
             gs.OneShot({"criterion": "l3"})
 
     def test_seed(self):

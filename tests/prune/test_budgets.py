@@ -1,0 +1,114 @@
+"""Budgets and criteria from data: the cost that is promised at `apply` is that of the slim network's trace."""
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+import golden_stick as gs
+from golden_stick.bench.latency import latency_ratio
+from golden_stick.errors import ArgumentError
+from golden_stick.graph.cost import count_macs
+from golden_stick.graph.groups import find_groups
+from golden_stick.prune import make_plan
+from golden_stick.prune.budget import plan_for, shrunk_by
+from golden_stick.prune.ranking import pools_of
+from tests import networks
+from tests.graph.build import Builder
+
+SHAPE = networks.SMALL_INPUT
+
+
+def data():
+    generator = np.random.default_rng(0)
+    return [(generator.normal(size=(n, 3, 8, 8)).astype(np.float32), generator.integers(0, 4, n).astype(np.int32))
+            for n in (4, 3)]
+
+
+@pytest.mark.parametrize("config", [
+    {"criterion": "taylor"}, {"criterion": "hessian"}, {"criterion": "activation"},
+    {"criterion": "taylor", "ranking": "global", "target_macs": 0.5},
+    {"ranking": "isomorphic", "target_params": 0.5, "residual": "scatter"},
+], ids=str)
+def test_cost_promised_at_apply_is_that_of_the_slim_network(config):
+    algorithm = gs.OneShot(config)
+    masked = algorithm.apply(networks.randomize(networks.SmallNet()), SHAPE, data=data(), loss=nn.CrossEntropyLoss())
+    promised = algorithm.report
+    algorithm.convert(masked)
+    done = algorithm.report
+    assert (promised.macs_after, promised.parameters_after) == (done.macs_after, done.parameters_after)
+    assert done.macs_after < done.macs_before
+    assert all(target.met and target.reached <= target.wanted for target in done.targets)
+    assert len(done.targets) == sum("target" in key for key in config)
+
+
+@pytest.mark.parametrize("key", ["target_macs", "target_params"])
+def test_a_target_out_of_reach_is_said_to_be_missed(key):
+    algorithm = gs.OneShot({key: 0.01, "min_width": 4})
+    algorithm.apply(networks.randomize(networks.SmallNet()), SHAPE)
+    (target,) = algorithm.report.targets
+    assert not target.met and target.reached > 0.01
+    assert f"{key} 0.01: NOT reached, no more can be removed" in str(algorithm.report)
+
+
+def test_the_mildest_plan_that_meets_a_target_is_taken():
+    b = Builder()
+    value = b.input(2, 3, 8, 8)
+    for name, width in (("a", 7), ("b", 12), ("c", 9)):
+        value = b.relu(b.convolution(name, value, width))
+    graph = b.graph(value)
+    grouping = find_groups(graph)
+    generator = np.random.default_rng(0)
+    scores = {group.name: generator.random(len(group.channels)) for group in grouping}
+    config = {**gs.OneShot().config, "prune_rate": None, "ranking": "global", "target_macs": 0.6}
+    plan = plan_for(graph, grouping, scores, config, latency=lambda plan: 1.0)
+    pools = pools_of("global", graph, grouping)
+    costs = [count_macs(shrunk_by(graph, grouping, make_plan(grouping, scores, rate, pools=pools)))
+             for rate in np.arange(0.0, 1.0, 0.01)]
+    assert count_macs(shrunk_by(graph, grouping, plan)) == max(cost for cost in costs if cost <= 0.6 * costs[0])
+
+
+class TestLatency:
+    """The clock is replaced: what is measured is tested where it is measured."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        asked = []
+
+        def ratio(network, other, inputs):
+            found = (sum(p.size for p in network.get_parameters()) / sum(p.size for p in other.get_parameters()))
+            asked.append(found)
+            return found
+
+        monkeypatch.setattr("golden_stick.prune.pruner.latency_ratio", ratio)
+        return asked
+
+    def test_the_mildest_rate_that_meets_it(self, clock):
+        algorithm = gs.OneShot({"target_latency": 0.6})
+        masked = algorithm.apply(networks.randomize(networks.SmallNet()), SHAPE)
+        algorithm.convert(masked)
+        (target,) = algorithm.report.targets
+        assert target.met and target.name == "target_latency"
+        assert target.reached == max(found for found in clock if found <= 0.6)
+        assert len(clock) <= 12
+
+    def test_out_of_reach(self, clock):
+        algorithm = gs.OneShot({"target_latency": 0.001})
+        algorithm.apply(networks.randomize(networks.SmallNet()), SHAPE)
+        assert not algorithm.report.targets[0].met
+
+
+def test_a_network_takes_as_long_as_itself_and_its_latency_is_a_ratio():
+    network = networks.randomize(networks.SmallNet())
+    inputs = (Tensor(np.ones(SHAPE, np.float32)),)
+    assert 0.2 < latency_ratio(network, network, inputs, rounds=5) < 5
+    wide = nn.SequentialCell(*(nn.Conv2d(c, 256, 3) for c in (3, 256, 256, 256)))
+    assert latency_ratio(network, wide, inputs, rounds=5) < 1
+
+
+def test_budgets_that_contradict_each_other():
+    with pytest.raises(ArgumentError, match="the budget must be one of 'prune_rate', 'target_macs', 'target_params' "
+                                            "and 'target_latency', but got 'prune_rate' and 'target_macs'"):
+        gs.OneShot({"prune_rate": 0.4, "target_macs": 0.5})
+    with pytest.raises(ArgumentError, match="'ranking' must be 'local' where 'prune_rate' is a dict, but got 'global'"):
+        gs.OneShot({"prune_rate": {"*": 0.4}, "ranking": "global"})
+    with pytest.raises(ArgumentError, match=r"'target_macs' must be in \(0, 1\), but got 0"):
+        gs.OneShot({"target_macs": 0})
