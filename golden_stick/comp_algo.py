@@ -74,6 +74,9 @@ class CompAlgo(ABC):
     def after_step(self) -> None:  # noqa: B027, most algorithms need nothing here
         """What must follow an optimizer step. `callbacks` sees to it; a loop of one's own calls it after each step."""
 
+    def before_training(self, steps: int) -> None:  # noqa: B027, most algorithms need nothing here
+        """Told by `callbacks` how many steps a training is going to have."""
+
     def loss(self, loss_fn: Callable) -> Callable:
         """The loss to train the applied network with: the user's own, unless a subclass says otherwise."""
         return loss_fn
@@ -170,6 +173,10 @@ class _AlgorithmCallback(Callback):
     def __init__(self, algorithm: CompAlgo):
         super().__init__()
         self._algorithm = algorithm
+
+    def on_train_begin(self, run_context):
+        told = run_context.original_args()
+        self._algorithm.before_training(told.epoch_num * told.batch_num)
 
     def on_train_step_end(self, run_context):
         self._algorithm.after_step()

@@ -7,7 +7,8 @@ from typing import Any, Collection, Mapping, Optional
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["Interval", "Fraction", "PerPattern", "Whole", "OneOf", "Either", "Option", "check_config", "check_value"]
+__all__ = ["Interval", "Fraction", "PerPattern", "Whole", "OneOf", "Either", "Switch", "Option", "check_config",
+           "check_value"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class OneOf:
         return None if value in self.choices else "value"
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(repr(choice) for choice in self.choices)
+        names = ", ".join(repr(choice) for choice in self.choices)
+        return names if len(self.choices) == 1 else f"one of {names}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,18 @@ class Either:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """True or False."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return None if isinstance(value, bool) else "type"
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+@dataclass(frozen=True)
 class Option:
     """A key of a configuration: its default, and what it accepts."""
 
@@ -121,9 +135,10 @@ def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:
         ArgumentTypeError: If the value is of another type.
         ArgumentError: If it is out of range.
     """
-    if isinstance(constraint, PerPattern) and isinstance(value, Mapping):
+    by_pattern = constraint.first if isinstance(constraint, Either) else constraint
+    if isinstance(by_pattern, PerPattern) and isinstance(value, Mapping):
         for pattern, item in value.items():
-            check_value(owner, f"{name}[{pattern!r}]", item, constraint.inner)
+            check_value(owner, f"{name}[{pattern!r}]", item, by_pattern.inner)
     reason = constraint.check(value)
     if reason == "type":
         raise ArgumentTypeError(

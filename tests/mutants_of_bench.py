@@ -39,5 +39,5 @@ BENCH_MUTANTS = (
     _widths("widths are rounded down", "-(-width // multiple) * multiple", "width // multiple * multiple or multiple"),
     _widths("measured each time", "None if refresh else _advice", "None if True else _advice"),
     _cache("others' entries are lost", "{**_read(path), key: value}", "{key: value}"),
-    _latency("the network stays as it was set", "with evaluation(network):", "if True:"),
+    _latency("the network stays as it was set", "stack.enter_context(evaluation(network))"),
 )

@@ -6,7 +6,8 @@ SLIMMER, VERIFY, TRACE, PRUNERS = (f"tests/prune/test_{name}.py" for name in ("s
 WRAPPERS, REFUSED = f"{SLIMMER}::TestWrappers", f"{PRUNERS}::TestRefusals"
 REHEARSAL = "tests/prune/test_rehearsal.py"
 WHOLE = "tests/prune/test_exactness.py::test_slim_equals_masked"
-CELLS, SCOP = "tests/scop/test_cells.py", "tests/scop/test_pruner.py"
+CELLS, SCOP, AUTOMATIC = (f"tests/scop/test_{name}.py" for name in ("cells", "pruner", "automatic"))
+BUDGETS, DRIVEN = "tests/prune/test_budgets.py", "tests/criteria/test_data_driven.py"
 SAVING, LOADING = (f"tests/deploy/test_checkpoint.py::Test{step}Refusals" for step in ("Save", "Load"))
 EXPORT = "tests/deploy/test_export.py"
 FOLDED, REFUSALS = "::test_every_layer_takes_its_normalization_in", "::test_what_cannot_go_stays_and_says_why"
@@ -27,6 +28,10 @@ _cells, _verify, _calibrate = (_in("prune/cells.py", WRAPPERS), _in("prune/verif
                                _in("prune/calibration.py", f"{VERIFY}::TestCalibrate"))
 _knockoffs, _files, _load, _export = (_in("scop/cells.py", CELLS), _in("deploy/files.py", SAVING),
                                       _in("deploy/checkpoint.py", LOADING), _in("deploy/mindir.py", EXPORT))
+
+
+_features, _automatic = (_in("scop/features.py", "tests/scop/test_features.py"), _in("scop/automatic.py", AUTOMATIC))
+_data, _driven = _in("criteria/collect.py", DRIVEN), _in("criteria/data_driven.py", DRIVEN)
 
 
 def _in_fold(file):
@@ -51,6 +56,10 @@ def _pruner(what, old, new, tests):
     return Mutant(what, "prune/pruner.py", old, new, tests)
 
 
+def _scales(what, old, new="pass", tests="tests/scop/test_mixing.py"):
+    return Mutant(what, "scop/scales.py", old, new, tests)
+
+
 def _trace(what, old, new, test):
     return Mutant(what, "prune/trace.py", old, new, f"{TRACE}::{test}")
 
@@ -70,7 +79,7 @@ STEP_MUTANTS = (
     _ranking("a layer may lose its last filter", "protected.add(", "set().add("),
     _plan("masks are kept where nothing goes", "if len(site.kept) < site.size)", ")"),
     _importance("layers are not brought to one unit", "scores = scores / (_UNITS[normalizer](scores) or 1.0)"),
-    _criterion("l1 without magnitudes", "return np.abs(weight).sum(axis=1)", "return weight.sum(axis=1)"),
+    _criterion("l1 without magnitudes", "return np.abs(layer.weight).sum(axis=1)", "return layer.weight.sum(axis=1)"),
     _importance("a sum instead of a mean", "total / np.maximum(count, 1)", "total"),
     _resize("depthwise convolutions are resized as plain ones",
             "return _resize_depthwise if cell.group == cell.in_channels > 1 else _resize_convolution",
@@ -88,7 +97,7 @@ STEP_MUTANTS = (
               "        if False:\n            # Queries"),
     _rehearse("splits are read one way only", "while other.stuck:", "while False:"),
     _rehearse("outputs are not compared", "        verify(masked, smaller, tensors)", "        pass"),
-    _in("prune/plan.py", PLAN)("widths are not rounded", "(width % round_to == 0) & ", ""),
+    _ranking("widths are not rounded", "(width % round_to == 0) & ", ""),
     _in("prune/cells.py", f"{REHEARSAL}::test_heads_lose_width_or_go_whole_or_stay")(
         "the masked network has no zeros", "_zero(masked, plan)"),
     _slim("the user's network is changed", "smaller = copy_network(network)", "smaller = network",
@@ -117,7 +126,7 @@ STEP_MUTANTS = (
            "with _quiet_compilation():", "test_a_network_in_training_is_traced_as_it_evaluates"),
     _trace("subclasses of layers are strangers", "return ancestor.__name__", "break",
            "test_subclass_of_a_convolution_is_a_convolution"),
-    _pruner("no rehearsal", "settle(name, network, graph, tensors, self._budget(), **policies)",
+    _pruner("no rehearsal", "settle(name, network, graph, tensors, trial_of(self._settled_config()), **policies)",
             "__import__('golden_stick').find_groups(graph, **policies)",
             f"{REFUSED}::test_number_in_the_code_is_found_at_apply"),
     _pruner("the checkpoint is not looked at", "self._load(network, ckpt_path) if ckpt_path else {}", "{}",
@@ -126,9 +135,32 @@ STEP_MUTANTS = (
             "Verification(0.0, 1.0, 1e-5)", f"{REFUSED}::test_failure_of_any_step_leaves_all_as_it_was"),
     _in("comp_algo.py", f"{PRUNERS}::TestMindIR")(
         "no MindIR at the end of training", "self._algorithm.finish_training()"),
-    _knockoffs("scales are not put back", "ops.clip_by_value(self.real_scale, 0.0, 1.0)", "self.real_scale * 1.0"),
-    _knockoffs("gradients flow into the knockoffs", "ops.stop_gradient(self.cell(ops.stop_gradient(x[count:])))",
-                "self.cell(x[count:])"),
+    _scales("scales are not put back", "(self.real_scale, ops.clip_by_value(self.real_scale, 0.0, 1.0))",
+            "(self.real_scale, self.real_scale * 1.0)", f"{CELLS}::TestKnockoffConv"),
+    _scales("scales out of turn move", "moving = mine * (self.rows", "moving = 1.0 * (self.rows"),
+    _scales("all draws move at once", "(self.rows == self.draw)", "(self.rows == self.rows)"),
+    _scales("blocks out of turn mix", "return 1.0 + mixing", "return self.held_scale + 0.0 * mixing"),
+    _scales("the last step is forgotten", "held[moving] = np.clip(self.real_scale.asnumpy()[moving], 0.0, 1.0)"),
+    _features("the noise is left out", "(self.normal(standard.shape), self.root)", "(0 * standard, self.root)"),
+    _features("sites are not averaged", "np.mean(columns, axis=0)", "columns[0]"),
+    _automatic("layers keep their unit", "return rows / np.where", "return rows / np.ones_like"),
+    _automatic("a channel goes if one filter does", "np.logical_or.at(kept", "np.logical_and.at(kept"),
+    _automatic("what has no score goes", "return kept | ~scored", "return kept & scored"),
+    _in("scop/conditions.py", AUTOMATIC)("blocks count as layers", "max(sizes) == 1", "max(sizes) <= 2"),
+    _in("graph/segments.py", "tests/graph/test_segments.py")(
+        "what is read late does not count", "needed_until = max(needed_until, last.get(node.number, -1))"),
+    _data("a sample's gradient is a batch's", "rows.setdefault(weight, []).append(samples * gradient",
+          "rows.setdefault(weight, []).append(gradient"),
+    _data("squares of means", "step(*(item[index:index + 1] for item in batch))", "step(*batch)"),
+    _data("activations of the last place", "seen.setdefault(channel, []).append(value)", "seen[channel] = [2 * value]"),
+    _driven("taylor without squares", "np.square(layer.gate_gradients.astype(np.float64))", "layer.gate_gradients"),
+    _driven("hessian without weights", "np.square(layer.weight.astype(np.float64)) * layer", "1.0 * layer"),
+    _in("prune/budget.py", BUDGETS)("the first plan that meets is taken", "high, best = middle, plan",
+                                    "return plan"),
+    _in("prune/ranking.py", "tests/prune/test_ranking.py")("pools are ranked by place", "(place, number, score)",
+                                                           "(score, number, place)"),
+    _knockoffs("gradients flow into the knockoffs", "self.cell(ops.stop_gradient(x[count:]))", "self.cell(x[count:])"),
+    _knockoffs("gradients flow out of the knockoffs", "knockoff = ops.stop_gradient(knockoff)"),
     _knockoffs("the wrong half is mixed", "(knockoff + scale * (real - knockoff), knockoff)",
                 "(real, knockoff + scale * (real - knockoff))"),
     _knockoffs("scale and its complement change places", "knockoff + scale * (real - knockoff)",
@@ -143,7 +175,7 @@ STEP_MUTANTS = (
           f"{SCOP}::test_importance_by_hand", "scop/selection.py"),
     _scop("ties rank apart", "(ends - (counts + 1) / 2)", "ends", f"{SCOP}::test_rank_correlation_by_hand",
           "scop/selection.py"),
-    _scop("after_step does nothing", "ops.assign(parameter, Tensor(inside))", "pass", f"{SCOP}::test_model_train"),
+    _scop("after_step does nothing", "ops.assign(parameter, Tensor(settled))", "pass", f"{SCOP}::test_model_train"),
     _scop("weights stay frozen", "parameter.requires_grad = self._trained[parameter.name]", "pass",
           f"{PRUNERS}::TestContract::test_fine_tuned_layers_keep_their_requires_grad"),
     _scop("weights train along", "parameter.requires_grad = False", "pass", f"{SCOP}::test_only_the_scales_train"),

@@ -17,16 +17,22 @@ STEPS = {
     ("graph/labels.py", "solve"), ("graph/labels.py", "fresh"), ("graph/flow.py", "run"), ("graph/flow.py", "bind"),
     ("graph/flow.py", "sum_up"), ("graph/flow.py", "scatter_site"), ("graph/groups.py", "_groups"),
     ("graph/cost.py", "count_macs"), ("graph/cost.py", "count_parameters"),
-    ("prune/plan.py", "_least_first"), ("prune/importance.py", "group_importance"), ("prune/importance.py", "_l1"),
+    ("prune/ranking.py", "removable_first"), ("prune/importance.py", "group_importance"),
+    ("criteria/weights.py", "l1"), ("criteria/data_driven.py", "taylor"), ("criteria/data_driven.py", "hessian"),
+    ("criteria/collect.py", "_gate_gradients"), ("criteria/collect.py", "_squared_gradients"),
+    ("criteria/collect.py", "_activations"), ("prune/budget.py", "_mildest"), ("prune/ranking.py", "shares_of_pools"),
     ("prune/slimmer.py", "slim"), ("prune/resizers.py", "resizer_of"), ("prune/rehearsal.py", "_misfits"),
-    ("prune/rehearsal.py", "_suspects"), ("prune/plan.py", "_count_that_fits"), ("prune/cells.py", "_mask"),
+    ("prune/rehearsal.py", "_suspects"), ("prune/ranking.py", "round_counts"), ("prune/cells.py", "_mask"),
     ("prune/cells.py", "construct"),
     ("prune/cells.py", "__init__"), ("prune/cells.py", "_exchange"), ("prune/verify.py", "verify"),
     ("prune/calibration.py", "calibrate"), ("prune/trace.py", "_compile"), ("prune/pruner.py", "apply"),
     ("prune/pruner.py", "convert"), ("evaluation.py", "evaluation"),
-    ("scop/cells.py", "construct"), ("scop/cells.py", "_real_half"), ("scop/cells.py", "add_flags_recursive"),
+    ("scop/cells.py", "construct"), ("scop/cells.py", "mixed"), ("scop/cells.py", "_real_half"),
+    ("scop/scales.py", "construct"), ("scop/scales.py", "settled"), ("scop/features.py", "_change"),
+    ("scop/features.py", "scales"), ("scop/automatic.py", "_of_channels"), ("scop/automatic.py", "_in_one_unit"),
+    ("scop/conditions.py", "_isolated"), ("graph/segments.py", "segments_of"), ("scop/cells.py", "add_flags_recursive"),
     ("scop/selection.py", "scop_importance"), ("scop/selection.py", "_ranks"), ("scop/pruner.py", "after_step"),
-    ("scop/pruner.py", "_final_plan"), ("scop/pruner.py", "_restore"), ("deploy/files.py", "whole_file"),
+    ("scop/pruner.py", "_check_trained"), ("scop/pruner.py", "_restore"), ("deploy/files.py", "whole_file"),
     ("deploy/checkpoint.py", "_difference"), ("deploy/checkpoint.py", "load_slim"), ("deploy/slim_file.py", "_parsed"),
     ("deploy/slim_file.py", "read_slim"), ("deploy/slim_file.py", "kept_positions"),
     ("deploy/fold/sites.py", "_before"),
@@ -80,14 +86,14 @@ def test_a_mutant_is_noticed(what):
 
 
 def test_a_change_that_breaks_nothing_survives():
-    mutant = Mutant("nothing", "prune/plan.py", "removed: Set[int] = set()", "removed: Set[int] = set([])",
+    mutant = Mutant("nothing", "prune/plan.py", "min(counts[group.name], len(order))", "min(len(order), counts[group.name])",
                     "tests/graph/test_plan.py")
     outcome = attempt(mutant)
     assert (outcome.noticed, outcome.by) == (False, "survived")
 
 
 def test_a_package_that_cannot_be_imported_proves_nothing():
-    mutant = Mutant("no Python", "prune/plan.py", "removed: Set[int] = set()", "removed: Set[int] = (",
+    mutant = Mutant("no Python", "prune/plan.py", "min(counts[group.name], len(order))", "min((counts[group.name], len(order))",
                     "tests/graph/test_plan.py")
     outcome = attempt(mutant)
     assert not outcome.noticed

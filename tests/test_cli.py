@@ -219,7 +219,7 @@ def test_random_criterion_follows_its_seed():
 
 def knockoff_checkpoint(path):
     """A checkpoint of the knockoff phase, as training leaves it."""
-    applied = gs.SCOP().apply(build_network("network.py:build"), (2, 3, 12, 12))
+    applied = gs.SCOP({"mixing": "joint"}).apply(build_network("network.py:build"), (2, 3, 12, 12))
     generator = np.random.default_rng(2)
     for parameter in applied.trainable_params():
         parameter.set_data(Tensor(generator.uniform(0.0, 1.0, parameter.shape).astype(np.float32)))
@@ -229,10 +229,11 @@ def knockoff_checkpoint(path):
 def test_convert_and_verify(capsys):
     knockoff_checkpoint("knockoff.ckpt")
     line = f"--network network.py:build --inputs {SHAPE}"
-    assert run(f"convert {line} --checkpoint knockoff.ckpt --prune-rate 0.45 --output slim --report report.json") == 0
+    options = "--mixing joint --prune-rate 0.45 --output slim --report report.json"
+    assert run(f"convert {line} --checkpoint knockoff.ckpt {options}") == 0
     assert "SCOP after 'convert'" in capsys.readouterr().out
     assert json.loads(Path("report.json").read_text())["algorithm"] == "SCOP"
-    algorithm = gs.SCOP({"prune_rate": 0.45})
+    algorithm = gs.SCOP({"prune_rate": 0.45, "mixing": "joint"})
     applied = algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12))
     slim = algorithm.convert(applied, ckpt_path="knockoff.ckpt")
     assert_equal(values_of("slim.safetensors"), {item.name: item.asnumpy() for item in slim.get_parameters()})

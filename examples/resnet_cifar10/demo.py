@@ -33,6 +33,8 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument("--network", default="resnet20", help="factory in resnet.py")
     parser.add_argument("--prune-rate", type=float, default=0.45)
     parser.add_argument("--residual", default="group", choices=("group", "scatter", "keep"))
+    parser.add_argument("--mixing", default="blocks", choices=("blocks", "layers", "joint"))
+    parser.add_argument("--turn-steps", type=int, default=5, help="steps until the next block mixes")
     parser.add_argument("--epochs", type=int, default=15, help="of training")
     parser.add_argument("--knockoff-epochs", type=int, default=4)
     parser.add_argument("--finetune-epochs", type=int, default=12)
@@ -80,7 +82,8 @@ class Demo:
 
     def prune(self, network: nn.Cell):
         self.announce("knockoff phase: only one scale per filter is trained")
-        algorithm = gs.SCOP({"prune_rate": self.options.prune_rate, "residual": self.options.residual})
+        config = {key: getattr(self.options, key) for key in ("prune_rate", "residual", "mixing", "turn_steps")}
+        algorithm = gs.SCOP(config)
         phase = algorithm.apply(network, inputs=(1, 3, 32, 32))
         data, epochs = self.data(), self.options.knockoff_epochs
         optimizer = nn.Adam(phase.trainable_params(), cosine(0.05, epochs * data.get_dataset_size()))

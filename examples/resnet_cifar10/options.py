@@ -36,6 +36,8 @@ _SGD = {
 _PRUNING = {
     "prune_rate": (float, 0.45, "fraction of the removable channels of each group to remove"),
     "residual": (str, "group", "group, scatter or keep"),
+    "mixing": (str, "blocks", "what mixes at a time in the knockoff phase: blocks, layers or joint"),
+    "turn_steps": (int, 5, "steps until the next block mixes; all must have had a turn at the end"),
     "calibration_batches": (int, 20, "training batches to re-estimate normalization statistics on; 0 for none"),
 }
 _OF_STEP: Dict[str, Dict[str, Any]] = {

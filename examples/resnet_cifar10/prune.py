@@ -22,7 +22,7 @@ def main(arguments=None) -> float:
     splits = prepare(options)
     network = load_network(options.network, splits.classes, options.checkpoint)
     before = accuracy(network, splits.validation, splits)
-    algorithm = gs.SCOP({"prune_rate": options.prune_rate, "residual": options.residual})
+    algorithm = gs.SCOP({key: getattr(options, key) for key in ("prune_rate", "residual", "mixing", "turn_steps")})
     phase = algorithm.apply(network, inputs=(1, 3, 32, 32))
     data = training_data(splits, options.batch_size, options.seed, options.train_limit)
     rates = cosine(options.learning_rate, options.epochs * data.get_dataset_size())

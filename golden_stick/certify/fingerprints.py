@@ -7,9 +7,9 @@ from typing import Any, FrozenSet, Iterable, Iterator, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.certify.progress import shown
 from golden_stick.certify.records import read_record, write_record
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
+from golden_stick.progress import shown
 
 __all__ = ["DataFingerprint", "fingerprint", "sample_digests", "digest_of_samples", "network_digest",
            "labelled_batches"]

@@ -6,9 +6,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.certify.fingerprints import DataFingerprint, digest_of_samples, labelled_batches, sample_digests
-from golden_stick.certify.progress import shown
 from golden_stick.errors import ArgumentError
 from golden_stick.evaluation import evaluation
+from golden_stick.progress import shown
 
 __all__ = ["right_answers"]
 

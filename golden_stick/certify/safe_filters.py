@@ -16,11 +16,11 @@ from golden_stick.certify.fingerprints import (
     sample_digests,
 )
 from golden_stick.certify.gates import GatedNetwork, LossOfEachSample
-from golden_stick.certify.progress import shown
 from golden_stick.config import Interval, check_value
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
 from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.progress import shown
 from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.trace import trace
 

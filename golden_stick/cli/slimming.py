@@ -41,8 +41,8 @@ def _number_or_word(text: str) -> Any:
 
 
 def config_of(options: argparse.Namespace, keys: Iterable[str]) -> Dict[str, Any]:
-    """A configuration of those keys that were given or have a default here."""
-    return {key: getattr(options, key) for key in keys if getattr(options, key) is not None}
+    """A configuration of those keys that are options here, and were given or have a default."""
+    return {key: getattr(options, key) for key in keys if getattr(options, key, None) is not None}
 
 
 def _rates(text: str) -> Union[float, Dict[str, Any]]:
@@ -50,6 +50,8 @@ def _rates(text: str) -> Union[float, Dict[str, Any]]:
         found = json.loads(text)
     except ValueError:
         found = None
+    if text == "auto":
+        return text
     if isinstance(found, bool) or not isinstance(found, (int, float, dict)):
         raise argparse.ArgumentTypeError(f"must be a number or a JSON object of patterns, but got {text!r}")
     return found

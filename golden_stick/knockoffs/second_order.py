@@ -6,7 +6,8 @@ import numpy as np
 
 from golden_stick.errors import ArgumentError
 
-__all__ = ["METHODS", "Moments", "SecondOrder", "moments_of", "equicorrelated", "semidefinite", "minimum_variance"]
+__all__ = ["METHODS", "Moments", "RunningMoments", "SecondOrder", "moments_of",
+           "equicorrelated", "semidefinite", "minimum_variance"]
 
 # Correlations are shrunk by so much towards none: a sample's may be singular, and then no knockoff differs.
 _SHRINKAGE = 1e-4
@@ -30,12 +31,56 @@ class Moments:
     count: int
 
 
-def moments_of(batches: Iterable[np.ndarray], progress: Optional[Callable[[int], None]] = None) -> Moments:
+class RunningMoments:
     """
-    Mean and covariance, in one pass over batches that need not fit into memory together.
+    Mean and covariance, in one pass over rows that need not fit into memory together.
 
     Source: Chan, Golub, LeVeque, *Updating Formulae and a Pairwise Algorithm for Computing Sample Variances*, 1979,
     http://i.stanford.edu/pub/cstr/reports/cs/tr/79/773/CS-TR-79-773.pdf
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._mean, self._scatter = np.zeros(0), np.zeros((0, 0))
+
+    def update(self, batch: np.ndarray) -> None:
+        """
+        Take more rows in.
+
+        Args:
+            batch (numpy.ndarray): Shape (samples, variables).
+
+        Raises:
+            ArgumentError: If a number is not finite.
+        """
+        rows = np.asarray(batch, np.float64)
+        if not np.isfinite(rows).all():
+            raise ArgumentError("For 'moments_of', every number must be finite, but got NaN or infinity.")
+        own, total = rows.mean(0), self.count + len(rows)
+        centered = rows - own
+        if not self.count:
+            self._mean, self._scatter = np.zeros_like(own), np.zeros((len(own), len(own)))
+        shift = own - self._mean
+        among = np.outer(shift, shift) * (self.count * len(rows) / total)
+        self._scatter = self._scatter + centered.T @ centered + among
+        self._mean = self._mean + shift * (len(rows) / total)
+        self.count = total
+
+    def moments(self) -> Moments:
+        """
+        What was found.
+
+        Raises:
+            ArgumentError: If there were fewer than two rows.
+        """
+        if self.count < 2:
+            raise ArgumentError(f"For 'moments_of', there must be at least 2 samples, but got {self.count}.")
+        return Moments(self._mean, self._scatter / (self.count - 1), self.count)
+
+
+def moments_of(batches: Iterable[np.ndarray], progress: Optional[Callable[[int], None]] = None) -> Moments:
+    """
+    Mean and covariance of batches, in one pass.
 
     Args:
         batches (Iterable[numpy.ndarray]): Each of shape (samples, variables).
@@ -47,24 +92,12 @@ def moments_of(batches: Iterable[np.ndarray], progress: Optional[Callable[[int],
     Raises:
         ArgumentError: If there are fewer than two samples, or a number is not finite.
     """
-    count, mean, scatter = 0, np.zeros(0), np.zeros((0, 0))
+    running = RunningMoments()
     for batch in batches:
-        rows = np.asarray(batch, np.float64)
-        if not np.isfinite(rows).all():
-            raise ArgumentError("For 'moments_of', every number must be finite, but got NaN or infinity.")
-        own, total = rows.mean(0), count + len(rows)
-        centered = rows - own
-        if not count:
-            mean, scatter = np.zeros_like(own), np.zeros((len(own), len(own)))
-        shift = own - mean
-        scatter = scatter + centered.T @ centered + np.outer(shift, shift) * (count * len(rows) / total)
-        mean = mean + shift * (len(rows) / total)
-        count = total
+        running.update(batch)
         if progress is not None:
-            progress(count)
-    if count < 2:
-        raise ArgumentError(f"For 'moments_of', there must be at least 2 samples, but got {count}.")
-    return Moments(mean, scatter / (count - 1), count)
+            progress(running.count)
+    return running.moments()
 
 
 def equicorrelated(correlation: np.ndarray) -> np.ndarray:

@@ -47,10 +47,12 @@ def check_budget(owner: str, given: Mapping[str, Any]) -> None:
 
 def trial_of(config: Mapping[str, Any]) -> Dict[str, Any]:
     """What to remove for trial, as arguments of `make_plan`: every layer that may lose channels loses some."""
-    arguments = _arguments(config)
-    known = _target_of(config) is None and config["ranking"] == "local"
     rate = config["prune_rate"]
-    return {**arguments, "prune_rate": rate if known else max(_TRIAL, rate or 0.0)}
+    if rate is None or isinstance(rate, str):
+        rate = _TRIAL
+    elif config["ranking"] != "local":
+        rate = max(_TRIAL, rate)
+    return {**_arguments(config), "prune_rate": rate}
 
 
 def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarray],

@@ -17,7 +17,8 @@ from golden_stick.prune.ranking import (
     shares_of_pools,
 )
 
-__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_without", "removed_channels"]
+__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_of_counts", "plan_without",
+           "removed_channels"]
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,44 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
                 f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
                 f"but got {len(importance[group.name])}."
             )
-    orders = {group.name: removable_first(group, importance[group.name])[:cap_of(group, most[group.name])]
-              for group in ranked}
+    orders = _orders(ranked, importance, most)
     members: Dict[Hashable, List[ChannelGroup]] = {}
     for group in ranked:
         members.setdefault(pools[group.name] if pools else group.name, []).append(group)
     counts = shares_of_pools(members, importance, orders, rates)
-    gone = [group.channels[orders[group.name]][:round_counts(group, orders[group.name], counts[group.name], round_to,
-                                                             min_width, round)] for group in ranked]
+    return plan_of_counts(grouping, importance, counts, round_to, min_width, round, max_rate)
+
+
+def plan_of_counts(grouping: Grouping, importance: Mapping[str, np.ndarray], counts: Mapping[str, int],
+                   round_to: int = 1, min_width: int = 1, round: str = "up", max_rate: Rates = 1.0) -> PruningPlan:
+    """
+    Remove so many of each group's least important channels, as near as widths allow.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        importance (Mapping): Name of a group -> float, shape (channels of the group,). Groups without an entry stay.
+        counts (Mapping): Name of a group -> how many of its channels are to go.
+        round_to (int): As of `make_plan`. Default: 1.
+        min_width (int): As of `make_plan`. Default: 1.
+        round (str): As of `make_plan`. Default: ``'up'``.
+        max_rate (Union[float, Mapping]): As of `make_plan`. Default: 1.0.
+
+    Returns:
+        PruningPlan.
+    """
+    ranked = [group for group in grouping if group.name in importance]
+    orders = _orders(ranked, importance, rate_of_groups("make_plan", "max_rate", grouping, max_rate, otherwise=1.0))
+    gone = [group.channels[order[:round_counts(group, order, min(counts[group.name], len(order)), round_to, min_width,
+                                               round)]]
+            for group in ranked for order in (orders[group.name],)]
     return plan_without(grouping, np.concatenate(gone or [np.zeros(0, np.int64)]))
+
+
+def _orders(groups: Iterable[ChannelGroup], importance: Mapping[str, np.ndarray],
+            most: Mapping[str, float]) -> Dict[str, np.ndarray]:
+    """Name of a group -> indices of the channels that may go, the least important first."""
+    return {group.name: removable_first(group, importance[group.name])[:cap_of(group, most[group.name])]
+            for group in groups}
 
 
 def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:

@@ -1,15 +1,12 @@
 """The Cells of SCOP: knockoffs enter with the batch, and every controlled convolution mixes them in."""
 from typing import Optional
 
-import mindspore as ms
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import nn, ops
 
 from golden_stick.scop.samplers import PermutationSampler, Sampler
+from golden_stick.scop.scales import Clock, RealScale
 
-__all__ = ["KnockoffConv", "KnockoffInput", "SCALE_INIT"]
-
-SCALE_INIT = 0.5
+__all__ = ["AbsorbedNormalization", "KnockoffConv", "KnockoffConvNormalized", "KnockoffInput", "PhaseNetwork"]
 
 
 class KnockoffConv(nn.Cell):
@@ -40,8 +37,7 @@ class KnockoffConv(nn.Cell):
     Args:
         conv (nn.Conv2d): The convolution, with :math:`C_{out}` filters. It is used, not copied; its parameters keep
             their names.
-        path (str): Dotted path of the convolution in its network. Checkpoints hold the scales as
-            ``'<path>.real_scale'``.
+        scale (RealScale): Its scales.
 
     Inputs:
         - **x** (Tensor) - In training, shape :math:`(2N, C_{in}, H, W)`; in evaluation, :math:`(N, C_{in}, H, W)`.
@@ -54,27 +50,132 @@ class KnockoffConv(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, conv: nn.Conv2d, path: str):
+    # Whether a network in training has this Cell in training too, see `PhaseNetwork`.
+    mixes = True
+
+    def __init__(self, conv: nn.Conv2d, scale: RealScale):
         super().__init__(auto_prefix=False)
         self.cell = conv
-        initial = np.full(conv.out_channels, SCALE_INIT, np.float32)
-        self.real_scale = Parameter(Tensor(initial, ms.float32), name=f"{path}.real_scale")
-        self.assign = ops.Assign()
-        self.depend = ops.Depend()
+        self.scale = scale
 
     def construct(self, x):
         if not self.training:
             return self.cell(x)
-        projected = self.assign(self.real_scale, ops.clip_by_value(self.real_scale, 0.0, 1.0))
-        x = self.depend(x, projected)
         count = x.shape[0] // 2
-        real = self.cell(x[:count])
-        knockoff = ops.stop_gradient(self.cell(ops.stop_gradient(x[count:])))
-        scale = self.real_scale.reshape((1, -1, 1, 1)).astype(real.dtype)
+        return self.mixed(self.cell(x[:count]), self.cell(ops.stop_gradient(x[count:])))
+
+    def mixed(self, real, knockoff):
+        """Both halves, the real one mixed."""
+        knockoff = ops.stop_gradient(knockoff)
+        scale = self.scale().reshape((1, -1, 1, 1)).astype(real.dtype)
         return ops.concat((knockoff + scale * (real - knockoff), knockoff))
 
 
-class KnockoffInput(nn.Cell):
+class KnockoffConvNormalized(KnockoffConv):
+    """
+    A `KnockoffConv` that in training also does what the batch normalization behind it does.
+
+    In evaluation that normalization multiplies each channel by a number and adds another, which commutes with mixing.
+    Done by the weights, it costs nothing per pixel. The normalization itself stands aside, see `AbsorbedNormalization`.
+
+    Args:
+        conv (nn.Conv2d): The convolution.
+        scale (RealScale): Its scales.
+        normalization (nn.BatchNorm2d): The normalization, which reads this convolution alone. Used, not copied.
+
+    Inputs:
+        - **x** (Tensor) - As of `KnockoffConv`.
+
+    Outputs:
+        Tensor, as of `KnockoffConv`; normalized in training.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, conv: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
+        super().__init__(conv, scale)
+        self.gamma, self.beta = normalization.gamma, normalization.beta
+        self.mean, self.variance = normalization.moving_mean, normalization.moving_variance
+        self.epsilon = normalization.eps
+
+    def construct(self, x):
+        if not self.training:
+            return self.cell(x)
+        factor = self.gamma * ops.rsqrt(self.variance + self.epsilon)
+        bias = self.cell.bias if self.cell.has_bias else 0.0
+        shift = (self.beta + (bias - self.mean) * factor).astype(x.dtype)
+        weight = (self.cell.weight * factor.reshape((-1, 1, 1, 1))).astype(x.dtype)
+        count = x.shape[0] // 2
+        real = self.cell.conv2d(x[:count], weight)
+        knockoff = self.cell.conv2d(ops.stop_gradient(x[count:]), weight)
+        return ops.bias_add(self.mixed(real, knockoff), shift)
+
+
+class AbsorbedNormalization(nn.Cell):
+    """
+    A normalization that the convolution before it does in training, and that does it itself in evaluation.
+
+    Args:
+        normalization (nn.BatchNorm2d): The normalization. Used, not copied.
+
+    Inputs:
+        - **x** (Tensor) - What the normalization takes.
+
+    Outputs:
+        Tensor, of the shape of `x`.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    mixes = True
+
+    def __init__(self, normalization: nn.BatchNorm2d):
+        super().__init__(auto_prefix=False)
+        self.cell = normalization
+
+    def construct(self, x):
+        return x if self.training else self.cell(x)
+
+
+class PhaseNetwork(nn.Cell):
+    """
+    Base of the networks of a knockoff phase: the network inside stays in evaluation, but for the Cells of SCOP.
+
+    Args:
+        network (nn.Cell): The network. Its parameters keep their names.
+        clock (Clock): Ticks in every step of training, or None: all layers mix at once.
+
+    Inputs:
+        - **inputs** (Tensor) - What the network takes.
+
+    Outputs:
+        What the network gives.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, network: nn.Cell, clock: Optional[Clock]):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.clock = clock
+        self.network.set_train(False)
+
+    def add_flags_recursive(self, **flags):
+        """Pass flags on, the training flag to the Cells of SCOP alone: the rest of the network stays in evaluation."""
+        self.add_flags(**flags)
+        inner = {**flags, "training": False} if "training" in flags else flags
+        self.network.add_flags_recursive(**inner)
+        if "training" in flags:
+            for _, cell in self.network.cells_and_names():
+                if getattr(type(cell), "mixes", False):
+                    cell.add_flags(training=flags["training"])
+        return self
+
+
+class KnockoffInput(PhaseNetwork):
     """
     A network that meets every sample together with a knockoff of it, and answers for the real one alone.
 
@@ -91,6 +192,7 @@ class KnockoffInput(nn.Cell):
     Args:
         network (nn.Cell): The network, with `KnockoffConv` in it. Its parameters keep their names.
         sampler (Sampler): Makes the knockoffs of a batch. Default: ``None``, a `PermutationSampler`.
+        clock (Clock): Ticks in every step of training. Default: ``None``, all layers mix at once.
 
     Inputs:
         - **inputs** (Tensor) - One or more, samples along axis 0, at least two of them in training.
@@ -105,22 +207,9 @@ class KnockoffInput(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None):
-        super().__init__(auto_prefix=False)
-        self.network = network
+    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None, clock: Optional[Clock] = None):
+        super().__init__(network, clock)
         self.sampler = PermutationSampler() if sampler is None else sampler
-        self.network.set_train(False)
-
-    def add_flags_recursive(self, **flags):
-        """Pass flags on, the training flag to `KnockoffConv` alone: the rest of the network stays in evaluation."""
-        self.add_flags(**flags)
-        inner = {**flags, "training": False} if "training" in flags else flags
-        self.network.add_flags_recursive(**inner)
-        if "training" in flags:
-            for _, cell in self.network.cells_and_names():
-                if isinstance(cell, KnockoffConv):
-                    cell.add_flags(training=flags["training"])
-        return self
 
     def construct(self, *inputs):
         if not self.training:
@@ -132,6 +221,8 @@ class KnockoffInput(nn.Cell):
                 "another, but got 1."
             )
         doubled = ()
+        if self.clock is not None:
+            self.clock()
         for item in inputs:
             doubled = doubled + (ops.concat((item, self.sampler(item))),)
         return self._real_half(self.network(*doubled), count)

@@ -48,7 +48,7 @@ class GaussianSampler(Sampler):
     def __init__(self, method: str = "mvr", grid: int = 4, seed: int = 0):
         super().__init__()
         self.method, self.grid = method, grid
-        self.normal = ops.StandardNormal(seed=seed)
+        self.normal = ops.StandardNormal(seed=seed, seed2=1)
         self.fitted = False
         self.mean = self.deviation = self.shift = self.root = None
 

@@ -1,55 +1,79 @@
 """`SCOP`: pruning by scientific control."""
+import warnings
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
-from golden_stick.config import Option
+from golden_stick.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
-from golden_stick.prune.cells import replace_cells, unwrap_cells
+from golden_stick.prune.cells import unwrap_cells
 from golden_stick.prune.copying import copy_network
-from golden_stick.prune.plan import PruningPlan
+from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.pruner import Pruner
-from golden_stick.scop.cells import SCALE_INIT, KnockoffConv, KnockoffInput
-from golden_stick.scop.samplers import Sampler, SamplerOption, as_sampler
-from golden_stick.scop.selection import rank_correlation, scop_importance
+from golden_stick.scop.automatic import automatic_plan
+from golden_stick.scop.cells import KnockoffConv, KnockoffInput
+from golden_stick.scop.conditions import conditions_of
+from golden_stick.scop.features import FeatureKnockoff, FeatureNetwork, FeaturePhase, FeatureSampler
+from golden_stick.scop.inputs import InputPhase
+from golden_stick.scop.mixing import MIXINGS
+from golden_stick.scop.samplers import SamplerOption
+from golden_stick.scop.scales import SCALE_INIT, RealScale
+from golden_stick.scop.selection import describe_scales, rank_correlation, scop_importance
 
 __all__ = ["SCOP"]
+
+# At this rank correlation with |gamma|, the scores are |gamma|.
+_SAME = 0.95
 
 
 class SCOP(Pruner):
     """
-    Pruning by scientific control: a filter that a control sample can stand in for is redundant.
+    Pruning by scientific control: a filter that a control can stand in for is redundant.
 
-    `apply` returns the network of the knockoff phase. Every sample is joined by a control, each convolution mixes the
-    two with one scale per filter, and only the scales are trained. `convert` scores the filters by
+    `apply` returns the network of the knockoff phase. Every sample is joined by a control, convolutions mix the two
+    with one scale per filter, and only the scales are trained. `convert` scores the filters by
     ``|gamma| * (2 * scale - 1)``, removes the lowest of every group, and returns the slim network.
 
     Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
 
     Note:
-        All convolutions mix at once, as published. With the default sampler the control is an independent sample (the
-        next one of the shuffled batch). The report gives the rank correlation of the scores with ``|gamma|``: near 1,
-        the scores say no more than ``|gamma|`` does.
+        The paper mixes all convolutions at once (``"mixing": "joint"``). A trained network then starts far off its
+        data. By default one block mixes at a time: the layers between two points that all data must pass.
+
+        The report gives the rank correlation of the scores with ``|gamma|``. Near 1, a warning says that the scores
+        tell no more than ``|gamma|`` does.
 
     Args:
-        config (dict): Keys:
+        config (dict): Keys, besides those of every pruner (:class:`golden_stick.prune.Pruner`):
 
-            - **prune_rate** (float) - Fraction of each group's removable channels to remove, in [0, 1). Default: 0.4.
+            - **prune_rate** (Union[float, dict, str]) - As of every pruner; or ``'auto'``: what knockoff+ does not
+              select goes, see docs/scop.md for what that guarantees and what not. Default: 0.4.
+            - **fdr** (float) - With ``'auto'``: the false discovery rate among the filters kept, in (0, 1).
+              Default: 0.1.
+            - **draws** (int) - How many sets of scales are trained, each against draws of its own. Scores are their
+              means, and ``'auto'`` is derandomized over them. Default: 1.
+            - **mixing** (str) - What mixes at a time: ``'blocks'``, ``'layers'`` or ``'joint'``, all.
+              Default: ``'blocks'``.
+            - **turn_steps** (int) - Steps of training until the next block mixes; after the last, the first does again.
+              Default: 10.
+            - **held_out** (bool) - Whether the scales are trained on data that the weights have not seen. Only you
+              know; the report says what you said. Default: False.
             - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` (the
               paper's) or ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
-            - **sampler** (Union[str, Sampler]) - What stands in for a sample: ``'permutation'``, the next one of the
-              batch; ``'noise'``; or a Sampler, such as ``GaussianSampler().fit(data)``, ``GeneratorSampler(cell)`` or
-              one of your own. Default: ``'permutation'``.
+            - **sampler** (Union[str, Sampler, FeatureSampler]) - What stands in for a sample: ``'permutation'``, the
+              next one of the batch; ``'noise'``; or one of golden_stick.scop: ``GaussianSampler().fit(data)``,
+              ``GeneratorSampler(cell)``, ``FeatureSampler(data)``, or a Sampler of your own.
+              Default: ``'permutation'``.
 
     Raises:
         ArgumentTypeError: If `config` is not a dict, or a value is of another type.
-        ArgumentError: If a key is unknown, or a value out of range.
+        ArgumentError: If a key is unknown, a value out of range, or two contradict each other.
 
     Supported Platforms:
         ``CPU``
@@ -76,11 +100,23 @@ class SCOP(Pruner):
         (4, 3, 3, 3)
     """
 
-    options = {**Pruner.options, "sampler": Option("permutation", SamplerOption())}
+    options = {
+        **Pruner.options,
+        "prune_rate": Option(0.4, Either(PerPattern(Interval(0.0, 1.0)), OneOf(("auto",)))),
+        "fdr": Option(0.1, Fraction()),
+        "draws": Option(1, Whole(1)),
+        "mixing": Option("blocks", OneOf(MIXINGS)),
+        "turn_steps": Option(10, Whole(1)),
+        "held_out": Option(False, Switch()),
+        "sampler": Option("permutation", SamplerOption(FeatureSampler)),
+    }
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
-        self._controlled: Dict[str, str] = {}  # weight name -> path of its convolution
+        if "fdr" in (config or {}) and self._config["prune_rate"] != "auto":
+            raise ArgumentError(f"For 'SCOP', 'fdr' must stand with 'prune_rate' 'auto', but got 'prune_rate' "
+                                f"{self._config['prune_rate']!r}.")
+        self._phase: Any = None
         self._normalizations: Dict[str, str] = {}  # weight name -> gamma name
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
 
@@ -88,99 +124,144 @@ class SCOP(Pruner):
     def config(self) -> Mapping[str, Any]:
         """The configuration, defaults included; a sampler by its name."""
         sampler = self._config["sampler"]
-        return {**super().config, "sampler": sampler.name if isinstance(sampler, Sampler) else sampler}
+        return {**super().config, "sampler": sampler if isinstance(sampler, str) else sampler.name}
 
     def after_step(self) -> None:
-        """Put the scales back into [0, 1]. `callbacks` sees to it; a loop of one's own calls it after each step."""
-        for parameter in self._scales():
-            values = parameter.asnumpy()
-            inside = np.clip(values, 0.0, 1.0)
-            if not np.array_equal(values, inside):
-                # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
-                ops.assign(parameter, Tensor(inside))
+        """Put the scales in their places. `callbacks` sees to it; a loop of one's own calls it after each step."""
+        for cell in self._scale_cells():
+            settled = cell.settled()
+            for parameter in cell.parameters():
+                if not np.array_equal(parameter.asnumpy(), settled):
+                    # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
+                    ops.assign(parameter, Tensor(settled))
 
-    def _scales(self) -> List[Parameter]:
+    def before_training(self, steps: int) -> None:
+        """Warn if a training of so many steps does not give every block its turn."""
+        needed = self._phase.schedule.steps if self._phase else 0
+        if steps < needed:
+            warnings.warn(f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
+                          f"steps, but this training has {steps:,}: train longer, or lower 'turn_steps'.", stacklevel=2)
+
+    def filter_scores(self) -> Dict[str, np.ndarray]:
+        """
+        The scores of the filters, as they stand.
+
+        Returns:
+            dict, name of a convolution's weight -> float64, shape (filters,). Higher is more important.
+
+        Raises:
+            StateError: Before `apply`.
+        """
         network, _ = self._applied()
-        return [cell.real_scale for _, cell in network.cells_and_names() if isinstance(cell, KnockoffConv)]
+        return self._scores({parameter.name: parameter.asnumpy() for parameter in network.get_parameters()})
+
+    def _scale_cells(self) -> List[RealScale]:
+        network, _ = self._applied()
+        return [cell for _, cell in network.cells_and_names() if isinstance(cell, RealScale)]
 
     def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
-        self._controlled = _controlled(graph, grouping)
-        self._normalizations = normalization_after(graph)
-        if not self._controlled:
+        kind = FeaturePhase if isinstance(self._config["sampler"], FeatureSampler) else InputPhase
+        phase = kind(graph, grouping, self._config)
+        if not phase.layers:
             raise NothingToPruneError(
                 "For 'SCOP', 'network' must have an nn.Conv2d whose filters can be removed, but got none: "
                 "use 'OneShot' for networks of dense layers."
             )
-        sampler = as_sampler(self._config["sampler"], graph.inputs)
+        self._phase, self._normalizations = phase, normalization_after(graph)
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
             parameter.requires_grad = False
-        replace_cells(inner, {
-            path: lambda conv, path=path: KnockoffConv(conv, path) for path in self._controlled.values()
-        })
+        applied = phase.build(inner)
         ms.ms_memory_recycle()
-        return KnockoffInput(inner, sampler)
+        return applied
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        scales = {parameter.name: loaded.get(parameter.name, parameter.asnumpy()) for parameter in self._scales()}
+        values = {parameter.name: loaded.get(parameter.name, parameter.asnumpy())
+                  for parameter in applied.get_parameters()}
         plain = copy_network(applied.network)
-        unwrap_cells(plain, (KnockoffConv,))
+        unwrap_cells(plain, self._phase.wrappers)
         for parameter in plain.get_parameters():
             parameter.requires_grad = self._trained[parameter.name]
             if parameter.name in loaded:
                 parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))
         ms.ms_memory_recycle()
-        return plain, {**scales, **{parameter.name: parameter.asnumpy() for parameter in plain.get_parameters()}}
+        return plain, values
 
     def _planned(self) -> PruningPlan:
-        # Which filters go is not known before the knockoff phase, but how many is.
-        return self._plan(self._grouping, {weight: np.zeros(self._size(weight)) for weight in self._controlled})
+        # Which filters go is not known before the knockoff phase; how many is, unless knockoff+ decides.
+        if self._config["prune_rate"] == "auto":
+            return plan_without(self._grouping, ())
+        return self._plan(self._grouping, {weight: np.zeros(self._size(weight)) for weight in self._phase.layers})
 
     def _size(self, weight: str) -> int:
         return self._graph.parameter(weight).shape[0]
 
     def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
-        scales = {weight: values[f"{path}.real_scale"] for weight, path in self._controlled.items()}
+        self._check_trained(values)
+        if self._config["prune_rate"] == "auto":
+            return automatic_plan(self._grouping, self._statistics(values), self._settled_config())
+        return self._plan(self._grouping, self._scores(values))
+
+    def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
+        scales, schedule = self._phase.scales(values), self._phase.schedule
         for weight, scale in scales.items():
             # Written so that NaN fails.
             if not ((scale >= 0) & (scale <= 1)).all():
                 raise ArgumentError(
-                    f"For 'SCOP', the scales '{self._controlled[weight]}.real_scale' must be in [0, 1], but got values "
-                    f"from {scale.min():.4g} to {scale.max():.4g}: train with 'callbacks()', or call 'after_step()' "
-                    f"after each step of your own loop."
+                    f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be in [0, 1], but got "
+                    f"values from {scale.min():.4g} to {scale.max():.4g}: train with 'callbacks()', or call "
+                    f"'after_step()' after each step of your own loop."
                 )
         if all((scale == SCALE_INIT).all() for scale in scales.values()):
             raise StateError(
                 f"For 'SCOP', the scales must be trained before 'convert', but all of them are still {SCALE_INIT}: "
                 f"run the knockoff phase, or give its checkpoint as 'ckpt_path'."
             )
-        return self._plan(self._grouping, self._scores(values))
+        needed = schedule.steps_of(values)
+        if needed and int(values["mixing.step"]) < needed:
+            raise StateError(
+                f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
+                f"steps of training, but there were {int(values['mixing.step']):,}: train longer, lower 'turn_steps', "
+                f"or set 'mixing' to 'joint'."
+            )
 
-    def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def _statistics(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Weight name -> W of each draw, shape (draws, filters)."""
         return {
-            weight: scop_importance(values[f"{path}.real_scale"], values.get(self._normalizations.get(weight)))
-            for weight, path in self._controlled.items()
+            weight: np.stack([scop_importance(row, values.get(self._normalizations.get(weight))) for row in scale])
+            for weight, scale in self._phase.scales(values).items()
         }
 
+    def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        return {weight: rows.mean(axis=0) for weight, rows in self._statistics(values).items()}
+
     def _notes(self, values: Mapping[str, np.ndarray]) -> Tuple[str, ...]:
-        gammas = {weight: values[gamma] for weight, gamma in self._normalizations.items() if weight in self._controlled}
+        gammas = {weight: values[gamma] for weight, gamma in self._normalizations.items()
+                  if weight in self._phase.layers}
         correlation = rank_correlation(self._scores(values), gammas)
-        if np.isnan(correlation):
-            return ("rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|",)
-        return (f"rank correlation of the scores with |gamma|, median over layers: {correlation:.2f}",)
+        if correlation >= _SAME:
+            warnings.warn(f"For 'SCOP', scores must tell more than |gamma| to be of use, but their rank correlation "
+                          f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
+                          stacklevel=4)
+        notes = (
+            str(self._phase.schedule),
+            "rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|"
+            if np.isnan(correlation) else
+            f"rank correlation of the scores with |gamma|, median over layers: {correlation:.2f}",
+            describe_scales(self._phase.scales(values)),
+            "scales trained on data that the weights have not seen, as the configuration states"
+            if self._config["held_out"] else
+            "scales trained on data that may have trained the weights: 'held_out' is not set",
+        )
+        if self._config["prune_rate"] == "auto":
+            notes += tuple(map(str, conditions_of(self._config, self._phase.schedule, self._statistics(values),
+                                                  self._graph_weights(values))))
+        return notes
+
+    def _graph_weights(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        return {weight: values[weight] for weight in self._phase.layers}
 
     @staticmethod
     def _wrappers() -> Tuple[type, ...]:
-        return Pruner._wrappers() + (KnockoffConv, KnockoffInput)
-
-
-def _controlled(graph: Graph, grouping: Grouping) -> Dict[str, str]:
-    """Weight name -> path of its convolution, for every nn.Conv2d with filters that can be removed."""
-    found = {}
-    for group in grouping:
-        for item in group.filters:
-            owners = graph.parameter(item.parameter).owners
-            if owners and owners[0].kind == "Conv2d" and owners[0].attribute == "weight":
-                found[item.parameter] = owners[0].path
-    return found
+        return Pruner._wrappers() + (KnockoffConv, KnockoffInput, FeatureKnockoff, FeatureNetwork)

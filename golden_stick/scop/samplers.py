@@ -1,5 +1,6 @@
 """Samplers: what stands in for a sample in the knockoff phase. Each is a Cell from a batch to a batch of its shape."""
 import inspect
+from dataclasses import dataclass
 from typing import Any, Optional, Tuple
 
 from mindspore import nn, ops
@@ -82,7 +83,7 @@ class NoiseSampler(Sampler):
 
     def __init__(self, seed: int = 0):
         super().__init__()
-        self.normal = ops.StandardNormal(seed=seed)
+        self.normal = ops.StandardNormal(seed=seed, seed2=1)
 
     def construct(self, x):
         axes = (0,) + tuple(range(2, x.ndim))
@@ -131,7 +132,7 @@ class GeneratorSampler(Sampler):
             parameter.requires_grad = False
             parameter.name = f"sampler.{parameter.name}"
         self.sees_data, self.latent_size = count == 2, latent_size
-        self.normal = ops.StandardNormal(seed=seed)
+        self.normal = ops.StandardNormal(seed=seed, seed2=1)
 
     def construct(self, x):
         z = self.normal((x.shape[0], self.latent_size))
@@ -142,12 +143,15 @@ class GeneratorSampler(Sampler):
 SAMPLERS = {"permutation": PermutationSampler, "noise": NoiseSampler}
 
 
+@dataclass(frozen=True)
 class SamplerOption:
-    """What a configuration accepts as a sampler: a name, or a Sampler."""
+    """What a configuration accepts as a sampler: a name, a Sampler, or an object of another kind that is one."""
+
+    other: type
 
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None."""
-        if isinstance(value, Sampler) or isinstance(value, str) and value in SAMPLERS:
+        if isinstance(value, (Sampler, self.other)) or isinstance(value, str) and value in SAMPLERS:
             return None
         return "value" if isinstance(value, str) else "type"
 

@@ -3,7 +3,7 @@ from typing import Mapping, Optional
 
 import numpy as np
 
-__all__ = ["scop_importance", "rank_correlation"]
+__all__ = ["describe_scales", "scop_importance", "rank_correlation"]
 
 
 def scop_importance(real_scale: np.ndarray, gamma: Optional[np.ndarray]) -> np.ndarray:
@@ -43,6 +43,14 @@ def rank_correlation(scores: Mapping[str, np.ndarray], gammas: Mapping[str, np.n
         if first.std() > 0 and second.std() > 0:
             found.append(float(np.corrcoef(first, second)[0, 1]))
     return float(np.median(found)) if found else float("nan")
+
+
+def describe_scales(scales: Mapping[str, np.ndarray]) -> str:
+    """How many of the scales say that the knockoff does better, and how many have run into their bound."""
+    pooled = np.concatenate([values.ravel() for values in scales.values()])
+    worse, bound = (pooled < 0.5).mean(), (pooled > 0.99).mean()
+    return (f"scales: {worse:.0%} below 0.5, where the knockoff does better; {bound:.0%} above 0.99, where scores are "
+            f"no more than |gamma|")
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -158,9 +158,9 @@ def test_pruning_rounds_to_what_the_machine_likes(monkeypatch):
 
 
 def test_round_to_takes_a_number_or_auto():
-    with pytest.raises(ArgumentError, match="'round_to' must be a whole number of at least 1 or one of 'auto', but go"):
+    with pytest.raises(ArgumentError, match="'round_to' must be a whole number of at least 1 or 'auto', but go"):
         gs.OneShot({"round_to": "atuo"})
-    with pytest.raises(ArgumentTypeError, match="'round_to' must be a whole number of at least 1 or one of 'auto'"):
+    with pytest.raises(ArgumentTypeError, match="'round_to' must be a whole number of at least 1 or 'auto'"):
         gs.OneShot({"round_to": 1.5})
     assert gs.OneShot({"round_to": 8}).config["round_to"] == 8
 

@@ -37,7 +37,7 @@ def test_step_by_step(tmp_path):
         return ["--checkpoint", str(tmp_path / name)]
 
     train.main(DIGITS + output + short)
-    prune.main(DIGITS + output + short + file("network.ckpt") + ["--calibration-batches", "2"])
+    prune.main(DIGITS + output + short + file("network.ckpt") + ["--calibration-batches", "2", "--mixing", "joint"])
     finetune.main(DIGITS + output + short + file("slim.ckpt"))
     found = evaluate.main(DIGITS + output + file("finetuned.ckpt") + ["--split", "test"])
     export.main(DIGITS + output + file("finetuned.ckpt"))
@@ -53,8 +53,8 @@ def test_step_by_step(tmp_path):
 
 
 def test_demo(tmp_path, capsys):
-    result = demo.main(["--epochs", "1", "--knockoff-epochs", "1", "--finetune-epochs", "1", "--train-limit", "256",
-                        "--rounds", "3", "--output", str(tmp_path)])
+    result = demo.main(["--epochs", "1", "--knockoff-epochs", "1", "--finetune-epochs", "1", "--train-limit", "640",
+                        "--turn-steps", "1", "--rounds", "3", "--output", str(tmp_path)])
     text = capsys.readouterr().out
     for row in ("[8/8]", "test accuracy", "parameters", "MACs", "checkpoint, bytes", "MindIR, bytes",
                 "latency, batch 1, ms", "latency, batch 32, ms", "largest difference between masked and slim outputs"):

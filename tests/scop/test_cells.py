@@ -6,6 +6,7 @@ from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
 from golden_stick.scop import KnockoffConv, KnockoffInput
+from golden_stick.scop.scales import RealScale
 from tests import networks
 
 
@@ -14,13 +15,13 @@ def tensor(shape, seed=0):
 
 
 def set_scales(cell, values):
-    ops.assign(cell.real_scale, Tensor(np.asarray(values, np.float32)))
+    ops.assign(cell.scale.real_scale, Tensor(np.asarray(values, np.float32)))
 
 
 class TestKnockoffConv:
     def test_mixture_by_numpy(self, mode):
         conv = nn.Conv2d(3, 4, 3)
-        cell = KnockoffConv(conv, "conv").set_train(True)
+        cell = KnockoffConv(conv, RealScale("conv", 4)).set_train(True)
         set_scales(cell, [0.0, 0.25, 0.5, 1.0])
         x = tensor((6, 3, 5, 5))
         plain = conv(x).asnumpy()
@@ -30,27 +31,27 @@ class TestKnockoffConv:
 
     def test_evaluation_is_the_convolution(self, mode):
         conv = nn.Conv2d(3, 4, 3)
-        cell = KnockoffConv(conv, "conv").set_train(False)
+        cell = KnockoffConv(conv, RealScale("conv", 4)).set_train(False)
         x = tensor((3, 3, 5, 5))
         np.testing.assert_array_equal(cell(x).asnumpy(), conv(x).asnumpy())
 
     def test_scales_are_put_back_before_use(self, mode):
-        cell = KnockoffConv(nn.Conv2d(3, 4, 3), "conv").set_train(True)
+        cell = KnockoffConv(nn.Conv2d(3, 4, 3), RealScale("conv", 4)).set_train(True)
         x = tensor((4, 3, 5, 5))
         set_scales(cell, [0.0, 1.0, 0.3, 0.6])
         wanted = cell(x).asnumpy()
         set_scales(cell, [-0.7, 1.9, 0.3, 0.6])
         np.testing.assert_array_equal(cell(x).asnumpy(), wanted)
-        np.testing.assert_allclose(cell.real_scale.asnumpy(), [0.0, 1.0, 0.3, 0.6], rtol=1e-6)
+        np.testing.assert_allclose(cell.scale.real_scale.asnumpy(), [0.0, 1.0, 0.3, 0.6], rtol=1e-6)
 
     def test_names(self):
-        cell = KnockoffConv(nn.SequentialCell(nn.Conv2d(3, 4, 3))[0], "layer1.0.conv1")
-        assert [parameter.name for parameter in cell.get_parameters()] == ["layer1.0.conv1.real_scale", "0.weight"]
+        cell = KnockoffConv(nn.SequentialCell(nn.Conv2d(3, 4, 3))[0], RealScale("layer1.0.conv1", 4))
+        assert [parameter.name for parameter in cell.get_parameters()] == ["0.weight", "layer1.0.conv1.real_scale"]
 
     def test_gradient_by_differences(self, mode):
         """Through two mixed convolutions: the gradient is that of the loss, although none flows into the knockoffs."""
-        inner = nn.SequentialCell(KnockoffConv(nn.Conv2d(2, 3, 3), "a"), nn.Tanh(),
-                                  KnockoffConv(nn.Conv2d(3, 2, 3), "b"))
+        inner = nn.SequentialCell(KnockoffConv(nn.Conv2d(2, 3, 3), RealScale("a", 3)), nn.Tanh(),
+                                  KnockoffConv(nn.Conv2d(3, 2, 3), RealScale("b", 2)))
         for parameter in inner.get_parameters():
             parameter.requires_grad = parameter.name.endswith("real_scale")
         network = KnockoffInput(inner).set_train(True)
@@ -74,7 +75,7 @@ class TestKnockoffConv:
 
 
     def test_no_gradient_reaches_the_input_through_the_knockoff_half(self, mode):
-        cell = KnockoffConv(nn.Conv2d(3, 4, 3), "conv").set_train(True)
+        cell = KnockoffConv(nn.Conv2d(3, 4, 3), RealScale("conv", 4)).set_train(True)
 
         def total(x):
             return (cell(x) ** 2).sum()

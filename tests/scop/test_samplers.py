@@ -121,7 +121,7 @@ def test_progress_is_told():
 @pytest.mark.parametrize("at", range(6))
 def test_a_knockoff_phase_with_each(at):
     sampler = every_sampler()[at]
-    algorithm = gs.SCOP({"prune_rate": 0.5, "sampler": sampler})
+    algorithm = gs.SCOP({"prune_rate": 0.5, "sampler": sampler, "turn_steps": 1})
     network = networks.randomize(networks.SmallNet())
     phase = algorithm.apply(network, inputs=SHAPE)
     assert {parameter.name.rpartition(".")[2] for parameter in phase.trainable_params()} == {"real_scale"}

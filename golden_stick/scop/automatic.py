@@ -1,0 +1,67 @@
+"""How many filters go, decided by knockoff+ instead of a rate."""
+from typing import Any, Dict, Mapping
+
+import numpy as np
+
+from golden_stick.graph.groups import ChannelGroup, Grouping
+from golden_stick.knockoffs.selection import select, select_derandomized
+from golden_stick.prune.plan import PruningPlan, plan_of_counts
+
+__all__ = ["automatic_plan", "selected_filters"]
+
+
+def automatic_plan(grouping: Grouping, statistics: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> PruningPlan:
+    """
+    The plan that removes what knockoff+ does not select. Every layer keeps a filter, and widths are rounded as always.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        statistics (Mapping): Weight name -> W, float, shape (draws, filters).
+        config (Mapping): With `fdr`, `round_to`, `round`, `min_width` and `max_rate`.
+
+    Returns:
+        PruningPlan. A channel that several filters make goes if none of them is selected.
+    """
+    chosen = selected_filters(statistics, config["fdr"])
+    importance, counts = {}, {}
+    for group in grouping:
+        if not any(item.parameter in chosen for item in group.filters):
+            continue
+        kept, score = _of_channels(group, chosen, statistics)
+        # All that are selected stand above all that are not.
+        importance[group.name] = score + np.where(kept, 1.0 + np.ptp(score), 0.0)
+        counts[group.name] = int((~kept).sum())
+    return plan_of_counts(grouping, importance, counts, config["round_to"], config["min_width"], config["round"],
+                          config["max_rate"])
+
+
+def selected_filters(statistics: Mapping[str, np.ndarray], rate: float) -> Dict[str, np.ndarray]:
+    """
+    Weight name -> which of its filters knockoff+ selects, of all layers together: bool, shape (filters,).
+
+    A layer's statistics are divided by their mean magnitude, which knows nothing of signs, so that no layer outweighs
+    another by its unit.
+    """
+    draws = np.concatenate([_in_one_unit(rows) for rows in statistics.values()], axis=1)
+    chosen = select(draws[0], rate) if len(draws) == 1 else select_derandomized(list(draws), rate)
+    ends = np.cumsum([rows.shape[1] for rows in statistics.values()])
+    return dict(zip(statistics, np.split(chosen, ends[:-1])))
+
+
+def _in_one_unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.where((unit := np.abs(rows).mean(axis=1, keepdims=True)) > 0, unit, 1.0)
+
+
+def _of_channels(group: ChannelGroup, chosen: Mapping[str, np.ndarray], statistics: Mapping[str, np.ndarray]):
+    """Of each channel of a group: whether it stays, and the mean score of the filters that make it."""
+    kept, scored = np.zeros(len(group.channels), bool), np.zeros(len(group.channels), bool)
+    total, count = np.zeros(len(group.channels)), np.zeros(len(group.channels))
+    for item in group.filters:
+        live = item.channels >= 0
+        index = np.searchsorted(group.channels, item.channels[live])
+        if item.parameter in chosen:
+            scored[index] = True
+            np.logical_or.at(kept, index, chosen[item.parameter][live])
+            np.add.at(total, index, _in_one_unit(statistics[item.parameter]).mean(axis=0)[live])
+            np.add.at(count, index, 1)
+    return kept | ~scored, total / np.maximum(count, 1)

@@ -1,0 +1,127 @@
+"""The number of filters by knockoff+: which go, and what must hold."""
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.graph.groups import find_groups
+from golden_stick.knockoffs.selection import select, select_derandomized
+from golden_stick.scop.automatic import automatic_plan, selected_filters
+from golden_stick.scop.conditions import conditions_of
+from golden_stick.scop.mixing import Schedule
+from tests import networks
+from tests.graph.build import Builder
+
+CONFIG = {"fdr": 0.2, "round_to": 1, "min_width": 1, "round": "up", "max_rate": 1.0}
+
+
+def chain(*widths):
+    b = Builder()
+    value = b.input(2, 3, 4, 4)
+    for name, width in zip("abc", widths):
+        value = b.relu(b.convolution(name, value, width))
+    return find_groups(b.graph(b.convolution("last", value, 2)))
+
+
+def statistics(*layers):
+    return {f"{name}.weight": np.array([values], float) for name, values in zip("abc", layers)}
+
+
+def test_layers_are_pooled_in_one_unit():
+    """The second layer's unit is a thousand times the first's: nothing changes."""
+    first, second = np.array([3.0, 2, 4, 5, -0.1, 3]), np.array([2.0, 3, -0.2, 4, 0.1, 6])
+    pooled = np.concatenate([first / np.abs(first).mean(), second / np.abs(second).mean()])
+    for unit in (1.0, 1000.0):
+        chosen = selected_filters(statistics(first, second * unit), 0.2)
+        np.testing.assert_array_equal(np.concatenate(list(chosen.values())), select(pooled, 0.2))
+    assert chosen["a.weight"].tolist() == [True, True, True, True, False, True]
+
+
+def test_what_is_not_selected_goes():
+    found = statistics([3, 2, 4, 5, -0.1, 3], [2, 3, -0.2, 4, 0.05, 6])
+    plan = automatic_plan(chain(6, 6), found, CONFIG)
+    kept = {item.parameter: item.kept for item in plan.axes if item.axis == 0}
+    assert kept == {"a.weight": (0, 1, 2, 3, 5), "b.weight": (0, 1, 3, 5)}
+    # To a multiple of three, upwards: none of the first layer's, and none of the second's but two would do.
+    plan = automatic_plan(chain(6, 6), found, {**CONFIG, "round_to": 3})
+    assert {item.parameter for item in plan.axes if item.axis == 0} == set()
+
+
+def test_without_a_selection_each_layer_keeps_its_best():
+    plan = automatic_plan(chain(4), statistics([-1, -2, 3, -4]), CONFIG)
+    assert [item.kept for item in plan.axes if item.axis == 0] == [(2,)]
+
+
+def test_a_channel_of_several_filters_stays_if_one_is_selected():
+    b = Builder()
+    x = b.input(2, 3, 4, 4)
+    total = b.add(b.convolution("a", x, 4), b.convolution("b", x, 4))
+    grouping = find_groups(b.graph(b.convolution("last", total, 2)))
+    found = {"a.weight": np.array([[5.0, 5, -1, -0.5]]), "b.weight": np.array([[5.0, -1, 5, -0.5]])}
+    plan = automatic_plan(grouping, found, {**CONFIG, "fdr": 0.9})
+    assert {item.kept for item in plan.axes} == {(0, 1, 2)}
+
+
+def test_several_draws_are_derandomized():
+    generator = np.random.default_rng(0)
+    rows = np.concatenate([generator.normal(3, 1, (5, 40)), generator.normal(0, 1, (5, 20))], axis=1)
+    chosen = selected_filters({"a.weight": rows}, 0.3)["a.weight"]
+    np.testing.assert_array_equal(chosen, select_derandomized(list(rows / np.abs(rows).mean(1, keepdims=True)), 0.3))
+    assert 20 < chosen.sum() <= 45
+
+
+def states(config=None, schedule=None, found=None, weights=None):
+    config = {"fdr": 0.2, "held_out": False, "sampler": "permutation", **(config or {})}
+    schedule = schedule or Schedule("blocks", {"a": 0, "b": 0, "c": 1}, 10, 1)
+    found = found or {"a.weight": np.array([[1.0, 2, -1]])}
+    weights = weights or {"a.weight": np.random.default_rng(0).normal(size=(3, 8))}
+    return {condition.name: condition for condition in conditions_of(config, schedule, found, weights)}
+
+
+def test_conditions_that_do_not_hold():
+    found = states()
+    assert [name for name, condition in found.items() if condition.holds is False] == ["C4", "C5", "C6", "C7", "C9"]
+    assert "C5 does NOT hold: one layer must mix at a time, and up to 2 do ('mixing' is 'blocks')" in str(found["C5"])
+    assert "C7 does NOT hold: at least 5 filters must pass for any to be selected, and 0 did" in str(found["C7"])
+
+
+def test_conditions_that_hold():
+    generator = np.random.default_rng(0)
+    weight = generator.normal(size=(30, 8))
+    found = states({"held_out": True, "sampler": gs.scop.FeatureSampler([])},
+                   Schedule("layers", {"a": 0, "b": 1}, 10, 5),
+                   {"a.weight": np.array([[3.0] * 29 + [-1.0]] * 5)}, {"a.weight": weight})
+    assert [name for name, condition in found.items() if condition.holds] == ["C3", "C4", "C5", "C7", "C8", "C9"]
+    assert [name for name, condition in found.items() if condition.holds is None] == ["C1", "C2", "C6"]
+    weight[7] = 2.0 * weight[3]
+    assert "C3 does NOT hold: 1 pairs of filters" in str(states(weights={"a.weight": weight})["C3"])
+    assert "C8 does NOT hold: 0.0% of the statistics" in str(states(found={"a.weight": np.ones((1, 3))})["C8"])
+    assert states({"sampler": gs.scop.GaussianSampler()})["C6"].holds is None
+
+
+def test_a_whole_phase():
+    generator = np.random.default_rng(0)
+    algorithm = gs.SCOP({"prune_rate": "auto", "fdr": 0.5, "draws": 2, "turn_steps": 2, "held_out": True})
+    phase = algorithm.apply(networks.randomize(networks.SmallNet()), inputs=(4, 3, 8, 8))
+    assert algorithm.report.macs_after == algorithm.report.macs_before
+    step = nn.TrainOneStepCell(nn.WithLossCell(phase, nn.CrossEntropyLoss()),
+                               nn.Adam(phase.trainable_params(), 0.1)).set_train()
+    for _ in range(12):
+        step(Tensor(generator.normal(size=(6, 3, 8, 8)).astype(np.float32)), Tensor(np.arange(6, dtype=np.int32) % 4))
+        algorithm.after_step()
+    algorithm.convert(phase)
+    text = str(algorithm.report)
+    assert all(f"C{number} " in text for number in range(1, 10))
+    assert "scales trained on data that the weights have not seen, as the configuration states" in text
+
+
+def test_refusals():
+    with pytest.raises(ArgumentError, match="'fdr' must stand with 'prune_rate' 'auto', but got 'prune_rate' 0.4"):
+        gs.SCOP({"fdr": 0.1})
+    with pytest.raises(ArgumentError, match=r"'fdr' must be in \(0, 1\), but got 0"):
+        gs.SCOP({"prune_rate": "auto", "fdr": 0.0})
+    with pytest.raises(ArgumentError, match="'prune_rate' must be in .* or 'auto', but got 'all'"):
+        gs.SCOP({"prune_rate": "all"})
+    with pytest.raises(ArgumentTypeError, match="'held_out' must be True or False, but got 1 of type int"):
+        gs.SCOP({"held_out": 1})
