@@ -39,9 +39,9 @@ def make(settings, rate, round_to):
 
 def export_all(networks, shape, folder, onnx):
     """(runtime, which) -> path. All are folded, so that none has an advantage."""
-    paths, fold = {}, getattr(gs, "fold", lambda network: network)
+    paths = {}
     for which, network in networks.items():
-        folded = fold(network)
+        folded = gs.fold(network, shape)
         for runtime, (file_format, ending) in FORMATS.items():
             if runtime == "MindIR" or onnx:
                 paths[runtime, which] = gs.export(folded, shape, os.path.join(folder, which + ending),

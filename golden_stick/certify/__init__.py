@@ -1,4 +1,5 @@
 """Certificates that need no knockoff: how much accuracy a slim network loses, and which filters do not matter."""
+from golden_stick.certify.card import Accuracy, PruningCard, pruning_card
 from golden_stick.certify.certificate import Certificate, CertifiedNetwork
 from golden_stick.certify.certify import certify
 from golden_stick.certify.drop import drop_p_value
@@ -7,6 +8,7 @@ from golden_stick.certify.fingerprints import DataFingerprint, fingerprint
 from golden_stick.certify.safe_filters import SafeFilters, safe_filters
 from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
 
-__all__ = ["Certificate", "CertifiedNetwork", "Comparison", "DataFingerprint", "SafeFilters", "certify",
+__all__ = ["Accuracy", "Certificate", "CertifiedNetwork", "Comparison", "DataFingerprint", "PruningCard", "SafeFilters",
+           "certify",
            "certify_in_sequence", "compare_predictions", "discoveries", "drop_p_value", "equivalence_p_values",
-           "fingerprint", "safe_filters"]
+           "fingerprint", "pruning_card", "safe_filters"]

@@ -3,7 +3,7 @@ import argparse
 from typing import Any
 
 from golden_stick.cli.shared import add_command
-from golden_stick.cli.slimming import add_slim_options, config_of, make_slim
+from golden_stick.cli.slimming import add_criterion_options, add_slim_options, config_of, make_slim, pruning_data
 
 __all__ = ["add"]
 
@@ -18,12 +18,10 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
     --checkpoint resnet20.ckpt --criterion l1 --prune-rate 0.4 --output slim.ckpt --report report.json
 """)
     command.add_argument("--checkpoint", help="checkpoint of the trained network (default: as the factory builds it)")
-    command.add_argument("--criterion", default="l1", help="l1, l2, bn_scale, fpgm, lamp or random; taylor, "
-                         "hessian and activation need data (default: l1)")
-    command.add_argument("--seed", type=int, default=0, help="of the criterion random (default: 0)")
+    add_criterion_options(command)
     add_slim_options(command)
 
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)))
+    make_slim(options, OneShot(config_of(options, OneShot.options)), options.checkpoint, **pruning_data(options))

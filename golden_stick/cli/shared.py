@@ -102,8 +102,10 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
     from golden_stick.deploy.files import whole_file
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
     targets = {option: _ended(path, endings[option]) for option, path in given.items()}
-    sources = (getattr(options, "checkpoint", None), getattr(options, "slim", None),
-               (options.network or "").rpartition(":")[0], *getattr(options, "files", ()))
+    checkpoints = getattr(options, "checkpoint", None)
+    sources = (*(checkpoints if isinstance(checkpoints, list) else [checkpoints]), getattr(options, "slim", None),
+               getattr(options, "masked_from", None), (options.network or "").rpartition(":")[0],
+               *getattr(options, "files", ()))
     taken = {os.path.realpath(path) for path in sources if path}
     for option, path in targets.items():
         if os.path.realpath(path) in taken:

@@ -1,14 +1,27 @@
 """What `prune` and `convert` share: the options of a pruning, and the files that it writes."""
 import argparse
 import json
-from typing import Any, Dict, Iterable, Union
+from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
 from golden_stick.cli.shared import add_policies, network_and_inputs, output_files, say, write_json
 
-__all__ = ["add_slim_options", "config_of", "make_slim"]
+__all__ = ["ANYWHERE", "add_criterion_options", "add_slim_options", "config_of", "export_to", "make_slim",
+           "pruning_data"]
+
+# Options that name files to write, and the endings that these have.
+ANYWHERE = {"output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
 
 
-def add_slim_options(command: argparse.ArgumentParser) -> None:
+def add_criterion_options(command: argparse.ArgumentParser) -> None:
+    """The options of a pruning by a criterion."""
+    command.add_argument("--criterion", default="l1", help="l1, l2, bn_scale, fpgm, lamp or random; taylor, "
+                         "hessian and activation look at --data (default: l1)")
+    command.add_argument("--data", help="package.module:factory or path/to/file.py:factory of batches of images and "
+                         "labels, for criteria that look at data; the loss is cross entropy")
+    command.add_argument("--seed", type=int, default=0, help="of the criterion random (default: 0)")
+
+
+def add_slim_options(command: argparse.ArgumentParser, required: bool = True) -> None:
     """The options of a pruning, and where its files go."""
     command.add_argument("--prune-rate", type=_rates, help="fraction of channels to remove, or a JSON object "
                          "of patterns of layers' paths, such as '{\"layer1.*\": 0.2, \"*\": 0.4}' (default: 0.4)")
@@ -29,8 +42,8 @@ def add_slim_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--round", default="up", help="to which multiple of --round-to widths go: up, down or nearest "
                          "(default: up)")
     command.add_argument("--min-width", type=int, default=1, help="of the layers that shrink (default: 1)")
-    command.add_argument("--output", required=True, help="where to write the slim file, a safetensors file unless the "
-                         "path ends in .ckpt")
+    command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
+                         "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
     command.add_argument("--onnx", help="where to write the slim network as ONNX besides")
     command.add_argument("--report", help="where to write the report as JSON besides")
@@ -57,18 +70,45 @@ def _rates(text: str) -> Union[float, Dict[str, Any]]:
     return found
 
 
-def make_slim(options: argparse.Namespace, algorithm: Any, trained: str = "") -> None:
-    """Apply and convert, with `trained` the checkpoint of the applied network, and write what is asked for."""
-    from golden_stick import export, save_slim
-    with output_files(options, output=(".safetensors", ".ckpt"), mindir=".mindir", onnx=".onnx", report="") as paths:
-        network, inputs = network_and_inputs(options, None if trained else options.checkpoint)
-        applied = algorithm.apply(network, inputs)
+def make_slim(options: argparse.Namespace, algorithm: Any, weights: Optional[str], trained: str = "",
+              **data: Any) -> None:
+    """
+    Apply and convert, and write what is asked for.
+
+    Args:
+        options (argparse.Namespace): Of the command.
+        algorithm (Pruner): What prunes.
+        weights (str): Checkpoint of the network to prune; None for one as its factory builds it.
+        trained (str): Checkpoint of the applied network. Default: ``""``, it stays as it is.
+        data: What `apply` of the algorithm takes besides.
+    """
+    from golden_stick import save_slim
+    with output_files(options, **ANYWHERE) as paths:
+        network, inputs = network_and_inputs(options, weights)
+        applied = algorithm.apply(network, inputs, **data)
         say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")
         slim = algorithm.convert(applied, ckpt_path=trained)
         say(str(algorithm.report))
-        save_slim(slim, paths["output"])
-        for file_format in ("mindir", "onnx"):
-            if file_format in paths:
-                export(slim, inputs, paths[file_format], file_format.upper())
+        if "output" in paths:
+            save_slim(slim, paths["output"])
+        export_to(paths, slim, inputs)
         if "report" in paths:
             write_json(paths["report"], algorithm.report.to_dict())
+
+
+def export_to(paths: Mapping[str, str], network: Any, inputs: Any) -> None:
+    """Export a network to those formats that there is a path for."""
+    from golden_stick import export
+    for file_format in ("mindir", "onnx"):
+        if file_format in paths:
+            export(network, inputs, paths[file_format], file_format.upper())
+
+
+def pruning_data(options: argparse.Namespace) -> Dict[str, Any]:
+    """What `OneShot.apply` takes besides the network, for criteria that look at data."""
+    if options.data is None:
+        return {}
+    from mindspore import nn
+
+    from golden_stick.cli.factories import call_factory
+    return {"data": call_factory(options.data, option="--data"), "loss": nn.CrossEntropyLoss()}

@@ -66,6 +66,7 @@ class OneShot(Pruner):
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
         self._chosen: Optional[PruningPlan] = None
+        self._filter_scores: Dict[str, np.ndarray] = {}
         self._data: Tuple[Any, Optional[Callable]] = (None, None)
 
     def apply(self, network: nn.Cell, inputs: Any = None, data: Any = None,
@@ -96,6 +97,19 @@ class OneShot(Pruner):
         finally:
             self._data = (None, None)
 
+    def filter_scores(self) -> Dict[str, np.ndarray]:
+        """
+        The scores that the filters were chosen by.
+
+        Returns:
+            dict, name of a weight -> float, shape (filters,). Higher is more important.
+
+        Raises:
+            StateError: Before `apply`.
+        """
+        self._applied()
+        return dict(self._filter_scores)
+
     def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
         criterion = CRITERIA[self._config["criterion"]]
         seen = {}
@@ -103,7 +117,8 @@ class OneShot(Pruner):
             name = type(self).__name__
             seen = collect(name, criterion.needs, network, graph, grouping, *self._data)
         values = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-        self._chosen = self._plan(grouping, self._scores(graph, grouping, values, seen))
+        self._filter_scores = self._scores(graph, grouping, values, seen)
+        self._chosen = self._plan(grouping, self._filter_scores)
         return masked_network(network, self._chosen)
 
     def _normalizer(self) -> str:

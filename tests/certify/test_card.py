@@ -1,0 +1,61 @@
+"""The pruning card: what stands on it, and what it says was not tested."""
+import json
+
+import numpy as np
+import pytest
+
+import golden_stick as gs
+from golden_stick.certify import Accuracy
+from golden_stick.certify.fingerprints import fingerprint, network_digest
+from golden_stick.compare import CriteriaComparison, Trial
+from golden_stick.errors import ArgumentTypeError
+from tests import networks
+
+SHAPE = networks.SMALL_INPUT
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    network = networks.randomize(networks.SmallNet())
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    return network, algorithm.convert(algorithm.apply(network, SHAPE)), algorithm.report
+
+
+def test_an_empty_card_says_what_is_missing(pruned):
+    network, slim, report = pruned
+    card = gs.pruning_card(report, network, slim, command="prune", date="today")
+    assert card.record["networks"] == {"original": network_digest(network), "slim": network_digest(slim)}
+    assert card.record["macs"]["before"] == report.macs_before
+    assert card.record["macs"]["kept"] + card.record["macs"]["removed"] == 1
+    assert len(card.record["not_tested"]) == 8
+    text = str(card)
+    for words in ("Made today by `prune`.", "Nothing is guaranteed of its accuracy", "| c | 6 | 3 |",
+                  "* what other criteria do at the same widths", "FLOPs twice as many", "feature maps: `group`"):
+        assert words in text
+
+
+def test_a_full_card(pruned, tmp_path):
+    network, slim, report = pruned
+    data = [(np.zeros((4, *SHAPE[1:]), np.float32), np.arange(4))]
+    controls = CriteriaComparison({"rates": [], "seeds": [0], "budget": {}, "epochs": 1}, 0.9,
+                          (Trial("random", 0, 0.5, 0.5, 0.1, 0.2, 0.3),))
+    card = gs.pruning_card(
+        report, network, slim, base={"source": "here"}, data={"train": fingerprint(data), "test": "none"},
+        accuracy=[Accuracy("original", (0.9,), "test"), Accuracy("fine-tuned", (0.8, 0.9), "test")],
+        fine_tuning={"epochs": 3}, controls=controls, latency=gs.benchmark({"slim": slim}, SHAPE, rounds=2))
+    assert card.record["not_tested"] == ["a certified bound on the drop in accuracy",
+                                         "other data than those named here"]
+    assert card.record["data"]["train"] == {"digest": fingerprint(data).digest, "images": 4}
+    assert card.record["controls"]["trials"][0]["criterion"] == "random"
+    assert "* fine-tuned: 0.8500 ± 0.0500 (n = 2, test)" in str(card)
+    paths = card.save(str(tmp_path / "card"))
+    assert json.loads(open(paths[0]).read()) == card.record
+    assert open(paths[1]).read() == f"{card}\n"
+
+
+def test_refusals(pruned):
+    network, slim, report = pruned
+    with pytest.raises(ArgumentTypeError, match="For 'pruning_card', 'slim' must be a Cell, but got NoneType"):
+        gs.pruning_card(report, network, None)
+    with pytest.raises(ArgumentTypeError, match="For 'pruning_card', 'report' must be a Report, but got str"):
+        gs.pruning_card("x", network, slim)

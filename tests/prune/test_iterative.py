@@ -1,0 +1,76 @@
+"""Pruning in steps: the budget is that of the whole, and every step scores anew."""
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+import golden_stick as gs
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.prune.slimmer import recipe_of
+from tests import networks
+
+SHAPE = networks.SMALL_INPUT
+
+
+def wide():
+    return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 100, 3), nn.ReLU(), nn.Conv2d(100, 4, 3)))
+
+
+@pytest.mark.parametrize("schedule, widths", [("linear", [88, 75, 63, 50]), ("cubic", [71, 57, 51, 50])])
+def test_widths_follow_the_schedule(schedule, widths):
+    """50 % of 100 go in four steps: 12.5 % a step, or 1 - (1 - done)^3 of them."""
+    seen = []
+    slim, reports = gs.prune_in_steps(wide(), SHAPE, {"prune_rate": 0.5}, 4,
+                                      lambda net, step: seen.append((step, net[0].out_channels)), schedule)
+    assert [step for step, _ in seen] == [0, 1, 2, 3] and len(reports) == 4
+    # Rates are rounded down in every step, so that at most one channel a step is too many.
+    assert all(0 <= width - goal <= 1 + step for (step, width), goal in zip(seen, widths))
+    assert len(recipe_of(slim)) == 4
+
+
+@pytest.mark.parametrize("key", ["target_macs", "target_params"])
+def test_a_target_is_that_of_the_whole(key):
+    network = networks.randomize(networks.SmallNet())
+    slim, reports = gs.prune_in_steps(network, SHAPE, {key: 0.5, "ranking": "global"}, 3, lambda net, step: None)
+    name = "macs" if key == "target_macs" else "parameters"
+    left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
+    assert left <= 0.5
+    whole = gs.OneShot({key: 0.5, "ranking": "global"})
+    whole.apply(network, SHAPE)
+    assert left > 0.8 * getattr(whole.report, f"{name}_after") / getattr(whole.report, f"{name}_before")
+
+
+def test_every_step_scores_what_training_left():
+    def favour_the_last(net, step):
+        weight = net[0].weight.asnumpy().copy()
+        weight[0] = 0
+        net[0].weight.set_data(Tensor(weight))
+
+    network = wide()
+    largest = np.abs(network[0].weight.asnumpy()).sum((1, 2, 3))
+    slim, _ = gs.prune_in_steps(network, SHAPE, {"prune_rate": 0.02}, 2, favour_the_last)
+    first = network[0].weight.asnumpy()[np.setdiff1d(np.arange(100), largest.argmin())[0]]
+    assert slim[0].out_channels == 98
+    assert not any(np.array_equal(filters, first) for filters in slim[0].weight.asnumpy())
+
+
+def test_data_are_asked_for_in_every_step():
+    asked = []
+
+    def data():
+        asked.append(1)
+        return [(np.ones((2, 3, 8, 8), np.float32), np.arange(2, dtype=np.int32))]
+
+    gs.prune_in_steps(networks.randomize(networks.SmallNet()), SHAPE, {"criterion": "taylor"}, 2,
+                      lambda net, step: None, data=data, loss=nn.CrossEntropyLoss())
+    assert len(asked) == 2
+
+
+def test_refusals():
+    with pytest.raises(ArgumentError, match="For 'prune_in_steps', 'steps' must be a whole number of at least 1"):
+        gs.prune_in_steps(wide(), SHAPE, {}, 0, print)
+    with pytest.raises(ArgumentError, match="'schedule' must be one of 'linear', 'cubic', but got 'steep'"):
+        gs.prune_in_steps(wide(), SHAPE, {}, 2, print, "steep")
+    with pytest.raises(ArgumentTypeError, match="'train' must be a function of a network and a step, but got NoneType"):
+        gs.prune_in_steps(wide(), SHAPE, {}, 2, None)
+    with pytest.raises(ArgumentError, match="'prune_rate' must be a number, which is spread over the steps, but got"):
+        gs.prune_in_steps(wide(), SHAPE, {"prune_rate": {"*": 0.5}}, 2, print)
