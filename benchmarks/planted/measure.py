@@ -134,9 +134,9 @@ def _certified(wide: nn.Cell, sets: Mapping[str, Any], kinds: Mapping[str, np.nd
     found = gs.safe_filters(wide, SHAPE, batches(images, 250), nn.CrossEntropyLoss(reduction="none"), EPS, FDR)
     slim = gs.slim(wide, found.plan())
     counted = _selected(slim, kinds)
-    # An original filter that truly costs nothing is rightly found; those that cost are what must not be.
-    costs = dict(zip(found.channels.tolist(), found.cost.tolist()))
-    counted["largest_cost"] = max([costs[channel] for channel in found.channels[found.safe].tolist()], default=0.0)
+    # An original filter whose loss costs nothing is rightly found: what counts is what it costs on other images.
+    elsewhere = gs.safe_filters(wide, SHAPE, batches(sets["test"], 250), nn.CrossEntropyLoss(reduction="none"), EPS, FDR)
+    counted["harmful"] = int((elsewhere.cost[found.safe] >= EPS).sum())
     counted["accuracy"] = _accuracy(slim, sets["test"])
     return counted
 

@@ -48,8 +48,8 @@ Accuracy of the pruned network without fine-tuning, before and after statistics 
 {rules_found}
 
 `knockoff+`: `"prune_rate": "auto", "fdr": {fdr}` of SCOP. `certified`: `gs.safe_filters` with eps {eps} on held-out
-images: filters whose removal, alone, raises the loss by less than that. Either of a pair of duplicates is safe alone,
-and both together need not be: hence the last column but one, and the accuracy.
+images: filters whose removal, alone, raises the loss by less than that. Some original filters are such, and either of a
+pair of duplicates is; all together need not be: hence the originals, and the accuracy.
 
 ## Thresholds
 
@@ -65,9 +65,12 @@ def verdicts(rows: List[Dict[str, Any]]) -> List[Tuple[str, bool]]:
         if values:
             mean = float(np.mean(values))
             said.append((f"{criterion}: {kind} {mean:.3f} in [{least:g}, {most:g}]", least <= mean <= most))
-    originals = [row["certified"]["originals"] for row in rows]
-    said.append((f"certified: {sum(originals)} original filters without a duplicate removed, of all seeds",
-                 sum(originals) == 0))
+    for rule in ("knockoff+", "certified"):
+        originals = [row[rule]["originals"] + row[rule]["copied"] for row in rows if rule in row]
+        said.append((f"{rule}: {sum(originals)} original filters removed, of all seeds", sum(originals) == 0))
+    harmful = sum(row["certified"]["harmful"] for row in rows)
+    said.append((f"certified: {harmful} filters found safe whose loss on the test images rises by {EPS} or more",
+                 harmful == 0))
     return said
 
 

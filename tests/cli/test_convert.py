@@ -184,6 +184,5 @@ def test_refusals(capsys):
             ("trained.ckpt --fold", "'--fold' must stand with a slim file, which needs no fine-tuning any more, but "
              "'trained.ckpt' is of kind 'original'"),
             ("trained.ckpt --criterion taylor", "'data' must be batches for this criterion"),
-            ("knockoff.ckpt --mixing joint", "must hold "),
             ("trained.ckpt --onnx out", "must be a file of its own")):
         fails(f"--checkpoint {options} --output out.onnx", message, capsys)

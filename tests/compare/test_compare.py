@@ -19,7 +19,7 @@ SETTINGS = ComparisonSettings(("l1", "scop"), {"target_macs": 0.6}, rates=(0.5,)
 def images(count, seed):
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, count).astype(np.int32)
-    return generator.normal(size=(count, *SHAPE[1:])).astype(np.float32) + labels[:, None, None, None], labels
+    return (generator.normal(size=(count, *SHAPE[1:])) + labels[:, None, None, None]).astype(np.float32), labels
 
 
 class Data:
@@ -77,8 +77,8 @@ def test_the_table_holds_means_and_deviations():
     assert "Original: 0.9000 of the validation images right, 0.8500 of the test images" in text
     assert "over 2 seeds" in text and "3 epochs" in text
     trials = tuple(replace(trial, test=None) for trial in COMPARISON.trials)
-    without = CriteriaComparison(COMPARISON.settings, 0.9, trials)
-    assert "test" not in str(without)
+    without = replace(COMPARISON, trials=trials, original_test=None)
+    assert "| test |" not in str(without)
 
 
 def test_files(tmp_path):
