@@ -135,7 +135,7 @@ def _certified(wide: nn.Cell, sets: Mapping[str, Any], kinds: Mapping[str, np.nd
     slim = gs.slim(wide, found.plan())
     counted = _selected(slim, kinds)
     # An original filter whose loss costs nothing is rightly found: what counts is what it costs on other images.
-    elsewhere = gs.safe_filters(wide, SHAPE, batches(sets["test"], 250), nn.CrossEntropyLoss(reduction="none"), EPS, FDR)
+    elsewhere = gs.safe_filters(wide, SHAPE, batches(sets["test"], 250), nn.CrossEntropyLoss(reduction="none"), EPS)
     counted["harmful"] = int((elsewhere.cost[found.safe] >= EPS).sum())
     counted["accuracy"] = _accuracy(slim, sets["test"])
     return counted

@@ -116,7 +116,7 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
             DataFingerprint of :func:`golden_stick.certify.fingerprint`, or words. Default: ``None``.
         accuracy (Sequence[Accuracy]): Before and after. Default: none.
         fine_tuning (Mapping): Epochs, learning rate, images and what else. Default: ``None``.
-        controls (CriteriaComparison): Of :func:`golden_stick.compare`, at the same budget. Default: ``None``.
+        controls (Comparison): Of criteria side by side, at the same budget; its `to_dict` is taken. Default: ``None``.
         latency (BenchmarkResult): Of :func:`golden_stick.benchmark`. Default: ``None``.
         certificate (Certificate): Of :func:`golden_stick.certify`. Default: ``None``.
         command (str): What made the network. Default: ``None``, the command line of this process.
@@ -143,7 +143,7 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
     """
     for name, value, kind in (("report", report, Report), ("original", original, nn.Cell), ("slim", slim, nn.Cell)):
         if not isinstance(value, kind):
-            raise ArgumentTypeError(f"For 'pruning_card', '{name}' must be a {kind.__name__}, but got "
+            raise ArgumentTypeError(f"For 'pruning_card', what stands as '{name}' must be a {kind.__name__}, but got "
                                     f"{type(value).__name__}.")
     given: Dict[str, Any] = {
         "base": dict(base or {}), "data": {purpose: _of_data(value) for purpose, value in (data or {}).items()},

@@ -44,7 +44,10 @@ def add(commands: Any) -> None:
 The kind is read from the file. Of a network that trained on several devices, name the files of all ranks, a pattern in
 quotes, or their folder. A network that is slimmed is proven equal to the masked one, and every exported file is run and
 compared before it stands under its name. All files are written, or none.
-""", "The examples stand at the top.")
+""", """
+golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint 'rank_*/net.ckpt' --target-macs 0.5 \\
+    --output slim.safetensors --onnx slim.onnx
+""")
     command.add_argument("--checkpoint", required=True, nargs="+", help="a .ckpt or .safetensors file, the files of "
                          "all ranks, a pattern, or a folder")
     command.add_argument("--masked-from", help="of a masked network: the checkpoint that it was made from")

@@ -12,8 +12,8 @@ from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointErro
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
-SETTINGS = ComparisonSettings(("l1", "scop"), {"target_macs": 0.6}, rates=(0.5,), seeds=(0, 1), scop_steps=6,
-                              scop={"turn_steps": 2}, look=1, calibration=1)
+SETTINGS = ComparisonSettings(("scop",), {"target_macs": 0.6}, rates=(0.5,), seeds=(0,), scop_steps=3,
+                              scop={"turn_steps": 1}, look=1, calibration=1)
 
 
 def images(count, seed):
@@ -49,19 +49,19 @@ def test_a_comparison_is_the_same_twice_and_the_test_images_are_asked_for_once()
     assert first == second
     assert data.asked.count("test") == 1 and data.asked[-1] == "test"
     assert [(trial.criterion, trial.seed) for trial in first.trials] == [
-        (name, seed) for name in ("l1", "scop", "random") for seed in (0, 1)]
+        (name, seed) for name in ("scop", "random") for seed in (0,)]
     assert all(trial.macs <= 0.6 and trial.test is not None for trial in first.trials)
-    # What is fine-tuned on is the same for all with a seed: one epoch, in the order of that seed.
-    assert {order for order in data.asked if isinstance(order, int)} >= {0, 1}
+    # What is fine-tuned on is the same for all with a seed: one epoch, in the order of that seed; the knockoff phase takes a second.
+    assert {order for order in data.asked if isinstance(order, int)} == {0, 1000}
 
 
 def test_a_run_that_was_stopped_goes_on():
-    told = []
-    whole = run(Data(test=False), on_trial=told.append)
+    told, settings = [], replace(SETTINGS, criteria=("l1",), rates=())
+    whole = run(Data(test=False), settings, on_trial=told.append)
     assert tuple(told) == whole.trials and whole.original_test is None
     again = []
-    assert run(Data(test=False), done=told[:4], on_trial=again.append) == whole
-    assert again == told[4:]
+    assert run(Data(test=False), settings, done=told[:1], on_trial=again.append) == whole
+    assert again == told[1:]
 
 
 COMPARISON = CriteriaComparison({"rates": [0.5], "seeds": [0, 1], "budget": {"target_macs": 0.5}, "epochs": 3}, 0.9, (
@@ -104,9 +104,9 @@ def test_refusals(monkeypatch):
         ComparisonSettings(("l1",), {}, epochs=0)
     with pytest.raises(ArgumentTypeError, match="'train' must be a function that gives batches, but got list"):
         ComparisonData([], lambda: [])
-    with pytest.raises(ArgumentTypeError, match="For 'compare', 'network' must be a Cell, but got int"):
+    with pytest.raises(ArgumentTypeError, match="'network' must be an object of class Cell, but got int"):
         gs.compare(3, SHAPE, Data().sets, SETTINGS)
-    with pytest.raises(ArgumentTypeError, match="'settings' must be a ComparisonSettings, but got dict"):
+    with pytest.raises(ArgumentTypeError, match="'settings' must be an object of class ComparisonSettings, but"):
         gs.compare(nn.ReLU(), SHAPE, Data().sets, {})
     with pytest.raises(ArgumentError, match="must come without test images where 'done' has trials, whose networks"):
         run(done=COMPARISON.trials)
@@ -116,5 +116,5 @@ def test_refusals(monkeypatch):
 
 def test_drawing_needs_matplotlib(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
-    with pytest.raises(gs.errors.DependencyError, match="For 'compare', matplotlib must be installed to draw"):
+    with pytest.raises(gs.errors.DependencyError, match="the package matplotlib must be there to draw"):
         COMPARISON.draw(str(tmp_path / "x.svg"))
