@@ -229,10 +229,11 @@ def knockoff_checkpoint(path):
 def test_convert_and_verify(capsys):
     knockoff_checkpoint("knockoff.ckpt")
     line = f"--network network.py:build --inputs {SHAPE}"
-    options = "--mixing joint --prune-rate 0.45 --output slim --report report.json"
+    options = "--mixing joint --prune-rate 0.45 --output slim --report report.json --card card"
     assert run(f"convert {line} --checkpoint knockoff.ckpt {options}") == 0
     assert "SCOP after 'convert'" in capsys.readouterr().out
     assert json.loads(Path("report.json").read_text())["algorithm"] == "SCOP"
+    assert json.loads(Path("card.json").read_text())["config"]["mixing"] == "joint" and Path("card.md").exists()
     algorithm = gs.SCOP({"prune_rate": 0.45, "mixing": "joint"})
     applied = algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12))
     slim = algorithm.convert(applied, ckpt_path="knockoff.ckpt")

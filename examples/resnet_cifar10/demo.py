@@ -24,6 +24,7 @@ from mindspore import nn  # noqa: E402
 from training import accuracy, build_network, cosine, fit, prepare, save_checkpoint, sgd  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
+from golden_stick.certify import Accuracy  # noqa: E402
 
 BATCHES = (1, 32)
 
@@ -111,6 +112,15 @@ class Demo:
         for cell, name in ((network, "network"), (slim, "slim")):
             gs.export(cell, (1, 3, 32, 32), self.path(name))
 
+    def card(self, report, network: nn.Cell, slim: nn.Cell, accuracies: dict) -> None:
+        options, test = self.options, self.splits.test
+        gs.pruning_card(
+            report, network, slim, base={"source": f"{options.network}, trained here, seed {options.seed}"},
+            data={"train": f"{len(self.splits.train)} images of {options.source}", "test": f"{len(test)} images"},
+            accuracy=[Accuracy(what, (found,), "test") for what, found in accuracies.items()],
+            fine_tuning={"epochs": options.finetune_epochs, "learning rate": 0.05, "batch size": options.batch_size},
+        ).save(self.path("card"))
+
     def time(self, network: nn.Cell, slim: nn.Cell):
         self.announce("time both networks")
         return {batch: interleaved_latency((network, slim), (batch, 3, 32, 32), self.options.rounds)
@@ -130,13 +140,15 @@ def run(options: argparse.Namespace) -> dict:
     demo.export(network, slim)
     latency = demo.time(network, slim)
     demo.announce("results")
+    accuracies = {"before": base, "pruned": pruned, "finetuned": tuned}
+    demo.card(report, network, slim, accuracies)
     size = {name: os.path.getsize(demo.path(name))
             for name in ("network.ckpt", "slim.ckpt", "network.mindir", "slim.mindir")}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU used, MindSpore {ms.__version__}",
         "command": " ".join(sys.argv), "seed": options.seed, "prune_rate": options.prune_rate,
         "residual": options.residual, "test_images": len(demo.splits.test),
-        "accuracy": {"before": base, "pruned": pruned, "finetuned": tuned},
+        "accuracy": accuracies,
         "parameters": report.to_dict()["parameters"], "macs": report.to_dict()["macs"],
         "checkpoint_bytes": {"before": size["network.ckpt"], "after": size["slim.ckpt"]},
         "mindir_bytes": {"before": size["network.mindir"], "after": size["slim.mindir"]},

@@ -103,7 +103,8 @@ def _knockoff(options: argparse.Namespace, path: str) -> None:
     from golden_stick import SCOP
     # The sampler has done its work when there is a checkpoint.
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
-    make_slim(options, SCOP(config), None, trained=path)
+    # The phase holds the original's weights as well, under their own names.
+    make_slim(options, SCOP(config), path, trained=path)
 
 
 def _slim(options: argparse.Namespace, path: str) -> None:

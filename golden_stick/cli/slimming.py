@@ -47,6 +47,8 @@ def add_slim_options(command: argparse.ArgumentParser, required: bool = True) ->
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
     command.add_argument("--onnx", help="where to write the slim network as ONNX besides")
     command.add_argument("--report", help="where to write the report as JSON besides")
+    command.add_argument("--card", help="where to write the pruning card besides: a path without an ending, for .json "
+                         "and .md")
 
 
 def _number_or_word(text: str) -> Any:
@@ -82,7 +84,7 @@ def make_slim(options: argparse.Namespace, algorithm: Any, weights: Optional[str
         trained (str): Checkpoint of the applied network. Default: ``""``, it stays as it is.
         data: What `apply` of the algorithm takes besides.
     """
-    from golden_stick import save_slim
+    from golden_stick import pruning_card, save_slim
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options, weights)
         applied = algorithm.apply(network, inputs, **data)
@@ -94,6 +96,9 @@ def make_slim(options: argparse.Namespace, algorithm: Any, weights: Optional[str
         export_to(paths, slim, inputs)
         if "report" in paths:
             write_json(paths["report"], algorithm.report.to_dict())
+        if options.card:
+            pruning_card(algorithm.report, network, slim).save(options.card)
+            say(f"wrote {options.card}.json and .md")
 
 
 def export_to(paths: Mapping[str, str], network: Any, inputs: Any) -> None:

@@ -59,6 +59,8 @@ def test_demo(tmp_path, capsys):
     for row in ("[8/8]", "test accuracy", "parameters", "MACs", "checkpoint, bytes", "MindIR, bytes",
                 "latency, batch 1, ms", "latency, batch 32, ms", "largest difference between masked and slim outputs"):
         assert row in text
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["parameters"]["before"] == 269_722 and len(card["accuracy"]) == 3
     saved = json.loads((tmp_path / "result.json").read_text())
     assert saved["parameters"] == result["parameters"] and saved["parameters"]["before"] == 269_722
     assert saved["largest_difference"] <= 1e-5 * saved["output_scale"] and saved["largest_difference_reloaded"] == 0.0
