@@ -3,6 +3,7 @@ from golden_stick import errors
 from golden_stick.bench.benchmark import benchmark
 from golden_stick.certify import certify, pruning_card, safe_filters
 from golden_stick.comp_algo import CompAlgo
+from golden_stick.compare import compare
 from golden_stick.deploy.checkpoint import load_slim, save_slim
 from golden_stick.deploy.export import export
 from golden_stick.deploy.fold import fold, fold_report
@@ -23,6 +24,7 @@ __all__ = [
     "SCOP",
     "benchmark",
     "certify",
+    "compare",
     "errors",
     "exchangeability",
     "export",

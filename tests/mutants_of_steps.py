@@ -120,6 +120,9 @@ STEP_MUTANTS = (
             "if False:"),
     _calibrate("the variance of the means is left out", "spread.mean(0) + mean.var(0)", "spread.mean(0)"),
     _calibrate("the last batch alone counts", "(mean.mean(0), spread", "(mean[-1], spread"),
+    _calibrate("graphs of an evaluation serve", "afterwards.\n    ms.ms_memory_recycle()", "afterwards.\n    pass"),
+    _calibrate("graphs of the re-estimation serve", "network.set_train(False)\n        ms.ms_memory_recycle()",
+               "network.set_train(False)"),
     _in("evaluation.py", f"{VERIFY}::test_training_flags_come_back")(
         "training flags do not come back", "cell.add_flags(training=training)"),
     _trace("the network is traced as it trains", "with _quiet_compilation(), evaluation(network):",

@@ -17,7 +17,7 @@ from golden_stick.cli.networks import build_network
 from golden_stick.criteria import CRITERIA
 from golden_stick.deploy.slim_file import read_slim
 
-COMMANDS = ("prune", "convert", "verify", "certify", "export", "bench", "trace")
+COMMANDS = ("prune", "convert", "verify", "certify", "compare", "export", "bench", "trace")
 SHAPE = "2,3,12,12"
 NETWORK = '''
 import numpy as np

@@ -20,9 +20,10 @@ RANKS = (
     ("bench.cache", "bench.clock", "bench.latency", "bench.memory", "bench.onnx_files", "bench.result",
      "bench.threads", "bench.widths"),
     ("report",), ("comp_algo",), ("prune", "criteria"), ("bench.benchmark", "bench.contenders"),
-    ("deploy.checkpoint", "deploy.slim_file", "deploy.sources", "deploy.fold"), ("scop",), ("certify",), ("cli",),
+    ("deploy.checkpoint", "deploy.slim_file", "deploy.sources", "deploy.fold"), ("scop",), ("certify",), ("compare",),
+    ("cli",),
 )
-PUBLIC = {"CompAlgo", "OneShot", "SCOP", "benchmark", "certify", "errors", "exchangeability", "export",
+PUBLIC = {"CompAlgo", "OneShot", "SCOP", "benchmark", "certify", "compare", "errors", "exchangeability", "export",
           "find_groups", "fold", "fold_report", "load_slim", "prune_in_steps", "pruning_card", "safe_filters",
           "save_slim", "slim", "trace", "verify"}
 

@@ -11,13 +11,13 @@ import tempfile
 from typing import Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
-from golden_stick.cli import bench, certify, convert, export, inspect, prune, trace, verify
+from golden_stick.cli import bench, certify, compare, convert, export, inspect, prune, trace, verify
 from golden_stick.errors import ArgumentError, GoldenStickError
 
 __all__ = ["main", "build_parser"]
 
 # In the order of the help. Each has `add(commands)`, which adds its subcommand; MindSpore is imported when it runs.
-COMMANDS = (prune, convert, verify, certify, export, bench, inspect, trace)
+COMMANDS = (prune, convert, verify, certify, compare, export, bench, inspect, trace)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -1,6 +1,7 @@
 """Re-estimation of the statistics of batch normalizations, which pruning shifts."""
 from typing import Any, Iterable, List, Tuple
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
@@ -35,6 +36,8 @@ def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
     network.set_train(False)
     for cell in inner:
         cell.set_train(True)
+    # Graphs compiled before do not know of the flags, and those compiled now must not serve afterwards.
+    ms.ms_memory_recycle()
     before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
     try:
         statistics = [_batch_statistics(network, inner, batch) for batch in _batches(batches)]
@@ -47,6 +50,7 @@ def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
         for cell, (mean, variance) in zip(inner, before):
             _write(cell, mean, variance)
         network.set_train(False)
+        ms.ms_memory_recycle()
     return len(statistics)
 
 

@@ -86,6 +86,19 @@ class TestCalibrate:
         variances = batches.transpose(0, 2, 1, 3, 4).reshape(4, 3, -1).var(-1, ddof=1)
         np.testing.assert_allclose(norm.moving_variance.asnumpy(), variances.mean(0) + means.var(0), rtol=1e-4)
 
+    def test_a_network_that_ran_before_and_runs_after(self, mode):
+        """With batches of one size, a graph compiled for one use would serve the other, with the wrong statistics."""
+        images = np.random.default_rng(1).normal(size=(2, *networks.SMALL_INPUT)).astype(np.float32)
+        network, fresh = (networks.randomize(networks.SmallNet()).set_train(False) for _ in range(2))
+        network(Tensor(images[0]))
+        calibrate(network, images)
+        calibrate(fresh, images)
+        other = networks.SmallNet().set_train(False)
+        ms.load_param_into_net(other, {parameter.name: parameter for parameter in fresh.get_parameters()})
+        wanted = other(Tensor(images[0])).asnumpy()
+        for cell in (network, fresh):
+            np.testing.assert_allclose(cell(Tensor(images[0])).asnumpy(), wanted, rtol=1e-5, atol=1e-5)
+
     def test_weights_and_frozen_statistics_stay(self):
         network = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4),
                                     nn.BatchNorm2d(4, use_batch_statistics=False))

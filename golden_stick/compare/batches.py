@@ -1,0 +1,127 @@
+"""The batches of a comparison: the same for every criterion, and checked to be."""
+import hashlib
+import itertools
+from typing import Any, Dict, Iterator, List, Tuple
+
+import numpy as np
+
+from golden_stick.certify.fingerprints import labelled_batches
+from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
+
+__all__ = ["TrainingBatches", "check_repeatable"]
+
+Batch = Tuple[np.ndarray, np.ndarray]
+_DIGITS = 16  # of a digest; enough to tell batches apart
+
+
+class TrainingBatches:
+    """
+    Batches to calibrate and fine-tune on, by seed.
+
+    Args:
+        data (Union[Sequence, Callable, Iterable]): See `train_data` of :func:`golden_stick.compare`.
+        calibration_batches (int): How many batches of a seed's first epoch criteria and normalizations look at.
+        epochs (int): Epochs of fine-tuning.
+
+    Raises:
+        ArgumentTypeError: If `data` can be read once only, or has no length.
+    """
+
+    def __init__(self, data: Any, calibration_batches: int, epochs: int):
+        if not callable(data):
+            check_repeatable("train_data", data)
+        self._data, self._epochs, self._count = data, epochs, calibration_batches
+        self._digests: Dict[int, Dict[str, str]] = {}
+
+    def calibration(self, seed: int) -> List[Batch]:
+        """
+        The first batches of a seed's first epoch.
+
+        Raises:
+            ArgumentError: If there is no batch.
+            StateError: If they are not those of the first time.
+        """
+        found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
+        if not found:
+            raise ArgumentError("For 'compare', 'train_data' must hold at least one batch, but got none.")
+        digest = hashlib.sha256()
+        for batch in found:
+            _add(digest, *batch)
+        self.expect(seed, calibrated_on=digest.hexdigest()[:_DIGITS])
+        return found
+
+    def steps(self, seed: int) -> int:
+        """How many batches all epochs of fine-tuning have together."""
+        data = self._open(seed)
+        length = getattr(data, "get_dataset_size", getattr(data, "__len__", None))
+        if length is None:
+            raise ArgumentTypeError("For 'compare', 'train_data' must give batches that have a length, but got "
+                                    f"{type(data).__name__}: a list, a mindspore.dataset, or an object with __len__.")
+        return self._epochs * length()
+
+    def finetuning(self, seed: int) -> Iterator[Batch]:
+        """
+        All batches of all epochs.
+
+        Raises:
+            StateError: At the end, if they are not those of the first time.
+        """
+        data, digest = self._open(seed), hashlib.sha256()
+        for epoch in range(self._epochs):
+            for batch in self._epoch(data, seed, epoch):
+                _add(digest, *batch)
+                yield batch
+        self.expect(seed, finetuned_on=digest.hexdigest()[:_DIGITS])
+
+    def digests(self, seed: int) -> Dict[str, str]:
+        """Digests of what a seed was calibrated and fine-tuned on, as far as it was, by the names of `Trial`."""
+        return dict(self._digests.get(seed, {}))
+
+    def expect(self, seed: int, **digests: str) -> None:
+        """
+        Remember digests of a seed's batches, by the names of `Trial`, or compare them; empty ones say nothing.
+
+        Raises:
+            StateError: If there is another one already.
+        """
+        known = self._digests.setdefault(seed, {})
+        for use, digest in digests.items():
+            if digest and known.setdefault(use, digest) != digest:
+                raise StateError(f"For 'compare', 'train_data' must give the same batches each time for seed {seed}, "
+                                 f"but they differ: let order and augmentation follow from the seed, and a callable "
+                                 f"return new batches each time.")
+
+    def _open(self, seed: int) -> Any:
+        if not callable(self._data):
+            return self._data
+        data = self._data(seed)
+        check_repeatable("train_data", data)
+        return data
+
+    def _epoch(self, data: Any, seed: int, epoch: int) -> Iterator[Batch]:
+        if isinstance(data, (list, tuple)) and not callable(self._data):
+            order = np.random.default_rng((seed, epoch)).permutation(len(data))
+            data = [data[index] for index in order]
+        for images, labels in labelled_batches("compare", data):
+            yield images, labels.astype(np.int32)
+
+
+def check_repeatable(name: str, data: Any) -> None:
+    """
+    Raise unless data can be gone through more than once.
+
+    Raises:
+        ArgumentTypeError: If it cannot be iterated, or is spent after once.
+    """
+    if not (hasattr(data, "__iter__") or hasattr(data, "create_tuple_iterator")) or isinstance(data, (str, bytes)):
+        raise ArgumentTypeError(f"For 'compare', '{name}' must be batches of images and labels, but got "
+                                f"{type(data).__name__}.")
+    if hasattr(data, "__next__"):
+        raise ArgumentTypeError(f"For 'compare', '{name}' must be batches that can be gone through several times, but "
+                                f"got {type(data).__name__}, which is spent after the first: make it a list.")
+
+
+def _add(digest: Any, images: np.ndarray, labels: np.ndarray) -> None:
+    digest.update(f"{images.dtype.str} {images.shape} ".encode())
+    digest.update(np.ascontiguousarray(images).tobytes())
+    digest.update(np.ascontiguousarray(labels).tobytes())

@@ -1,0 +1,164 @@
+"""`compare`: several criteria on one network and one budget."""
+from dataclasses import replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from mindspore import Tensor, nn
+
+from golden_stick.certify.fingerprints import network_digest
+from golden_stick.compare.batches import TrainingBatches, check_repeatable
+from golden_stick.compare.candidates import slim_networks
+from golden_stick.compare.fitting import accuracies, train
+from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
+from golden_stick.compare.settings import Settings, check_settings
+from golden_stick.compare.store import Store, name_of
+from golden_stick.errors import ArgumentTypeError
+from golden_stick.graph.cost import count_macs, count_parameters
+from golden_stick.inputs import as_tensors, describe
+from golden_stick.progress import shown
+from golden_stick.prune.calibration import calibrate
+from golden_stick.prune.copying import copy_network
+from golden_stick.prune.trace import trace
+
+__all__ = ["compare"]
+
+
+def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], budget: Mapping[str, Any],
+            train_data: Any, validation_data: Any, test_data: Any = None, *, loss: Optional[Callable] = None,
+            optimizer: Optional[Callable] = None, learning_rate: float = 0.01, epochs: int = 1,
+            seeds: Union[int, Sequence[int]] = 3, rates: Sequence[float] = (), calibration_batches: int = 8,
+            knockoff_steps: int = 200, knockoff_learning_rate: float = 0.01, scop: Optional[Mapping[str, Any]] = None,
+            folder: Optional[str] = None, on_trial: Optional[Callable[[Trial], None]] = None) -> Comparison:
+    """
+    Prune one network by several criteria to one budget, fine-tune all of them alike, and compare accuracies.
+
+    All criteria get the same budget, the same batches for calibration, and the same batches in the same order for
+    fine-tuning, seed by seed: that is checked. Criteria that look at data see the calibration batches, SCOP's scales
+    are trained on them in turn, and on them the statistics of normalizations are re-estimated. Everything is measured
+    on the validation split. The test split is gone through once, at the end, by all networks in their last state.
+
+    Beside the criteria stand two controls: ``'random'``, and the unpruned network with the same fine-tuning, which
+    shows how much of a gain is fine-tuning alone.
+
+    Args:
+        network (nn.Cell): The trained classifier. It is not changed.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
+        criteria (Union[str, Sequence[str]]): Of `OneShot` (``'l1'``, ``'taylor'``, ...), and ``'scop'``.
+        budget (dict): Keys of every pruner (:class:`golden_stick.prune.Pruner`), such as ``{"target_macs": 0.5}``;
+            one of them says how much goes.
+        train_data (Union[Sequence, Callable, Iterable]): Batches of images and labels. A list of batches is gone
+            through in an order drawn from seed and epoch. A callable takes the seed and returns batches with a length,
+            one pass for each epoch: always the same for one seed. Other iterables, such as a `mindspore.dataset`, are
+            taken as they come.
+        validation_data (Iterable): Batches of images and labels, that can be gone through several times.
+        test_data (Iterable): The same, gone through once. Default: ``None``, no test split.
+        loss (Callable): Takes outputs and labels, int32. Default: ``None``, `nn.CrossEntropyLoss()`.
+        optimizer (Callable): Takes a network and the number of steps, and returns an optimizer for it. Default:
+            ``None``: Momentum 0.9 (Nesterov), the rate falling along half a cosine, weight decay 5e-4.
+        learning_rate (float): First rate of the default optimizer. Default: 0.01.
+        epochs (int): Of fine-tuning; 0 for none. Default: 1.
+        seeds (Union[int, Sequence[int]]): How many, from 0 on, or which. Default: 3.
+        rates (Sequence[float]): Prune rates of the one-shot curves, in [0, 1). Default: none.
+        calibration_batches (int): How many batches of the first epoch. Default: 8.
+        knockoff_steps (int): Steps in which SCOP's scales are trained. Default: 200.
+        knockoff_learning_rate (float): Of Adam, which trains them. Default: 0.01.
+        scop (dict): Keys of :class:`golden_stick.SCOP` besides, such as ``{"turn_steps": 5}``. Default: ``None``.
+        folder (str): Where results are kept while they come: comparison.json, the networks, and at the end
+            comparison.md and figures (matplotlib). The same call goes on where the last one was interrupted, and does
+            not run again what is complete. Default: ``None``, nothing is written.
+        on_trial (Callable): Called with each `Trial` when it is done. Default: ``None``.
+
+    Returns:
+        Comparison.
+
+    Raises:
+        ArgumentTypeError: If an argument is of another type, or data can be gone through once only.
+        ArgumentError: If a criterion or key is unknown, a value out of range, or a loss or output not finite.
+        StateError: If training batches differ from one criterion to the next, or `folder` holds another comparison.
+        CheckpointError: If `folder` cannot be read or written.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> import numpy as np
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        ...                         nn.Dense(8, 2))
+        >>> images = np.random.default_rng(0).random((3, 16, 3, 8, 8)).astype(np.float32)
+        >>> batches = [(batch, np.arange(16, dtype=np.int32) % 2) for batch in images]
+        >>> found = gs.compare(net, (1, 3, 8, 8), ["l1"], {"prune_rate": 0.5}, batches[:2], batches[2:], epochs=0,
+        ...                    seeds=1)
+        >>> print([trial.criterion for trial in found.trials])
+        ['unpruned', 'l1', 'random']
+    """
+    settings = check_settings(criteria, budget, rates, seeds, epochs, calibration_batches, knockoff_steps,
+                              knockoff_learning_rate, scop, loss, optimizer, learning_rate)
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'compare', 'network' must be a Cell, but got {type(network).__name__}.")
+    check_repeatable("validation_data", validation_data)
+    if test_data is not None:
+        check_repeatable("test_data", test_data)
+    batches = TrainingBatches(train_data, settings.calibration_batches, settings.epochs)
+    tensors = as_tensors("compare", inputs)
+    base, facts = _measure_base(network, tensors, validation_data)
+    config = {**settings.to_dict(), "inputs": describe(tensors), "test": test_data is not None}
+    data = {"validation": facts, "test": None}
+    store = Store(folder, network, {"config": config, "base": base, "data": data})
+    if store.finished is not None:
+        return store.finished
+    for trial in store.trials:
+        batches.expect(trial.seed, calibrated_on=trial.calibrated_on, finetuned_on=trial.finetuned_on)
+    pairs = [(name, seed) for seed in settings.seeds for name in (UNPRUNED, *settings.criteria)]
+    missing = [pair for pair in pairs if not store.done(*pair)]
+    for name, seed in shown(missing, "criteria and seeds", len(missing)):
+        for trial in _run(network, tensors, name, seed, settings, batches, validation_data, store):
+            if on_trial is not None:
+                on_trial(trial)
+    return _finish(network, store, Comparison(config, base, data, tuple(store.trials)), test_data)
+
+
+def _measure_base(network: nn.Cell, tensors: Tuple[Tensor, ...], data: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Facts of the network as it came, and of the validation data."""
+    graph = trace(network, tensors)
+    found, facts = accuracies({UNTOUCHED: network}, data)
+    return {"macs": count_macs(graph), "parameters": count_parameters(graph), "digest": network_digest(network),
+            "validation": found[UNTOUCHED], "test": None}, facts
+
+
+def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, settings: Settings,
+         batches: TrainingBatches, validation_data: Any, store: Store) -> List[Trial]:
+    """Everything about one criterion and seed but the test split; kept in the store."""
+    calibration = batches.calibration(seed)
+    made = ([(None, copy_network(network), None)] if name == UNPRUNED else
+            slim_networks(network, tensors, name, seed, settings, calibration))
+    trials = []
+    for rate, slim, report in made:
+        size = {"macs": report.macs_after, "parameters": report.parameters_after} if report else store.size
+
+        def measured(label: str = name, cell: nn.Cell = slim) -> float:
+            return accuracies({label: cell}, validation_data)[0][label]
+
+        pruned = measured()
+        calibrate(slim, [images for images, _ in calibration])
+        trial = Trial(name, seed, rate, **size, pruned=pruned, recalibrated=measured())
+        if rate is None and settings.epochs:
+            optimizer = settings.optimizer(slim, batches.steps(seed))
+            train(slim, batches.finetuning(seed), settings.loss, optimizer)
+            trial = replace(trial, finetuned=measured())
+        trials.append(replace(trial, **batches.digests(seed)))
+    store.add(trials, slim)
+    return trials
+
+
+def _finish(network: nn.Cell, store: Store, comparison: Comparison, test_data: Any) -> Comparison:
+    """The test split, once, by all networks in their last state; never before everything else stands."""
+    if test_data is not None:
+        networks = {**store.networks(), UNTOUCHED: network}
+        found, facts = accuracies(networks, test_data)
+        trials = tuple(replace(trial, test=found[name_of(trial)]) if trial.prune_rate is None else trial
+                       for trial in comparison.trials)
+        comparison = Comparison(comparison.config, {**comparison.base, "test": found[UNTOUCHED]},
+                                {**comparison.data, "test": facts}, trials)
+    store.finish(comparison)
+    return comparison

@@ -1,0 +1,130 @@
+"""A folder that a comparison is kept in while it runs: trials as JSON, fine-tuned networks as files."""
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional
+
+import mindspore as ms
+from mindspore import nn
+
+from golden_stick.compare.picture import draw
+from golden_stick.compare.result import UNPRUNED, Comparison, Trial
+from golden_stick.deploy.checkpoint import load_slim, save_slim
+from golden_stick.deploy.files import whole_file
+from golden_stick.errors import CheckpointError, StateError, first_line
+from golden_stick.prune.copying import copy_network
+
+__all__ = ["Store", "name_of"]
+
+_RECORD, _PAGE, _NETWORKS, _FIGURES = "comparison.json", "comparison.md", "networks", ("svg", "png")
+
+
+class Store:
+    """
+    Where trials and networks are kept: in a folder, or in memory.
+
+    Args:
+        folder (str): The folder; made where missing. None for memory only.
+        network (nn.Cell): The original network.
+        identity (Mapping): What is asked for, of which network and data: a folder of another comparison is refused.
+
+    Raises:
+        StateError: If the folder holds another comparison.
+        CheckpointError: If it holds a damaged one.
+    """
+
+    def __init__(self, folder: Optional[str], network: nn.Cell, identity: Mapping[str, Any]):
+        self._folder, self._network, self._identity = folder, network, json.loads(json.dumps(identity))
+        self._networks: Dict[str, nn.Cell] = {}
+        self.trials: List[Trial] = []
+        self.finished: Optional[Comparison] = None
+        if folder is not None:
+            os.makedirs(os.path.join(folder, _NETWORKS), exist_ok=True)
+            self._resume(os.path.join(folder, _RECORD))
+
+    @property
+    def size(self) -> Dict[str, int]:
+        """MACs and parameters of the original network."""
+        return {key: self._identity["base"][key] for key in ("macs", "parameters")}
+
+    def done(self, criterion: str, seed: int) -> bool:
+        """Whether the trials of a criterion and seed are there, the last of them, at the budget, included."""
+        return any((trial.criterion, trial.seed, trial.prune_rate) == (criterion, seed, None) for trial in self.trials)
+
+    def add(self, trials: List[Trial], network: nn.Cell) -> None:
+        """Keep the trials of one criterion and seed, and the network at the budget."""
+        name = name_of(trials[-1])
+        if self._folder is None:
+            self._networks[name] = network
+        elif trials[-1].criterion == UNPRUNED:
+            with whole_file("compare", self._path(name)) as temporary:
+                ms.save_checkpoint(network, temporary)
+        else:
+            save_slim(network, self._path(name))
+        self.trials.extend(trials)
+        if self._folder is not None:
+            self._write({**self._identity, "complete": False, "trials": [asdict(trial) for trial in self.trials]})
+
+    def networks(self) -> Dict[str, nn.Cell]:
+        """The networks at the budget, by criterion and seed."""
+        if self._folder is None:
+            return self._networks
+        return {name_of(trial): self._load(trial) for trial in self.trials if trial.prune_rate is None}
+
+    def finish(self, comparison: Comparison) -> None:
+        """Write the whole result: JSON, page and figures."""
+        if self._folder is None:
+            return
+        with whole_file("compare", os.path.join(self._folder, _PAGE)) as temporary:
+            Path(temporary).write_text(comparison.to_markdown(), encoding="utf-8")
+        for kind in _FIGURES:
+            draw(comparison, os.path.join(self._folder, f"comparison.{kind}"))
+        self._write({**comparison.to_dict(), "complete": True})
+
+    def _resume(self, path: str) -> None:
+        if not os.path.exists(path):
+            return
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            complete, found = record["complete"], {key: record[key] for key in self._identity}
+            self.trials = [Trial(**trial) for trial in record["trials"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"For 'compare', '{path}' must be a comparison that was begun here, but it is "
+                                  f"damaged or another file: {first_line(error)}") from error
+        different = [key for key, value in self._identity.items() if not _agree(found[key], value)]
+        if different:
+            raise StateError(f"For 'compare', 'folder' must be new or hold the same comparison, but '{path}' has "
+                             f"another '{different[0]}': take another folder.")
+        if complete:
+            self.finished = Comparison.from_dict(record)
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        with whole_file("compare", os.path.join(self._folder, _RECORD)) as temporary:
+            Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    def _path(self, name: str) -> str:
+        ending = "ckpt" if name.startswith(f"{UNPRUNED}-") else "safetensors"
+        return os.path.join(self._folder, _NETWORKS, f"{name}.{ending}")
+
+    def _load(self, trial: Trial) -> nn.Cell:
+        path, network = self._path(name_of(trial)), copy_network(self._network)
+        if trial.criterion != UNPRUNED:
+            return load_slim(network, path)
+        if not os.path.isfile(path):
+            raise CheckpointError(f"For 'compare', the network '{path}' of a trial that was made must be there, but it "
+                                  f"is missing: take another folder.")
+        ms.load_param_into_net(network, ms.load_checkpoint(path))
+        return network
+
+
+def name_of(trial: Trial) -> str:
+    """The name that the network of a trial at the budget is kept under."""
+    return f"{trial.criterion}-seed{trial.seed}"
+
+
+def _agree(found: Any, wanted: Any) -> bool:
+    """Equal, but for what is only known at the end, which is None before it."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return set(found) == set(wanted) and all(_agree(found[key], wanted[key]) for key in wanted)
+    return wanted is None or found == wanted

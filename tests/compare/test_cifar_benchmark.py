@@ -1,0 +1,89 @@
+"""The benchmark over criteria: what it takes of a split, and the page that it writes."""
+import importlib
+import json
+import os
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+import pytest
+
+import golden_stick as gs
+from golden_stick.compare import Comparison
+from tests.compare.test_result import FOUND
+
+ROOT = Path(gs.__file__).parents[1]
+
+
+@pytest.fixture(name="benchmark")
+def fixture_benchmark(monkeypatch):
+    """Its module; it finds the example's files by itself."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    before = ms.get_context("mode")
+    yield importlib.import_module("cifar_criteria")
+    ms.set_context(mode=before)
+
+
+def test_so_many_images_are_taken_from_all_over_a_sorted_split(benchmark):
+    split = benchmark.load_splits("digits").test
+    assert len(benchmark.thinned(split, 0)) == len(split) == 360
+    few = benchmark.thinned(split, 70)
+    np.testing.assert_array_equal(few.labels, split.labels[::5][:70])
+
+
+def kept(folder, complete=True):
+    options = {"network": "resnet20", "target_macs": 0.5, "train_images": 128, "batch_size": 64, "epochs": 1,
+               "seeds": 2, "calibration_batches": 4, "knockoff_steps": 50, "turn_steps": 5, "adapt_images": 0,
+               "adapt_epochs": 2}
+    (folder / "options.json").write_text(json.dumps(options))
+    (folder / "comparison.json").write_text(json.dumps({**FOUND.to_dict(), "complete": complete}))
+    return str(folder)
+
+
+def test_the_page_says_what_was_run_and_found(benchmark, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    benchmark.main(["--page", kept(tmp_path)])
+    page = (tmp_path / "docs" / "comparison.md").read_text()
+    assert "| l1 | 0.500 | 0.600 | 30.00 ± 0.00 | 40.00 ± 0.00 | 62.00 ± 2.83 | 50.00 ± 0.00 |" in page
+    assert "--network resnet20 --target-macs 0.5 --train-images 128 --epochs 1 --seeds 2`" in page
+    assert "epochs: 1, of 2 batches of 64 images" in page and "on all images, epochs: 2" in page
+    assert "not\nCIFAR-10 accuracies" in page and "has not been run" in page
+    assert (tmp_path / "docs" / "comparison_resnet20.svg").is_file() and "(comparison_resnet20.svg)" in page
+
+
+def test_what_is_not_complete_is_no_page(benchmark, tmp_path):
+    with pytest.raises(SystemExit, match="is not complete"):
+        benchmark.write_page([kept(tmp_path, complete=False)])
+
+
+def test_data_and_weights_must_be_named_and_full_is_everything(benchmark, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.parse([])
+    assert "--data and --weights are required" in capsys.readouterr().err
+    options = benchmark.parse(["--data", "a", "--weights", "b", "--full"])
+    assert options.train_images == options.test_images == options.adapt_images == 0 and options.epochs == 40
+
+
+def test_the_page_in_the_repository_has_its_network_criteria_and_figures():
+    page = (ROOT / "docs" / "comparison.md").read_text()
+    assert "## resnet20" in page and "| scop |" in page and "| random |" in page
+    for line in page.splitlines():
+        if line.startswith("!["):
+            assert (ROOT / "docs" / line.partition("(")[2].rstrip(")")).is_file()
+
+
+@pytest.mark.long
+def test_it_runs_on_real_images_and_goes_on(benchmark, tmp_path):
+    folder = Path(os.environ.get("GOLDEN_STICK_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "cifar10-jpeg.zip").is_file():
+        pytest.skip(f"no CIFAR-10 images in {folder}; set GOLDEN_STICK_DATA to a folder that has them")
+    words = ["--data", str(folder / "cifar10-jpeg.zip"), "--weights", str(folder / "weights" / "resnet20-cifar10.npz"),
+             "--criteria", "l1", "--rates", "", "--train-images", "64", "--validation-images", "250", "--test-images",
+             "250", "--adapt-epochs", "0", "--seeds", "1", "--calibration-batches", "1", "--output", str(tmp_path)]
+    benchmark.main(words)
+    first = (tmp_path / "comparison.json").read_text()
+    benchmark.main(words)
+    assert (tmp_path / "comparison.json").read_text() == first
+    found = Comparison.from_dict(json.loads(first))
+    assert found.data["test"]["images"] == 250 and found.base["validation"] > 0.7
