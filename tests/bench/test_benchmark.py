@@ -186,7 +186,7 @@ def test_a_mindir_that_mindspore_cannot_load_is_refused(files, monkeypatch):
     ({"contenders": "net.ckpt"}, ArgumentError, r"the path of a contender must end in .mindir or .onnx, but got"),
     ({"contenders": {}}, ArgumentError, "there must be at least one contender and one mode, but got none"),
     ({"modes": ("grph",)}, ArgumentError, "'modes' must be one of 'graph', 'pynative', but got 'grph'"),
-    ({"baseline": "b"}, ArgumentError, "'baseline' must be one of 'SequentialCell', but got 'b'"),
+    ({"baseline": "b"}, ArgumentError, "'baseline' must be 'SequentialCell', but got 'b'"),
     ({"batch_sizes": 2}, ArgumentTypeError, "'batch_sizes' must be a sequence of at least one number, but got 2"),
     ({"batch_sizes": (0,)}, ArgumentError, "'batch_sizes' must be a whole number of at least 1, but got 0"),
     ({"threads": ()}, ArgumentTypeError, "'threads' must be a sequence of at least one number"),
