@@ -43,7 +43,7 @@ class TrainingBatches:
         """
         found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
         if not found:
-            raise ArgumentError("For 'compare', 'train_data' must hold at least one batch, but got none.")
+            raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
         digest = hashlib.sha256()
         for batch in found:
             _add(digest, *batch)
