@@ -25,8 +25,8 @@ def need_matplotlib() -> Any:
     try:
         import matplotlib.figure  # pylint: disable=import-outside-toplevel
     except ImportError as error:
-        raise DependencyError("For 'compare', the figure needs matplotlib, which must be installed, but is not: the extra "
-                              "golden-stick[reports] brings it.") from error
+        raise DependencyError("For 'compare', the figure needs matplotlib, which must be installed, but is not: the "
+                              "extra golden-stick[reports] brings it.") from error
     return matplotlib
 
 
