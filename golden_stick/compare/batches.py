@@ -51,7 +51,12 @@ class TrainingBatches:
         return found
 
     def steps(self, seed: int) -> int:
-        """How many batches all epochs of fine-tuning have together."""
+        """
+        How many batches all epochs of fine-tuning have together.
+
+        Raises:
+            ArgumentTypeError: If the batches of an epoch have no length.
+        """
         data = self._open(seed)
         length = getattr(data, "get_dataset_size", getattr(data, "__len__", None))
         if length is None:
