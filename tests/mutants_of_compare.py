@@ -1,7 +1,7 @@
 """What could be wrong in comparisons of criteria, each broken once."""
 from tests.mutants_of_rules import Mutant
 
-_RUN, _BY_HAND = ("tests/compare/test_compare.py",), ("tests/compare/test_result.py",)
+_RUN, _BY_HAND = "tests/compare/test_compare.py", "tests/compare/test_result.py"
 
 COMPARE_MUTANTS = (
     Mutant("compare: the test split is looked at early", "compare/compare.py",

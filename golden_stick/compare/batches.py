@@ -43,7 +43,7 @@ class TrainingBatches:
         """
         found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
         if not found:
-            raise ArgumentError("For 'compare', 'train_data' must hold at least one batch, but got none.")
+            raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
         digest = hashlib.sha256()
         for batch in found:
             _add(digest, *batch)
@@ -51,7 +51,12 @@ class TrainingBatches:
         return found
 
     def steps(self, seed: int) -> int:
-        """How many batches all epochs of fine-tuning have together."""
+        """
+        How many batches all epochs of fine-tuning have together.
+
+        Raises:
+            ArgumentTypeError: If the batches of an epoch have no length.
+        """
         data = self._open(seed)
         length = getattr(data, "get_dataset_size", getattr(data, "__len__", None))
         if length is None:

@@ -75,6 +75,7 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         ArgumentError: If a criterion or key is unknown, a value out of range, or a loss or output not finite.
         StateError: If training batches differ from one criterion to the next, or `folder` holds another comparison.
         CheckpointError: If `folder` cannot be read or written.
+        DependencyError: If `folder` is given and matplotlib is not installed.
 
     Supported Platforms:
         ``CPU``

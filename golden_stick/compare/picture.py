@@ -7,12 +7,27 @@ from golden_stick.compare.result import Comparison, Spread
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, DependencyError
 
-__all__ = ["draw"]
+__all__ = ["draw", "need_matplotlib"]
 
 _FORMATS = ("svg", "png", "pdf")
 _STATES = (("pruned", "right after pruning"), ("recalibrated", "statistics re-estimated"), ("finetuned", "fine-tuned"),
            ("test", "test split"))
 _MARKERS = "os^D"
+
+
+def need_matplotlib() -> Any:
+    """
+    The package matplotlib. Imported when needed: only those who draw need it, and it takes a second to import.
+
+    Raises:
+        DependencyError: If it is not installed.
+    """
+    try:
+        import matplotlib.figure  # pylint: disable=import-outside-toplevel
+    except ImportError as error:
+        raise DependencyError("For 'compare', the figure needs matplotlib, which must be installed, but is not: the "
+                              "extra golden-stick[reports] brings it.") from error
+    return matplotlib
 
 
 def draw(comparison: Comparison, path: str) -> None:
@@ -30,17 +45,11 @@ def draw(comparison: Comparison, path: str) -> None:
     """
     kind = os.path.splitext(path)[1][1:]
     if kind not in _FORMATS:
-        raise ArgumentError(f"For 'compare', the figure's 'path' must end in one of {', '.join(_FORMATS)}, "
-                            f"but got '{path}'.")
-    try:
-        # Not at the top: only those who draw need it, and it takes a second to import.
-        import matplotlib  # pylint: disable=import-outside-toplevel
-        from matplotlib.figure import Figure  # pylint: disable=import-outside-toplevel
-    except ImportError as error:
-        raise DependencyError("For 'compare', the figure needs matplotlib, which must be installed: "
-                              "pip install 'golden-stick[reports]'.") from error
+        raise ArgumentError(f"For 'compare', the figure must be a file of one of the kinds "
+                            f"{', '.join(_FORMATS)}, but got '{path}'.")
+    matplotlib = need_matplotlib()
     curves = comparison.curves()
-    figure = Figure(figsize=(11 if curves else 6.5, 4.8), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(11 if curves else 6.5, 4.8), layout="constrained")
     panels = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
     if curves:
         _draw_curves(panels[0], comparison)

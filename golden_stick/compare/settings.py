@@ -94,7 +94,8 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
         check_value("compare", name, value, Interval(0.0, 10.0))
     for name, value in (("loss", loss), ("optimizer", optimizer)):
         if value is not None and not callable(value):
-            raise ArgumentTypeError(f"For 'compare', '{name}' must be a function, but got {type(value).__name__}.")
+            raise ArgumentTypeError(f"For 'compare', '{name}' must be something to call, but got "
+                                    f"{type(value).__name__}.")
     described = (f"Momentum 0.9 (Nesterov), rate from {learning_rate:g} along half a cosine, weight decay 0.0005"
                  if optimizer is None else _name(optimizer))
     return Settings(names, dict(budget), _rates(rates), _seeds(seeds), int(epochs), int(calibration_batches),

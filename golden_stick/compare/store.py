@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional
 import mindspore as ms
 from mindspore import nn
 
-from golden_stick.compare.picture import draw
+from golden_stick.compare.picture import draw, need_matplotlib
 from golden_stick.compare.result import UNPRUNED, Comparison, Trial
 from golden_stick.deploy.checkpoint import load_slim, save_slim
 from golden_stick.deploy.files import whole_file
@@ -31,7 +31,8 @@ class Store:
 
     Raises:
         StateError: If the folder holds another comparison.
-        CheckpointError: If it holds a damaged one.
+        CheckpointError: If it holds a damaged one, or cannot be made.
+        DependencyError: If matplotlib, which draws the figures, is not installed.
     """
 
     def __init__(self, folder: Optional[str], network: nn.Cell, identity: Mapping[str, Any]):
@@ -40,7 +41,13 @@ class Store:
         self.trials: List[Trial] = []
         self.finished: Optional[Comparison] = None
         if folder is not None:
-            os.makedirs(os.path.join(folder, _NETWORKS), exist_ok=True)
+            # Now, not at the end of hours.
+            need_matplotlib()
+            try:
+                os.makedirs(os.path.join(folder, _NETWORKS), exist_ok=True)
+            except OSError as error:
+                raise CheckpointError(f"For 'compare', 'folder' must be a folder that can be made and written to, but "
+                                      f"got '{folder}' ({error.strerror}).") from error
             self._resume(os.path.join(folder, _RECORD))
 
     @property

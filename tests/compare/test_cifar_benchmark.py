@@ -15,8 +15,8 @@ from tests.compare.test_result import FOUND
 ROOT = Path(gs.__file__).parents[1]
 
 
-@pytest.fixture(name="benchmark")
-def fixture_benchmark(monkeypatch):
+@pytest.fixture(name="cifar")
+def fixture_cifar(monkeypatch):
     """Its module; it finds the example's files by itself."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     before = ms.get_context("mode")
@@ -24,10 +24,10 @@ def fixture_benchmark(monkeypatch):
     ms.set_context(mode=before)
 
 
-def test_so_many_images_are_taken_from_all_over_a_sorted_split(benchmark):
-    split = benchmark.load_splits("digits").test
-    assert len(benchmark.thinned(split, 0)) == len(split) == 360
-    few = benchmark.thinned(split, 70)
+def test_so_many_images_are_taken_from_all_over_a_sorted_split(cifar):
+    split = cifar.load_splits("digits").test
+    assert len(cifar.thinned(split, 0)) == len(split) == 360
+    few = cifar.thinned(split, 70)
     np.testing.assert_array_equal(few.labels, split.labels[::5][:70])
 
 
@@ -40,10 +40,10 @@ def kept(folder, complete=True):
     return str(folder)
 
 
-def test_the_page_says_what_was_run_and_found(benchmark, tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark, "ROOT", tmp_path)
+def test_the_page_says_what_was_run_and_found(cifar, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "ROOT", tmp_path)
     (tmp_path / "docs").mkdir()
-    benchmark.main(["--page", kept(tmp_path)])
+    cifar.main(["--page", kept(tmp_path)])
     page = (tmp_path / "docs" / "comparison.md").read_text()
     assert "| l1 | 0.500 | 0.600 | 30.00 ± 0.00 | 40.00 ± 0.00 | 62.00 ± 2.83 | 50.00 ± 0.00 |" in page
     assert "--network resnet20 --target-macs 0.5 --train-images 128 --epochs 1 --seeds 2`" in page
@@ -52,16 +52,16 @@ def test_the_page_says_what_was_run_and_found(benchmark, tmp_path, monkeypatch):
     assert (tmp_path / "docs" / "comparison_resnet20.svg").is_file() and "(comparison_resnet20.svg)" in page
 
 
-def test_what_is_not_complete_is_no_page(benchmark, tmp_path):
+def test_what_is_not_complete_is_no_page(cifar, tmp_path):
     with pytest.raises(SystemExit, match="is not complete"):
-        benchmark.write_page([kept(tmp_path, complete=False)])
+        cifar.write_page([kept(tmp_path, complete=False)])
 
 
-def test_data_and_weights_must_be_named_and_full_is_everything(benchmark, capsys):
+def test_data_and_weights_must_be_named_and_full_is_everything(cifar, capsys):
     with pytest.raises(SystemExit):
-        benchmark.parse([])
+        cifar.parse([])
     assert "--data and --weights are required" in capsys.readouterr().err
-    options = benchmark.parse(["--data", "a", "--weights", "b", "--full"])
+    options = cifar.parse(["--data", "a", "--weights", "b", "--full"])
     assert options.train_images == options.test_images == options.adapt_images == 0 and options.epochs == 40
 
 
@@ -74,16 +74,16 @@ def test_the_page_in_the_repository_has_its_network_criteria_and_figures():
 
 
 @pytest.mark.long
-def test_it_runs_on_real_images_and_goes_on(benchmark, tmp_path):
+def test_it_runs_on_real_images_and_goes_on(cifar, tmp_path):
     folder = Path(os.environ.get("GOLDEN_STICK_DATA", ROOT.parent / "shared" / "data"))
     if not (folder / "cifar10-jpeg.zip").is_file():
         pytest.skip(f"no CIFAR-10 images in {folder}; set GOLDEN_STICK_DATA to a folder that has them")
     words = ["--data", str(folder / "cifar10-jpeg.zip"), "--weights", str(folder / "weights" / "resnet20-cifar10.npz"),
              "--criteria", "l1", "--rates", "", "--train-images", "64", "--validation-images", "250", "--test-images",
              "250", "--adapt-epochs", "0", "--seeds", "1", "--calibration-batches", "1", "--output", str(tmp_path)]
-    benchmark.main(words)
+    cifar.main(words)
     first = (tmp_path / "comparison.json").read_text()
-    benchmark.main(words)
+    cifar.main(words)
     assert (tmp_path / "comparison.json").read_text() == first
     found = Comparison.from_dict(json.loads(first))
     assert found.data["test"]["images"] == 250 and found.base["validation"] > 0.7

@@ -1,5 +1,6 @@
 """Comparisons: everything alike for all criteria, the test split once, the same result for the same seeds."""
 import json
+import sys
 
 import mindspore as ms
 import numpy as np
@@ -9,7 +10,7 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick.certify.fingerprints import network_digest
 from golden_stick.compare import compare as compare_again
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
+from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
 from tests.compare.problem import SHAPE, build, images, splits
 
 BUDGET = {"target_macs": 0.6}
@@ -177,6 +178,16 @@ def test_a_folder_of_something_else_or_with_a_network_missing(ran, tmp_path):
         call(ran, tmp_path)
 
 
+def test_what_stands_in_the_way_is_said_at_once(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="'folder' must be a folder that can be made and written to, but got"):
+        small(folder=str(tmp_path / "file"))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(DependencyError, match="the figure needs matplotlib, which must be installed, but is not"):
+        small(folder=str(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
 def small(train=None, validation=None, test=None, network=None, criteria=(), budget=None, **keys):
     keys = {"epochs": 0, "seeds": 1, "calibration_batches": 1, **keys}
     return gs.compare(network or build(), SHAPE, criteria, {"prune_rate": 0.5} if budget is None else budget,
@@ -260,9 +271,9 @@ def not_finite():
     ({"seeds": 0}, ArgumentError, "'seeds' must be a whole number of at least 1"),
     ({"seeds": []}, ArgumentError, "'seeds' must be a number of seeds or hold at least one, but got none"),
     ({"rates": [1.5]}, ArgumentError, r"'rates' must be in \[0, 1\), but got 1.5"),
-    ({"loss": 3}, ArgumentTypeError, "'loss' must be a function, but got int"),
+    ({"loss": 3}, ArgumentTypeError, "'loss' must be something to call, but got int"),
     ({"network": 3}, ArgumentTypeError, "For 'compare', 'network' must be a Cell, but got int"),
-    ({"train": []}, ArgumentError, "'train_data' must hold at least one batch, but got none"),
+    ({"train": []}, ArgumentError, "'train_data' must not be empty, but it gave no batch"),
     ({"train": iter([])}, ArgumentTypeError, "'train_data' must be batches that can be gone through several times"),
     ({"train": Endless(), "epochs": 1}, ArgumentTypeError, "'train_data' must give batches that have a length, but"),
     ({"validation": 3}, ArgumentTypeError, "'validation_data' must be batches of images and labels, but got int"),

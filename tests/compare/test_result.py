@@ -100,8 +100,8 @@ def test_the_figure_names_every_criterion_and_is_always_the_same(tmp_path):
 
 
 def test_other_formats_and_a_missing_matplotlib(tmp_path, monkeypatch):
-    with pytest.raises(ArgumentError, match="the figure's 'path' must end in one of svg, png, pdf, but got"):
+    with pytest.raises(ArgumentError, match="the figure must be a file of one of the kinds svg, png, pdf, but got"):
         draw(FOUND, str(tmp_path / "figure.gif"))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(DependencyError, match="the figure needs matplotlib, which must be installed: pip install"):
+    with pytest.raises(DependencyError, match="the figure needs matplotlib, which must be installed, but is not"):
         draw(FOUND, str(tmp_path / "figure.svg"))
