@@ -54,8 +54,9 @@ REMARKS = """\
 ## What the numbers can show, and what not
 
 * They were made on two cores: few images, few steps, three seeds. They tell how well a network does shortly after
-  pruning, with a little fine-tuning. With the tens of epochs that papers use, what criteria differ by after
-  fine-tuning shrinks to a few tenths of a point at equal widths, which no run of this size can resolve.
+  pruning, with a little fine-tuning. With the tens of epochs that papers use, accuracies at equal widths are expected
+  to differ by a few tenths of a point only (an estimate, not measured here); to tell 0.2 points apart at a standard
+  deviation of 0.2 takes about 16 runs of each.
 * A difference between two criteria counts only if it is large beside both the standard deviation over seeds and the
   standard error of an accuracy on so many images. For criteria that read weights alone, the seeds change the batches,
   not the filters that go.
