@@ -49,6 +49,7 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=defaults.steps, help="of training SCOP's scales")
     parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
     parser.add_argument("--scop", nargs="*", default=list(defaults.scop), choices=list(SCOP_RUNS))
+    parser.add_argument("--rates", nargs="+", type=float, default=list(defaults.rates), help="shares that are removed")
     parser.add_argument("--again", action="store_true", help="run seeds that stand in the JSON file, too")
     parser.add_argument("--weak", choices=WEAK_FORMS, default="random", help="form of the weak filters")
     parser.add_argument("--output", type=Path, help="the page (default: docs/planted.md with --data, else "
@@ -78,7 +79,7 @@ def main(arguments=None) -> int:
     if int(known.labels.max()) >= CLASSES:
         raise SystemExit(f"--data must have at most {CLASSES} classes, but has {int(known.labels.max()) + 1}")
     settings = Settings(epochs=options.epochs, steps=options.steps, criteria=tuple(options.criteria),
-                        scop=tuple(options.scop), weak=options.weak)
+                        scop=tuple(options.scop), rates=tuple(options.rates), weak=options.weak)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     data = Path(options.data).name if options.data else "gratings drawn by the command"
     shown = " ".join(sys.argv[1:] if arguments is None else arguments).replace(options.data or "\0", data)

@@ -185,7 +185,7 @@ def test_a_missed_threshold_is_missed():
 def test_the_whole_command_at_a_tiny_size(tmp_path, capsys):
     output = tmp_path / "planted.md"
     code = command.main(["--seeds", "1", "--epochs", "1", "--images", "400", "--steps", "40", "--output", str(output),
-                         "--criteria", "random", "taylor", "--scop", "scop"])
+                         "--criteria", "random", "taylor", "--scop", "scop", "--rates", "0.2"])
     printed = capsys.readouterr().out
     assert code == int("MISSED" in printed)
     rows = json.loads(output.with_suffix(".json").read_text())

@@ -13,9 +13,8 @@ from benchmarks.planted.planting import KINDS, SAFE, Planted, plant
 from benchmarks.planted.scores import ScopRun, by_criterion, by_hiding, by_scop
 from golden_stick.criteria import CRITERIA
 
-__all__ = ["BOUNDS", "RATES", "SCOP_RUNS", "Settings", "run"]
+__all__ = ["BOUNDS", "SCOP_RUNS", "Settings", "run"]
 
-RATES = (0.2, 0.35, 0.45, 0.6)
 BOUNDS = (0.005, 0.002, 0.001)  # of safe_filters; the first is its default
 _AUTO = {"prune_rate": "auto", "fdr": 0.1}
 # Row -> configuration, and the images on which scales are trained.
@@ -42,6 +41,7 @@ class Settings:
         one_by_one (int): Images for the criterion that looks at them one by one.
         criteria (tuple[str]): Which.
         scop (tuple[str]): Which of `SCOP_RUNS`.
+        rates (tuple[float]): Shares of every layer's filters that are removed.
         weak (str): Form of the weak filters.
     """
 
@@ -53,6 +53,7 @@ class Settings:
     one_by_one: int = 1024
     criteria: Tuple[str, ...] = tuple(CRITERIA)
     scop: Tuple[str, ...] = ("scop", "scop, 5 draws", "scop, joint", "scop, noise")
+    rates: Tuple[float, ...] = (0.2, 0.35, 0.45, 0.6)
     weak: str = "random"
 
 
@@ -75,7 +76,7 @@ def run(known: Images, test: Images, seed: int, settings: Settings) -> Dict[str,
     scores.update({name: phase.scores for name, phase in phases.items()})
     scores["hiding one at a time"] = cost
     criteria = {name: {"auroc": auroc_of_kinds(found, planted.kinds), "rank correlation": spearman(found, cost),
-                       "accuracy": [without.accuracies(lowest(found, rate)) for rate in RATES]}
+                       "accuracy": [without.accuracies(lowest(found, rate)) for rate in settings.rates]}
                 for name, found in scores.items()}
     sets = {f"safe_filters, eps = {bound}": found for bound, found in safe.items()}
     for name, phase in phases.items():

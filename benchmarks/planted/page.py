@@ -4,7 +4,6 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from benchmarks.planted.experiment import RATES
 from benchmarks.planted.planting import KINDS, SAFE
 
 __all__ = ["check", "draw", "page"]
@@ -104,9 +103,10 @@ def _scores_table(rows: Rows) -> str:
 
 
 def _accuracy_table(rows: Rows, when: int) -> str:
+    rates = rows[0]["settings"]["rates"]
     lines = [[name, *(_spread([row["criteria"][name]["accuracy"][index][when] for row in rows], 3)
-                      for index in range(len(RATES)))] for name in rows[0]["criteria"]]
-    return _table(["criterion", *(f"{rate:.0%} removed" for rate in RATES)], lines)
+                      for index in range(len(rates)))] for name in rows[0]["criteria"]]
+    return _table(["criterion", *(f"{rate:.0%} removed" for rate in rates)], lines)
 
 
 def _sets_table(rows: Rows) -> str:
@@ -153,7 +153,7 @@ def draw(rows: Rows, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = list(rows[0]["criteria"])
+    names, rates = list(rows[0]["criteria"]), np.array(rows[0]["settings"]["rates"])
     colours = pyplot.get_cmap("tab20")(np.linspace(0, 1, 20))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), constrained_layout=True)
     for number, kind in enumerate(KINDS):
@@ -165,9 +165,9 @@ def draw(rows: Rows, path: Path) -> None:
     left.invert_yaxis()
     left.legend()
     for number, name in enumerate(names):
-        values = [np.mean([row["criteria"][name]["accuracy"][index][1] for row in rows]) for index in range(len(RATES))]
+        values = [np.mean([row["criteria"][name]["accuracy"][index][1] for row in rows]) for index in range(len(rates))]
         style = "-" if name.startswith("scop") else "--"
-        right.plot(100 * np.array(RATES), values, style, marker=".", color=colours[number % 20], label=name)
+        right.plot(100 * rates, values, style, marker=".", color=colours[number % 20], label=name)
     right.axhline(np.mean([row["accuracy"] for row in rows]), color="grey", linewidth=0.8)
     right.set(xlabel="filters removed from every layer, %", ylabel="test accuracy, statistics re-estimated")
     right.legend(fontsize=7)
