@@ -1,0 +1,105 @@
+"""
+Planted redundancy: which criterion finds filters that are known to do nothing, and what certified pruning removes.
+
+    python benchmarks/planted_redundancy.py --data FILE.zip     5 seeds; writes docs/planted.md, its figure and JSON
+    python benchmarks/planted_redundancy.py --seeds 1           on gratings drawn here; writes outputs/planted.md
+
+`--data` is a folder or .zip of train/<class>/*.jpg and test/<class>/*.jpg, 32x32 pixels, 10 classes, such as CIFAR-10
+as JPEG files. What is planted, and what is measured, stands at the head of the page, which is written after each seed.
+Seeds that stand in the JSON file with the same settings are not run again, so that an interrupted run goes on, but with
+`--again` they are. A missed threshold is printed and stands on the page; the command ends with code 1 then.
+"""
+import os
+
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+os.environ.setdefault("GLOG_v", "4")
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+from dataclasses import asdict  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import mindspore as ms  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.planted import page as pages  # noqa: E402
+from benchmarks.planted.experiment import SCOP_RUNS, Settings, run  # noqa: E402
+from benchmarks.planted.images import CLASSES, load  # noqa: E402
+from benchmarks.planted.planting import WEAK_FORMS  # noqa: E402
+from golden_stick.criteria import CRITERIA  # noqa: E402
+from golden_stick.deploy.files import whole_file  # noqa: E402
+
+_WEAK = {
+    "random": "random weights, the scale that is usual in its layer, and random outgoing weights of 2 % of the usual "
+              "deviation",
+    "copy": "a copy of an original with 2 % of its outgoing weights; 98 % stay with the original",
+}
+
+
+def parse(arguments=None) -> argparse.Namespace:
+    defaults = Settings()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="folder or .zip of JPEG files (default: gratings drawn here)")
+    parser.add_argument("--images", type=int, help="so many training images (default: all; gratings: 4,000)")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=defaults.epochs)
+    parser.add_argument("--steps", type=int, default=defaults.steps, help="of training SCOP's scales")
+    parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
+    parser.add_argument("--scop", nargs="*", default=list(defaults.scop), choices=list(SCOP_RUNS))
+    parser.add_argument("--rates", nargs="+", type=float, default=list(defaults.rates), help="shares that are removed")
+    parser.add_argument("--again", action="store_true", help="run seeds that stand in the JSON file, too")
+    parser.add_argument("--weak", choices=WEAK_FORMS, default="random", help="form of the weak filters")
+    parser.add_argument("--output", type=Path, help="the page (default: docs/planted.md with --data, else "
+                                                    "outputs/planted.md); figure and JSON stand beside it")
+    options = parser.parse_args(arguments)
+    options.output = options.output or ROOT / ("docs" if options.data else "outputs") / "planted.md"
+    return options
+
+
+def write(path: Path, text: str) -> None:
+    with whole_file("planted_redundancy", str(path)) as temporary:
+        Path(temporary).write_text(text, encoding="utf-8")
+
+
+def earlier(path: Path, settings: Settings, data: str, images: int) -> list:
+    """The rows of a file that were made with these settings and images."""
+    rows = json.loads(path.read_text()) if path.is_file() else []
+    wanted = {**json.loads(json.dumps(asdict(settings))), "data": data, "known": images}
+    return [row for row in rows if {**row["settings"], "data": row["data"], "known": row["known"]} == wanted]
+
+
+def main(arguments=None) -> int:
+    options = parse(arguments)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    known, test = load(options.data, options.images or 4000)
+    known = known.take(slice(options.images)) if options.images else known
+    if int(known.labels.max()) >= CLASSES:
+        raise SystemExit(f"--data must have at most {CLASSES} classes, but has {int(known.labels.max()) + 1}")
+    settings = Settings(epochs=options.epochs, steps=options.steps, criteria=tuple(options.criteria),
+                        scop=tuple(options.scop), rates=tuple(options.rates), weak=options.weak)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    data = Path(options.data).name if options.data else "gratings drawn by the command"
+    shown = " ".join(sys.argv[1:] if arguments is None else arguments).replace(options.data or "\0", data)
+    facts = {"command": f"python benchmarks/planted_redundancy.py {shown}".rstrip(), "data": data,
+             "epochs": options.epochs, "weak": _WEAK[options.weak], "wanted": options.seeds,
+             "figure": options.output.with_suffix(".svg").name}
+    done = [] if options.again else earlier(options.output.with_suffix(".json"), settings, data, len(known))
+    rows = []
+    for seed in range(options.seeds):
+        of_seed = [row for row in done if row["seed"] == seed]
+        rows += of_seed or [{**run(known, test, seed, settings), "data": data, "known": len(known)}]
+        print(f"seed {seed}: {rows[-1]['seconds']:.0f} s, accuracy {rows[-1]['accuracy']:.3f}", flush=True)
+        write(options.output.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
+        pages.draw(rows, options.output.with_suffix(".svg"))
+        write(options.output, pages.page(rows, facts))
+    checks = pages.check(rows)
+    for what, value, held in checks:
+        print(f"{'held  ' if held else 'MISSED'}  {value:6.3f}  {what}")
+    return int(not all(held for _, _, held in checks))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
