@@ -164,6 +164,7 @@ def test_what_no_number_of_the_graph_explains_is_refused():
         gs.OneShot({"prune_rate": 0.5}).apply(Stubborn(), inputs=SHAPE)
 
 
+@pytest.mark.long
 def test_readings_that_never_settle_are_refused(monkeypatch):
     numbers = itertools.count()
     monkeypatch.setattr(rehearsal, "_misfits", lambda *_: {next(numbers)})
