@@ -20,8 +20,8 @@ RANKS = (
     ("bench.cache", "bench.clock", "bench.latency", "bench.memory", "bench.onnx_files", "bench.result",
      "bench.threads", "bench.widths"),
     ("report",), ("comp_algo",), ("prune", "criteria"), ("bench.benchmark", "bench.contenders"),
-    ("deploy.checkpoint", "deploy.slim_file", "deploy.sources", "deploy.fold"), ("scop",), ("certify",), ("compare",),
-    ("cli",),
+    ("deploy.checkpoint", "deploy.shards", "deploy.slim_file", "deploy.sources", "deploy.fold"), ("scop",),
+    ("certify",), ("compare",), ("cli",),
 )
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "benchmark", "certify", "compare", "errors", "exchangeability", "export",
           "find_groups", "fold", "fold_report", "load_slim", "prune_in_steps", "pruning_card", "safe_filters",

@@ -1,11 +1,12 @@
 """``golden-stick convert``: from any checkpoint that a user has to a slim file, MindIR or ONNX."""
 import argparse
-import contextlib
 import os
 import tempfile
-from typing import Any, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Dict, Iterator, Set
 
-from golden_stick.cli.shared import add_command, network_and_inputs, output_files, say
+from golden_stick.cli.shared import add_command, network_and_inputs, output_files, say, trace_aloud
 from golden_stick.cli.slimming import (
     ANYWHERE,
     add_criterion_options,
@@ -18,6 +19,9 @@ from golden_stick.cli.slimming import (
 from golden_stick.errors import ArgumentError
 
 __all__ = ["add"]
+
+_CLI = "golden-stick"
+_KINDS = ("original", "knockoff", "masked", "slim")
 
 # What the copy-and-paste examples are about: the four kinds of checkpoints.
 _EXAMPLES = """
@@ -36,20 +40,36 @@ slim file: for deployment, normalizations folded
 """
 
 
+class _Noted(argparse.Action):
+    """Stores a value, and that it was given: an option that says nothing of a kind is refused, not overlooked."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.given = {**namespace.given, option_string: self.dest}
+
+
 def add(commands: Any) -> None:
     """Add the command."""
     command = add_command(commands, "convert", _run, "make a slim file, MindIR or ONNX of any checkpoint", f"""
 {_EXAMPLES.strip()}
 
 The kind is read from the file. Of a network that trained on several devices, name the files of all ranks, a pattern in
-quotes, or their folder. A network that is slimmed is proven equal to the masked one, and every exported file is run and
-compared before it stands under its name. All files are written, or none.
+quotes, or their folder, and the strategy file if each rank holds a part of a parameter. A network that is slimmed is
+proven equal to the masked one, and every exported file is run and compared before it stands under its name. All files
+are written, or none.
 """, """
 golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint 'rank_*/net.ckpt' --target-macs 0.5 \\
     --output slim.safetensors --onnx slim.onnx
 """)
+    # The usage of so many options would push the examples off the screen.
+    command.usage = "golden-stick convert --network NETWORK --inputs SHAPE --checkpoint FILE [FILE ...] [options]"
+    command.register("action", None, _Noted)
+    command.set_defaults(given={})
     command.add_argument("--checkpoint", required=True, nargs="+", help="a .ckpt or .safetensors file, the files of "
                          "all ranks, a pattern, or a folder")
+    command.add_argument("--strategy", help="where MindSpore saved the parallel strategy, if each rank holds a part of "
+                         "a parameter; paths must then name the rank, as rank_0/net.ckpt")
+    command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of)")
     command.add_argument("--masked-from", help="of a masked network: the checkpoint that it was made from")
     command.add_argument("--mixing", help="as the knockoff phase was trained: blocks, layers or joint (default: what "
                          "the file says, joint or blocks)")
@@ -58,74 +78,121 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
                          "beside them before it is written")
     add_criterion_options(command)
     add_slim_options(command, required=False)
+    command.add_argument("--slim", dest="output", metavar="SLIM", help="as --output, but never replaces a file: "
+                         "elsewhere, --slim is a file to read")
 
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick.deploy.sources import read_source
     if not any(getattr(options, name) for name in ("output", "mindir", "onnx")):
-        raise ArgumentError("For 'golden-stick', one of '--output', '--mindir' and '--onnx' must say what is written, "
-                            "but none does.")
-    source = read_source("golden-stick", options.checkpoint)
-    kind = "masked" if options.masked_from else source.kind
-    if options.masked_from and source.kind != "original":
-        raise ArgumentError(f"For 'golden-stick', '--masked-from' must stand with the checkpoint of a masked network, "
-                            f"but '{source.files[0]}' is of kind '{source.kind}'.")
-    if options.fold and kind != "slim":
-        raise ArgumentError(f"For 'golden-stick', '--fold' must stand with a slim file, which needs no fine-tuning "
-                            f"any more, but '{source.files[0]}' is of kind '{kind}'.")
+        raise ArgumentError(f"For '{_CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
+                            f"but none does.")
+    source = read_source(_CLI, options.checkpoint, options.strategy)
+    kind = _kind(options, source)
+    _refuse_options(options, kind, source.files[0])
     say(f"read {len(source.values)} parameters of kind '{kind}' from {', '.join(source.files)}")
     options.checkpoint = list(source.files)
-    if kind == "knockoff":
-        _read_schedule(options, source.values)
-    with _one_file(source) as path:
-        {"slim": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original}[kind](options, path)
+    {"slim": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original}[kind](options, source)
 
 
-def _read_schedule(options: argparse.Namespace, values: Any) -> None:
-    """How the phase was mixed, as far as its parameters tell."""
-    held = [array for name, array in values.items() if name.endswith(".held_scale")]
-    options.mixing = options.mixing or ("blocks" if held else "joint")
-    options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
+def _kind(options: argparse.Namespace, source: Any) -> str:
+    """What the files are of. What the options say of it must agree."""
+    if options.masked_from and source.kind != "original":
+        raise ArgumentError(f"For '{_CLI}', '--masked-from' must stand with the checkpoint of a masked network, "
+                            f"but '{source.files[0]}' is of kind '{source.kind}'.")
+    if options.kind == "masked" and not options.masked_from and source.kind == "original":
+        raise ArgumentError(f"For '{_CLI}', '--kind masked' must stand with '--masked-from': a masked network has the "
+                            f"original's parameters, and '{source.files[0]}' does not say how it was masked.")
+    found = "masked" if options.masked_from else source.kind
+    if options.kind not in (None, found):
+        raise ArgumentError(f"For '{_CLI}', '--kind' must be what '{source.files[0]}' is of, '{found}', but got "
+                            f"'{options.kind}'.")
+    return found
 
 
-def _original(options: argparse.Namespace, path: str) -> None:
+def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
+    """Refuse options that say nothing of this kind."""
+    from golden_stick import SCOP, OneShot
+    result = {"report", "card"}
+    by_criterion = {*OneShot.options, "data", *result}
+    meant: Dict[str, Set[str]] = {"original": by_criterion, "masked": by_criterion,
+                                  "knockoff": {*SCOP.options, *result}, "slim": {"fold"}}
+    given = dict(options.given, **({"--fold": "fold"} if options.fold else {}))
+    for option, name in given.items():
+        kinds = [one for one in _KINDS if name in meant[one]]
+        if kinds and kind not in kinds:
+            raise ArgumentError(f"For '{_CLI}', '{option}' must stand with a checkpoint of kind "
+                                f"{' or '.join(map(repr, kinds))}, but '{file}' is of kind '{kind}'.")
+    taken = any(os.path.exists(f"{options.output}{ending}") for ending in ("", *ANYWHERE["output"]))
+    if "--slim" in given and ("--output" in given or taken):
+        raise ArgumentError(f"For '{_CLI}', '--slim' must be a new file, and stand without '--output', but got "
+                            f"'{options.output}': give a slim file to read as '--checkpoint', and one to replace as "
+                            f"'--output'.")
+
+
+def _original(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)), path, **pruning_data(options))
+    make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill, source), **pruning_data(options))
 
 
-def _masked(options: argparse.Namespace, path: str) -> None:
+def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)), options.masked_from, trained=path,
+    from golden_stick.cli.networks import load_weights
+    fill = partial(load_weights, path=options.masked_from, option="--masked-from")
+    make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source),
               **pruning_data(options))
 
 
-def _knockoff(options: argparse.Namespace, path: str) -> None:
+def _knockoff(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import SCOP
+    # How the phase was mixed, as far as its parameters tell.
+    held = [array for name, array in source.values.items() if name.endswith(".held_scale")]
+    options.mixing = options.mixing or ("blocks" if held else "joint")
+    options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
     # The sampler has done its work when there is a checkpoint.
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
-    # The phase holds the original's weights as well, under their own names.
-    make_slim(options, SCOP(config), path, trained=path)
+    make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source))
 
 
-def _slim(options: argparse.Namespace, path: str) -> None:
+def _slim(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import fold, load_slim, save_slim
+    from golden_stick.deploy.slim_file import read_slim
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
-        slim = load_slim(network, path)
+        slim = load_slim(network, source.files[0])
+        trace_aloud(slim, inputs)
         slim = fold(slim, inputs) if options.fold else slim
         if "output" in paths:
-            save_slim(slim, paths["output"])
+            save_slim(slim, paths["output"], dict(read_slim(source.files[0]).metadata))
         export_to(paths, slim, inputs)
 
 
-@contextlib.contextmanager
-def _one_file(source: Any) -> Iterator[str]:
-    """A file that holds all that several hold."""
-    if source.slim or (len(source.files) == 1 and source.files[0].endswith(".ckpt")):
-        yield source.files[0]
-        return
+def _fill(source: Any, network: Any) -> None:
+    """Put the values into a network that has these parameters and no others."""
+    from golden_stick.cli.matching import check_exact, fill
+    check_exact(network, source.values, "--checkpoint", source.files[0])
+    source.refuse_differing(_CLI, [parameter.name for parameter in network.get_parameters()])
+    fill(network, source.values)
+
+
+def _fill_below(source: Any, network: Any) -> None:
+    """Put the values into the original network: a knockoff phase holds them under their own names, and its scales."""
+    from golden_stick.cli.matching import check_held, fill
+    # What it holds besides, the applied network must know; `_trained` sees to it.
+    check_held(network, source.values, "--checkpoint", source.files[0])
+    fill(network, source.values)
+
+
+@contextmanager
+def _trained(source: Any, applied: Any) -> Iterator[str]:
+    """A checkpoint of the applied network, which has these parameters and no others."""
     import mindspore as ms
+
+    from golden_stick.cli.matching import check_exact
+    check_exact(applied, source.values, "--checkpoint", source.files[0])
+    names = [parameter.name for parameter in applied.get_parameters()]
+    source.refuse_differing(_CLI, names)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "merged.ckpt")
-        ms.save_checkpoint([{"name": name, "data": ms.Tensor(array)} for name, array in source.values.items()], path)
+        ms.save_checkpoint([{"name": name, "data": ms.Tensor(source.values[name])} for name in names], path)
         yield path

@@ -1,5 +1,4 @@
 """Networks for the command line: how to build them, their weights and their inputs."""
-import os
 from typing import Optional, Sequence, Tuple
 
 import mindspore as ms
@@ -7,6 +6,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.cli.factories import call_factory
+from golden_stick.cli.matching import check_exact, fill
+from golden_stick.deploy.slim_file import read_tensors
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.find_inputs import find_inputs
@@ -39,31 +40,24 @@ def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
     return network
 
 
-def load_weights(network: nn.Cell, path: str) -> None:
+def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> None:
     """
-    Fill a network with the values of a checkpoint of it. What else the checkpoint holds is left aside.
+    Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file.
+
+    Args:
+        network (nn.Cell): The network.
+        path (str): The checkpoint.
+        option (str): The option that names it. Default: ``"--checkpoint"``.
 
     Raises:
         CheckpointError: If the file is missing, is no checkpoint, or belongs to another network.
     """
-    if not os.path.isfile(path):
-        raise CheckpointError(f"For '{_CLI}', '--checkpoint' must be a file, but got '{path}'.")
-    try:
-        values = ms.load_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, TypeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"For '{_CLI}', '--checkpoint' must be a checkpoint, but got '{path}': {reason}"
-                              ) from error
-    parameters = list(network.get_parameters())
-    for parameter in parameters:
-        if parameter.name not in values:
-            raise CheckpointError(f"For '{_CLI}', '--checkpoint' must hold the network's parameter '{parameter.name}', "
-                                  f"but '{path}' does not.")
-        if tuple(values[parameter.name].shape) != tuple(parameter.shape):
-            raise CheckpointError(f"For '{_CLI}', '{parameter.name}' in '{path}' must have shape "
-                                  f"{tuple(parameter.shape)}, but got {tuple(values[parameter.name].shape)}.")
-    for parameter in parameters:
-        parameter.set_data(Tensor(values[parameter.name].asnumpy(), parameter.dtype))
+    values, recipe = read_tensors(f"{_CLI} {option}", path)
+    if recipe is not None:
+        raise CheckpointError(f"For '{_CLI}', '{option}' must be a checkpoint of the original network, but '{path}' is "
+                              f"a slim file.")
+    check_exact(network, values, option, path)
+    fill(network, values)
 
 
 def read_shapes(texts: Optional[Sequence[str]]) -> Tuple[Tuple[int, ...], ...]:

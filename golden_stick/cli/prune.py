@@ -24,4 +24,10 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)), options.checkpoint, **pruning_data(options))
+    from golden_stick.cli.networks import load_weights
+
+    def fill(network: Any) -> None:
+        if options.checkpoint:
+            load_weights(network, options.checkpoint)
+
+    make_slim(options, OneShot(config_of(options, OneShot.options)), fill, **pruning_data(options))

@@ -1,7 +1,8 @@
 """What `prune` and `convert` share: the options of a pruning, and the files that it writes."""
 import argparse
 import json
-from typing import Any, Dict, Iterable, Mapping, Optional, Union
+from contextlib import nullcontext
+from typing import Any, Callable, ContextManager, Dict, Iterable, Mapping, Union
 
 from golden_stick.cli.shared import add_policies, network_and_inputs, output_files, say, write_json
 
@@ -72,24 +73,27 @@ def _rates(text: str) -> Union[float, Dict[str, Any]]:
     return found
 
 
-def make_slim(options: argparse.Namespace, algorithm: Any, weights: Optional[str], trained: str = "",
-              **data: Any) -> None:
+def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any], None],
+              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""), **data: Any) -> None:
     """
     Apply and convert, and write what is asked for.
 
     Args:
         options (argparse.Namespace): Of the command.
         algorithm (Pruner): What prunes.
-        weights (str): Checkpoint of the network to prune; None for one as its factory builds it.
-        trained (str): Checkpoint of the applied network. Default: ``""``, it stays as it is.
+        fill (Callable): Puts the weights into the network to prune.
+        trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
+            stays as it is applied.
         data: What `apply` of the algorithm takes besides.
     """
     from golden_stick import pruning_card, save_slim
     with output_files(options, **ANYWHERE) as paths:
-        network, inputs = network_and_inputs(options, weights)
+        network, inputs = network_and_inputs(options)
+        fill(network)
         applied = algorithm.apply(network, inputs, **data)
         say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")
-        slim = algorithm.convert(applied, ckpt_path=trained)
+        with trained(applied) as path:
+            slim = algorithm.convert(applied, ckpt_path=path)
         say(str(algorithm.report))
         if "output" in paths:
             save_slim(slim, paths["output"])

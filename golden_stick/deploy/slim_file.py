@@ -149,7 +149,9 @@ def read_tensors(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], Optional
             f"For '{owner}', 'path' must be a checkpoint, but got '{path}': {first_line(error)}"
         ) from error
     text = values.pop(KEY, None)
-    return {name: value.asnumpy() for name, value in values.items()}, None if text is None else str(text)
+    # A checkpoint may hold texts besides, which its writer appended.
+    arrays = {name: value.asnumpy() for name, value in values.items() if isinstance(value, Tensor)}
+    return arrays, None if text is None else str(text)
 
 
 def _parsed(text: str, values: Dict[str, np.ndarray], path: str) -> SlimFile:

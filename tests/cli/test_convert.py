@@ -12,29 +12,40 @@ import golden_stick as gs
 from golden_stick import cli
 from golden_stick.cli.entry import build_parser
 from golden_stick.deploy.slim_file import read_slim
-from golden_stick.deploy.sources import read_source
-from golden_stick.errors import CheckpointError
 from tests import networks
 
 SHAPE = (1, 3, 32, 32)
+README = Path(__file__).parents[2] / "README.md"
 FACTORY = '''
 from tests import networks
+from tests.cli import test_convert
 
 
 def resnet20():
-    return networks.randomize(networks.CifarResNet(1), 7)
+    return networks.randomize(test_convert.network(), 7)
+
+
+build = resnet20
 '''
+
+
+def network():
+    """As small as can be with two layers that lose filters: each conversion compiles it several times."""
+    return nn.SequentialCell(
+        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=4), nn.BatchNorm2d(8),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dense(8, 4))
 
 
 def build():
     """With the weights that the checkpoints hold, which are not those of the factory."""
-    return networks.randomize(networks.CifarResNet(1), 3)
+    return networks.randomize(network(), 3)
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("resnet.py").write_text(FACTORY)
+    for name in ("resnet.py", "my_net.py"):
+        Path(name).write_text(FACTORY)
     return tmp_path
 
 
@@ -42,17 +53,28 @@ def run(line):
     return cli.main(shlex.split(line))
 
 
-def convert(options):
-    return run(f"convert --network resnet.py:resnet20 --inputs 1,3,32,32 {options}")
+def convert(options, inputs="1,3,32,32"):
+    return run(f"convert --network resnet.py:resnet20 --inputs {inputs} {options}")
 
 
-def fails(options, message, capsys):
-    before = {path: path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert convert(options) == 2
+def contents():
+    return {path: path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".pyc"}
+
+
+def fails(options, message, capsys, inputs="1,3,32,32"):
+    before = contents()
+    assert convert(options, inputs) == 2
     error = capsys.readouterr().err
     assert error.startswith("golden-stick: error: ") and error.count("\n") == 1 and message in error, error
-    left = {path: path.read_bytes() for path in Path.cwd().rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert left == before
+    assert contents() == before
+
+
+def holds(path, slim):
+    """Whether a slim file holds just these weights."""
+    values = read_slim(path).values
+    assert set(values) == {item.name for item in slim.get_parameters()}
+    for parameter in slim.get_parameters():
+        np.testing.assert_array_equal(values[parameter.name], parameter.asnumpy())
 
 
 def knockoff_phase(config):
@@ -81,15 +103,26 @@ def masked():
     return algorithm, applied
 
 
+def one_shot(config):
+    algorithm = gs.OneShot(config)
+    return algorithm.convert(algorithm.apply(build(), SHAPE))
+
+
+def items(parameters):
+    return [{"name": item.name, "data": Tensor(item.asnumpy())} for item in parameters]
+
+
 def examples():
     """The commands at the top of the help, as they stand."""
     text = next(action for action in build_parser()._subparsers._group_actions).choices["convert"].format_help()
-    joined = re.sub(r"\\\n\s+", "", text[text.index("original: prune"):text.index("The kind is read")])
-    lines = [line.strip() for line in joined.splitlines() if "golden-stick convert" in line]
+    usage, first = text.split("\n\n")[:2]
+    assert usage.count("\n") <= 1 and first.startswith("original: prune")
+    joined = re.sub(r"\\\n\s+", "", text[:text.index("The kind is read")])
+    lines = [line.strip() for line in joined.splitlines() if line.strip().startswith("golden-stick convert")]
     return [line.removeprefix("golden-stick ") for line in lines]
 
 
-def test_the_four_examples_run_in_an_empty_folder(capsys):
+def test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder(capsys):
     ms.save_checkpoint(build(), "trained.ckpt")
     algorithm, phase = knockoff_phase({"prune_rate": 0.45})
     ms.save_checkpoint(phase, "knockoff.ckpt")
@@ -97,91 +130,149 @@ def test_the_four_examples_run_in_an_empty_folder(capsys):
     algorithm, applied = masked()
     ms.save_checkpoint(applied, "masked.ckpt")
     by_mask = algorithm.convert(applied)
+    # The fourth reads what the third wrote.
     lines, wanted = examples(), (None, by_scales, by_mask, by_mask)
     assert len(lines) == 4
     for line, slim in zip(lines, wanted):
         assert run(line) == 0, line
         if slim is not None:
-            # The fourth reads what the third wrote.
-            for name, values in read_slim("slim.safetensors").values.items():
-                np.testing.assert_array_equal(values, dict([
-                    (item.name, item.asnumpy()) for item in slim.get_parameters()])[name])
+            holds("slim.safetensors", slim)
     said = capsys.readouterr().out
     for kind in ("original", "knockoff", "masked", "slim"):
         assert f"of kind '{kind}'" in said
     assert Path("slim.mindir").exists() and Path("slim.onnx").exists()
+    shown = [line.split("#")[0] for line in README.read_text().splitlines() if line.startswith("golden-stick convert")]
+    assert any("--checkpoint trained.ckpt" in line and "--onnx" in line for line in shown)
+    for line in shown:
+        Path("slim.onnx").unlink(missing_ok=True)
+        assert run(line.removeprefix("golden-stick ")) == 0, line
+        assert "--onnx" not in line or Path("slim.onnx").exists()
 
 
-def test_the_schedule_of_a_knockoff_phase_is_read_from_its_file():
+def test_the_schedule_of_a_knockoff_phase_is_read_from_its_file(capsys):
     for number, config in enumerate(({"mixing": "joint"}, {"draws": 2}, {"mixing": "layers", "turn_steps": 3})):
         algorithm, phase = knockoff_phase({**config, "prune_rate": 0.45})
         ms.save_checkpoint(phase, f"phase{number}.ckpt")
         slim = algorithm.convert(phase)
         option = " --mixing layers" if number == 2 else ""
         assert convert(f"--checkpoint phase{number}.ckpt --prune-rate 0.45 --output slim{number}{option}") == 0
-        values = read_slim(f"slim{number}.safetensors").values
-        for parameter in slim.get_parameters():
-            np.testing.assert_array_equal(values[parameter.name], parameter.asnumpy())
+        holds(f"slim{number}.safetensors", slim)
+    # A phase that was trained otherwise than the options say.
+    values = items(phase.get_parameters())
+    ms.save_checkpoint([item for item in values if item["name"] != "3.real_scale"], "without.ckpt")
+    fails("--checkpoint without.ckpt --output out", "the network's parameter '3.real_scale', but 'without.ckpt' does "
+          "not; it holds nothing besides", capsys)
+    ms.save_checkpoint(values + [{"name": "5.real_scale", "data": Tensor(np.ones(8, np.float32))}], "besides.ckpt")
+    fails("--checkpoint besides.ckpt --output out", "and no others, but 'besides.ckpt' also holds '5.real_scale'",
+          capsys)
 
 
-def test_files_of_ranks():
-    network = build()
-    values = [{"name": item.name, "data": Tensor(item.asnumpy())} for item in network.get_parameters()]
+def test_files_of_ranks_with_what_an_optimizer_leaves(capsys):
+    trained = build()
+    optimizer = nn.Momentum(trained.trainable_params(), 0.1, 0.9)
+    values, left = items(trained.get_parameters()), items(optimizer.moments)
     for rank in range(2):
         Path(f"all/rank_{rank}").mkdir(parents=True)
-        Path(f"part/rank_{rank}").mkdir(parents=True)
-        ms.save_checkpoint(values, f"all/rank_{rank}/net.ckpt")
-        ms.save_checkpoint(values[rank::2], f"part/rank_{rank}/net.safetensors", format="safetensors")
-    ms.save_checkpoint(values, "whole.safetensors", format="safetensors")
-    names = ("whole.safetensors", "all", "'all/rank_*/net.ckpt'",
-             "part/rank_0/net.safetensors part/rank_1/net.safetensors")
-    for number, name in enumerate(names):
-        assert convert(f"--checkpoint {name} --prune-rate 0.45 --output slim{number}.ckpt") == 0
-    first = read_slim("slim0.ckpt").values
-    for number in range(1, len(names)):
-        for name, array in read_slim(f"slim{number}.ckpt").values.items():
-            np.testing.assert_array_equal(array, first[name])
+        # What optimizers keep may differ: each rank has its part of it.
+        left[0]["data"] = Tensor(np.full(left[0]["data"].shape, rank, np.float32))
+        ms.save_checkpoint(values + left, f"all/rank_{rank}/net.ckpt", append_dict={"epoch_num": 3, "note": "a text"})
+    expected = one_shot({"prune_rate": 0.45})
+    assert convert("--checkpoint 'all/rank_*/net.ckpt' --kind original --prune-rate 0.45 --slim slim.ckpt") == 0
+    assert ("left aside 9 values of 'all/rank_0/net.ckpt' that training keeps beside parameters: 'moments.0.weight', "
+            "'moments.1.gamma', 'moments.1.beta' and 6 more\n") in capsys.readouterr().out
+    holds("slim.ckpt", expected)
+    values[0]["data"] = values[0]["data"] + 1
+    ms.save_checkpoint(values, "all/rank_1/net.ckpt")
+    fails("--checkpoint all --output out", "but 'all/rank_0/net.ckpt' and 'all/rank_1/net.ckpt' differ in '0.weight'",
+          capsys)
 
 
-def test_ranks_that_differ():
-    weight = np.arange(8, dtype=np.float32).reshape(4, 2)
-    for rank in range(2):
-        ms.save_checkpoint([{"name": "w", "data": Tensor(weight[2 * rank:2 * rank + 2])}], f"rank_{rank}.ckpt")
-    with pytest.raises(CheckpointError, match=r"'rank_0.ckpt' and 'rank_1.ckpt' differ in 'w', of shapes \(2, 2\) and "
-                                              r"\(2, 2\). If each holds a part of it, merge them first by mindspore"):
-        read_source("golden-stick", ["rank_*.ckpt"])
+def test_a_slim_file_keeps_its_metadata_and_changes_its_format():
+    slim = one_shot({"prune_rate": 0.45})
+    gs.save_slim(slim, "slim.safetensors", {"accuracy": 0.5})
+    assert convert("--checkpoint slim.safetensors --kind slim --output again.ckpt") == 0
+    holds("again.ckpt", slim)
+    assert dict(read_slim("again.ckpt").metadata) == {"accuracy": 0.5}
 
 
 def test_data_from_the_shell():
     Path("images.py").write_text("import numpy as np\n\n\ndef few():\n    g = np.random.default_rng(0)\n    return [("
                                  "g.normal(size=(4, 3, 32, 32)).astype(np.float32), np.arange(4, dtype=np.int32))]\n")
-    ms.save_checkpoint(build(), "trained.ckpt")
-    assert convert("--checkpoint trained.ckpt --criterion taylor --data images.py:few --output taylor.ckpt") == 0
+    ms.save_checkpoint(items(build().get_parameters()), "trained.safetensors", format="safetensors")
+    assert convert("--checkpoint trained.safetensors --criterion taylor --data images.py:few --output taylor.ckpt") == 0
     algorithm = gs.OneShot({"criterion": "taylor"})
     generator = np.random.default_rng(0)
     data = [(generator.normal(size=(4, 3, 32, 32)).astype(np.float32), np.arange(4, dtype=np.int32))]
-    slim = algorithm.convert(algorithm.apply(build(), SHAPE, data=data, loss=nn.CrossEntropyLoss()))
-    for parameter in slim.get_parameters():
-        np.testing.assert_array_equal(read_slim("taylor.ckpt").values[parameter.name], parameter.asnumpy())
+    holds("taylor.ckpt", algorithm.convert(algorithm.apply(build(), SHAPE, data=data, loss=nn.CrossEntropyLoss())))
 
 
-def test_refusals(capsys):
-    ms.save_checkpoint(build(), "trained.ckpt")
-    _, phase = knockoff_phase({})
-    ms.save_checkpoint(phase, "knockoff.ckpt")
-    gs.save_slim(gs.slim(build(), gs.prune.PruningPlan((), (), (), ())), "slim.ckpt")
-    ms.save_checkpoint(nn.Dense(2, 3), "dense.ckpt")
-    Path("half.ckpt").write_bytes(Path("trained.ckpt").read_bytes()[:1000])
-    Path("empty").mkdir()
+@pytest.fixture
+def checkpoints(folder):
+    """One of each kind."""
+    trained = build()
+    ms.save_checkpoint(trained, "trained.ckpt")
+    scales = [{"name": f"{path}.real_scale", "data": Tensor(np.full(8, 0.3, np.float32))} for path in (0, 3)]
+    ms.save_checkpoint(items(trained.get_parameters()) + scales, "knockoff.ckpt")
+    gs.save_slim(gs.slim(trained, gs.prune.PruningPlan((), (), (), ())), "slim.ckpt")
+    Path("named.safetensors").write_bytes(b"kept")
+    return trained
+
+
+@pytest.mark.parametrize("options, message", [
+    ("trained.ckpt slim.ckpt", "a slim file must stand alone, but got 'slim.ckpt' with 1 other files"),
+    ("trained.ckpt knockoff.ckpt", "must be of one kind, but 'trained.ckpt' is of kind 'original' and 'knockoff.ckpt' "
+     "of kind 'knockoff'"),
+    ("knockoff.ckpt --masked-from trained.ckpt", "'--masked-from' must stand with the checkpoint of a masked network, "
+     "but 'knockoff.ckpt' is of kind 'knockoff'"),
+    ("trained.ckpt --masked-from slim.ckpt", "'--masked-from' must be a checkpoint of the original network, but "
+     "'slim.ckpt' is a slim file"),
+    ("trained.ckpt --kind slim", "'--kind' must be what 'trained.ckpt' is of, 'original', but got 'slim'"),
+    ("slim.ckpt --kind masked", "'--kind' must be what 'slim.ckpt' is of, 'slim', but got 'masked'"),
+    ("trained.ckpt --kind masked", "'--kind masked' must stand with '--masked-from'"),
+    ("trained.ckpt --fold", "'--fold' must stand with a checkpoint of kind 'slim', but 'trained.ckpt' is of kind "
+     "'original'"),
+    ("slim.ckpt --prune-rate 0.4", "'--prune-rate' must stand with a checkpoint of kind 'original' or 'knockoff' or "
+     "'masked', but 'slim.ckpt' is of kind 'slim'"),
+    # The default, but said.
+    ("slim.ckpt --criterion l1", "'--criterion' must stand with a checkpoint of kind 'original' or 'masked', but"),
+    ("slim.ckpt --report report.json", "'--report' must stand with"),
+    ("knockoff.ckpt --seed 0", "'--seed' must stand with a checkpoint of kind 'original' or 'masked', but 'knockoff"),
+    ("trained.ckpt --mixing joint", "'--mixing' must stand with a checkpoint of kind 'knockoff', but 'trained.ckpt'"),
+    ("trained.ckpt --slim slim.ckpt", "'--slim' must be a new file, and stand without '--output', but got 'slim.ckpt'"),
+    ("trained.ckpt --slim named", "'--slim' must be a new file, and stand without '--output', but got 'named'"),
+    ("trained.ckpt --slim other.ckpt", "'--slim' must be a new file, and stand without '--output', but got 'out'"),
+    ("trained.ckpt --criterion taylor", "'data' must be batches for this criterion"),
+    ("trained.ckpt --strategy nowhere.json", "with a strategy the path of each file must name its rank"),
+    ("trained.ckpt --mindir nowhere/slim.mindir", "For 'golden-stick --mindir', the folder of 'path' must exist"),
+])
+def test_options_that_do_not_fit(options, message, checkpoints, capsys):
+    fails(f"--checkpoint {options} --onnx out.onnx {'--output out' if 'other' in options else ''}", message, capsys)
+
+
+def test_files_that_do_not_fit(checkpoints, capsys):
     fails("--checkpoint trained.ckpt", "one of '--output', '--mindir' and '--onnx' must say what is written", capsys)
-    for options, message in (
+    ms.save_checkpoint(nn.Dense(2, 3), "dense.ckpt")
+    ms.save_checkpoint(items(nn.Momentum(checkpoints.trainable_params(), 0.1, 0.9).moments), "optimizer.ckpt")
+    whole = items(checkpoints.get_parameters())
+    ms.save_checkpoint(whole + [{"name": "head.bias", "data": Tensor(np.ones(4, np.float32))}], "larger.ckpt")
+    ms.save_checkpoint(whole[:3], "part.safetensors", format="safetensors")
+    ms.save_checkpoint(one_shot({"prune_rate": 0.45}), "plain.ckpt")
+    for name in ("trained.ckpt", "part.safetensors"):
+        Path(f"half_{name}").write_bytes(Path(name).read_bytes()[:60])
+    Path("empty").mkdir()
+    for file, message in (
             ("nowhere.ckpt", "'checkpoint' must be a file, a pattern or a folder of files that end in .ckpt or"),
-            ("empty", "but nothing fits 'empty'"), ("half.ckpt", "'path' must be a checkpoint, but got 'half.ckpt'"),
-            ("dense.ckpt", "must hold the network's parameter 'stem.weight'"),
-            ("trained.ckpt slim.ckpt", "a slim file must stand alone, but got 2 files"),
-            ("knockoff.ckpt --masked-from trained.ckpt", "'--masked-from' must stand with the checkpoint of a masked "
-             "network, but 'knockoff.ckpt' is of kind 'knockoff'"),
-            ("trained.ckpt --fold", "'--fold' must stand with a slim file, which needs no fine-tuning any more, but "
-             "'trained.ckpt' is of kind 'original'"),
-            ("trained.ckpt --criterion taylor", "'data' must be batches for this criterion")):
-        fails(f"--checkpoint {options} --output out.onnx", message, capsys)
+            ("empty", "but nothing fits 'empty'"),
+            ("half_trained.ckpt", "'path' must be a checkpoint, but got 'half_trained.ckpt'"),
+            ("half_part.safetensors", "'path' must be a checkpoint, but got 'half_part.safetensors'"),
+            ("dense.ckpt", "parameter '0.weight', but 'dense.ckpt' does not, nor 11 more of its 12; the nearest name "
+             "there is 'weight'"),
+            ("optimizer.ckpt", "the nearest name there is 'moments.0.weight'"),
+            ("part.safetensors", "but 'part.safetensors' does not, nor"),
+            ("larger.ckpt", "'--checkpoint' must hold the network's parameters and no others, but 'larger.ckpt' also "
+             "holds 'head.bias': name the network that it is of"),
+            ("plain.ckpt", "'0.weight' in 'plain.ckpt' must have shape (8, 3, 3, 3), but got (5, 3, 3, 3)"),
+            ("trained.ckpt --masked-from dense.ckpt", "'--masked-from' must hold the network's parameter '0.weight'")):
+        fails(f"--checkpoint {file} --output out", message, capsys)
+    fails("--checkpoint trained.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")
+    fails("--checkpoint slim.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")
