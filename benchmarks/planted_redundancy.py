@@ -50,6 +50,7 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=list(CRITERIA))
     parser.add_argument("--scop", nargs="*", default=list(defaults.scop), choices=list(SCOP_RUNS))
     parser.add_argument("--rates", nargs="+", type=float, default=list(defaults.rates), help="shares that are removed")
+    parser.add_argument("--page-only", action="store_true", help="run no seed: the page of those in the JSON file")
     parser.add_argument("--again", action="store_true", help="run seeds that stand in the JSON file, too")
     parser.add_argument("--weak", choices=WEAK_FORMS, default="random", help="form of the weak filters")
     parser.add_argument("--output", type=Path, help="the page (default: docs/planted.md with --data, else "
@@ -82,7 +83,8 @@ def main(arguments=None) -> int:
                         scop=tuple(options.scop), rates=tuple(options.rates), weak=options.weak)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     data = Path(options.data).name if options.data else "gratings drawn by the command"
-    shown = " ".join(sys.argv[1:] if arguments is None else arguments).replace(options.data or "\0", data)
+    words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--page-only"]
+    shown = " ".join(words).replace(options.data or "\0", data)
     facts = {"command": f"python benchmarks/planted_redundancy.py {shown}".rstrip(), "data": data,
              "epochs": options.epochs, "weak": _WEAK[options.weak], "wanted": options.seeds,
              "figure": options.output.with_suffix(".svg").name}
@@ -90,11 +92,15 @@ def main(arguments=None) -> int:
     rows = []
     for seed in range(options.seeds):
         of_seed = [row for row in done if row["seed"] == seed]
+        if options.page_only and not of_seed:
+            continue
         rows += of_seed or [{**run(known, test, seed, settings), "data": data, "known": len(known)}]
         print(f"seed {seed}: {rows[-1]['seconds']:.0f} s, accuracy {rows[-1]['accuracy']:.3f}", flush=True)
         write(options.output.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
         pages.draw(rows, options.output.with_suffix(".svg"))
         write(options.output, pages.page(rows, facts))
+    if not rows:
+        raise SystemExit(f"--page-only needs seeds with these settings in {options.output.with_suffix('.json')}")
     checks = pages.check(rows)
     for what, value, held in checks:
         print(f"{'held  ' if held else 'MISSED'}  {value:6.3f}  {what}")

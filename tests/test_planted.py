@@ -184,8 +184,11 @@ def test_a_missed_threshold_is_missed():
 
 def test_the_whole_command_at_a_tiny_size(tmp_path, capsys):
     output = tmp_path / "planted.md"
-    code = command.main(["--seeds", "1", "--epochs", "1", "--images", "400", "--steps", "40", "--output", str(output),
-                         "--criteria", "random", "taylor", "--scop", "scop", "--rates", "0.2"])
+    words = ["--epochs", "1", "--images", "400", "--steps", "40", "--output", str(output), "--criteria", "random",
+             "taylor", "--scop", "scop", "--rates", "0.2"]
+    with pytest.raises(SystemExit, match="needs seeds with these settings"):
+        command.main([*words, "--page-only"])
+    code = command.main([*words, "--seeds", "1"])
     printed = capsys.readouterr().out
     assert code == int("MISSED" in printed)
     rows = json.loads(output.with_suffix(".json").read_text())
@@ -198,6 +201,8 @@ def test_the_whole_command_at_a_tiny_size(tmp_path, capsys):
     assert "planted.svg" in text and output.with_suffix(".svg").is_file()
     assert text.count("**missed**") == printed.count("MISSED")
     assert all(kind in text for kind in SAFE)
+    assert command.main([*words, "--page-only"]) == code and json.loads(output.with_suffix(".json").read_text()) == rows
+    assert "1 of" not in text and "4 of 5 seeds have not been run" in output.read_text()
 
 
 def test_seeds_that_were_run_are_not_run_again_unless_something_differs(tmp_path):

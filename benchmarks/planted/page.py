@@ -11,8 +11,8 @@ __all__ = ["check", "draw", "page"]
 Rows = Sequence[Dict[str, Any]]
 _HEAD = """# Planted redundancy: who finds filters that do nothing
 
-Written by `{command}`; {seeds} seeds ({first} to {last}), {data}. Each number is the mean over the seeds, and after it
-the standard deviation. A seed took {cpu:.0f} s of CPU time.{short}
+Written by `{command}`: {data}, seeds {seeds}.{short}
+Each number is the mean over the seeds; after ±, their standard deviation. A seed took {cpu:.0f} s of CPU time.
 
 A network of four convolutions (16, 32, 32 and 64 filters, images of 16x16 pixels) is trained for {epochs} epochs. Then
 every layer is widened by `max(2, filters / 8)` filters of each of four kinds, at random positions:
@@ -26,9 +26,10 @@ every layer is widened by `max(2, filters / 8)` filters of each of four kinds, a
 All but the weak filters change no logit by more than {difference:.1g} of the largest one (the command stops above
 1e-5). The weak ones change it by up to {weak_difference:.1%}. Test accuracy with all that is planted: {accuracy}.
 
-Images: {images}. The weights are trained on the first part. SCOP's scales are trained, and criteria look at data, on
-the second, `safe_filters` and "hiding one at a time" on the third. Normalization statistics are re-estimated on 2,048
-of the first. The test images choose nothing.
+Images: {images}.
+The weights are trained on the first part. SCOP's scales are trained, and criteria look at data, on the second;
+`safe_filters` and "hiding one at a time" use the third. Normalization statistics are re-estimated on 2,048 of the
+first. The test images choose nothing.
 """
 _NOTES = """
 ## How to read it
@@ -52,8 +53,8 @@ _NOTES = """
 
 
 def _spread(values: Sequence[float], digits: int = 2) -> str:
-    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
-    return f"{np.mean(values):.{digits}f} ± {deviation:.{digits}f}"
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
 
 
 def check(rows: Rows) -> List[Tuple[str, float, bool]]:
@@ -129,9 +130,9 @@ def _sets_table(rows: Rows) -> str:
 def page(rows: Rows, facts: Dict[str, Any]) -> str:
     """The page. `facts`: `command`, `data`, `epochs`, `weak`, `figure`, and `wanted`: how many seeds are to be."""
     images = ", ".join(f"{count:,} {name}" for name, count in rows[0]["images"].items())
-    short = f" **{facts['wanted'] - len(rows)} of {facts['wanted']} seeds are missing.**"
-    text = _HEAD.format(short=short if len(rows) < facts["wanted"] else "",
-                        seeds=len(rows), first=rows[0]["seed"], last=rows[-1]["seed"], images=images,
+    short = f" **{facts['wanted'] - len(rows)} of {facts['wanted']} seeds have not been run.**"
+    text = _HEAD.format(short=short if len(rows) < facts["wanted"] else "", images=images,
+                        seeds=", ".join(str(row["seed"]) for row in rows),
                         cpu=np.mean([row["cpu_seconds"] for row in rows]),
                         difference=max(row["difference"] for row in rows),
                         weak_difference=max(row["weak_difference"] for row in rows),
