@@ -185,11 +185,13 @@ class Comparison:
 
     def _notes(self) -> List[str]:
         seeds, images = len(self.config["seeds"]), self.data["validation"]["images"]
-        error = 100 * standard_error(self.base["validation"], images)
+        best = self.ranked()[0].chosen_by
+        error = 100 * standard_error(best, images)
         notes = [f"Accuracy in %, mean ± standard deviation over {seeds} seeds." if seeds > 1 else
                  "Accuracy in %, one seed: nothing is known about the spread.",
-                 f"All columns but the last: validation split, {images:,} images, the same for all; one such accuracy "
-                 f"has a standard error of about {error:.2f} points.", "Rows by accuracy on the validation split."]
+                 f"All columns but the last: validation split, {images:,} images, the same for all; the standard "
+                 f"error of one accuracy of {100 * best:.2f} on them is {error:.2f} points.",
+                 "Rows by accuracy on the validation split."]
         if self.data["test"]:
             last = "after the last epoch" if self.config["epochs"] else "after re-estimation"
             notes.append(f"Test split: {self.data['test']['images']:,} images, taken once, {last}; nothing was chosen "
