@@ -182,6 +182,7 @@ def test_a_missed_threshold_is_missed():
         "safe_filters, eps = 0.005 original", "safe_filters, eps = 0.005 accuracy"}
 
 
+@pytest.mark.long
 def test_the_whole_command_at_a_tiny_size(tmp_path, capsys):
     output = tmp_path / "planted.md"
     words = ["--epochs", "1", "--images", "400", "--steps", "40", "--output", str(output), "--criteria", "random",
