@@ -11,7 +11,8 @@ __all__ = ["check", "draw", "page"]
 Rows = Sequence[Dict[str, Any]]
 _HEAD = """# Planted redundancy: who finds filters that do nothing
 
-Written by `{command}`: {data}, seeds {seeds}.{short}
+Written by `{command}`.
+Data: {data}. Seeds: {seeds}.{short}
 Each number is the mean over the seeds; after ±, their standard deviation. A seed took {cpu:.0f} s of CPU time.
 
 A network of four convolutions (16, 32, 32 and 64 filters, images of 16x16 pixels) is trained for {epochs} epochs. Then
