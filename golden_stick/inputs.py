@@ -1,5 +1,5 @@
 """What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape. All become a tuple of Tensors here."""
-from typing import Any, Tuple
+from typing import Any, Iterator, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -7,7 +7,7 @@ from mindspore import Tensor
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["as_tensors", "describe", "resized"]
+__all__ = ["as_tensors", "batches_of", "describe", "first_inputs", "resized"]
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
 
@@ -74,3 +74,28 @@ def _normal(owner: str, shape: Tuple[int, ...]) -> Tensor:
     if min(shape) < 1:
         raise ArgumentError(f"For '{owner}', every number in the shape 'inputs' must be at least 1, but got {shape}.")
     return Tensor(np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32), ms.float32)
+
+
+def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:
+    """The items of each batch in order: of a `mindspore.dataset` object, or of tuples, lists, dicts or single items."""
+    if hasattr(data, "create_tuple_iterator"):
+        data = data.create_tuple_iterator(num_epochs=1)
+    for batch in data:
+        items = tuple(batch.values()) if isinstance(batch, dict) else batch
+        yield tuple(items) if isinstance(items, (tuple, list)) else (items,)
+
+
+def first_inputs(owner: str, data: Any) -> Iterator[Tensor]:
+    """
+    The first item of each batch, which is what a network takes.
+
+    Raises:
+        ArgumentTypeError: If it is neither a Tensor nor an array.
+    """
+    for items in batches_of(data):
+        item = items[0] if items else items
+        if not isinstance(item, (Tensor, np.ndarray)):
+            raise ArgumentTypeError(
+                f"For '{owner}', a batch must be a Tensor or start with one, but got {type(item).__name__}."
+            )
+        yield item if isinstance(item, Tensor) else Tensor(item)

@@ -11,6 +11,7 @@ import pytest
 from mindspore import nn
 
 import golden_stick
+from golden_stick.graph.rules import RULES
 from tests.test_structure import MODULES, TREES
 
 SECTION = re.compile(r"^(Args|Inputs|Outputs|Returns|Raises|Examples|Note|Supported Platforms):$", re.MULTILINE)
@@ -23,8 +24,12 @@ def fixture_pynative():
     ms.set_context(mode=ms.PYNATIVE_MODE)
     ms.set_seed(0)
     np.random.seed(0)
+    rules = dict(RULES)
     yield
     ms.set_context(mode=before)
+    # An example may add a rule; what checks the table must not find it there.
+    RULES.clear()
+    RULES.update(rules)
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)

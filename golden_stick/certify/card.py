@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import mindspore as ms
 import numpy as np
 from mindspore import nn
 
 from golden_stick.bench.result import machine_facts
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
+from golden_stick.certify.records import versions
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentTypeError
 from golden_stick.report import Report
@@ -161,7 +161,7 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
         "targets": [asdict(target) for target in report.targets], "notes": list(report.notes),
         "guarantee": _guarantee(report, certificate), **given,
         "not_tested": [text for key, text in _PARTS if not given[key]] + ["other data than those named here"],
-        "machine": machine_facts({"mindspore": ms.__version__, "numpy": np.__version__}),
+        "machine": machine_facts(versions()),
     }
     return PruningCard(json.loads(json.dumps(record, default=str)))
 

@@ -5,7 +5,6 @@ import shlex
 import sys
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-import mindspore as ms
 import numpy as np
 from mindspore import nn
 
@@ -13,6 +12,7 @@ from golden_stick.certify.certificate import Certificate, CertifiedNetwork
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
 from golden_stick.certify.ledger import add_to_ledger, declared_uses, overlaps, read_ledger
 from golden_stick.certify.predictions import right_answers
+from golden_stick.certify.records import versions
 from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
 from golden_stick.config import Interval, OneOf, check_value
 from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
@@ -104,7 +104,7 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         data=images.digest, images=images.images, repeated=images.images - len(images.samples),
         used_before=tuple(str(item) for item in overlaps(images, declared, uses)),
         ledger=os.path.basename(ledger) if ledger is not None else None,
-        command=command or shlex.join(sys.argv), versions=_versions(), date=date,
+        command=command or shlex.join(sys.argv), versions=versions(), date=date,
     )
     if path is not None:
         certificate.save(path)
@@ -164,13 +164,3 @@ def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.n
     network = networks[name]
     compared = () if item is None else (item.lost, item.gained, item.p_value, item.certified)
     return CertifiedNetwork(name, network_digest(network), _size(network), float(right[name].mean()), *compared)
-
-
-def _versions() -> Dict[str, str]:
-    from importlib import metadata  # slow to import, and needed here only
-    try:
-        own = metadata.version("golden-stick")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
-    return {"golden_stick": own, "mindspore": ms.__version__, "numpy": np.__version__,
-            "python": sys.version.split()[0]}

@@ -1,13 +1,17 @@
 """JSON files of a kind of their own."""
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, Dict
+
+import mindspore as ms
+import numpy as np
 
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import CheckpointError, first_line
 
-__all__ = ["read_record", "write_record"]
+__all__ = ["read_record", "versions", "write_record"]
 
 
 def read_record(owner: str, path: str, kind: str) -> Dict[str, Any]:
@@ -39,3 +43,14 @@ def write_record(owner: str, path: str, kind: str, fields: Dict[str, Any]) -> No
     """Write a file of a kind, whole or not at all."""
     with whole_file(owner, path) as temporary:
         Path(temporary).write_text(json.dumps({"kind": kind, **fields}) + "\n", encoding="utf-8")
+
+
+def versions() -> Dict[str, str]:
+    """What a record was made with: name -> version."""
+    from importlib import metadata  # slow to import, and needed here only
+    try:
+        own = metadata.version("golden-stick")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"golden_stick": own, "mindspore": ms.__version__, "numpy": np.__version__,
+            "python": sys.version.split()[0]}

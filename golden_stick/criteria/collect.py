@@ -9,6 +9,7 @@ from golden_stick.criteria.gates import Gate, LossOfBatch, Meter
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
+from golden_stick.inputs import batches_of
 from golden_stick.prune.cells import replace_cells
 from golden_stick.prune.copying import copy_network
 
@@ -74,11 +75,7 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
 
 
 def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
-    if hasattr(data, "create_tuple_iterator"):
-        data = data.create_tuple_iterator(num_epochs=1)
-    for batch in data:
-        items = tuple(batch.values()) if isinstance(batch, dict) else batch
-        items = tuple(items) if isinstance(items, (tuple, list)) else (items,)
+    for items in batches_of(data):
         for item in items:
             if not isinstance(item, (Tensor, np.ndarray)):
                 raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "

@@ -44,10 +44,11 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", o
             Nothing is left at `path` then.
 
     Examples:
+        >>> import os, tempfile
         >>> import golden_stick as gs
         >>> from mindspore import nn
         >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU())
-        >>> path = gs.export(net, (1, 3, 16, 16), "net.onnx", file_format="ONNX")
+        >>> path = gs.export(net, (1, 3, 16, 16), os.path.join(tempfile.mkdtemp(), "net.onnx"), file_format="ONNX")
     """
     if not isinstance(slim, nn.Cell):
         raise ArgumentTypeError(f"For 'export', 'slim' must be a Cell, but got {type(slim).__name__}.")

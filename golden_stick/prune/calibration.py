@@ -5,7 +5,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.errors import ArgumentError
+from golden_stick.inputs import first_inputs
 
 __all__ = ["calibrate"]
 
@@ -40,7 +41,7 @@ def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
     ms.ms_memory_recycle()
     before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
     try:
-        statistics = [_batch_statistics(network, inner, batch) for batch in _batches(batches)]
+        statistics = [_batch_statistics(network, inner, batch) for batch in first_inputs("calibrate", batches)]
         if not statistics:
             raise ArgumentError("For 'calibrate', 'batches' must hold at least one batch, but got none.")
         means = [np.stack(of_cell) for of_cell in zip(*(mean for mean, _ in statistics))]
@@ -72,17 +73,3 @@ def _batch_statistics(network: nn.Cell, cells: List[nn.Cell], batch: Tensor) -> 
 def _write(cell: nn.Cell, mean: np.ndarray, variance: np.ndarray) -> None:
     ops.assign(cell.moving_mean, Tensor(mean.astype(np.float32)))
     ops.assign(cell.moving_variance, Tensor(variance.astype(np.float32)))
-
-
-def _batches(batches: Any) -> Iterable[Tensor]:
-    if hasattr(batches, "create_tuple_iterator"):
-        batches = batches.create_tuple_iterator(num_epochs=1)
-    for batch in batches:
-        if isinstance(batch, dict):
-            batch = tuple(batch.values())
-        item = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-        if not isinstance(item, (Tensor, np.ndarray)):
-            raise ArgumentTypeError(
-                f"For 'calibrate', a batch must be a Tensor or start with one, but got {type(item).__name__}."
-            )
-        yield item if isinstance(item, Tensor) else Tensor(item)

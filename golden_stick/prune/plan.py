@@ -134,7 +134,7 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
     for group in ranked:
         members.setdefault(pools[group.name] if pools else group.name, []).append(group)
     counts = shares_of_pools(members, importance, orders, rates)
-    return plan_of_counts(grouping, importance, counts, round_to, min_width, round, max_rate)
+    return _plan_of_orders(grouping, orders, counts, round_to, min_width, round)
 
 
 def plan_of_counts(grouping: Grouping, importance: Mapping[str, np.ndarray], counts: Mapping[str, int],
@@ -156,10 +156,19 @@ def plan_of_counts(grouping: Grouping, importance: Mapping[str, np.ndarray], cou
     """
     ranked = [group for group in grouping if group.name in importance]
     orders = _orders(ranked, importance, rate_of_groups("make_plan", "max_rate", grouping, max_rate, otherwise=1.0))
-    gone = [group.channels[order[:round_counts(group, order, min(counts[group.name], len(order)), round_to, min_width,
-                                               round)]]
-            for group in ranked for order in (orders[group.name],)]
-    return plan_without(grouping, np.concatenate(gone or [np.zeros(0, np.int64)]))
+    return _plan_of_orders(grouping, orders, counts, round_to, min_width, round)
+
+
+def _plan_of_orders(grouping: Grouping, orders: Mapping[str, np.ndarray], counts: Mapping[str, int], round_to: int,
+                    min_width: int, round: str) -> PruningPlan:
+    """The plan that removes so many of the first channels in each group's order, as near as widths allow."""
+    gone = [np.zeros(0, np.int64)]
+    for group in grouping:
+        if group.name in orders:
+            order = orders[group.name]
+            count = round_counts(group, order, min(counts[group.name], len(order)), round_to, min_width, round)
+            gone.append(group.channels[order[:count]])
+    return plan_without(grouping, np.concatenate(gone))
 
 
 def _orders(groups: Iterable[ChannelGroup], importance: Mapping[str, np.ndarray],

@@ -3,11 +3,12 @@ from typing import Any, Dict, Iterable, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import nn
 
 from golden_stick.config import OneOf, Whole, check_value
 from golden_stick.errors import ArgumentError
 from golden_stick.evaluation import evaluation
+from golden_stick.inputs import first_inputs
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments
 from golden_stick.progress import shown
 from golden_stick.prune.cells import replace_cells
@@ -90,22 +91,13 @@ def moments_at(network: nn.Cell, sampler: FeatureSampler, sites: Mapping[str, Tu
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         with evaluation(tapped):
-            for batch in shown(_batches(sampler.data), "batches for the moments of features"):
+            for batch in shown(first_inputs("FeatureSampler", sampler.data), "batches for the moments of features"):
                 tapped(batch)
     finally:
         ms.set_context(mode=mode)
     if not all(item.count for item in running.values()):
         raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
     return {path: item.moments() for path, item in running.items()}
-
-
-def _batches(data: Any) -> Iterable[Tensor]:
-    if hasattr(data, "create_tuple_iterator"):
-        data = data.create_tuple_iterator(num_epochs=1)
-    for batch in data:
-        first = next(iter(batch.values())) if isinstance(batch, dict) else batch
-        first = first[0] if isinstance(first, (tuple, list)) else first
-        yield first if isinstance(first, Tensor) else Tensor(first)
 
 
 def _rows(array: np.ndarray, trailing: int, repeats: int, positions: int, generator: np.random.Generator) -> np.ndarray:

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn, ops
 
 from golden_stick.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
-from golden_stick.graph.groups import Grouping
+from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
 from golden_stick.prune.cells import unwrap_cells
@@ -16,10 +16,10 @@ from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.automatic import automatic_plan
-from golden_stick.scop.cells import KnockoffConv, KnockoffInput
+from golden_stick.scop.cells import KnockoffConv, PhaseNetwork
 from golden_stick.scop.conditions import conditions_of
-from golden_stick.scop.features import FeatureKnockoff, FeatureNetwork, FeaturePhase, FeatureSampler
-from golden_stick.scop.inputs import InputPhase
+from golden_stick.scop.features import FeatureKnockoff, FeaturePhase, FeatureSampler
+from golden_stick.scop.input_phase import InputPhase
 from golden_stick.scop.mixing import MIXINGS
 from golden_stick.scop.samplers import SamplerOption
 from golden_stick.scop.scales import SCALE_INIT, RealScale
@@ -192,10 +192,11 @@ class SCOP(Pruner):
         # Which filters go is not known before the knockoff phase; how many is, unless knockoff+ decides.
         if self._config["prune_rate"] == "auto":
             return plan_without(self._grouping, ())
-        return self._plan(self._grouping, {weight: np.zeros(self._size(weight)) for weight in self._phase.layers})
+        return self._plan(self._grouping, {item.parameter: np.zeros(len(item.channels)) for item in self._filters()})
 
-    def _size(self, weight: str) -> int:
-        return self._graph.parameter(weight).shape[0]
+    def _filters(self) -> List[ParameterSlice]:
+        """The filters that the phase scores, layer by layer."""
+        return [item for group in self._grouping for item in group.filters if item.parameter in self._phase.layers]
 
     def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
         self._check_trained(values)
@@ -255,13 +256,11 @@ class SCOP(Pruner):
             "scales trained on data that may have trained the weights: 'held_out' is not set",
         )
         if self._config["prune_rate"] == "auto":
+            weights = {item.parameter: np.moveaxis(values[item.parameter], item.axis, 0) for item in self._filters()}
             notes += tuple(map(str, conditions_of(self._config, self._phase.schedule, self._statistics(values),
-                                                  self._graph_weights(values))))
+                                                  weights)))
         return notes
-
-    def _graph_weights(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        return {weight: values[weight] for weight in self._phase.layers}
 
     @staticmethod
     def _wrappers() -> Tuple[type, ...]:
-        return Pruner._wrappers() + (KnockoffConv, KnockoffInput, FeatureKnockoff, FeatureNetwork)
+        return Pruner._wrappers() + (KnockoffConv, FeatureKnockoff, PhaseNetwork)

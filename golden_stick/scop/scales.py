@@ -57,6 +57,7 @@ class RealScale(nn.Cell):
     Args:
         path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
         size (int): How many filters there are.
+        draws (int): How many sets of scales there are. Default: 1.
 
     Inputs:
         None.
@@ -68,9 +69,10 @@ class RealScale(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, path: str, size: int):
+    def __init__(self, path: str, size: int, draws: int = 1):
         super().__init__(auto_prefix=False)
-        self.real_scale = Parameter(Tensor(np.full(size, SCALE_INIT), ms.float32), name=f"{path}.real_scale")
+        initial = np.full(size if draws == 1 else (draws, size), SCALE_INIT)
+        self.real_scale = Parameter(Tensor(initial, ms.float32), name=f"{path}.real_scale")
         self.assign = ops.Assign()
 
     def construct(self):
@@ -111,15 +113,12 @@ class TurnScale(RealScale):
     """
 
     def __init__(self, path: str, size: int, block: int, clock: Clock):
-        super().__init__(path, size)
-        shape = (size,) if clock.draws == 1 else (clock.draws, size)
-        initial = Tensor(np.full(shape, SCALE_INIT), ms.float32)
-        self.real_scale = Parameter(initial, name=f"{path}.real_scale")
-        self.held_scale = Parameter(initial.copy(), name=f"{path}.held_scale", requires_grad=False)
+        super().__init__(path, size, clock.draws)
+        self.held_scale = Parameter(self.real_scale.value().copy(), name=f"{path}.held_scale", requires_grad=False)
         self.block = block
         self.turn, self.draw = clock.turn, clock.draw
-        self.rows = Tensor(np.arange(clock.draws).reshape(-1, *(1,) * (len(shape) - 1)), ms.int32)
-        self.many = len(shape) == 2
+        self.many = clock.draws > 1
+        self.rows = Tensor(np.arange(clock.draws).reshape((-1, 1) if self.many else -1), ms.int32)
 
     def construct(self):
         mine = (self.turn == self.block).astype(ms.float32)

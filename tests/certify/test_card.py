@@ -51,6 +51,7 @@ def test_a_full_card(pruned, tmp_path):
         fine_tuning={"epochs": 3}, controls=controls, latency=gs.benchmark({"slim": slim}, SHAPE, rounds=2))
     assert card.record["not_tested"] == ["a certified bound on the drop in accuracy",
                                          "other data than those named here"]
+    assert {"golden_stick", "mindspore", "numpy", "python"} <= set(card.record["machine"])
     assert card.record["data"]["train"] == {"digest": fingerprint(data).digest, "images": 4}
     assert card.record["controls"] == {"random": 0.3}
     assert "* fine-tuned: 0.8500 ± 0.0500 (n = 2, test)" in str(card)

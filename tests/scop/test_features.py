@@ -2,7 +2,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 import golden_stick as gs
 from golden_stick.errors import ArgumentError, ArgumentTypeError
@@ -119,3 +119,37 @@ def test_refusals():
         FeatureSampler([], positions=0.5)
     with pytest.raises(ArgumentError, match="For 'FeatureSampler', 'data' must hold batches for the network, but got"):
         gs.SCOP({"sampler": FeatureSampler([])}).apply(small(), inputs=SHAPE)
+
+
+class Product(nn.Cell):
+    """Its filters are the columns of a weight of its own, more of them than rows."""
+
+    def __init__(self):
+        super().__init__()
+        weight = np.random.default_rng(0).normal(size=(4, 9)).astype(np.float32)
+        weight[:, 1] = 2 * weight[:, 0]
+        self.first = Parameter(Tensor(weight), name="first")
+        self.last = nn.Dense(9, 3)
+
+    def construct(self, x):
+        return self.last(ops.tanh(ops.matmul(x, self.first)))
+
+
+def test_filters_on_another_axis_than_the_first():
+    rows = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    algorithm = gs.SCOP({"sampler": FeatureSampler([rows]), "prune_rate": "auto", "fdr": 0.5})
+    network = networks.randomize(Product())
+    phase = algorithm.apply(network, inputs=(4, 4))
+    planned = gs.SCOP({"sampler": FeatureSampler([rows]), "prune_rate": 0.5})
+    planned.apply(network, inputs=(4, 4))
+    assert [layer.after for layer in planned.report.layers if layer.before == 9] == [5]
+    ops.assign(phase.trainable_params()[0], Tensor(np.linspace(0.1, 0.9, 9), ms.float32))
+    slim = algorithm.convert(phase)
+    assert slim.first.shape == (4, slim.last.in_channels)
+    # Two columns point one way; no two rows do.
+    assert "C3 does NOT hold: 1 pairs of filters" in str(algorithm.report)
+
+
+def test_batches_of_something_else():
+    with pytest.raises(ArgumentTypeError, match="For 'FeatureSampler', a batch must be a Tensor or start with one"):
+        gs.SCOP({"sampler": FeatureSampler([("a", "b")])}).apply(small(), inputs=SHAPE)
