@@ -10,6 +10,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import golden_stick as gs
 from golden_stick import cli
@@ -263,12 +265,26 @@ def test_verify_refuses_a_file_whose_recipe_was_changed(capsys):
     fails(f"verify --network network.py:build --slim changed.ckpt --inputs {SHAPE}", "must agree within 1e-05", capsys)
 
 
-def test_verify_refuses_a_folded_network(capsys):
+def test_verify_a_folded_network(capsys):
     algorithm = gs.OneShot({"prune_rate": 0.5})
     slim = algorithm.convert(algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12)))
-    gs.save_slim(gs.fold(slim, (2, 3, 12, 12)), "folded")
-    fails(f"verify --network network.py:build --slim folded.safetensors --inputs {SHAPE}",
-          "'--slim' must be a file of a network that was not folded, but 'folded.safetensors' is of one", capsys)
+    folded = gs.fold(slim, (2, 3, 12, 12))
+    algorithm = gs.OneShot({"prune_rate": 0.3})
+    gs.save_slim(algorithm.convert(algorithm.apply(folded, (2, 3, 12, 12))), "folded")
+    line = f"verify --network network.py:build --inputs {SHAPE} --slim"
+    assert run(f"{line} folded.safetensors") == 0
+    said = capsys.readouterr().out
+    words = [line.partition(":")[0] for line in said.splitlines() if line.startswith("verified")]
+    assert words == ["verified", "verified with normalizations put back", "verified"]
+    # Pruned, folded, pruned again; then a normalization is said to have gone elsewhere.
+    with safe_open("folded.safetensors", "np") as file:
+        record = json.loads(file.metadata()["golden_stick"])
+        values = {name: file.get_tensor(name) for name in file.keys()}
+    folding = next(step for step in record["steps"] if step["step"] == "fold")["folded"]
+    assert len(folding) > 1
+    folding[0]["layers"], folding[1]["layers"] = folding[1]["layers"], folding[0]["layers"]
+    save_file(values, "other.safetensors", {"golden_stick": json.dumps(record)})
+    fails(f"{line} other.safetensors", "the recipe must fold normalizations into layers beside them, but", capsys)
 
 
 def test_inspect_a_slim_file(capsys):

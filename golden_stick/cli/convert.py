@@ -69,7 +69,8 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
                          "all ranks, a pattern, or a folder")
     command.add_argument("--strategy", help="where MindSpore saved the parallel strategy, if each rank holds a part of "
                          "a parameter; paths must then name the rank, as rank_0/net.ckpt")
-    command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of)")
+    command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of); "
+                         "masked also skips the check that masked filters have not learned")
     command.add_argument("--masked-from", help="of a masked network: the checkpoint that it was made from")
     command.add_argument("--mixing", help="as the knockoff phase was trained: blocks, layers or joint (default: what "
                          "the file says, joint or blocks)")
@@ -137,9 +138,12 @@ def _original(options: argparse.Namespace, source: Any) -> None:
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
+    from golden_stick.cli.masked import check_masked
     from golden_stick.cli.networks import load_weights
     fill = partial(load_weights, path=options.masked_from, option="--masked-from")
-    make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source),
+    # Who states the kind has the last word: no file can tell for sure.
+    check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
+    make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source), **check,
               **pruning_data(options))
 
 

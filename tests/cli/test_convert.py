@@ -93,13 +93,18 @@ def knockoff_phase(config):
     return algorithm, phase
 
 
-def masked():
+def masked(optimizer=nn.Momentum, **settings):
+    """Trained for three steps."""
     algorithm = gs.OneShot({"criterion": "l1", "prune_rate": 0.45})
     applied = algorithm.apply(build(), SHAPE)
-    for parameter in applied.trainable_params():
-        # As after fine-tuning: by these weights, other filters would be chosen.
-        generator = np.random.default_rng(parameter.size)
-        parameter.set_data(Tensor(parameter.asnumpy() * generator.uniform(0.5, 2, parameter.shape).astype(np.float32)))
+    generator = np.random.default_rng(0)
+    images, labels = generator.normal(size=(8, 3, 32, 32)).astype(np.float32), np.arange(8, dtype=np.int32) % 4
+    settings = {"learning_rate": 0.1, "weight_decay": 0.01, **settings}
+    optimizer = optimizer(applied.trainable_params(), **settings)
+    step = nn.TrainOneStepCell(nn.WithLossCell(applied, nn.CrossEntropyLoss()), optimizer).set_train()
+    for _ in range(3):
+        step(Tensor(images), Tensor(labels))
+    applied.set_train(False)
     return algorithm, applied
 
 
@@ -127,7 +132,7 @@ def test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder(capsy
     algorithm, phase = knockoff_phase({"prune_rate": 0.45})
     ms.save_checkpoint(phase, "knockoff.ckpt")
     by_scales = algorithm.convert(phase)
-    algorithm, applied = masked()
+    algorithm, applied = masked(momentum=0.9)
     ms.save_checkpoint(applied, "masked.ckpt")
     by_mask = algorithm.convert(applied)
     # The fourth reads what the third wrote.
@@ -185,6 +190,25 @@ def test_files_of_ranks_with_what_an_optimizer_leaves(capsys):
     ms.save_checkpoint(values, "all/rank_1/net.ckpt")
     fails("--checkpoint all --output out", "but 'all/rank_0/net.ckpt' and 'all/rank_1/net.ckpt' differ in '0.weight'",
           capsys)
+
+
+def test_masked_otherwise_than_the_options_say(capsys):
+    ms.save_checkpoint(build(), "trained.ckpt")
+    for name, settings in (("sgd", {"momentum": 0.9}), ("adam", {"optimizer": nn.Adam})):
+        algorithm, applied = masked(**settings)
+        ms.save_checkpoint(applied, f"{name}.ckpt")
+    line = "--masked-from trained.ckpt --output out --checkpoint"
+    # Three of eight filters were masked.
+    fails(f"{line} sgd.ckpt --prune-rate 0.25", "would stay, but has learned nothing: give the options", capsys)
+    fails(f"{line} sgd.ckpt --prune-rate 0.7", "of '0.weight' would go, but has learned: give the options", capsys)
+    fails(f"{line} sgd.ckpt --prune-rate 0.45 --criterion random", "'sgd.ckpt' must be masked as the options say, but "
+          "filter ", capsys)
+    # Adam adds the decay to the gradient and divides it by its own size: weights move by the learning rate.
+    fails(f"{line} adam.ckpt --prune-rate 0.45", "would go, but has learned: give the options", capsys)
+    assert convert(f"{line} adam.ckpt --prune-rate 0.45 --kind masked") == 0
+    holds("out.safetensors", algorithm.convert(applied))
+    # Nothing was learned: all that can be said is that nothing speaks against it.
+    assert convert(f"{line} trained.ckpt --prune-rate 0.25") == 0
 
 
 def test_a_slim_file_keeps_its_metadata_and_changes_its_format():

@@ -8,7 +8,7 @@ import pytest
 from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
-from golden_stick.deploy.fold import FoldedNormalization, Folding, restructured
+from golden_stick.deploy.fold import FoldedNormalization, Folding, restructured, unfolded_network
 from golden_stick.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from tests import networks
 
@@ -165,6 +165,35 @@ def test_every_layer_takes_its_normalization_in(name, mode):
     got = outputs(folded, data)
     assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
     np.testing.assert_array_equal(outputs(network, data), wanted)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_folding_can_be_undone(name):
+    make, shape = LAYERS[name]
+    network = chain(*make())
+    folded = gs.fold(network, shape)
+    other = networks.randomize(chain(*make()), 8)
+    unfolded = unfolded_network(other, folded, gs.fold_report(folded), shape)
+    assert normalizations(unfolded) == normalizations(network)
+    gs.verify(unfolded, folded, Tensor(array(shape)))
+    # Other normalizations than the network had: nothing is right by being what it was.
+    values = {item.name: item.asnumpy() for item in unfolded.get_parameters()}
+    for item in network.get_parameters():
+        assert "moving" not in item.name or not np.allclose(values[item.name], item.asnumpy(), atol=1e-3)
+
+
+def test_a_folding_into_several_is_undone_and_one_that_cannot_have_been_is_refused():
+    network = networks.randomize(TwoReaders())
+    folded, shape = gs.fold(network, (2, 4, 3, 3)), (2, 4, 3, 3)
+    report = gs.fold_report(folded)
+    gs.verify(unfolded_network(network, folded, report, shape), folded, Tensor(array(shape)))
+    with pytest.raises(VerifyError, match="the recipe must fold normalizations into layers beside them, but 'norm' "
+                                          "cannot become part of 'one'"):
+        unfolded_network(network, folded, Folding((FoldedNormalization("norm", ("one",)),), ()), shape)
+    # Six biases that four channels must explain.
+    folded.one.bias.set_data(Tensor(array((6,))))
+    with pytest.raises(VerifyError, match="the bias that 'one' got by folding must be what 'norm' can add, but no"):
+        unfolded_network(network, folded, report, shape)
 
 
 def test_a_normalization_goes_into_all_that_read_it(mode):

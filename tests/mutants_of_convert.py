@@ -1,0 +1,49 @@
+"""Ways to get a conversion wrong: ranks, kinds, what a checkpoint holds, foldings undone."""
+from tests.mutants_of_rules import Mutant
+
+_MASKED = "test_masked_otherwise_than_the_options_say"
+_OPTIONS = "test_options_that_do_not_fit"
+
+
+def _in(file, tests):
+    def mutant(what, old, new="pass", test=""):
+        return Mutant(what, file, old, new, f"{tests}::{test}" if test else tests)
+    return mutant
+
+
+_sources, _shards = (_in(f"deploy/{name}.py", "tests/deploy/test_sources.py") for name in ("sources", "shards"))
+_matching = _in("cli/matching.py", "tests/cli/test_matching.py")
+_masked, _convert = (_in(f"cli/{name}.py", "tests/cli/test_convert.py") for name in ("masked", "convert"))
+_undo = _in("deploy/fold/undo.py", "tests/deploy/test_fold.py::test_every_folding_can_be_undone")
+
+CONVERT_MUTANTS = (
+    _sources("ranks that differ are one", "if not _same(first, other) and", "if False and"),
+    _sources("parts of a parameter are told as different", " and array.shape == first.shape:", ":"),
+    _sources("a number that is none makes a difference", "one.tobytes() == other.tobytes()",
+             "bool((one == other).all())"),
+    _sources("files of two kinds are one", "if names & others:", "if False:"),
+    _sources("the strategy is read as a checkpoint", "if os.path.realpath(file) != aside]", "]"),
+    _shards("a rank that is missing is not missed", "if missing:", "if False:"),
+    _shards("two files of a rank", "if int(ranks[-1]) in found:", "if False:"),
+    _shards("ranks change places", "shards[rank])", "shards[len(files) - 1 - rank])"),
+    _matching("parameters besides are overlooked", "if foreign:", "if False:"),
+    _matching("what optimizers keep is foreign", "or any(name.endswith(", "or any(False and name.endswith("),
+    _matching("another shape is overlooked", "if values[name].shape != shape:", "if False:"),
+    _masked("filters that go may learn", "if still > _ROUNDINGS * unit:", "if False:", _MASKED),
+    _masked("filters that stay need not learn", "if moved[kept].min() <= still:", "if False:", _MASKED),
+    _masked("the decay of weights is learning", "np.abs(new - factor * old)", "np.abs(new - old)",
+            "test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder"),
+    _convert("options of another kind are overlooked", "if kinds and kind not in kinds:", "if False:", _OPTIONS),
+    _convert("the kind that is stated is overlooked", "if options.kind not in (None, found):", "if False:", _OPTIONS),
+    _convert("--slim replaces files", 'if "--slim" in given and (', 'if False and (', _OPTIONS),
+    _convert("metadata are lost", 'paths["output"], dict(read_slim(source.files[0]).metadata))', 'paths["output"])',
+             "test_a_slim_file_keeps_its_metadata_and_changes_its_format"),
+    _convert("scales of another network are overlooked", 'check_exact(applied, source.values, "--checkpoint", '
+             'source.files[0])', "pass", "test_the_schedule_of_a_knockoff_phase_is_read_from_its_file"),
+    _undo("the order of channels is lost", "factors[channels], added[channels] = scale, shift",
+          "factors[:], added[:] = scale, shift"),
+    _undo("what the normalization adds stays in the bias", "values[_bias(layer)] - summed @ shift",
+          "values[_bias(layer)]"),
+    _undo("the mean is left out", "shift + mean * scale", "shift"),
+    _undo("groups are one", "for number, read in enumerate(channels):", "for number, read in enumerate(channels[:1]):"),
+)
