@@ -1,4 +1,4 @@
-"""JSON files of a kind of their own."""
+"""JSON files of a kind of their own, and the versions that they name."""
 import json
 import os
 import sys
