@@ -25,11 +25,12 @@ from tests.mutants_of_bench import BENCH_MUTANTS  # noqa: E402
 from tests.mutants_of_certificates import CERTIFICATE_MUTANTS  # noqa: E402
 from tests.mutants_of_compare import COMPARE_MUTANTS  # noqa: E402
 from tests.mutants_of_convert import CONVERT_MUTANTS  # noqa: E402
+from tests.mutants_of_onnx import ONNX_MUTANTS  # noqa: E402
 from tests.mutants_of_rules import RULE_MUTANTS, WALK_MUTANTS, Mutant  # noqa: E402
 from tests.mutants_of_steps import STEP_MUTANTS  # noqa: E402
 
 MUTANTS = (RULE_MUTANTS + WALK_MUTANTS + STEP_MUTANTS + CERTIFICATE_MUTANTS + BENCH_MUTANTS + COMPARE_MUTANTS
-           + CONVERT_MUTANTS)
+           + CONVERT_MUTANTS + ONNX_MUTANTS)
 WORKERS = 2
 SECONDS = 600
 

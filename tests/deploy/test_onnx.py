@@ -145,6 +145,34 @@ def note(path):
     return {item.key: item.value for item in onnx.load(path).metadata_props}["golden_stick.batch"]
 
 
+def operators_of(path):
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def test_a_padded_pooling_is_one_operator(tmp_path):
+    """MindSpore compiles it to a pooling over volumes between two reshapes, which are in the way of faster kernels."""
+    network = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.MaxPool2d(3, 2, "pad", 1), nn.Conv2d(4, 2, 3))
+    for dynamic in (True, False):
+        path = gs.export(network, (2, 3, 9, 9), str(tmp_path / f"net{dynamic}"), file_format="ONNX",
+                         dynamic_batch=dynamic)
+        assert operators_of(path) == ["Conv", "MaxPool", "Conv"]
+
+
+class Reshapes(nn.Cell):
+    """Back and forth; twice in a row; and one that is read on the way."""
+
+    def construct(self, x):
+        back = ops.relu(ops.squeeze(ops.expand_dims(ops.relu(x), 2), 2))
+        twice = ops.relu(ops.flatten(ops.expand_dims(back, 2)))
+        half_way = ops.expand_dims(twice, 1)
+        return ops.tanh(half_way), ops.tanh(ops.squeeze(half_way, 1))
+
+
+def test_reshapes_in_a_row_are_one_or_none(tmp_path):
+    path = gs.export(Reshapes(), (2, 3, 4, 4), str(tmp_path / "net"), file_format="ONNX")
+    assert operators_of(path) == ["Relu", "Relu", "Reshape", "Relu", "Reshape", "Tanh", "Tanh"]
+
+
 @pytest.mark.parametrize("mode, opset", [("GRAPH", None), ("PYNATIVE", 13), ("PYNATIVE", 23)], indirect=["mode"])
 def test_small_network_in_both_modes(mode, tmp_path, opset):
     net = networks.SmallNet().set_train(True)

@@ -5,6 +5,7 @@ import itertools
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 
 import golden_stick as gs
 from golden_stick.graph.cost import count_macs
@@ -13,7 +14,16 @@ from tests import networks
 
 TOLERANCE = 1e-5
 
+
+
+def padded_pool():
+    """As PyTorch's ResNets begin: MindSpore compiles this pooling to one over volumes with two outputs."""
+    return nn.SequentialCell(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3, 2, "pad", 1),
+                             nn.Conv2d(16, 12, 3), nn.ReLU(), nn.Flatten(), nn.Dense(12 * 16, 5))
+
+
 NETWORKS = {
+    "padded_pool": (padded_pool, (2, 3, 8, 8)),
     "resnet20": (lambda: networks.CifarResNet(3), (2, 3, 32, 32)),
     "resnet56": (lambda: networks.CifarResNet(9), (2, 3, 32, 32)),
     "resnet50": (networks.ResNet50, (2, 3, 64, 64)),

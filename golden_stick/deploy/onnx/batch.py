@@ -5,13 +5,13 @@ A network is traced for two batch sizes. Where the two graphs differ by numbers 
 `Size`, a line through the two; where they differ otherwise, the batch size is fixed, and the reason is named.
 """
 from dataclasses import dataclass, replace
-from typing import Any, Tuple
+from typing import Any, Sequence, Tuple
 
 import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Value
 
-__all__ = ["FixedBatch", "Size", "Repeated", "merge", "grows"]
+__all__ = ["FixedBatch", "Size", "Repeated", "merge", "grows", "sizes_of"]
 
 
 class FixedBatch(Exception):
@@ -46,6 +46,11 @@ class Repeated:
 def grows(number: Any) -> bool:
     """Whether a number depends on the batch size."""
     return isinstance(number, Size)
+
+
+def sizes_of(shape: Sequence[int]) -> Tuple[Tuple[int, int], ...]:
+    """A shape such that two are equal only if they are at every batch size: offset and growth of each axis."""
+    return tuple((size.offset, size.per_sample) if grows(size) else (int(size), 0) for size in shape)
 
 
 def merge(graph: Graph, other: Graph, batches: Tuple[int, int]) -> Graph:

@@ -16,7 +16,7 @@ _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "rep
 
 def _reshape(writer: Writer, node: Node) -> str:
     """To the shape of the trace: all that the code says of it is in there."""
-    return writer.reshape(writer.of(node.inputs[0]), node.shapes[0])
+    return writer.reshape(writer.of(node.inputs[0]), node.shapes[0], writer.shape(node.inputs[0]))
 
 
 def _transpose(writer: Writer, node: Node) -> str:

@@ -1,11 +1,11 @@
 """Parts of an ONNX model that the writer puts together."""
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Iterable, List, Mapping, Sequence
 
 import numpy as np
 
 from golden_stick.deploy.onnx.batch import grows
 
-__all__ = ["named_nodes", "tensor_info"]
+__all__ = ["named_nodes", "read_nodes", "tensor_info"]
 
 _BATCH = "batch"
 
@@ -17,6 +17,16 @@ def tensor_info(name: str, kind: str, shape: Sequence[int]) -> Any:
     sizes = [_BATCH if grows(size) and (size.offset, size.per_sample) == (0, 1) else
              f"{size.per_sample} * {_BATCH} + {size.offset}" if grows(size) else int(size) for size in shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
+
+
+def read_nodes(nodes: Sequence[tuple], outputs: Iterable[str]) -> List[tuple]:
+    """The nodes that an output depends on, in their order."""
+    wanted, found = set(outputs), []
+    for node in reversed(nodes):
+        if wanted.intersection(node[2]):
+            wanted.update(node[1])
+            found.append(node)
+    return found[::-1]
 
 
 def named_nodes(nodes: Sequence[tuple], sources: Mapping[str, str]) -> List[tuple]:

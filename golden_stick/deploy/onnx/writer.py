@@ -4,8 +4,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Uni
 
 import numpy as np
 
-from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows
-from golden_stick.deploy.onnx.parts import named_nodes, tensor_info
+from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, sizes_of
+from golden_stick.deploy.onnx.parts import named_nodes, read_nodes, tensor_info
 from golden_stick.errors import ExportError
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
@@ -35,6 +35,7 @@ class Writer:
         self._arrays: Dict[str, np.ndarray] = {}
         self._digests: Dict[bytes, str] = {}
         self._vectors: Dict[tuple, str] = {}
+        self._reshaped: Dict[str, Tuple[str, tuple]] = {}  # name -> what it was before its reshapes, and its shape
         self._used = {item.name for item in (*graph.inputs, *graph.parameters)}
         self._at = ""
         for item in graph.inputs:
@@ -226,12 +227,24 @@ class Writer:
         """The tensor of that name in another type."""
         return self.emit("Cast", [name], to=np.dtype(dtype))
 
-    def reshape(self, name: str, shape: Sequence[int]) -> str:
-        """The tensor of that name in another shape, one size of which may follow the batch for free."""
+    def reshape(self, name: str, shape: Sequence[int], old_shape: Optional[Sequence[int]] = None) -> str:
+        """
+        The tensor of that name in another shape, one size of which may follow the batch for free.
+
+        With `old_shape`, the shape that it has, a reshape of a reshape is one, or none where it comes back to where it
+        began: a reshape between two operators keeps a runtime from handing its own layout from one to the other.
+        """
+        name, old_shape = self._reshaped.get(name, (name, old_shape))
+        if old_shape is not None and sizes_of(shape) == sizes_of(old_shape):
+            return name
         growing = [axis for axis, size in enumerate(shape) if grows(size)]
+        sizes = shape
         if len(growing) == 1 and 0 not in shape:
-            shape = [-1 if axis == growing[0] else size for axis, size in enumerate(shape)]
-        return self.emit("Reshape", [name, self.vector(shape)])
+            sizes = [-1 if axis == growing[0] else size for axis, size in enumerate(shape)]
+        made = self.emit("Reshape", [name, self.vector(sizes)])
+        if old_shape is not None:
+            self._reshaped[made] = name, tuple(old_shape)
+        return made
 
     def squeeze(self, name: str, axes: Sequence[int]) -> str:
         """Without axes of length 1."""
@@ -268,7 +281,8 @@ class Writer:
 
         values = flatten(self.graph.outputs)
         names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
-        nodes = named_nodes(self._nodes, dict(zip(names, map(self.of, values))))
+        sources = dict(zip(names, map(self.of, values)))
+        nodes = named_nodes(read_nodes(self._nodes, sources.values()), sources)
         outputs = [tensor_info(name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
         read = {name for _, inputs, _, _ in nodes for name in inputs}
         arrays = {name: array for name, array in self._arrays.items() if name in read}

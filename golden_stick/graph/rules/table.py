@@ -71,6 +71,7 @@ _KINDS = (
     (channel_parameters, _first, "BiasAdd PReLU InstanceNorm"),
     (spatial, _first, "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D "
                       "AdaptiveAvgPool2DExt AdaptiveAvgPool3D AvgPool2D MaxPoolWithMask MaxPoolWithIndices "
+                      "MaxPoolWithArgmaxV2 MaxPool3DWithArgmax "
                       "ResizeBilinear ResizeBilinearV2 ResizeNearestNeighbor ResizeNearestNeighborV2 ResizeBicubic "
                       "ResizeLinear1D UpsampleNearest2D UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D "
                       "UpsampleTrilinear3D"),
