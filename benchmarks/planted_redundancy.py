@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.planted import page as pages  # noqa: E402
 from benchmarks.planted.experiment import SCOP_RUNS, Settings, run  # noqa: E402
-from benchmarks.planted.images import CLASSES, load  # noqa: E402
+from benchmarks.planted.images import CLASSES, SHARES, load  # noqa: E402
 from benchmarks.planted.planting import WEAK_FORMS  # noqa: E402
 from golden_stick.criteria import CRITERIA  # noqa: E402
 from golden_stick.deploy.files import whole_file  # noqa: E402
@@ -69,7 +69,8 @@ def earlier(path: Path, settings: Settings, data: str, images: int) -> list:
     """The rows of a file that were made with these settings and images."""
     rows = json.loads(path.read_text()) if path.is_file() else []
     wanted = {**json.loads(json.dumps(asdict(settings))), "data": data, "known": images}
-    return [row for row in rows if {**row["settings"], "data": row["data"], "known": row["known"]} == wanted]
+    return [row for row in rows if {**row["settings"], "data": row["data"], "known": row["known"]} == wanted
+            and set(row["images"]) == {*SHARES, "test"}]
 
 
 def main(arguments=None) -> int:

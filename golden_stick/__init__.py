@@ -1,7 +1,7 @@
 """golden_stick: structured pruning for MindSpore that proves what it did."""
 from golden_stick import errors
 from golden_stick.bench.benchmark import benchmark
-from golden_stick.certify import certify, pruning_card, safe_filters
+from golden_stick.certify import certify, pruning_card, safe_filters, safe_together
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.compare import compare
 from golden_stick.deploy.checkpoint import load_slim, save_slim
@@ -35,6 +35,7 @@ __all__ = [
     "prune_in_steps",
     "pruning_card",
     "safe_filters",
+    "safe_together",
     "save_slim",
     "slim",
     "trace",

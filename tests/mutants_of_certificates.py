@@ -15,6 +15,7 @@ def _in(file, tests):
 _drop, _sequence, _numbers = _in("drop.py", DROP), _in("sequence.py", DROP), _in("equivalence.py", NUMBERS)
 _certify, _ledger, _digest = _in("certify.py", CERTIFY), _in("ledger.py", CERTIFY), _in("fingerprints.py", CERTIFY)
 _gates, _safe = _in("gates.py", SAFE), _in("safe_filters.py", SAFE)
+_together = _in("together.py", f"{FOLDER}/test_together.py")
 
 CERTIFICATE_MUTANTS = (
     _drop("the error of the confidence set is not added", "high) + set_error))", "high)))"),
@@ -37,6 +38,13 @@ CERTIFICATE_MUTANTS = (
     _digest("order counts", "sorted(samples)).encode()", "list(samples)).encode()"),
     _gates("a hidden channel stays hidden", "gate, values.reshape(gate.shape)",
            "gate, gate.asnumpy() * values.reshape(gate.shape)"),
-    _gates("zeros are not put into weights", "self._zero(channel)"),
+    _gates("zeros are not put into weights", "self._zero(numbers)"),
+    _together("a failed test ends nothing", "np.logical_and.accumulate(np.asarray(p_values) <= 1 - confidence)",
+              "(np.asarray(p_values) <= 1 - confidence)"),
+    _together("used images are passed over", "if again:", "if False:"),
+    _together("one more goes than was tested", "sizes[passed - 1] if passed else 0",
+              "sizes[min(passed, len(sizes) - 1)]"),
+    _in("safe_filters.py", f"{FOLDER}/test_together.py")("the costliest go first", "np.argsort(self.cost,",
+                                                         "np.argsort(-self.cost,"),
     _safe("a layer loses all its filters", "removed.remove(int(", "print(int("),
 )

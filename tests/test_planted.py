@@ -170,7 +170,7 @@ def test_parts_of_the_images_are_disjoint():
 def row(auroc, originals, accuracy):
     kinds = dict.fromkeys(KINDS, auroc)
     return {"accuracy": 0.6, "criteria": {"scop": {"auroc": kinds}, "random": {"auroc": dict.fromkeys(KINDS, 0.5)}},
-            "sets": {"safe_filters, eps = 0.005": {"original": originals, "power": 0.9, "accuracy": [accuracy, 0.6]}}}
+            "sets": {"safe_together, eps = 0.005": {"original": originals, "power": 0.9, "accuracy": [accuracy, 0.6]}}}
 
 
 def test_a_missed_threshold_is_missed():
@@ -179,7 +179,7 @@ def test_a_missed_threshold_is_missed():
     bad = page.check([row(1.0, 0, 0.6), row(0.5, 1, 0.5)])
     assert {what.split(":")[0] + what.split(":")[1][:9] for what, _, held in bad if not held} == {
         "SCOP, dead AUROC at", "SCOP, irrelevant AUROC at", "SCOP, weak AUROC at", "SCOP, duplicate blind, A",
-        "safe_filters, eps = 0.005 original", "safe_filters, eps = 0.005 accuracy"}
+        "safe_together, eps = 0.005 original", "safe_together, eps = 0.005 accuracy"}
 
 
 @pytest.mark.long
@@ -195,7 +195,7 @@ def test_the_whole_command_at_a_tiny_size(tmp_path, capsys):
     rows = json.loads(output.with_suffix(".json").read_text())
     assert set(rows[0]["criteria"]) == {"random", "taylor", "scop", "hiding one at a time"}
     # What has no effect at all is found, however little the network was trained.
-    safe = rows[0]["sets"]["safe_filters, eps = 0.005"]
+    safe = rows[0]["sets"]["safe_together, eps = 0.005"]
     assert safe["dead"] == safe["irrelevant"] == sum(max(2, width // 8) for width in WIDTHS)
     assert rows[0]["criteria"]["taylor"]["auroc"]["dead"] == rows[0]["criteria"]["taylor"]["auroc"]["irrelevant"] == 1
     text = output.read_text()
@@ -208,8 +208,10 @@ def test_the_whole_command_at_a_tiny_size(tmp_path, capsys):
 
 def test_seeds_that_were_run_are_not_run_again_unless_something_differs(tmp_path):
     settings, file = command.Settings(steps=7), tmp_path / "rows.json"
-    made = {"seed": 0, "settings": json.loads(json.dumps(asdict(settings))), "data": "x.zip", "known": 10}
-    file.write_text(json.dumps([made, {**made, "seed": 1, "known": 9}]))
+    made = {"seed": 0, "settings": json.loads(json.dumps(asdict(settings))), "data": "x.zip", "known": 10,
+            "images": dict.fromkeys([*SHARES, "test"], 1)}
+    fewer = {**made, "seed": 2, "images": {"weights": 1, "test": 1}}
+    file.write_text(json.dumps([made, {**made, "seed": 1, "known": 9}, fewer]))
     assert [row["seed"] for row in command.earlier(file, settings, "x.zip", 10)] == [0]
     assert command.earlier(file, command.Settings(steps=8), "x.zip", 10) == []
     assert command.earlier(file, settings, "y.zip", 10) == command.earlier(tmp_path / "no.json", settings, "y", 1) == []

@@ -15,7 +15,7 @@ from golden_stick.criteria import CRITERIA
 
 __all__ = ["BOUNDS", "SCOP_RUNS", "Settings", "run"]
 
-BOUNDS = (0.005, 0.002, 0.001)  # of safe_filters; the first is its default
+BOUNDS = (0.005, 0.002, 0.001)  # of safe_filters; the first is its default, and that of safe_together
 _AUTO = {"prune_rate": "auto", "fdr": 0.1}
 # Row -> configuration, and the images on which scales are trained.
 SCOP_RUNS: Dict[str, Tuple[Dict[str, Any], str]] = {
@@ -68,7 +68,7 @@ def run(known: Images, test: Images, seed: int, settings: Settings) -> Dict[str,
     without = Without(planted.network, parts["weights"].take(slice(2048)), test)
     nothing = tuple(np.zeros(len(kinds), bool) for kinds in planted.kinds)
     none, recalibrated = without.accuracies(nothing)
-    cost, safe = by_hiding(planted.network, parts["validation"], BOUNDS)
+    cost, safe, together = by_hiding(planted.network, parts["validation"], parts["together"], BOUNDS)
     phases = {name: _phase(name, planted, parts, seed, settings) for name in settings.scop}
     scores = {name: by_criterion(name, planted.network, parts["control"].take(slice(
         settings.one_by_one if CRITERIA[name].needs == "squared_gradients" else settings.looked_at)), seed)
@@ -78,7 +78,8 @@ def run(known: Images, test: Images, seed: int, settings: Settings) -> Dict[str,
     criteria = {name: {"auroc": auroc_of_kinds(found, planted.kinds), "rank correlation": spearman(found, cost),
                        "accuracy": [without.accuracies(lowest(found, rate)) for rate in settings.rates]}
                 for name, found in scores.items()}
-    sets = {f"safe_filters, eps = {bound}": found for bound, found in safe.items()}
+    sets = {f"safe_together, eps = {BOUNDS[0]}": together,
+            **{f"safe_filters, eps = {bound}": found for bound, found in safe.items()}}
     for name, phase in phases.items():
         sets[f"knockoff+, q = 0.1: {name}"] = phase.removed()
         if name == "scop":

@@ -9,9 +9,10 @@ import numpy as np
 __all__ = ["CLASSES", "SHARES", "SIZE", "Images", "batches", "draw_gratings", "load", "split"]
 
 SIZE, CLASSES = 16, 10
-# Of the training images: those that train the weights, those that the weights have not seen, on which scales are
-# trained and criteria look, and those on which filters are tested. The test images stay apart.
-SHARES = {"weights": 0.6, "control": 0.2, "validation": 0.05}
+# Of the training images: those that train the weights; those that the weights have not seen, on which scales are
+# trained and criteria look; those on which filters are tested one at a time; and those on which what is found is tested
+# together. The test images stay apart.
+SHARES = {"weights": 0.6, "control": 0.2, "validation": 0.05, "together": 0.05}
 _EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "resnet_cifar10"
 
 

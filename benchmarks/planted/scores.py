@@ -94,15 +94,18 @@ def by_scop(config: Mapping[str, Any], network: SmallNet, images: Images, steps:
     return ScopRun(_by_layer(algorithm.filter_scores()), algorithm, phase)
 
 
-def by_hiding(network: SmallNet, images: Images, bounds: Tuple[float, ...]) -> Tuple[LayerArrays, Dict]:
+def by_hiding(network: SmallNet, images: Images, others: Images, bounds: Tuple[float, ...]
+              ) -> Tuple[LayerArrays, Dict, LayerArrays]:
     """
-    What hiding each filter alone costs, and which filters `golden_stick.safe_filters` finds safe.
+    What hiding each filter alone costs, and which filters golden_stick finds safe.
 
     Returns:
-        tuple: mean rise of the loss, of each layer; and bound -> which are safe, of each layer, bool.
+        tuple: mean rise of the loss, of each layer; bound -> which `safe_filters` finds safe, of each layer, bool; and
+        which of those of the first bound go by `safe_together` on the other images, of each layer, bool.
     """
-    found = gs.safe_filters(network, INPUTS, batches(images, min(500, len(images))),
-                            nn.CrossEntropyLoss(reduction="none"), eps=bounds[0])
+    loss = nn.CrossEntropyLoss(reduction="none")
+    found = gs.safe_filters(network, INPUTS, batches(images, min(500, len(images))), loss, eps=bounds[0])
+    together = gs.safe_together(network, found, batches(others, min(500, len(others))), loss, eps=bounds[0])
 
     def by_layer(values: np.ndarray) -> LayerArrays:
         slices = {item.parameter: item for group in found.grouping for item in group.filters}
@@ -114,4 +117,4 @@ def by_hiding(network: SmallNet, images: Images, bounds: Tuple[float, ...]) -> T
     for bound in bounds[1:]:
         p_values = equivalence_p_values(found.cost, deviation, found.data.images, bound)
         safe[bound] = by_layer(discoveries(p_values, found.q, found.correction))
-    return by_layer(found.cost), safe
+    return by_layer(found.cost), safe, by_layer(np.isin(found.channels, together.removed))

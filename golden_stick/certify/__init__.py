@@ -7,8 +7,8 @@ from golden_stick.certify.equivalence import discoveries, equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, fingerprint
 from golden_stick.certify.safe_filters import SafeFilters, safe_filters
 from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
+from golden_stick.certify.together import SafeTogether, safe_together
 
 __all__ = ["Accuracy", "Certificate", "CertifiedNetwork", "Comparison", "DataFingerprint", "PruningCard", "SafeFilters",
-           "certify",
-           "certify_in_sequence", "compare_predictions", "discoveries", "drop_p_value", "equivalence_p_values",
-           "fingerprint", "pruning_card", "safe_filters"]
+           "SafeTogether", "certify", "certify_in_sequence", "compare_predictions", "discoveries", "drop_p_value",
+           "equivalence_p_values", "fingerprint", "pruning_card", "safe_filters", "safe_together"]

@@ -1,5 +1,5 @@
 """Gates: masks that are parameters, so that one compiled network can hide any channel."""
-from typing import Dict, List, Tuple
+from typing import Collection, Dict, List, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -106,19 +106,19 @@ class GatedNetwork:
         self._gates.append((gate, site.channels))
         return gate
 
-    def hide(self, channel: int) -> None:
-        """Hide one channel, whose number is that of the groups, and show all others; -1 shows all."""
+    def hide(self, hidden: Collection[int]) -> None:
+        """Hide these channels, whose numbers are those of the groups, and show all others."""
+        numbers = np.fromiter(hidden, np.int64, len(hidden))
         for gate, channels in self._gates:
-            values = np.where((channels == channel) & (channel >= 0), 0.0, 1.0).astype(np.float32)
+            values = np.where(np.isin(channels, numbers), 0.0, 1.0).astype(np.float32)
             self._assign(gate, values.reshape(gate.shape))
-        self._zero(channel)
+        self._zero(numbers)
 
-    def _zero(self, channel: int) -> None:
+    def _zero(self, numbers: np.ndarray) -> None:
         values: Dict[str, np.ndarray] = {}
         for parameter, item, original in self._zeroed:
             current = values.setdefault(parameter.name, original.copy())
-            if channel >= 0:
-                current[(slice(None),) * item.axis + (np.flatnonzero(item.channels == channel),)] = 0
+            current[(slice(None),) * item.axis + (np.flatnonzero(np.isin(item.channels, numbers)),)] = 0
         for parameter, _, _ in self._zeroed:
             self._assign(parameter, values[parameter.name])
 

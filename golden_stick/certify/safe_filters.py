@@ -2,25 +2,18 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import nn
 
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
-from golden_stick.certify.fingerprints import (
-    DataFingerprint,
-    digest_of_samples,
-    labelled_batches,
-    network_digest,
-    sample_digests,
-)
-from golden_stick.certify.gates import GatedNetwork, LossOfEachSample
+from golden_stick.certify.fingerprints import DataFingerprint, network_digest
+from golden_stick.certify.hiding import rises
 from golden_stick.config import Interval, check_value
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.progress import shown
 from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.trace import trace
 
@@ -71,12 +64,10 @@ class SafeFilters:
         known = ", ".join(group.name for group in self.grouping)
         raise ArgumentError(f"For 'SafeFilters', 'name' must be a group of the network ({known}), but got '{name}'.")
 
-    def plan(self) -> PruningPlan:
+    def removable(self) -> List[int]:
         """
-        The plan for `golden_stick.slim` that removes all safe channels, and nothing else.
-
-        A layer all of whose filters are safe keeps the costliest. Each channel is safe by itself; what removing all of
-        them costs is not covered: certify the slim network on other images.
+        The safe channels by their numbers, the cheapest first, without the costliest of a layer whose filters are all
+        safe.
         """
         removed = set(self.channels[self.safe].tolist())
         for group in self.grouping:
@@ -84,7 +75,17 @@ class SafeFilters:
                 if (item.channels >= 0).all() and removed.issuperset(item.channels.tolist()):
                     costliest = np.isin(self.channels, item.channels)
                     removed.remove(int(self.channels[costliest][np.argmax(self.cost[costliest])]))
-        return plan_without(self.grouping, removed)
+        return [int(self.channels[place]) for place in np.argsort(self.cost, kind="stable")
+                if int(self.channels[place]) in removed]
+
+    def plan(self) -> PruningPlan:
+        """
+        The plan for `golden_stick.slim` that removes all safe channels, and nothing else.
+
+        A layer all of whose filters are safe keeps the costliest. Each channel is safe by itself; what removing all of
+        them costs is not covered: `golden_stick.safe_together` tests that, on other images.
+        """
+        return plan_without(self.grouping, self.removable())
 
     def __str__(self) -> str:
         width = max(len(group.name) for group in self.grouping)
@@ -176,44 +177,9 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
     if not len(grouping):
         raise NothingToPruneError("For 'safe_filters', 'network' must have removable channels, but has none.")
     channels = np.concatenate([group.channels for group in grouping])
-    differences, fingerprint = _differences(network, grouping, channels, data, loss)
-    images = len(differences)
-    if images < 2:
-        raise ArgumentError(f"For 'safe_filters', 'data' must hold at least two images, but got {images}.")
-    cost, deviation = differences.mean(0), differences.std(0, ddof=1)
+    differences, fingerprint = rises("safe_filters", network, grouping, channels[:, None], data, loss)
+    images, cost, deviation = len(differences), differences.mean(0), differences.std(0, ddof=1)
     p_values = equivalence_p_values(cost, deviation, images, eps)
     return SafeFilters(grouping, channels, cost, deviation / np.sqrt(images), p_values,
                        discoveries(p_values, q, correction), float(eps), float(q), correction,
                        network_digest(network), fingerprint)
-
-
-def _differences(network: nn.Cell, grouping: Grouping, channels: np.ndarray, data: Any, loss: nn.Cell
-                 ) -> Tuple[np.ndarray, DataFingerprint]:
-    """Rise of each image's loss when each channel is hidden, float64, shape (images, channels)."""
-    gated = GatedNetwork(network, grouping)
-    measure = LossOfEachSample(gated.network, loss)
-    measure.set_train(False)
-    rows: List[np.ndarray] = [np.zeros((0, len(channels)))]
-    samples: List[str] = []
-    for images, labels in labelled_batches("safe_filters", data):
-        samples.extend(sample_digests(images, labels))
-        tensors = (Tensor(images), Tensor(labels))
-        gated.hide(-1)
-        whole = _losses(measure, tensors, len(labels))
-        found = np.empty((len(labels), len(channels)))
-        for column, channel in enumerate(shown(channels.tolist(), f"filters, from image {len(samples) - len(labels):,}",
-                                               len(channels))):
-            gated.hide(channel)
-            found[:, column] = _losses(measure, tensors, len(labels)) - whole
-        rows.append(found)
-    return np.concatenate(rows), DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples))
-
-
-def _losses(measure: nn.Cell, tensors: Tuple[Tensor, ...], images: int) -> np.ndarray:
-    values = measure(*tensors).asnumpy().astype(np.float64)
-    if values.shape != (images,):
-        raise ArgumentError(f"For 'safe_filters', 'loss' must give one number for each of {images} images (such as "
-                            f"reduction='none'), but got shape {values.shape}.")
-    if not np.isfinite(values).all():
-        raise ArgumentError("For 'safe_filters', 'loss' must be finite, but some image's is not.")
-    return values

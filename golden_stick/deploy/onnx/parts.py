@@ -5,7 +5,7 @@ import numpy as np
 
 from golden_stick.deploy.onnx.batch import grows
 
-__all__ = ["named_nodes", "read_nodes", "tensor_info"]
+__all__ = ["assembled", "named_nodes", "read_nodes", "tensor_info"]
 
 _BATCH = "batch"
 
@@ -37,3 +37,19 @@ def named_nodes(nodes: Sequence[tuple], sources: Mapping[str, str]) -> List[tupl
     named = [(operator, inputs, tuple(new.get(name, name) for name in names), attributes)
              for operator, inputs, names, attributes in nodes]
     return named + [("Identity", [source], (name,), {}) for name, source in sources.items() if source not in new]
+
+
+def assembled(nodes: Sequence[tuple], inputs: Sequence[Any], outputs: Sequence[Any], arrays: Mapping[str, np.ndarray],
+              opset: int, notes: Mapping[str, str]) -> Any:
+    """The model, as onnx's protobuf."""
+    from onnx import helper, numpy_helper
+
+    made = [helper.make_node(operator, read, names, name=names[0], **{
+        key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
+        for key, value in attributes.items()}) for operator, read, names, attributes in nodes]
+    tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    model = helper.make_model(helper.make_graph(made, "golden_stick", inputs, outputs, tensors),
+                              opset_imports=[helper.make_opsetid("", opset)], producer_name="golden_stick")
+    model.ir_version = helper.find_min_ir_version_for(model.opset_import)
+    helper.set_model_props(model, dict(notes))
+    return model

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Uni
 import numpy as np
 
 from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, sizes_of
-from golden_stick.deploy.onnx.parts import named_nodes, read_nodes, tensor_info
+from golden_stick.deploy.onnx.parts import assembled, named_nodes, read_nodes, tensor_info
 from golden_stick.errors import ExportError
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
@@ -277,8 +277,6 @@ class Writer:
         Raises:
             ExportError: If its weights are too large for one file.
         """
-        from onnx import helper, numpy_helper
-
         values = flatten(self.graph.outputs)
         names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
         sources = dict(zip(names, map(self.of, values)))
@@ -290,13 +288,5 @@ class Writer:
         if size > LARGEST:
             raise ExportError(f"For 'export', the weights of an ONNX file must be less than 2 GiB, but got "
                               f"{size / 2 ** 30:.1f} GiB: use file_format='MINDIR'.")
-        made = [helper.make_node(operator, inputs, names, name=names[0], **{
-            key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
-            for key, value in attributes.items()}) for operator, inputs, names, attributes in nodes]
         inputs = [tensor_info(item.name, item.type, item.shape) for item in self.graph.inputs]
-        tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-        model = helper.make_model(helper.make_graph(made, "golden_stick", inputs, outputs, tensors),
-                                  opset_imports=[helper.make_opsetid("", self.opset)], producer_name="golden_stick")
-        model.ir_version = helper.find_min_ir_version_for(model.opset_import)
-        helper.set_model_props(model, dict(notes))
-        return model
+        return assembled(nodes, inputs, outputs, arrays, self.opset, notes)
