@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from deployment_parts.networks import build  # noqa: E402
 from deployment_parts.tables import IMAGE  # noqa: E402
-from deployment_parts.torch_client import Torch  # noqa: E402
+from sides.client import Torch  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.bench.clock import ForeignLoad  # noqa: E402

@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import mindspore as ms
+from sides.client import Torch
 
 import golden_stick as gs
 from deployment_parts.networks import build, widths_of
-from deployment_parts.torch_client import Torch
 from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
 from golden_stick.bench.contenders import contenders_of
 from golden_stick.bench.memory import peak_growth
