@@ -8,9 +8,9 @@ RUNTIMES = ("MindIR", "ONNX Runtime", "PyTorch")
 FILES = ("checkpoint", "slim file", "MindIR", "ONNX Runtime", "PyTorch checkpoint")
 
 
-def ratio(row, over, under):
+def ratio(row, over, under, clock="seconds"):
     """Median over the rounds of one time over another, and its quartiles; None if one was not measured."""
-    seconds = row["seconds"]
+    seconds = row[clock]
     if over not in seconds or under not in seconds:
         return None
     return [float(value) for value in np.quantile(np.divide(seconds[over], seconds[under]), (0.5, 0.25, 0.75))]
@@ -35,14 +35,18 @@ def facts(row):
 
 
 def foreign(row):
-    """Processors that others kept busy, without PyTorch's side of this benchmark."""
+    """Processors that others kept busy, without PyTorch's and mindspore-gs's side of this benchmark."""
     if row["foreign_load"] is None:
         return None
-    return max(0.0, row["foreign_load"] - row["torch_cpu"] / row["wall"])
+    return max(0.0, row["foreign_load"] - (row.get("torch_cpu", 0.0) + row.get("gs_cpu", 0.0)) / row["wall"])
 
 
 def median(row, name, clock):
     return float(np.median(row[clock][name])) if name in row[clock] else None
+
+
+def quartiles(row, name, clock):
+    return [float(value) for value in np.quantile(row[clock][name], (0.25, 0.75))]
 
 
 def milliseconds(value):
