@@ -71,13 +71,16 @@ def row_text(row):
     return f"{head}: " + "; ".join(parts)
 
 
+def machine_text(facts_of):
+    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
+
+
 def versions_of(rows):
     """Machine and versions, in words."""
     good = [row for row in rows if "error" not in row]
     if not good:
         return "nothing was measured"
-    facts_of = {**good[-1]["machine"], **good[-1].get("torch", {}).get("versions", {})}
-    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
+    return machine_text({**good[-1]["machine"], **good[-1].get("torch", {}).get("versions", {})})
 
 
 def verdicts(row):

@@ -1,5 +1,5 @@
 """From the rows of the benchmark of training steps to lines and to docs/steps.md."""
-from deployment_parts.page import foreign, median, milliseconds, quartiles, ratio, table
+from deployment_parts.page import foreign, machine_text, median, milliseconds, quartiles, ratio, table
 
 from golden_stick.bench.result import is_quiet
 from steps_parts.tables import MIXINGS, OURS, RIVAL, THEIRS
@@ -70,12 +70,6 @@ def row_text(row):
     return f"{heading(row)}, MACs left {macs_left(row):.2f}\n  " + "\n  ".join(parts)
 
 
-def facts(row):
-    """Machine and versions, in words."""
-    found = {**row["machine"], **row.get("gs", {}).get("versions", {})}
-    return ", ".join(f"{key} {value}" for key, value in found.items())
-
-
 def section(row):
     busy = foreign(row)
     twin = ratio(row, "slim", "twin", "cpu_seconds")
@@ -90,8 +84,9 @@ def section(row):
 def page(rows, rate):
     """The text of docs/steps.md."""
     noisy = [row for row in rows if not is_quiet(foreign(row))]
+    machine = {**rows[0]["machine"], **rows[0].get("gs", {}).get("versions", {})}
     parts = ["# What a training step costs", "",
-             f"Written by `python benchmarks/steps.py`. {facts(rows[0])}.", "",
+             f"Written by `python benchmarks/steps.py`. {machine_text(machine)}.", "",
              f"The steps of a SCOP pruning beside a plain training step: those of the knockoff phase, in which only "
              f"the scales are trained; of the masked network; of the slim one, pruned by {rate:.0%} by the l1 norm; "
              f"and of its *native twin*, built by hand at the slim widths. {RIVAL}'s stand over its own plain step, of "
