@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
+GS = "mindspore-gs"
 
 
 class Client:
@@ -78,4 +79,18 @@ class MindSporeGs(Client):
     """The process of the Python that has mindspore-gs."""
 
     def __init__(self, python):
-        super().__init__(python, BENCHMARKS / "sides" / "gs_side.py", "mindspore-gs", "mindspore-gs")
+        super().__init__(python, BENCHMARKS / "sides" / "gs_side.py", GS, GS)
+
+    def turns(self, do, which, settings, rate):
+        """Turns of what it builds, and what it says of itself; no turns where it does not run."""
+        try:
+            found = self.ask(do, name=settings["network"], size=settings["size"], batch=settings["batch"], rate=rate)
+        except RuntimeError as error:
+            return {}, {"error": str(error)}
+        return {f"{GS}, {one}": self.turn(one) for one in which if found["wrapped"]}, found
+
+
+def used_by(found, name):
+    """CPU seconds that a process took for its turns. It runs on afterwards, so the system counts them as foreign."""
+    # Each turn is two calls, of which one is timed.
+    return 2 * sum(sum(timing.cpu_seconds) for turn, timing in found.items() if turn.startswith(name))

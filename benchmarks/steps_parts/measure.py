@@ -5,13 +5,13 @@ import mindspore as ms
 import numpy as np
 from deployment_parts.measure import make
 from mindspore import Tensor, nn
-from sides.client import MindSporeGs
+from sides.client import GS, MindSporeGs, used_by
 
 import golden_stick as gs
 from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
 from golden_stick.bench.result import machine_facts
 from golden_stick.graph.cost import count_macs
-from steps_parts.tables import MIXINGS, RIVAL, THEIRS
+from steps_parts.tables import MIXINGS, THEIRS
 
 # Of the labels, and of the batches that come round again.
 LABELS, BATCHES = 10, 4
@@ -65,16 +65,6 @@ def steps_of(name, batch, size, rate):
     return steps, macs
 
 
-def turns_over_there(client, settings, rate):
-    """Turns of mindspore-gs's steps, and what it says of itself; no turns where it does not run."""
-    try:
-        found = client.ask("training", name=settings["network"], size=settings["size"], batch=settings["batch"],
-                           rate=rate)
-    except RuntimeError as error:
-        return {}, {"error": str(error)}
-    return {f"{RIVAL}, {step}": client.turn(step) for step in THEIRS if found["wrapped"]}, found
-
-
 def measure(settings, rate, gs_python):
     """The row of one network."""
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -83,7 +73,7 @@ def measure(settings, rate, gs_python):
     client = MindSporeGs(gs_python) if gs_python else None
     try:
         if client:
-            theirs, row["gs"] = turns_over_there(client, settings, rate)
+            theirs, row["gs"] = client.turns("training", THEIRS, settings, rate)
             turns.update(theirs)
         with ForeignLoad() as load:
             found = interleave(turns, settings["rounds"], 1)
@@ -93,9 +83,7 @@ def measure(settings, rate, gs_python):
     if not all(np.isfinite(step.loss) for step in steps.values()):
         raise RuntimeError(f"the losses are {({name: float(step.loss) for name, step in steps.items()})}: "
                            f"steps that compute no numbers say nothing of those that do")
-    # The other process still ran meanwhile, so what it used counts as foreign: twice each of its turns.
-    own = 2 * sum(sum(timing.cpu_seconds) for name, timing in found.items() if name.startswith(RIVAL))
     row.update(machine=machine_facts({"mindspore": ms.__version__}), foreign_load=load.processors, wall=load.wall,
-               gs_cpu=own, seconds={name: list(timing.seconds) for name, timing in found.items()},
+               gs_cpu=used_by(found, GS), seconds={name: list(timing.seconds) for name, timing in found.items()},
                cpu_seconds={name: list(timing.cpu_seconds) for name, timing in found.items()})
     return row

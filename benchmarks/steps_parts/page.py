@@ -1,8 +1,9 @@
 """From the rows of the benchmark of training steps to lines and to docs/steps.md."""
-from deployment_parts.page import foreign, machine_text, median, milliseconds, quartiles, ratio, table
+from deployment_parts.page import foreign, machine_text, median, milliseconds, quartiles, ratio, table, why_not
+from sides.client import GS
 
 from golden_stick.bench.result import is_quiet
-from steps_parts.tables import MIXINGS, OURS, RIVAL, THEIRS
+from steps_parts.tables import MIXINGS, OURS, THEIRS
 
 # What issue 5 asks for.
 KNOCKOFF, OVER_MACS = 1.25, 0.1
@@ -16,7 +17,7 @@ def macs_left(row):
 
 def over_plain(row, step, clock):
     """A step over the plain one of the same library: median and quartiles of the ratios within the rounds."""
-    owner = f"{RIVAL}, " if step.startswith(RIVAL) else ""
+    owner = f"{GS}, " if step.startswith(GS) else ""
     return ratio(row, step, f"{owner}plain", clock)
 
 
@@ -29,15 +30,6 @@ def verdicts(row):
     found, allowed = over_plain(row, "slim", "cpu_seconds")[0], macs_left(row) + OVER_MACS
     yield (f"{name}: slim: at most the MACs ratio + {OVER_MACS} ({allowed:.2f}) of the plain step", f"{found:.2f}",
            found <= allowed)
-
-
-def why_not(row):
-    """What to say in place of mindspore-gs's times, or an empty str."""
-    if "gs" not in row:
-        return "not measured"
-    if "error" in row["gs"]:
-        return f"did not run: {row['gs']['error']}"
-    return "" if row["gs"]["wrapped"] else "wraps no convolution of it"
 
 
 def line(row, label, step):
@@ -54,8 +46,8 @@ def lines(row):
     """The steps of one network, each a list of cells."""
     yield from (line(row, NAMES[step], step) for step in OURS)
     for step in THEIRS:
-        label, reason = f"{RIVAL}: {step}", why_not(row)
-        yield [label, reason, "-", "-", "-"] if reason else line(row, label, f"{RIVAL}, {step}")
+        label, reason = f"{GS}: {step}", why_not(row)
+        yield [label, reason, "-", "-", "-"] if reason else line(row, label, f"{GS}, {step}")
 
 
 def heading(row):
@@ -65,7 +57,7 @@ def heading(row):
 
 def row_text(row):
     """A row for the terminal."""
-    parts = [f"{label} {wall} ms, CPU {cpu}" + (f", of plain {over}" if over != "-" else "")
+    parts = [f"{label} {wall}" if over == "-" else f"{label} {wall} ms, CPU {cpu}, of plain {over}"
              for label, wall, cpu, over, _ in lines(row)]
     return f"{heading(row)}, MACs left {macs_left(row):.2f}\n  " + "\n  ".join(parts)
 
@@ -89,12 +81,12 @@ def page(rows, rate):
              f"Written by `python benchmarks/steps.py`. {machine_text(machine)}.", "",
              f"The steps of a SCOP pruning beside a plain training step: those of the knockoff phase, in which only "
              f"the scales are trained; of the masked network; of the slim one, pruned by {rate:.0%} by the l1 norm; "
-             f"and of its *native twin*, built by hand at the slim widths. {RIVAL}'s stand over its own plain step, of "
+             f"and of its *native twin*, built by hand at the slim widths. {GS}'s stand over its own plain step, of "
              f"the same network under the names that it wants. All run in turn in one run: each once a round, after "
              f"one call that does not count. GRAPH mode, Momentum, float32, random weights and data. Medians, with "
              f"quartiles in brackets; ratios are medians of the ratios within the rounds. CPU time is of all threads.",
              "",
-             f"A knockoff step of ours is given the batch and ends with `after_step`. {RIVAL}'s is given the batch "
+             f"A knockoff step of ours is given the batch and ends with `after_step`. {GS}'s is given the batch "
              f"doubled, as its callback would: that one permutes with an operator that has no CPU kernel, so permuting "
              f"is not timed there.", ""]
     if noisy:

@@ -6,4 +6,3 @@ DEFAULT = ("resnet20", "resnet50", "vgg16_bn")
 MIXINGS = {"knockoff": "blocks", "knockoff, joint": "joint"}
 OURS = ("plain", *MIXINGS, "masked", "slim", "twin")
 THEIRS = ("plain", "knockoff", "masked")
-RIVAL = "mindspore-gs"

@@ -9,6 +9,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 import golden_stick as gs
+from golden_stick.bench.clock import Timing
 from golden_stick.graph.cost import count_macs
 
 BENCHMARKS = Path(gs.__file__).parents[1] / "benchmarks"
@@ -66,6 +67,44 @@ def test_orders_are_answered_and_errors_are_told(fake):
     finally:
         client.close()
     assert Torch.variables({"ONEDNN_MAX_CPU_ISA": "AVX2", "A": "b"}) == {"A": "b"}
+
+
+class Far:
+    """The client's face, without a process."""
+
+    def __init__(self, reply):
+        self.reply, self.asked = reply, []
+
+    def ask(self, do, **arguments):
+        self.asked.append((do, arguments))
+        if isinstance(self.reply, Exception):
+            raise self.reply
+        return self.reply
+
+    def turn(self, which):
+        return f"turn of {which}"
+
+
+def test_mindspore_gs_has_turns_where_it_wraps_something():
+    from sides.client import MindSporeGs
+
+    def turns(reply):
+        far = Far(reply)
+        settings = {"network": "resnet20", "size": 32, "batch": 64, "rounds": 3}
+        return far, *MindSporeGs.turns(far, "training", ("plain", "masked"), settings, 0.45)
+
+    far, found, said = turns({"wrapped": 18})
+    assert found == {"mindspore-gs, plain": "turn of plain", "mindspore-gs, masked": "turn of masked"}
+    assert said == {"wrapped": 18}
+    assert far.asked == [("training", {"name": "resnet20", "size": 32, "batch": 64, "rate": 0.45})]
+    assert turns({"wrapped": 0})[1:] == ({}, {"wrapped": 0})
+    assert turns(RuntimeError("it ended"))[1:] == ({}, {"error": "it ended"})
+
+
+def test_what_a_process_used_is_twice_what_was_timed():
+    from sides.client import used_by
+    found = {name: Timing((9.0, 9.0), (1.0, 2.0)) for name in ("mindspore-gs, plain", "mindspore-gs, masked", "plain")}
+    assert used_by(found, "mindspore-gs") == 12.0
 
 
 @pytest.mark.parametrize("name, size", [("resnet20", 32), pytest.param("resnet50", 64, marks=pytest.mark.long)])

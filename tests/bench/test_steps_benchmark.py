@@ -81,33 +81,6 @@ def test_where_mindspore_gs_does_not_run_the_cell_says_so(changes, said):
     assert f"| mindspore-gs: masked | {said} | - | - | - |" in page([row], 0.45)
 
 
-class Far:
-    """The client's face, without a process."""
-
-    def __init__(self, reply):
-        self.reply, self.asked = reply, []
-
-    def ask(self, do, **arguments):
-        self.asked.append((do, arguments))
-        if isinstance(self.reply, Exception):
-            raise self.reply
-        return self.reply
-
-    def turn(self, which):
-        return f"turn of {which}"
-
-
-def test_the_other_side_has_turns_where_it_wraps_something():
-    from steps_parts.measure import turns_over_there
-    settings, far = a_row()["settings"], Far({"wrapped": 18})
-    turns, said = turns_over_there(far, settings, 0.45)
-    assert turns == {f"mindspore-gs, {step}": f"turn of {step}" for step in ("plain", "knockoff", "masked")}
-    assert said == {"wrapped": 18}
-    assert far.asked == [("training", {"name": "resnet20", "size": 32, "batch": 64, "rate": 0.45})]
-    assert turns_over_there(Far({"wrapped": 0}), settings, 0.45) == ({}, {"wrapped": 0})
-    assert turns_over_there(Far(RuntimeError("it ended")), settings, 0.45) == ({}, {"error": "it ended"})
-
-
 def test_a_step_trains_on_one_batch_after_the_other_and_calls_what_a_loop_calls():
     from steps_parts.measure import Step
     network, calls = nn.Dense(3, 2), []
