@@ -1,15 +1,17 @@
 """
 What pruning gains where networks are deployed: ours in MindSpore and ONNX Runtime, Torch-Pruning's in PyTorch.
 
-    python benchmarks/deployment.py --torch-python PATH    everything; writes docs/deployment.md: an hour or two
+    python benchmarks/deployment.py --torch-python PATH --gs-python PATH
+                                                           everything; writes docs/deployment.md: an hour or two
     python benchmarks/deployment.py --quick                small images, few rounds, batch 1; writes no page
     python benchmarks/deployment.py --networks resnet50 --batches 1 16 --seconds 120 --again
 
 Each network is pruned by 45 %, to widths of a multiple of 16. Measured in turn, in one run: the original, the slim one
 and its native twin (built by hand at the slim widths), as MindIR and as ONNX files; and in PyTorch the original and
 what Torch-Pruning makes of it at the same widths. `--torch-python` is the Python of an environment with torch and
-torch-pruning (see benchmarks/rivals/README.md); without it that column stays empty, as ONNX Runtime's does where onnx
-and onnxruntime are not installed.
+torch-pruning, and `--gs-python` that of one with mindspore-gs (see benchmarks/sides/README.md), whose masked network
+runs in GRAPH mode beside its original. Without them those columns stay empty, as ONNX Runtime's does where onnx and
+onnxruntime are not installed.
 
 Each network and batch size has a process of its own, so that a crash costs one row. The rows are collected in
 `--output`: what stands there already is not measured again, unless `--again` says so. Run it on a quiet machine: what
@@ -46,15 +48,17 @@ def settings(options, name, batch):
     size = min(IMAGE[name], QUICK_IMAGE) if options.quick else IMAGE[name]
     return {"network": name, "batch": batch, "size": size, "seconds": options.seconds, "rounds": options.rounds,
             "threads": options.threads,
-            "torch": bool(options.torch_python), "onnx": bool(find_spec("onnx") and find_spec("onnxruntime"))}
+            "torch": bool(options.torch_python), "gs": bool(options.gs_python),
+            "onnx": bool(find_spec("onnx") and find_spec("onnxruntime"))}
 
 
 def measure_in_own_process(options, row):
     """The row, completed by a process of its own, or with the reason why there is none."""
     with tempfile.TemporaryDirectory() as folder:
         order, reply = Path(folder, "order.json"), Path(folder, "reply.json")
-        order.write_text(json.dumps({"settings": row, "torch_python": options.torch_python, "rate": RATE,
-                                     "round_to": ROUND_TO, "folder": folder}))
+        order.write_text(json.dumps({"settings": row, "torch_python": options.torch_python,
+                                     "gs_python": options.gs_python, "rate": RATE, "round_to": ROUND_TO,
+                                     "folder": folder}))
         command = [sys.executable, "-m", "deployment_parts.measure", str(order), str(reply)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(
             [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
@@ -74,6 +78,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=tuple(IMAGE), default=list(IMAGE))
     parser.add_argument("--batches", nargs="+", type=int, default=None)
     parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
+    parser.add_argument("--gs-python", help="Python of an environment with mindspore-gs")
     parser.add_argument("--seconds", type=float, default=120.0, help="to measure, for each network and batch size")
     parser.add_argument("--rounds", type=int, nargs=2, default=(10, 60), help="at least and at most so many rounds")
     parser.add_argument("--threads", type=int, help="processors that may be used (default: all)")

@@ -1,7 +1,7 @@
 """
 What it costs to keep the paper's form of residual sums, in which every branch has channels of its own.
 
-    python benchmarks/scatter.py [--rounds 30] [--output outputs/scatter.json]
+    python benchmarks/scatter.py [--rounds 30] [--output outputs/scatter.json] [--page docs/scatter.md]
 
 First the operation by itself: ways to put n channels into their places among a stream's and add them, measured in
 turn beside a sum that needs none of it. Then whole networks at one rate under the three policies for residual sums.
@@ -22,11 +22,13 @@ import numpy as np  # noqa: E402
 from mindspore import Tensor, nn, ops  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from deployment_parts.page import machine_text, table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.bench.clock import ForeignLoad, interleave, turn_of  # noqa: E402
-from golden_stick.bench.result import machine_facts  # noqa: E402
+from golden_stick.bench.result import is_quiet, machine_facts  # noqa: E402
 from golden_stick.prune.cells import ScatteredOutput  # noqa: E402
 from golden_stick.prune.plan import KeptChannels  # noqa: E402
 from tests import networks  # noqa: E402
@@ -140,10 +142,47 @@ def whole_networks(rounds):
     return gs.benchmark(contenders, shape, batch_sizes=(1, 16), rounds=rounds)
 
 
+def forms_table(forms):
+    """Streams x ways: median milliseconds, and how often the sum alone."""
+    alone = FORMS[0].__name__
+    rows = [[stream] + [f"{found[form.__name__]['median_ms']:.3f}" + (
+        "" if form.__name__ == alone else f" ({found[form.__name__]['median_ms'] / found[alone]['median_ms']:.1f})")
+        for form in FORMS] for stream, found in forms.items()]
+    return table(["stream"] + [form.__name__ for form in FORMS], rows)
+
+
+def networks_table(measurements):
+    rows = [[one["name"], str(one["batch_size"]), f"{1e3 * one['latency']:.2f}",
+             "{:.2f}, {:.2f}".format(*(1e3 * second for second in one["quartiles"])), f"{1e3 * one['cpu']:.2f}",
+             f"{one['speed_up']:.2f}", f"{one['macs_ratio']:.2f}"] for one in measurements]
+    return table(["policy", "batch", "ms", "quartiles", "CPU ms", "speed-up", "MACs ratio"], rows)
+
+
+def page(found):
+    """The text of docs/scatter.md."""
+    parts = ["# What the paper's residual sums cost", "",
+             f"Written by `python benchmarks/scatter.py`. {machine_text(found['machine'])}.", "",
+             f"Under the policy `\"scatter\"` every branch of a residual sum keeps channels of its own, as in the "
+             f"paper, and they are put back into their places among the stream's before the sum. Medians of "
+             f"{found['rounds']} rounds, in turn in one run, GRAPH mode.", ""]
+    loads = [load for load in (found["foreign_load"], found["networks"]["foreign_load"]) if load is not None]
+    if loads and not is_quiet(max(loads)):
+        parts += [f"**The machine was not quiet**: other processes kept up to {max(loads):.2f} processors busy "
+                  f"meanwhile. Do not quote these.", ""]
+    parts += ["## The operation by itself", "",
+              f"{KEPT:.0%} of a stream's channels put into their places and added, in milliseconds; in brackets, how "
+              f"many times as long as the sum alone (`NoScatter`). `ConcatAndGather` is what golden_stick does.", "",
+              forms_table(found["forms"]), "", "## Whole networks", "",
+              f"ResNet-56, pruned by {RATE:.0%} under each policy for residual sums:", "",
+              networks_table(found["networks"]["measurements"])]
+    return "\n".join(parts) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "scatter.json")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "scatter.md")
     options = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
     forms = {}
@@ -155,10 +194,12 @@ def main() -> None:
                   " ms", flush=True)
     result = whole_networks(options.rounds)
     print(f"\nResNet-56 at {RATE:.0%}, by policy for residual sums\n{result}")
+    found = {"machine": machine_facts({"mindspore": ms.__version__}), "rounds": options.rounds,
+             "foreign_load": load.processors, "forms": forms, "networks": result.to_dict()}
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(
-        {"machine": machine_facts({"mindspore": ms.__version__}), "foreign_load": load.processors, "forms": forms,
-         "networks": result.to_dict()}, indent=1) + "\n")
+    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    options.page.write_text(page(found))
+    print(f"wrote {options.page}")
 
 
 if __name__ == "__main__":

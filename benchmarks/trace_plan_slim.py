@@ -7,7 +7,8 @@ The networks of benchmarks/deployment.py, pruned by 45 % to widths of a multiple
 the graph, `plan` finds the groups, scores and chooses, `slim` makes the smaller network; `prove` is what Torch-Pruning
 has no counterpart of, everything else in `apply` and `convert`: the rehearsal before, the comparison after.
 Torch-Pruning's: `trace` is what its pruner does when it is made, `step` scores, chooses and cuts. A fresh network each
-time, ours and theirs in turn; wall and CPU seconds, medians. The first round warms up. Run it on a quiet machine.
+time, ours and theirs in turn; wall and CPU seconds, medians. The first round warms up. Writes docs/trace_plan_slim.md,
+but for --quick. Run it on a quiet machine.
 """
 import os
 
@@ -19,6 +20,7 @@ import json  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+from contextlib import ExitStack  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import mindspore as ms  # noqa: E402
@@ -28,16 +30,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from deployment_parts.networks import build  # noqa: E402
+from deployment_parts.page import machine_text, table  # noqa: E402
 from deployment_parts.tables import IMAGE  # noqa: E402
-from deployment_parts.torch_client import Torch  # noqa: E402
+from sides.client import Torch  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.bench.clock import ForeignLoad  # noqa: E402
-from golden_stick.bench.result import machine_facts  # noqa: E402
+from golden_stick.bench.result import is_quiet, machine_facts  # noqa: E402
 from golden_stick.prune import make_plan  # noqa: E402
 from golden_stick.prune.importance import group_importance  # noqa: E402
 
 RATE, ROUND_TO, QUICK_IMAGE = 0.45, 16, 64
+OURS, THEIRS = ("trace", "plan", "slim"), ("Torch-Pruning trace", "Torch-Pruning step")
 
 
 def timed(function):
@@ -69,15 +73,15 @@ def our_steps(name, size):
     _, *whole = timed(lambda: algorithm.convert(algorithm.apply(fresh, shape)))
     found["apply and convert"] = whole
     # Before summing up, so that no step counts twice: the rest of apply and convert proves.
-    found["prove"] = [max(0.0, whole[index] - sum(found[step][index] for step in ("trace", "plan", "slim")))
+    found["prove"] = [max(0.0, whole[index] - sum(found[step][index] for step in OURS))
                       for index in (0, 1)]
     return found
 
 
 def their_steps(torch, name, size):
     found = torch.ask("analysis", name=name, size=size)
-    return {"Torch-Pruning trace": [found["trace"], found["trace_cpu"]],
-            "Torch-Pruning step": [found["step"], found["step_cpu"]]}, found["versions"]
+    return dict(zip(THEIRS, ([found["trace"], found["trace_cpu"]], [found["step"], found["step_cpu"]]))), \
+        found["versions"]
 
 
 def medians(rounds):
@@ -98,31 +102,72 @@ def measure(name, size, rounds, torch):
     return medians(found), versions
 
 
+def cells_of(steps, clock):
+    """Seconds in the order of the page's columns; clock 0 is wall, 1 is CPU."""
+    ours, theirs = ([steps[step][clock] for step in group if step in steps] for group in (OURS, THEIRS))
+    found = [*ours, sum(ours), *(steps[step][clock] for step in ("prove", "apply and convert"))]
+    found += [*theirs, sum(theirs), sum(ours) / sum(theirs)] if theirs else [None] * 4
+    return ["-" if value is None else f"{value:.2f}" for value in found]
+
+
+def page(found):
+    """The text of docs/trace_plan_slim.md."""
+    head = ["network", *OURS, "together", "prove", "apply and convert", *THEIRS, "together", "ours / Torch-Pruning"]
+    parts = ["# Seconds to trace, plan and slim", "",
+             f"Written by `python benchmarks/trace_plan_slim.py`. {machine_text(found['machine'])}.", "",
+             f"Each network is pruned by {RATE:.0%} to widths of a multiple of {ROUND_TO}. Ours: `trace` compiles and "
+             f"reads the graph, `plan` finds the groups, scores and chooses, `slim` makes the smaller network; `prove` "
+             f"is the rest of `apply` and `convert`, which Torch-Pruning has no counterpart of: the rehearsal before, "
+             f"the comparison after. Torch-Pruning's `trace` is what its pruner does when it is made, its `step` "
+             f"scores, chooses and cuts. A fresh network each time, ours and theirs in turn, medians of "
+             f"{found['rounds']} after one that does not count.", ""]
+    if not is_quiet(found["foreign_load"]):
+        parts += [f"**The machine was not quiet**: other processes kept {found['foreign_load']:.2f} processors busy "
+                  f"meanwhile. Do not quote these.", ""]
+    for clock, name in enumerate(("Wall", "CPU")):
+        rows = [[f"{network}, {found['sizes'][network]} x {found['sizes'][network]}", *cells_of(steps, clock)]
+                for network, steps in found["seconds"].items()]
+        parts += [f"{name} seconds:", "", table(head, rows), ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def measure_all(options):
+    """All networks, and what the page needs besides."""
+    rows, versions, sizes = {}, {}, {}
+    # PyTorch's process starts and ends within, so that what it uses does not count as foreign.
+    with ForeignLoad() as load, ExitStack() as stack:
+        torch = Torch(options.torch_python) if options.torch_python else None
+        if torch:
+            stack.callback(torch.close)
+        for name in options.networks:
+            sizes[name] = min(IMAGE[name], QUICK_IMAGE) if options.quick else IMAGE[name]
+            rows[name], versions = measure(name, sizes[name], options.rounds, torch)
+            print(f"{name}, {sizes[name]} x {sizes[name]}: wall (CPU) seconds: " + ", ".join(
+                f"{step} {wall:.2f} ({cpu:.2f})" for step, (wall, cpu) in rows[name].items()), flush=True)
+    return {"machine": machine_facts({"mindspore": ms.__version__, **versions}), "foreign_load": load.processors,
+            "rounds": options.rounds, "sizes": sizes, "seconds": rows}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=tuple(IMAGE), default=list(IMAGE))
     parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, one round")
+    parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, one round, no page")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "trace_plan_slim.json")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "trace_plan_slim.md")
     options = parser.parse_args()
+    options.rounds = 1 if options.quick else options.rounds
     ms.set_context(mode=ms.GRAPH_MODE)
-    torch, rows, versions = Torch(options.torch_python) if options.torch_python else None, {}, {}
-    with ForeignLoad() as load:
-        for name in options.networks:
-            size = min(IMAGE[name], QUICK_IMAGE) if options.quick else IMAGE[name]
-            rows[name], versions = measure(name, size, 1 if options.quick else options.rounds, torch)
-            print(f"{name}, {size} x {size}: wall (CPU) seconds: " + ", ".join(
-                f"{step} {wall:.2f} ({cpu:.2f})" for step, (wall, cpu) in rows[name].items()), flush=True)
-    if torch:
-        torch.close()
-    machine = machine_facts({"mindspore": ms.__version__, **versions})
-    # Where there is PyTorch's process, what it used counts as foreign.
-    print(f"{machine}, processors kept busy by other processes{', PyTorch among them' if torch else ''}: "
-          f"{'not known' if load.processors is None else f'{load.processors:.2f}'}")
+    found = measure_all(options)
+    load = found["foreign_load"]
+    print(f"{machine_text(found['machine'])}; processors kept busy by other processes: "
+          f"{'not known' if load is None else f'{load:.2f}'}")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps({"machine": machine, "foreign_load": load.processors, "seconds": rows},
-                                         indent=1) + "\n")
+    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    if not options.quick:
+        options.page.write_text(page(found))
+        print(f"wrote {options.page}")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ RANKS = (
 )
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "benchmark", "certify", "compare", "errors", "exchangeability", "export",
           "find_groups", "fold", "fold_report", "load_slim", "prune_in_steps", "pruning_card", "safe_filters",
-           "safe_together",
-          "save_slim", "slim", "trace", "verify"}
+           "safe_together", "save_slim", "slim", "trace", "verify"}
 
 
 def module_name(path):

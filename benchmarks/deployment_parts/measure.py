@@ -7,10 +7,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import mindspore as ms
+from sides.client import GS, MindSporeGs, Torch, used_by
 
 import golden_stick as gs
 from deployment_parts.networks import build, widths_of
-from deployment_parts.torch_client import Torch
 from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
 from golden_stick.bench.contenders import contenders_of
 from golden_stick.bench.memory import peak_growth
@@ -93,7 +93,7 @@ def rounds_in(turns, settings):
     return int(min(most, max(least, settings["seconds"] / ((time.perf_counter() - start) / 2))))
 
 
-def measure(settings, torch_python, rate, round_to, folder):
+def measure(settings, torch_python, gs_python, rate, round_to, folder):
     networks, widths = make(settings, rate, round_to)
     shape = (settings["batch"], 3, settings["size"], settings["size"])
     macs = {which: count_macs(gs.trace(network, shape)) for which, network in networks.items()}
@@ -114,12 +114,16 @@ def measure(settings, torch_python, rate, round_to, folder):
                                      batch=settings["batch"], widths=widths, threads=settings["threads"])
             turns.update({f"PyTorch, {which}": torch.turn(which) for which in ("original", "slim")})
             bytes_of.update({f"PyTorch checkpoint, {which}": value for which, value in row["torch"]["bytes"].items()})
+        if gs_python:
+            client = MindSporeGs(gs_python)
+            stack.callback(client.close)
+            theirs, row["gs"] = client.turns("evaluation", ("original", "masked"), settings, rate)
+            turns.update(theirs)
         count = rounds_in(turns, settings)
         with ForeignLoad() as load:
             found = interleave(turns, count, 1)
-    # The process with PyTorch still runs, so what it used counts as foreign: twice each of its turns.
-    own = 2 * sum(sum(found[name].cpu_seconds) for name in found if name.startswith("PyTorch"))
-    row.update(bytes=bytes_of, rounds=count, torch_cpu=own, foreign_load=load.processors, wall=load.wall,
+    row.update(bytes=bytes_of, rounds=count, torch_cpu=used_by(found, "PyTorch"), gs_cpu=used_by(found, GS),
+               foreign_load=load.processors, wall=load.wall,
                seconds={name: list(timing.seconds) for name, timing in found.items()},
                cpu_seconds={name: list(timing.cpu_seconds) for name, timing in found.items()})
     return row

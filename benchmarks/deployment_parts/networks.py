@@ -145,12 +145,8 @@ class MobileNetV2(nn.Cell):
         return self.head(ops.mean(self.relu(self.last_norm(self.last(x))), (2, 3)))
 
 
-def build(name, size, widths=None):
-    """The network of that name, in evaluation, with random weights that keep activations in range."""
-    if name in RESNETS:
-        network = ResNet(name, widths)
-    else:
-        network = VGG16BN(size, widths) if name == "vgg16_bn" else MobileNetV2(widths)
+def randomize(network):
+    """Random weights that keep activations in range; in evaluation."""
     generator = np.random.default_rng(0)
     for _, cell in network.cells_and_names():
         if isinstance(cell, (nn.Conv2d, nn.Dense)):
@@ -161,6 +157,13 @@ def build(name, size, widths=None):
             cell.gamma.set_data(Tensor(generator.uniform(0.5, 1.0, cell.gamma.shape).astype(np.float32)))
             cell.moving_mean.set_data(Tensor(generator.normal(0, 0.1, cell.gamma.shape).astype(np.float32)))
     return network.set_train(False)
+
+
+def build(name, size, widths=None):
+    """The network of that name, randomized."""
+    if name in RESNETS:
+        return randomize(ResNet(name, widths))
+    return randomize(VGG16BN(size, widths) if name == "vgg16_bn" else MobileNetV2(widths))
 
 
 def widths_of(network):

@@ -1,5 +1,6 @@
 """From the rows of the deployment benchmark to lines and to docs/deployment.md."""
 import numpy as np
+from sides.client import GS
 
 # What issue 5 asks for.
 TWIN, EFFICIENCY, OVER_RIVAL = 0.02, 0.85, 1.2
@@ -8,9 +9,9 @@ RUNTIMES = ("MindIR", "ONNX Runtime", "PyTorch")
 FILES = ("checkpoint", "slim file", "MindIR", "ONNX Runtime", "PyTorch checkpoint")
 
 
-def ratio(row, over, under):
+def ratio(row, over, under, clock="seconds"):
     """Median over the rounds of one time over another, and its quartiles; None if one was not measured."""
-    seconds = row["seconds"]
+    seconds = row[clock]
     if over not in seconds or under not in seconds:
         return None
     return [float(value) for value in np.quantile(np.divide(seconds[over], seconds[under]), (0.5, 0.25, 0.75))]
@@ -35,14 +36,27 @@ def facts(row):
 
 
 def foreign(row):
-    """Processors that others kept busy, without PyTorch's side of this benchmark."""
+    """Processors that others kept busy, without PyTorch's and mindspore-gs's side of this benchmark."""
     if row["foreign_load"] is None:
         return None
-    return max(0.0, row["foreign_load"] - row["torch_cpu"] / row["wall"])
+    return max(0.0, row["foreign_load"] - (row.get("torch_cpu", 0.0) + row.get("gs_cpu", 0.0)) / row["wall"])
+
+
+def why_not(row):
+    """What to say in place of mindspore-gs's times, or an empty str."""
+    if "gs" not in row:
+        return "not measured"
+    if "error" in row["gs"]:
+        return f"did not run: {row['gs']['error']}"
+    return "" if row["gs"]["wrapped"] else "wraps no convolution of it"
 
 
 def median(row, name, clock):
     return float(np.median(row[clock][name])) if name in row[clock] else None
+
+
+def quartiles(row, name, clock):
+    return [float(value) for value in np.quantile(row[clock][name], (0.25, 0.75))]
 
 
 def milliseconds(value):
@@ -67,13 +81,17 @@ def row_text(row):
     return f"{head}: " + "; ".join(parts)
 
 
+def machine_text(facts_of):
+    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
+
+
 def versions_of(rows):
     """Machine and versions, in words."""
     good = [row for row in rows if "error" not in row]
     if not good:
         return "nothing was measured"
-    facts_of = {**good[-1]["machine"], **good[-1].get("torch", {}).get("versions", {})}
-    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
+    sides = (good[-1].get(side, {}).get("versions", {}) for side in ("torch", "gs"))
+    return machine_text({**good[-1]["machine"], **{name: one for side in sides for name, one in side.items()}})
 
 
 def verdicts(row):
@@ -98,19 +116,23 @@ def table(head, rows):
 def latencies(rows, clock):
     head = ["network", "batch", "MACs ratio"] + [f"{runtime}: original, slim, twin" if runtime != "PyTorch" else
                                                  "PyTorch: original, Torch-Pruning" for runtime in RUNTIMES]
+    head.append(f"MindSpore, {GS}: original, masked")
     lines = []
     for row in rows:
         cells = [row["settings"]["network"], str(row["settings"]["batch"]), f"{facts(row)['macs_ratio']:.2f}"]
         for runtime in RUNTIMES:
             which = ("original", "slim") + (("twin",) if runtime != "PyTorch" else ())
             cells.append(", ".join(milliseconds(median(row, f"{runtime}, {one}", clock)) for one in which))
+        cells.append(why_not(row) or ", ".join(milliseconds(median(row, f"{GS}, {one}", clock))
+                                               for one in ("original", "masked")))
         lines.append(cells)
     return table(head, lines)
 
 
 def gains(rows):
     head = ["network", "batch"] + [f"{runtime}: speed-up (efficiency)" for runtime in RUNTIMES] + \
-        ["slim / twin, MindIR", "slim / twin, ONNX Runtime", "same widths in PyTorch", "others' load"]
+        [f"{GS}: speed-up", "slim / twin, MindIR", "slim / twin, ONNX Runtime", "same widths in PyTorch",
+         "others' load"]
     lines = []
     for row in rows:
         found, busy = facts(row), foreign(row)
@@ -118,6 +140,8 @@ def gains(rows):
         for runtime in RUNTIMES:
             gain = found["speed_up"].get(runtime)
             cells.append(f"{gain[0]:.2f} ({found['efficiency'][runtime]:.2f})" if gain else "-")
+        gain = ratio(row, f"{GS}, original", f"{GS}, masked")
+        cells.append(f"{gain[0]:.2f}" if gain else "-")
         for runtime in RUNTIMES[:2]:
             twin = found["twin"].get(runtime)
             cells.append("{:.3f} [{:.3f}, {:.3f}]".format(*twin) if twin else "-")
@@ -169,7 +193,9 @@ def page(rows, rate, round_to):
              f"filters: of a latency, the weights do not matter. Its *native twin* was built by hand at the slim "
              f"widths. Torch-Pruning's network has the same widths. All run in turn in one run: each once a round, "
              f"after one call that does not count. Random weights, evaluation, float32, {processors}. In MindSpore "
-             f"and ONNX Runtime all three networks went through the same export.", ""]
+             f"and ONNX Runtime all three networks went through the same export. {GS}'s column is the network that it "
+             f"gives back, masked at the same rate, beside the original under the names that it wants, in GRAPH mode: "
+             f"it is not smaller, so there is no MACs ratio to reach.", ""]
     if noisy:
         parts += [f"**The machine was not quiet** for {len(noisy)} of {len(good)} rows (last column of the second "
                   f"table): do not quote them.", ""]

@@ -1,7 +1,7 @@
 """
 PyTorch's side of the deployment benchmark: the same networks, made slim by Torch-Pruning to the widths it is given.
 
-Runs in an environment of its own (pip install torch torch-pruning), started by `Torch` in `torch_client.py`, which
+Runs in an environment of its own (pip install torch torch-pruning), started by `Torch` in `sides/client.py`, which
 writes one JSON object a line to its standard input and reads one a line from its output:
 
     {"do": "build", "name": "resnet50", "size": 224, "batch": 1, "widths": {...}, "threads": null}
@@ -9,19 +9,17 @@ writes one JSON object a line to its standard input and reads one a line from it
     {"do": "analysis", "name": ..., "size": ...}           seconds of Torch-Pruning's own steps
 """
 import copy
-import json
-import os
-import sys
 import tempfile
 import time
 from importlib.metadata import version
 
 import torch
 import torch_pruning as tp
+from sides.serving import serve, timed_turn
+from torch import nn
 
 # Tables that are data only; networks.py itself needs MindSpore.
-from tables import CLASSES, MOBILENET_V2, RESNETS, VGG16
-from torch import nn
+from deployment_parts.tables import CLASSES, MOBILENET_V2, RESNETS, VGG16
 
 RATE, ROUND_TO = 0.45, 16
 
@@ -180,10 +178,7 @@ class Side:
     @torch.inference_mode()
     def turn(self, which):
         network = self._networks[which]
-        network(self._example)
-        cpu, wall = time.process_time(), time.perf_counter()
-        network(self._example)
-        return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        return timed_turn(lambda: network(self._example))
 
     @staticmethod
     def analysis(name, size):
@@ -202,19 +197,5 @@ def versions():
     return {"versions": {name: version(name) for name in ("torch", "torch-pruning")}}
 
 
-def main():
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    # Whatever a library prints must not stand among the replies.
-    os.dup2(2, 1)
-    side = Side()
-    for line in sys.stdin:
-        order = json.loads(line)
-        try:
-            reply = getattr(side, order.pop("do"))(**order)
-        except Exception as error:  # pylint: disable=broad-except
-            reply = {"error": f"{type(error).__name__}: {error}"}
-        replies.write(json.dumps(reply) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    serve(Side())

@@ -14,7 +14,7 @@ BENCHMARKS = Path(gs.__file__).parents[1] / "benchmarks"
 def path(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "deployment_parts"]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("deployment_parts", "sides")]:
         del sys.modules[name]
 
 
@@ -72,3 +72,18 @@ def test_the_page_says_what_was_reached_and_what_not():
     slow = a_row(seconds={**a_row()["seconds"], "MindIR, twin": list(np.array([2.0, 4.0, 6.0]) / 1.05)})
     assert "twin, MindIR | 1.050 | **no** |" in page([slow], 0.45, 16)
     assert page([failed], 0.45, 16) == "# Deployment\n\nNothing was measured.\n"
+
+
+def test_mindspore_gs_has_its_columns_or_the_reason_why_not():
+    from deployment_parts.page import foreign, page
+    times = {"mindspore-gs, original": [0.002] * 3, "mindspore-gs, masked": [0.005] * 3}
+    row = a_row(gs={"wrapped": 48, "versions": {"mindspore-gs": "1"}}, gs_cpu=1.0,
+                seconds={**a_row()["seconds"], **times})
+    text = page([row], 0.45, 16)
+    assert "| 3,000.0, 2,000.0 | 2.0, 5.0 |" in text and "| 1.50 (0.60) | 0.40 | 1.000" in text
+    assert "processor P, torch 2, mindspore-gs 1." in text
+    # As much as PyTorch used, and a tenth of a processor of mindspore-gs's own.
+    assert foreign(row) == pytest.approx(0.0, abs=1e-9)
+    assert "| 3,000.0, 2,000.0 | wraps no convolution of it |" in page([a_row(gs={"wrapped": 0})], 0.45, 16)
+    assert "| did not run: it ended |" in page([a_row(gs={"error": "it ended"})], 0.45, 16)
+    assert "| 3,000.0, 2,000.0 | not measured |" in page([a_row()], 0.45, 16)

@@ -62,7 +62,7 @@ def test_both_train_to_the_same_network(mode):
 
 @pytest.mark.long
 def test_slim_step_is_faster_by_most_of_the_macs_ratio():
-    """Ratio of medians, measured in turn in one run. `benchmarks/finetune_step.py` prints more of them."""
+    """Ratio of medians, measured in turn in one run. `benchmarks/steps.py` has more of them."""
     ms.set_context(mode=ms.GRAPH_MODE)
     try:
         shape = (16, 3, 96, 96)

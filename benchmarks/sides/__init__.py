@@ -1,0 +1,1 @@
+"""What runs in the Python of another environment, and how benchmarks talk to it."""

@@ -1,0 +1,96 @@
+"""Processes of other environments: PyTorch with Torch-Pruning, and MindSpore with mindspore-gs."""
+import json
+import os
+import subprocess
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).resolve().parents[1]
+GS = "mindspore-gs"
+
+
+class Client:
+    """
+    Sends orders to a script in a process of its own, and waits for what it says. Between orders that process sleeps.
+
+    Args:
+        python (str): The Python of its environment.
+        script (Union[str, Path]): What it runs; its last line is `serve` of `serving.py`.
+        name (str): For messages.
+        needs (str): What must be installed there.
+    """
+
+    def __init__(self, python, script, name, needs):
+        # Only the libraries of that environment, and not those that this process was pointed to.
+        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        self._name, self._needs = name, needs
+        self._process = subprocess.Popen(  # pylint: disable=consider-using-with
+            [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**self.variables(environment), "PYTHONPATH": str(BENCHMARKS)})
+
+    @staticmethod
+    def variables(environment):
+        """The variables that the process shall have, of those of this one."""
+        return environment
+
+    def ask(self, do, **arguments):
+        """The reply to an order; RuntimeError if it could not be carried out."""
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+            reply = self._process.stdout.readline()
+        except BrokenPipeError:
+            reply = ""
+        if not reply:
+            raise RuntimeError(f"the process with {self._name} has ended: is {self._needs} installed there?")
+        found = json.loads(reply)
+        if "error" in found:
+            raise RuntimeError(f"{self._name}'s side: {found['error']}")
+        return found
+
+    def turn(self, which):
+        """A turn for golden_stick.bench.clock.interleave, timed over there."""
+        def take():
+            found = self.ask("turn", which=which)
+            return found["wall"], found["cpu"]
+        return take
+
+    def close(self):
+        try:
+            self._process.stdin.close()
+        except BrokenPipeError:
+            pass
+        self._process.stdout.close()
+        self._process.wait()
+
+
+class Torch(Client):
+    """The process of the Python that has PyTorch and Torch-Pruning."""
+
+    def __init__(self, python):
+        super().__init__(python, BENCHMARKS / "deployment_parts" / "torch_side.py", "PyTorch", "torch-pruning")
+
+    @staticmethod
+    def variables(environment):
+        # The limit is one for MindSpore's oneDNN; PyTorch's needs none.
+        return {key: value for key, value in environment.items() if key != "ONEDNN_MAX_CPU_ISA"}
+
+
+class MindSporeGs(Client):
+    """The process of the Python that has mindspore-gs."""
+
+    def __init__(self, python):
+        super().__init__(python, BENCHMARKS / "sides" / "gs_side.py", GS, GS)
+
+    def turns(self, do, which, settings, rate):
+        """Turns of what it builds, and what it says of itself; no turns where it does not run."""
+        try:
+            found = self.ask(do, name=settings["network"], size=settings["size"], batch=settings["batch"], rate=rate)
+        except RuntimeError as error:
+            return {}, {"error": str(error)}
+        return {f"{GS}, {one}": self.turn(one) for one in which if found["wrapped"]}, found
+
+
+def used_by(found, name):
+    """CPU seconds that a process took for its turns. It runs on afterwards, so the system counts them as foreign."""
+    # Each turn is two calls, of which one is timed.
+    return 2 * sum(sum(timing.cpu_seconds) for turn, timing in found.items() if turn.startswith(name))
