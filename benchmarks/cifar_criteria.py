@@ -184,9 +184,9 @@ def write_page(folders) -> None:
 
 def facts_of(options) -> str:
     """What was run, in words, with the command."""
-    given = {"--network": options["network"], "--target-macs": options["target_macs"],
-             "--train-images": options["train_images"], "--epochs": options["epochs"], "--seeds": options["seeds"]}
-    words = " ".join(f"{key} {value}" for key, value in given.items())
+    defaults = vars(parse(["--data", "", "--weights", "", "--page", "."]))
+    words = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items()
+                     if key in ("network", "seeds") or value != defaults[key])
     batches = options["train_images"] // options["batch_size"]
     length = f"epochs: {options['epochs']}, of {batches or 'all'} batches"
     return (f"`python benchmarks/cifar_criteria.py --data cifar10-jpeg.zip --weights {options['network']}-cifar10.npz "

@@ -6,12 +6,12 @@ What pruning gains where networks are deployed: ours in MindSpore and ONNX Runti
     python benchmarks/deployment.py --quick                small images, few rounds, batch 1; writes no page
     python benchmarks/deployment.py --networks resnet50 --batches 1 16 --seconds 120 --again
 
-Each network is pruned by 45 %, to widths of a multiple of 16. Measured in turn, in one run: the original, the slim one
-and its native twin (built by hand at the slim widths), as MindIR and as ONNX files; and in PyTorch the original and
-what Torch-Pruning makes of it at the same widths. `--torch-python` is the Python of an environment with torch and
-torch-pruning, and `--gs-python` that of one with mindspore-gs (see benchmarks/sides/README.md), whose masked network
-runs in GRAPH mode beside its original. Without them those columns stay empty, as ONNX Runtime's does where onnx and
-onnxruntime are not installed.
+Each network is pruned by 45 %, to the nearest multiple of 16 filters. Measured in turn, in one run: the original, the
+slim one and its native twin (built by hand at the slim widths), as MindIR and as ONNX files; and in PyTorch the
+original and what Torch-Pruning makes of it, at the same widths and as it comes. `--torch-python` is the Python of an
+environment with torch and torch-pruning, and `--gs-python` that of one with mindspore-gs (see
+benchmarks/sides/README.md), whose masked network runs in GRAPH mode beside its original. Without them those columns
+stay empty, as ONNX Runtime's does where onnx and onnxruntime are not installed.
 
 Each network and batch size has a process of its own, so that a crash costs one row. The rows are collected in
 `--output`: what stands there already is not measured again, unless `--again` says so. Run it on a quiet machine: what
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
     parser.add_argument("--gs-python", help="Python of an environment with mindspore-gs")
     parser.add_argument("--seconds", type=float, default=120.0, help="to measure, for each network and batch size")
-    parser.add_argument("--rounds", type=int, nargs=2, default=(10, 60), help="at least and at most so many rounds")
+    parser.add_argument("--rounds", type=int, nargs=2, default=(10, 2000), help="at least and at most so many rounds")
     parser.add_argument("--threads", type=int, help="processors that may be used (default: all)")
     parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, batch 1, 3 rounds, no page")
     parser.add_argument("--again", action="store_true", help="measure what stands in the output already as well")

@@ -27,7 +27,8 @@ def make(settings, rate, round_to):
     """The original, the slim network and its native twin."""
     name, size = settings["network"], settings["size"]
     original = build(name, size)
-    algorithm = gs.OneShot({"criterion": "l1", "prune_rate": rate, "round_to": round_to})
+    # To the nearest multiple: up, a layer of 64 filters would lose 25 % of them instead of 45 %.
+    algorithm = gs.OneShot({"criterion": "l1", "prune_rate": rate, "round_to": round_to, "round": "nearest"})
     slim = algorithm.convert(algorithm.apply(original, (1, 3, size, size)))
     widths = widths_of(slim)
     twin = build(name, size, widths)
@@ -112,7 +113,7 @@ def measure(settings, torch_python, gs_python, rate, round_to, folder):
             stack.callback(torch.close)
             row["torch"] = torch.ask("build", name=settings["network"], size=settings["size"],
                                      batch=settings["batch"], widths=widths, threads=settings["threads"])
-            turns.update({f"PyTorch, {which}": torch.turn(which) for which in ("original", "slim")})
+            turns.update({f"PyTorch, {which}": torch.turn(which) for which in row["torch"]["macs"]})
             bytes_of.update({f"PyTorch checkpoint, {which}": value for which, value in row["torch"]["bytes"].items()})
         if gs_python:
             client = MindSporeGs(gs_python)

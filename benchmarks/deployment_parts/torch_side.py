@@ -150,6 +150,19 @@ def slim_to(network, example, widths):
     return slim
 
 
+def pruner_of(network, example, round_to):
+    """Torch-Pruning's own pruner."""
+    return tp.pruner.BasePruner(network, example, importance=tp.importance.MagnitudeImportance(p=1),
+                                pruning_ratio=RATE, round_to=round_to, ignored_layers=[network.head])
+
+
+def as_it_comes(network, example):
+    """What Torch-Pruning's own pruner makes of it at this rate, with its defaults: widths are not rounded."""
+    slim = copy.deepcopy(network)
+    pruner_of(slim, example, None).step()
+    return slim
+
+
 class Side:
     """What was built last, and the turns of it."""
 
@@ -162,10 +175,11 @@ class Side:
         network = build(name, size)
         self._example = torch.randn(batch, 3, size, size)
         slim = slim_to(network, self._example[:1], widths)
-        self._networks = {"original": network, "slim": slim}
+        self._networks = {"original": network, "slim": slim, "own": as_it_comes(network, self._example[:1])}
         got = {layer: width(module) for layer, module in layers_of(slim).items() if layer in widths}
-        macs = [tp.utils.count_ops_and_params(one, self._example[:1])[0] for one in (network, slim)]
-        return {"same_widths": got == widths, "macs": {"original": macs[0], "slim": macs[1]},
+        macs = {which: tp.utils.count_ops_and_params(one, self._example[:1])[0]
+                for which, one in self._networks.items()}
+        return {"same_widths": got == widths, "macs": macs,
                 "bytes": {which: self._size(one) for which, one in self._networks.items()},
                 "threads": torch.get_num_threads(), **versions()}
 
@@ -185,8 +199,7 @@ class Side:
         """Seconds of its high-level pruner: what it does when made (trace and group), and its step (score and cut)."""
         network, example = build(name, size), torch.randn(1, 3, size, size)
         wall, cpu = time.perf_counter(), time.process_time()
-        pruner = tp.pruner.BasePruner(network, example, importance=tp.importance.MagnitudeImportance(p=1),
-                                      pruning_ratio=RATE, round_to=ROUND_TO, ignored_layers=[network.head])
+        pruner = pruner_of(network, example, ROUND_TO)
         made, made_cpu = time.perf_counter(), time.process_time()
         pruner.step()
         return {"trace": made - wall, "step": time.perf_counter() - made, "trace_cpu": made_cpu - cpu,

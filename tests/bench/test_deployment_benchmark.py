@@ -36,9 +36,10 @@ def test_the_twin_at_the_slim_widths_is_the_slim_network(name, size):
 
 def a_row(**changes):
     seconds = {"MindIR, original": [4.0, 8.0, 12.0], "MindIR, slim": [2.0, 4.0, 6.0], "MindIR, twin": [2.0, 4.0, 6.0],
-               "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3}
+               "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3, "PyTorch, own": [1.5] * 3}
     return {"settings": {"network": "resnet50", "batch": 1}, "macs": {"original": 200, "slim": 80}, "rounds": 3,
-            "machine": {"processor": "P"}, "torch": {"same_widths": True, "versions": {"torch": "2"}},
+            "machine": {"processor": "P"}, "torch": {"same_widths": True, "versions": {"torch": "2"},
+                                                   "macs": {"original": 200, "slim": 80, "own": 50}},
             "memory": {"MindIR, original": 2**21},
             "foreign_load": 0.6, "torch_cpu": 5.0, "wall": 10.0, "seconds": seconds, "cpu_seconds": {},
             "bytes": {"slim file": 3e6, "MindIR, original": 9e6}, **changes}
@@ -52,6 +53,8 @@ def test_speed_ups_efficiencies_and_twins_are_medians_of_ratios_within_rounds():
     assert found["efficiency"] == {"MindIR": 0.8, "PyTorch": pytest.approx(0.6)}
     assert found["twin"] == {"MindIR": [1.0] * 3}
     assert (found["best"], found["over_rival"]) == (0.8, pytest.approx(0.8 / 0.6))
+    assert found["own"] == {"macs_ratio": 4.0, "speed_up": [2.0] * 3, "efficiency": 0.5}
+    assert found["over_own"] == pytest.approx(1.6)
     # Half a processor was PyTorch's own.
     assert foreign(a_row()) == pytest.approx(0.1)
 
@@ -61,9 +64,9 @@ def test_the_page_says_what_was_reached_and_what_not():
     failed = {"settings": {"network": "vgg16_bn", "batch": 16}, "error": "took longer than 9 s"}
     text = page([a_row(), failed], 0.45, 16)
     assert "| resnet50, batch 1: speed-up at least 0.85 of the MACs ratio | 0.80 | **no** |" in text
-    assert "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's | 1.33 | yes |" in text
+    assert "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's at our widths | 1.33 | yes |" in text
     assert "| resnet50, batch 1: slim within 2% of its twin, MindIR | 1.000 | yes |" in text
-    assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0 |" in text
+    assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0, 1,500.0 |" in text
     assert "| resnet50 | 1 | 2, - | -, - |" in text
     assert "Not measured: vgg16_bn, batch 16: NOT MEASURED, took longer than 9 s" in text
     assert "not quiet" not in text
@@ -80,10 +83,11 @@ def test_mindspore_gs_has_its_columns_or_the_reason_why_not():
     row = a_row(gs={"wrapped": 48, "versions": {"mindspore-gs": "1"}}, gs_cpu=1.0,
                 seconds={**a_row()["seconds"], **times})
     text = page([row], 0.45, 16)
-    assert "| 3,000.0, 2,000.0 | 2.0, 5.0 |" in text and "| 1.50 (0.60) | 0.40 | 1.000" in text
+    assert "| 3,000.0, 2,000.0, 1,500.0 | 2.0, 5.0 |" in text
+    assert "| 1.50 (0.60) | 4.00, 2.00 (0.50) | 0.40 | 1.000" in text
     assert "processor P, torch 2, mindspore-gs 1." in text
     # As much as PyTorch used, and a tenth of a processor of mindspore-gs's own.
     assert foreign(row) == pytest.approx(0.0, abs=1e-9)
-    assert "| 3,000.0, 2,000.0 | wraps no convolution of it |" in page([a_row(gs={"wrapped": 0})], 0.45, 16)
+    assert "| 3,000.0, 2,000.0, 1,500.0 | wraps no convolution of it |" in page([a_row(gs={"wrapped": 0})], 0.45, 16)
     assert "| did not run: it ended |" in page([a_row(gs={"error": "it ended"})], 0.45, 16)
-    assert "| 3,000.0, 2,000.0 | not measured |" in page([a_row()], 0.45, 16)
+    assert "| 3,000.0, 2,000.0, 1,500.0 | not measured |" in page([a_row()], 0.45, 16)

@@ -46,7 +46,8 @@ def test_the_page_says_what_was_run_and_found(cifar, tmp_path, monkeypatch):
     cifar.main(["--page", kept(tmp_path)])
     page = (tmp_path / "docs" / "comparison.md").read_text()
     assert "| l1 | 0.500 | 0.600 | 30.00 ± 0.00 | 40.00 ± 0.00 | 62.00 ± 2.83 | 50.00 ± 0.00 |" in page
-    assert "--network resnet20 --target-macs 0.5 --train-images 128 --epochs 1 --seeds 2`" in page
+    assert ("--network resnet20 --target-macs 0.5 --train-images 128 --seeds 2 "
+            "--adapt-images 0`") in page
     assert "epochs: 1, of 2 batches of 64 images" in page and "on all images, epochs: 2" in page
     assert "not\nCIFAR-10 accuracies" in page and "has not been run" in page
     assert (tmp_path / "docs" / "comparison_resnet20.svg").is_file() and "(comparison_resnet20.svg)" in page
