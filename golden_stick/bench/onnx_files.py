@@ -66,9 +66,20 @@ def _product(node: Any, shapes: Shapes) -> int:
     return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-2 if turned else -1]
 
 
+def _einsum(node: Any, shapes: Shapes) -> int:
+    """One for every combination of letters, where there are two operands to multiply."""
+    if len(node.input) < 2:
+        return 0
+    equation = next(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    sizes = {letter: size for term, name in zip(terms, node.input) for letter, size in zip(term, shapes[name])}
+    return math.prod(sizes.values())
+
+
 # As in golden_stick.graph.cost: convolutions and matrix products count, what works number by number does not.
 _MACS: Dict[str, Callable[[Any, Shapes], int]] = {
     "Conv": _convolution, "ConvTranspose": _transposed_convolution, "Gemm": _product, "MatMul": _product,
+    "Einsum": _einsum,
 }
 
 

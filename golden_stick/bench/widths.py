@@ -91,7 +91,8 @@ def best_multiple(runtime: Optional[str] = None, refresh: bool = False) -> Width
     facts = machine_facts({})
     machine = f"{facts['processor']}, {facts['system']}, {runtime} {version}"
     kept = None if refresh else _advice(recall(_FILE, machine), runtime, machine)
-    if kept is not None:
+    # What other processes disturbed is measured anew until it is not.
+    if kept is not None and kept.quiet:
         return kept
     with ForeignLoad() as load:
         costs = _costs(_sweep(runtime))

@@ -9,10 +9,11 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.bench.result import machine_facts
+from golden_stick.certify.certificate import Certificate
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
 from golden_stick.certify.records import versions
 from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentTypeError
+from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.report import Report
 
 __all__ = ["Accuracy", "PruningCard", "pruning_card"]
@@ -42,7 +43,7 @@ class Accuracy:
     data: str
 
     def __str__(self) -> str:
-        spread = f" ± {np.std(self.values):.4f}" if len(self.values) > 1 else ""
+        spread = f" ± {np.std(self.values, ddof=1):.4f}" if len(self.values) > 1 else ""
         return f"{np.mean(self.values):.4f}{spread} (n = {len(self.values)}, {self.data})"
 
 
@@ -103,7 +104,8 @@ class PruningCard:
 def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optional[Mapping[str, Any]] = None,
                  data: Optional[Mapping[str, Any]] = None, accuracy: Sequence[Accuracy] = (),
                  fine_tuning: Optional[Mapping[str, Any]] = None, controls: Any = None, latency: Any = None,
-                 certificate: Any = None, command: Optional[str] = None, date: Optional[str] = None) -> PruningCard:
+                 certificate: Optional[Certificate] = None, command: Optional[str] = None, date: Optional[str] = None
+                 ) -> PruningCard:
     """
     The card of a pruned network. What is not given stands on it as not tested.
 
@@ -127,6 +129,7 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
 
     Raises:
         ArgumentTypeError: If `report` is not a Report, or a network not a Cell.
+        ArgumentError: If `certificate` is of other networks.
 
     Supported Platforms:
         ``CPU``
@@ -145,6 +148,8 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
         if not isinstance(value, kind):
             raise ArgumentTypeError(f"For 'pruning_card', what stands as '{name}' must be a {kind.__name__}, but got "
                                     f"{type(value).__name__}.")
+    if certificate is not None:
+        _check_certificate(certificate, original, slim)
     given: Dict[str, Any] = {
         "base": dict(base or {}), "data": {purpose: _of_data(value) for purpose, value in (data or {}).items()},
         "accuracy": [{**asdict(item), "text": str(item)} for item in accuracy], "fine_tuning": dict(fine_tuning or {}),
@@ -166,12 +171,27 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
     return PruningCard(json.loads(json.dumps(record, default=str)))
 
 
-def _guarantee(report: Report, certificate: Any) -> str:
+def _guarantee(report: Report, certificate: Optional[Certificate]) -> str:
     """What is proven, in one sentence."""
     exact = (f"before fine-tuning, the slim network's outputs differed from the masked network's by at most "
              f"{report.largest_difference:.3g} of outputs up to {report.output_scale:.3g}, on random inputs"
              if report.largest_difference is not None else "nothing was compared yet")
-    return f"{exact}. {certificate}" if certificate is not None else f"{exact}. Nothing is guaranteed of its accuracy."
+    return f"{exact}. {certificate.statement if certificate else 'Nothing is guaranteed of its accuracy.'}"
+
+
+def _check_certificate(certificate: Certificate, original: nn.Cell, slim: nn.Cell) -> None:
+    """A certificate speaks of two networks with their weights, and of no others."""
+    if certificate.base.digest != network_digest(original):
+        raise ArgumentError(f"For 'pruning_card', 'certificate' must be of 'original' as its base, but is of another "
+                            f"network, or of other weights, '{certificate.base.name}'.")
+    certified = [item.name for item in certificate.candidates if item.digest == network_digest(slim)]
+    if not certified:
+        raise ArgumentError(f"For 'pruning_card', 'certificate' must have 'slim' among its candidates, but has "
+                            f"{', '.join(repr(item.name) for item in certificate.candidates)}, all of them other "
+                            f"networks or of other weights.")
+    if certificate.certified not in (None, *certified):
+        raise ArgumentError(f"For 'pruning_card', what 'certificate' certifies must be 'slim', but is "
+                            f"'{certificate.certified}'.")
 
 
 def _size(before: int, after: int) -> Dict[str, Any]:

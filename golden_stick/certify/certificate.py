@@ -77,9 +77,9 @@ class Certificate:
 
     @property
     def certified(self) -> Optional[str]:
-        """Name of the smallest certified candidate, the last of the order that passed; None if none did."""
-        passed = [item.name for item in self.candidates if item.certified]
-        return passed[-1] if passed else None
+        """Name of the smallest certified candidate, the one with the fewest parameters; None if none passed."""
+        passed = [item for item in self.candidates if item.certified]
+        return min(passed, key=lambda item: item.parameters).name if passed else None
 
     @property
     def holds(self) -> bool:

@@ -66,8 +66,8 @@ class SafeFilters:
 
     def removable(self) -> List[int]:
         """
-        The safe channels by their numbers, the cheapest first, without the costliest of a layer whose filters are all
-        safe.
+        The safe channels by their numbers, the surest first (the smallest p-value, then the cheapest), without the
+        costliest of a layer whose filters are all safe.
         """
         removed = set(self.channels[self.safe].tolist())
         for group in self.grouping:
@@ -75,7 +75,7 @@ class SafeFilters:
                 if (item.channels >= 0).all() and removed.issuperset(item.channels.tolist()):
                     costliest = np.isin(self.channels, item.channels)
                     removed.remove(int(self.channels[costliest][np.argmax(self.cost[costliest])]))
-        return [int(self.channels[place]) for place in np.argsort(self.cost, kind="stable")
+        return [int(self.channels[place]) for place in np.lexsort((self.cost, self.p_values))
                 if int(self.channels[place]) in removed]
 
     def plan(self) -> PruningPlan:

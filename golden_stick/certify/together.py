@@ -91,8 +91,8 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
     The most of the safe filters that can go at once, shown on images that had no part in finding them.
 
     `safe_filters` tests one filter at a time; ten that cost little each may cost much together, and a pair of twins is
-    safe but for both. Here they go in the order of their cost, the cheapest first: the smallest set is tested, then one
-    that holds it, and so on until the first test that fails. The order is fixed before the images are looked at, so
+    safe but for both. Here they go one after the other, the surest first: the smallest set is tested, then one that
+    holds it, and so on until the first test that fails. The order is fixed before the images are looked at, so
     that each test may use the whole error (fixed-sequence testing, as in Learn then Test,
     <https://arxiv.org/abs/2110.01052>): the mean loss without the set that is named rises by less than `eps`, and that
     is wrong with a probability of at most ``1 - confidence``. The tests are t-tests of means over the images.

@@ -3,6 +3,7 @@ from typing import Callable, Mapping, Optional
 
 import numpy as np
 
+from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import ChannelGroup
 
 __all__ = ["REDUCTIONS", "group_importance"]
@@ -42,6 +43,9 @@ def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]
 
     Returns:
         numpy.ndarray, float64, shape (channels of the group,), or None if none of its layers has scores.
+
+    Raises:
+        ArgumentError: If the reduction is ``'norm'`` and a score is negative: its square would rank it high.
     """
     total = np.full(len(group.channels), -np.inf if reduction == "max" else 0.0)
     count = np.zeros(len(group.channels))
@@ -49,6 +53,9 @@ def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]
         if item.parameter not in layer_scores:
             continue
         scores = np.asarray(layer_scores[item.parameter], np.float64)
+        if reduction == "norm" and (scores < 0).any():
+            raise ArgumentError(f"For 'group_importance', scores must not be negative for 'reduction' 'norm', but "
+                                f"those of '{item.parameter}' go down to {scores.min():.4g}: use 'mean' or 'max'.")
         scores = scores / (_UNITS[normalizer](scores) or 1.0)
         live = item.channels >= 0
         index = np.searchsorted(group.channels, item.channels[live])

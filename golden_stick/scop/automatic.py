@@ -3,6 +3,7 @@ from typing import Any, Dict, Mapping
 
 import numpy as np
 
+from golden_stick.errors import StateError
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.knockoffs.selection import select, select_derandomized
 from golden_stick.prune.plan import PruningPlan, plan_of_counts
@@ -21,8 +22,15 @@ def automatic_plan(grouping: Grouping, statistics: Mapping[str, np.ndarray], con
 
     Returns:
         PruningPlan. A channel that several filters make goes if none of them is selected.
+
+    Raises:
+        StateError: If knockoff+ selects nothing: that says that it can tell nothing apart, not that all may go.
     """
     chosen = selected_filters(statistics, config["fdr"])
+    if not any(kept.any() for kept in chosen.values()):
+        raise StateError(f"For 'SCOP', knockoff+ must select a filter for 'prune_rate' 'auto' to say what goes, but "
+                         f"selects none of {sum(map(len, chosen.values())):,} at 'fdr' {config['fdr']:g}: raise 'fdr', "
+                         f"train the scales for longer, or set 'prune_rate' to a number.")
     importance, counts = {}, {}
     for group in grouping:
         if not any(item.parameter in chosen for item in group.filters):

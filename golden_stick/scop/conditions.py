@@ -43,6 +43,8 @@ def conditions_of(config: Mapping[str, Any], schedule: Schedule, statistics: Map
         tuple of Condition, C1 to C9.
     """
     rate = config["fdr"]
+    # Several draws are put together at half the rate each, see `select_derandomized`.
+    fewest = int(np.ceil((1 if schedule.draws == 1 else 2) / rate))
     chosen = np.concatenate(list(selected_filters(statistics, rate).values()))
     pooled = np.concatenate([rows.ravel() for rows in statistics.values()])
     return (
@@ -56,8 +58,8 @@ def conditions_of(config: Mapping[str, Any], schedule: Schedule, statistics: Map
                   "the scales must be trained on data that the weights have not seen: nothing states it"),
         _isolated(schedule),
         _exchangeable(config["sampler"]),
-        Condition("C7", bool(chosen.sum() >= 1 / rate), f"at least {int(np.ceil(1 / rate))} filters must pass for any "
-                                                        f"to be selected, and {chosen.sum()} did"),
+        Condition("C7", bool(chosen.sum() >= fewest),
+                  f"at least {fewest} filters must pass for any to be selected, and {chosen.sum()} did"),
         Condition("C8", bool((pooled < 0).any()), f"{(pooled < 0).mean():.1%} of the statistics are negative; with "
                                                   f"none, nothing is removed: the rule finds dead wood, and sets no "
                                                   f"rate"),

@@ -10,7 +10,9 @@ from mindspore import nn
 
 import golden_stick as gs
 from golden_stick.bench.memory import peak_growth
+from golden_stick.bench.onnx_files import count_onnx_macs
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError
+from golden_stick.graph.cost import count_macs
 
 SHAPE = (2, 3, 8, 8)
 
@@ -131,6 +133,30 @@ def test_onnx_files_run_and_their_macs_are_counted(tmp_path):
     assert narrow.macs_ratio == 2.0
     assert other.reason == "the file takes (2, 3, 8, 8), not (3, 3, 8, 8)"
     assert "onnxruntime" in result.machine
+
+
+def test_macs_of_einsum_are_counted_as_those_of_a_cell(tmp_path):
+    """MindSpore has no kernel for it on the CPU, so that the file is made by hand."""
+    onnx = pytest.importorskip("onnx")
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    nodes = [onnx.helper.make_node("Einsum", ["x", "weight"], ["y"], equation="nchw, oc -> nohw"),
+             onnx.helper.make_node("Einsum", ["y"], ["z"], equation="nohw->nowh")]
+    weight = onnx.numpy_helper.from_array(np.ones((5, 3), np.float32), "weight")
+    graph = onnx.helper.make_graph(nodes, "sums", [value("x", kind, SHAPE)], [value("z", kind, (2, 5, 8, 8))], [weight])
+    path = str(tmp_path / "net.onnx")
+    onnx.save_model(onnx.helper.make_model(graph), path)
+
+    class Sums(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.weight = ms.Parameter(ms.ops.ones((5, 3), ms.float32), name="weight")
+            self.einsum = ms.ops.Einsum("nchw,oc->nohw")
+
+        def construct(self, x):
+            return self.einsum((x, self.weight))
+
+    # A transposition is no product.
+    assert count_onnx_macs(path, [SHAPE]) == count_macs(gs.trace(Sums(), SHAPE)) == 3 * 5 * 8 * 8
 
 
 def test_without_onnxruntime_an_onnx_file_is_refused(tmp_path, monkeypatch):

@@ -108,6 +108,11 @@ def test_a_noisy_machine_is_said(monkeypatch):
     machine(monkeypatch, 1)
     monkeypatch.setattr(widths, "is_quiet", lambda load: False)
     assert "measure again on a quiet machine" in str(best_multiple("mindspore"))
+    # It is, at the next call, until nothing disturbs it; then it is kept.
+    monkeypatch.setattr(widths, "is_quiet", lambda load: True)
+    assert best_multiple("mindspore").quiet
+    monkeypatch.setattr(widths, "_sweep", None)
+    assert best_multiple("mindspore").quiet
 
 
 @pytest.mark.parametrize("runtime", ["mindspore", "onnx"])

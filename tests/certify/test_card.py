@@ -7,7 +7,7 @@ import pytest
 import golden_stick as gs
 from golden_stick.certify import Accuracy
 from golden_stick.certify.fingerprints import fingerprint, network_digest
-from golden_stick.errors import ArgumentTypeError
+from golden_stick.errors import ArgumentError, ArgumentTypeError
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -54,10 +54,41 @@ def test_a_full_card(pruned, tmp_path):
     assert {"golden_stick", "mindspore", "numpy", "python"} <= set(card.record["machine"])
     assert card.record["data"]["train"] == {"digest": fingerprint(data).digest, "images": 4}
     assert card.record["controls"] == {"random": 0.3}
-    assert "* fine-tuned: 0.8500 ± 0.0500 (n = 2, test)" in str(card)
+    assert "* fine-tuned: 0.8500 ± 0.0707 (n = 2, test)" in str(card)
     paths = card.save(str(tmp_path / "card"))
     assert json.loads(open(paths[0]).read()) == card.record
     assert open(paths[1]).read() == f"{card}\n"
+
+
+def certificate(base, candidates, seed=0):
+    images = np.random.default_rng(seed).random((60, *SHAPE[1:])).astype(np.float32)
+    return gs.certify(base, candidates, [(images, np.zeros(60, np.int32))], max_drop=0.9, confidence=0.5)
+
+
+def test_a_certificate_is_one_sentence_of_the_guarantee(pruned):
+    network, slim, report = pruned
+    found = certificate(network, {"slim": slim})
+    card = gs.pruning_card(report, network, slim, certificate=found)
+    assert card.record["guarantee"].endswith(f". {found.statement}")
+    assert f"**Guaranteed:** {card.record['guarantee']}" in str(card)
+    assert "'slim' loses less than 90 percentage points" in found.statement
+
+
+def test_a_certificate_of_other_networks_is_refused(pruned):
+    network, slim, report = pruned
+    other = networks.randomize(networks.SmallNet(), 5)
+    for made, message in (
+            (certificate(other, {"slim": slim}, 1), "'certificate' must be of 'original' as its base, but is of"),
+            (certificate(network, {"other": other}, 2), "must have 'slim' among its candidates, but has 'other', all"),
+            (certificate(network, {"slim": slim, "smaller": smaller(network)}, 3),
+             "what 'certificate' certifies must be 'slim', but is 'smaller'")):
+        with pytest.raises(ArgumentError, match=message):
+            gs.pruning_card(report, network, slim, certificate=made)
+
+
+def smaller(network):
+    algorithm = gs.OneShot({"prune_rate": 0.7})
+    return algorithm.convert(algorithm.apply(network, SHAPE))
 
 
 def test_refusals(pruned):

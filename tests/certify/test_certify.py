@@ -38,6 +38,8 @@ def test_the_smallest_that_passes_is_certified():
     assert declared.certified is None and "declared" in declared.order
     assert [item.p_value for item in declared.candidates] == [1.0, None, None]
     assert "No candidate is certified" in declared.statement and "not tested" in str(declared)
+    upwards = gs.certify(BASE, networks, labelled(lost=60), 0.05, order=["large", "larger", "fails"])
+    assert upwards.certified == "large", "the smallest, not the last that passed"
 
 
 def test_networks_without_names_and_left_as_they_were():

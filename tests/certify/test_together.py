@@ -71,11 +71,12 @@ def test_twins_are_safe_one_at_a_time_and_one_of_them_stays(found, tmp_path):
     assert record["kind"] == "golden_stick safe set" and record["statement"] == str(together)
 
 
-def test_the_cheapest_go_first_and_few_tests_are_sizes_evenly_apart(found):
+def test_the_surest_go_first_and_few_tests_are_sizes_evenly_apart(found):
     together = gs.safe_together(network(), found, [images(5)], LOSS, eps=EPS, tests=2)
     assert together.sizes == (1, len(together.order))
-    costs = dict(zip(found.channels.tolist(), found.cost))
-    assert [costs[channel] for channel in together.order] == sorted(costs[channel] for channel in together.order)
+    doubts = dict(zip(found.channels.tolist(), found.p_values))
+    assert [doubts[channel] for channel in together.order] == sorted(doubts[channel] for channel in together.order)
+    assert set(together.order[:2]) == set(found.channels[:2].tolist()), "those that enter nothing"
 
 
 def test_nothing_goes_where_the_first_test_fails(found):

@@ -223,6 +223,21 @@ def test_fixed_batch_is_written_and_said(tmp_path, network, reason):
     np.testing.assert_allclose(got[0], wanted[0], rtol=1e-6)
 
 
+class LosesItsBatch(nn.Cell):
+    """Of one sample, the answer has no batch axis."""
+
+    def construct(self, x):
+        return ops.squeeze(x.mean((2, 3)))
+
+
+def test_one_sample_that_is_special_is_written_for_itself(tmp_path):
+    with pytest.warns(UserWarning, match="the ONNX file takes inputs of shape .1, 3, 8, 8. only: at batch size 1, "):
+        path = gs.export(LosesItsBatch(), (1, 3, 8, 8), str(tmp_path / "x"), file_format="ONNX")
+    wanted, got = run_both(LosesItsBatch(), path, (1, 3, 8, 8))
+    assert got[0].shape == (3,)
+    np.testing.assert_allclose(got[0], wanted[0], rtol=1e-6)
+
+
 def test_fixed_batch_on_demand(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

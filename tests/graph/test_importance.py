@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import find_groups
 from golden_stick.prune.importance import group_importance
 from tests.graph.build import Builder
@@ -60,11 +61,16 @@ def test_channels_that_several_filters_of_a_layer_make_take_their_mean():
     ("norm", [np.sqrt(5), np.sqrt(10), np.sqrt(52)]),
 ])
 def test_reductions(reduction, wanted):
+    """The norm is of scores that are not negative, here the magnitudes."""
     b = Builder()
     x = b.input(2, 3, 4, 4)
     both = b.add(b.convolution("a", x, 3), b.convolution("b", x, 3))
     (group,) = find_groups(b.graph(b.convolution("c", both, 2)))
     scores = {"a.weight": np.array([1.0, 1.0, 4.0]), "b.weight": np.array([2.0, -3.0, 6.0])}
+    if reduction == "norm":
+        with pytest.raises(ArgumentError, match="scores must not be negative for 'reduction' 'norm', but those of 'b"):
+            group_importance(group, scores, reduction, "none")
+        scores = {name: np.abs(values) for name, values in scores.items()}
     np.testing.assert_allclose(group_importance(group, scores, reduction, "none"), wanted)
 
 

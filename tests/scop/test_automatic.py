@@ -4,7 +4,7 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.graph.groups import find_groups
 from golden_stick.knockoffs.selection import select, select_derandomized
 from golden_stick.scop.automatic import automatic_plan, selected_filters
@@ -48,9 +48,9 @@ def test_what_is_not_selected_goes():
     assert {item.parameter for item in plan.axes if item.axis == 0} == set()
 
 
-def test_without_a_selection_each_layer_keeps_its_best():
-    plan = automatic_plan(chain(4), statistics([-1, -2, 3, -4]), CONFIG)
-    assert [item.kept for item in plan.axes if item.axis == 0] == [(2,)]
+def test_without_a_selection_nothing_is_decided():
+    with pytest.raises(StateError, match="knockoff\\+ must select a filter .* but selects none of 4 at 'fdr'"):
+        automatic_plan(chain(4), statistics([-1, -2, 3, -4]), CONFIG)
 
 
 def test_a_channel_of_several_filters_stays_if_one_is_selected():
