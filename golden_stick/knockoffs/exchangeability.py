@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
+from golden_stick.config import Whole, check_value
 from golden_stick.errors import ArgumentError
 
 __all__ = ["Exchangeability", "exchangeability"]
@@ -12,7 +13,9 @@ __all__ = ["Exchangeability", "exchangeability"]
 LARGEST_GAP, SMALLEST_P = 0.2, 0.01
 # Below this share of all covariances, variables count as uncorrelated, and a gap is measured against the variances.
 _UNCORRELATED = 0.05
-_SUBSETS = 4
+_SUBSETS, _STATISTICS = 4, 2
+# With fewer, no partial swap could have a p-value below SMALLEST_P, whatever the data.
+_FEWEST_PERMUTATIONS = int(_SUBSETS * _STATISTICS / SMALLEST_P)
 _RIDGE = 1e-3
 
 
@@ -85,14 +88,15 @@ class Exchangeability:
             yield f"knockoffs know of the labels, p = {self.label_leak:.2g}"
 
 
-def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0, permutations: int = 999,
+def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0, permutations: int = 1999,
                     max_samples: int = 1000, max_variables: int = 64) -> Exchangeability:
     """
     Whether draws are knockoffs of a sample, as far as tests can tell.
 
     The swap tests compare one half of the pairs as they are with the other half swapped: two samples of one
     distribution if the draws are knockoffs, so that the p-values by permutation are exact. The statistics are the
-    energy distance and the squared distance of the covariances, of which the smaller p-value counts twice.
+    energy distance and the squared distance of the covariances, of which the smaller p-value counts twice. Halves of
+    the variables, chosen at random four times, are swapped for the partial swap.
 
     Source: the statistics are among those of Romano, Sesia, Candes, *Deep Knockoffs*, 2020,
     https://arxiv.org/abs/1811.06687; the test for leaks permutes residuals (Freedman, Lane, 1983,
@@ -103,7 +107,9 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
         knockoffs (array): A draw for each, of the same shape.
         labels (array): Class of each, int, shape (samples,). Default: ``None``, leaks are not tested.
         seed (int): Of the choices and permutations. Default: 0.
-        permutations (int): How many; the smallest p-value is ``1 / (permutations + 1)``. Default: 999.
+        permutations (int): How many, at least 800. The smallest p-value that there can be is
+            ``2 / (permutations + 1)`` where all variables are swapped, ``8 / (permutations + 1)`` where some are (four
+            halves, two statistics), and ``1 / (permutations + 1)`` for labels. Default: 1999.
         max_samples (int): More are left out at random. Default: 1000.
         max_variables (int): More are left out at random, which exchangeability survives. Default: 64.
 
@@ -111,7 +117,9 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
         Exchangeability.
 
     Raises:
-        ArgumentError: If the shapes do not fit, there are fewer than 20 samples, or a number is not finite.
+        ArgumentTypeError: If `permutations` is not a whole number.
+        ArgumentError: If the shapes do not fit, there are fewer than 20 samples, a number is not finite, or there are
+            so few permutations that no partial swap could ever be found.
 
     Examples:
         >>> import numpy as np
@@ -127,6 +135,7 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
                             f"but got {np.shape(knockoffs)}.")
     if len(first) < 20:
         raise ArgumentError(f"For 'exchangeability', there must be at least 20 samples, but got {len(first)}.")
+    check_value("exchangeability", "permutations", permutations, Whole(_FEWEST_PERMUTATIONS))
     classes = None if labels is None else _as_labels(labels, len(first))
     generator = np.random.default_rng(seed)
     rows = generator.permutation(len(first))[:max_samples]
@@ -134,7 +143,7 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
     x, y = _standardized(first[np.ix_(rows, columns)], second[np.ix_(rows, columns)])
     moment_gap, cross_gap = _gaps(x, y)
     full = _swap_test(x, y, np.ones(x.shape[1], bool), generator, permutations)
-    subsets = [generator.random(x.shape[1]) < 0.5 for _ in range(_SUBSETS)]
+    subsets = [_half_of(x.shape[1], generator) for _ in range(_SUBSETS)]
     partial = min(1.0, _SUBSETS * min(_swap_test(x, y, subset, generator, permutations) for subset in subsets))
     leak = None if classes is None else _leak(x, y, classes[rows], generator, permutations)
     worst = min(p for p in (full, partial, leak) if p is not None)
@@ -186,38 +195,45 @@ def _product(halves, part: Callable) -> float:
     return max(0.0, float((part(*halves[0]) * part(*halves[1])).sum()))
 
 
+def _half_of(count: int, generator: np.random.Generator) -> np.ndarray:
+    """Half of the variables, never none; and never all if there are several: that would be the full swap again."""
+    return generator.permutation(count) < max(1, count // 2)
+
+
 def _swap_test(x, y, swapped: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
     """p-value of: pairs of which these variables are swapped come from the distribution of the pairs."""
     straight, crossed = np.concatenate([x, y], 1), np.concatenate(
         [np.where(swapped, y, x), np.where(swapped, x, y)], 1)
+    # Two samples of one size make both statistics quadratic forms of signs; of an odd number, one pair is left aside.
     half = len(x) // 2
-    pooled = np.concatenate([straight[:half], crossed[half:]])
-    first = np.arange(len(pooled)) < half
-    orders = [first] + [generator.permutation(first) for _ in range(permutations)]
-    members = np.array(orders, np.float64)
-    found = [_rank(_energy(pooled, members)), _rank(np.array([_covariances(pooled, order) for order in orders]))]
-    return min(1.0, 2 * min(found))
+    pooled = np.concatenate([straight[:half], crossed[half:2 * half]])
+    first = np.repeat([1.0, -1.0], half)
+    signs = np.array([first] + [generator.permutation(first) for _ in range(permutations)])
+    found = [_rank(_values(form(pooled), signs)) for form in (_energy, _covariances)]
+    return min(1.0, _STATISTICS * min(found))
 
 
 def _rank(statistics: np.ndarray) -> float:
     return float((statistics >= statistics[0] * (1 - 1e-12)).mean())
 
 
-def _energy(pooled: np.ndarray, members: np.ndarray) -> np.ndarray:
-    """Energy distance of the two samples, for every row of memberships."""
+def _values(form: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """A statistic for every row of signs: 1 where a pooled row is of the first sample, -1 where of the other."""
+    return ((signs @ form) * signs).sum(1)
+
+
+def _energy(pooled: np.ndarray) -> np.ndarray:
+    """Of the energy distance of two samples of one size: twice the mean distance across, less those inside."""
     squares = (pooled ** 2).sum(1)
     distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * pooled @ pooled.T, 0.0))
-    count = members.sum(1)
-    others = len(pooled) - count
-    inside = ((members @ distance) * members).sum(1)
-    across = (members @ distance).sum(1) - inside
-    outside = distance.sum() - inside - 2 * across
-    return 2 * across / (count * others) - inside / count ** 2 - outside / others ** 2
+    return -distance / (len(pooled) // 2) ** 2
 
 
-def _covariances(pooled: np.ndarray, first: np.ndarray) -> float:
-    difference = np.cov(pooled[first], rowvar=False) - np.cov(pooled[~first], rowvar=False)
-    return float((difference ** 2).sum())
+def _covariances(pooled: np.ndarray) -> np.ndarray:
+    """Of the squared distance of the covariances of two samples of one size, both taken about the mean of all rows,
+    where their means are each other's opposite and make no difference."""
+    centered = pooled - pooled.mean(0)
+    return (centered @ centered.T) ** 2 / (len(pooled) // 2 - 1) ** 2
 
 
 def _leak(x, y, labels: np.ndarray, generator: np.random.Generator, permutations: int) -> float:

@@ -6,8 +6,8 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError
-from golden_stick.knockoffs.exchangeability import _covariances, _energy
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.knockoffs.exchangeability import _covariances, _energy, _half_of, _values
 from golden_stick.knockoffs.second_order import METHODS, Moments, SecondOrder
 
 VARIABLES = 12
@@ -24,8 +24,8 @@ def valid(data, method="mvr", seed=1):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_second_order_knockoffs_of_gaussian_data_pass(method):
-    data = sample(3000)
-    found = gs.exchangeability(data, valid(data, method), max_samples=3000, permutations=199)
+    data = sample(3000, 10)
+    found = gs.exchangeability(data, valid(data, method, 11), max_samples=3000, permutations=999)
     assert found.verdict == "knockoff"
     assert found.moment_gap <= 0.05 and found.cross_gap <= 0.05
     assert min(found.full_swap, found.partial_swap) >= 0.01 and found.label_leak is None
@@ -47,6 +47,47 @@ def test_another_sample_of_the_batch_is_a_control():
 def test_another_sample_is_a_knockoff_where_variables_are_independent():
     data = np.random.default_rng(3).normal(size=(800, VARIABLES))
     assert gs.exchangeability(data, np.roll(data, 1, 0)).verdict == "knockoff"
+
+
+def dependent_pair(count, seed):
+    """Two variables of which one is the other up to its sign: uncorrelated, and far from independent."""
+    generator = np.random.default_rng(seed)
+    first = generator.normal(size=count)
+    return np.stack([first, first * generator.choice([-1.0, 1.0], count)], 1)
+
+
+def test_moments_that_match_do_not_make_a_knockoff():
+    data = dependent_pair(2000, 0)
+    # An independent draw has all moments up to the second right, since the variables are not correlated.
+    found = gs.exchangeability(data, dependent_pair(2000, 1), max_samples=2000)
+    assert found.moment_gap <= 0.2 and found.cross_gap <= 0.2
+    assert found.full_swap > 0.01 > found.partial_swap and found.verdict == "control"
+    assert "swapping some variables shows" in str(found) and "covariances" not in str(found).rpartition("verdict")[2]
+    # The same variable, its sign drawn once more, is one: whichever are swapped, the law is the same.
+    signs = np.random.default_rng(2).choice([-1.0, 1.0], data.shape)
+    assert gs.exchangeability(data, data * signs).verdict == "knockoff"
+
+
+def test_the_fewest_permutations_are_enough_to_find_a_partial_swap():
+    data = sample()
+    found = gs.exchangeability(data, np.roll(data, 1, 0), permutations=800)
+    assert found.partial_swap == pytest.approx(8 / 801) and found.partial_swap < 0.01
+    assert gs.exchangeability(data, data + 5, permutations=800).full_swap == pytest.approx(2 / 801)
+
+
+@pytest.mark.parametrize("value, kind, message", [
+    (799, ArgumentError, "must be a whole number of at least 800, but got 799"),
+    (1e3, ArgumentTypeError, "must be a whole number of at least 800, but got 1000.0 of type float"),
+])
+def test_permutations_too_few_to_reject(value, kind, message):
+    with pytest.raises(kind, match=f"For 'exchangeability', 'permutations' {message}"):
+        gs.exchangeability(sample(40), sample(40), permutations=value)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_halves_of_the_variables(count):
+    generator = np.random.default_rng(0)
+    assert {int(_half_of(count, generator).sum()) for _ in range(20)} == {max(1, count // 2)}
 
 
 @pytest.mark.parametrize("change, fault", [
@@ -72,7 +113,7 @@ def test_false_alarms_are_as_rare_as_their_level():
     found = []
     for seed in range(30):
         data = sample(200, 100 + seed)
-        result = gs.exchangeability(data, valid(data, seed=seed), permutations=99)
+        result = gs.exchangeability(data, valid(data, seed=seed), permutations=800)
         found.append((result.full_swap, result.partial_swap))
     # 60 tests at a level of 0.1: more than 12 of them would be chance once in 100 times.
     assert (np.array(found) <= 0.1).sum() <= 12
@@ -80,23 +121,24 @@ def test_false_alarms_are_as_rare_as_their_level():
 
 def test_tensors_images_and_more_than_is_looked_at():
     images = np.random.default_rng(0).normal(size=(1200, 3, 6, 6)).astype(np.float32)
-    found = gs.exchangeability(Tensor(images), Tensor(np.roll(images, 1, 0)), permutations=19)
+    found = gs.exchangeability(Tensor(images), Tensor(np.roll(images, 1, 0)), permutations=800)
     assert (found.samples, found.variables) == (1000, 64)
-    again = gs.exchangeability(images, np.roll(images, 1, 0), permutations=19)
+    again = gs.exchangeability(images, np.roll(images, 1, 0), permutations=800)
     assert found == again and json.loads(json.dumps(found.to_dict()))["verdict"] == found.verdict
 
 
 def test_the_statistics_by_hand():
     generator = np.random.default_rng(0)
-    pooled, first = generator.normal(size=(9, 3)), np.arange(9) < 4
+    pooled, first = generator.normal(size=(10, 3)) + 2.0, generator.permutation(10) < 5
     one, other = pooled[first], pooled[~first]
 
     def mean_distance(a, b):
         return np.mean([np.linalg.norm(x - y) for x in a for y in b])
     wanted = 2 * mean_distance(one, other) - mean_distance(one, one) - mean_distance(other, other)
-    np.testing.assert_allclose(_energy(pooled, first[None].astype(float)), [wanted], rtol=1e-6)
+    signs = np.where(first, 1.0, -1.0)[None]
+    np.testing.assert_allclose(_values(_energy(pooled), signs), [wanted], rtol=1e-6)
     difference = np.cov(one.T) - np.cov(other.T)
-    np.testing.assert_allclose(_covariances(pooled, first), np.linalg.norm(difference) ** 2)
+    np.testing.assert_allclose(_values(_covariances(pooled), signs), [np.linalg.norm(difference) ** 2])
 
 
 @pytest.mark.parametrize("real, made, labels, message", [

@@ -89,9 +89,9 @@ def test_gaussian_draws_pass_where_a_permutation_does_not(method):
     sampler = GaussianSampler(method, grid=2).fit(np.array_split(data, 7))
     made = sampler(Tensor(data)).asnumpy()
     blocks = made.reshape(2000, 3, 2, 4, 2, 4)
-    found = gs.exchangeability(coarse, blocks.mean((3, 5)), permutations=199)
+    found = gs.exchangeability(coarse, blocks.mean((3, 5)), permutations=999)
     assert found.verdict == "knockoff", str(found)
-    assert gs.exchangeability(coarse, np.roll(coarse, 1, 0), permutations=199).verdict == "control"
+    assert gs.exchangeability(coarse, np.roll(coarse, 1, 0), permutations=999).verdict == "control"
     # Within a block nothing but its level changes.
     change = made - data
     inside = change.reshape(2000, 3, 2, 4, 2, 4)
@@ -101,7 +101,7 @@ def test_gaussian_draws_pass_where_a_permutation_does_not(method):
 def test_gaussian_draws_of_vectors():
     data = np.random.default_rng(0).multivariate_normal([1.0, 5.0], [[1.0, 0.6], [0.6, 1.0]], 2000).astype(np.float32)
     made = GaussianSampler().fit([(data, None)])(Tensor(data)).asnumpy()
-    assert gs.exchangeability(data, made, permutations=199).verdict == "knockoff"
+    assert gs.exchangeability(data, made, permutations=999).verdict == "knockoff"
 
 
 def test_what_was_fitted_is_saved(tmp_path):
