@@ -18,9 +18,11 @@ os.environ.setdefault("GLOG_v", "4")
 
 import argparse  # noqa: E402
 import json  # noqa: E402
+import re  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Dict  # noqa: E402
 
 import mindspore as ms  # noqa: E402
 from mindspore import nn  # noqa: E402
@@ -166,8 +168,9 @@ def run(options) -> Comparison:
 
 
 def write_page(folders) -> None:
-    """docs/comparison.md, and a figure for each network."""
-    parts = [INTRODUCTION]
+    """docs/comparison.md, and a figure for each network. Sections of other networks stay as they stand there."""
+    path = Path(ROOT, "docs", "comparison.md")
+    sections = sections_of(path.read_text(encoding="utf-8")) if path.is_file() else {}
     for folder in folders:
         record = json.loads(Path(folder, "comparison.json").read_text(encoding="utf-8"))
         options = json.loads(Path(folder, "options.json").read_text(encoding="utf-8"))
@@ -176,10 +179,17 @@ def write_page(folders) -> None:
         found, name = Comparison.from_dict(record), options["network"]
         draw(found, str(ROOT / "docs" / f"comparison_{name}.svg"))
         text = found.to_markdown().partition("\n")[2].replace("# ", "## ")
-        parts += [f"## {name}\n\n{facts_of(options)}\n{text}\n![accuracies](comparison_{name}.svg)\n"]
-    parts.append(REMARKS)
-    Path(ROOT, "docs", "comparison.md").write_text("\n".join(parts), encoding="utf-8")
+        sections[name] = f"## {name}\n\n{facts_of(options)}\n{text}\n![accuracies](comparison_{name}.svg)\n"
+    path.write_text("\n".join([INTRODUCTION, *(sections[name] for name in sorted(sections)), REMARKS]),
+                    encoding="utf-8")
     print("wrote docs/comparison.md")
+
+
+def sections_of(page: str) -> Dict[str, str]:
+    """Network -> its section of a page."""
+    parts = re.split(r"^(?=## )", page, flags=re.MULTILINE)
+    names = [re.match(r"## (resnet\d+)\n", part) for part in parts]
+    return {name.group(1): part.rstrip("\n") + "\n" for name, part in zip(names, parts) if name}
 
 
 def facts_of(options) -> str:

@@ -170,7 +170,7 @@ def test_parts_of_the_images_are_disjoint():
 def row(auroc, originals, accuracy):
     kinds = dict.fromkeys(KINDS, auroc)
     return {"accuracy": 0.6, "criteria": {"scop": {"auroc": kinds}, "random": {"auroc": dict.fromkeys(KINDS, 0.5)}},
-            "sets": {"safe_together, eps = 0.005": {"original": originals, "power": 0.9, "accuracy": [accuracy, 0.6]}}}
+            "sets": {"safe_filters, eps = 0.001": {"original": originals, "power": 0.9, "accuracy": [accuracy, 0.6]}}}
 
 
 def test_a_missed_threshold_is_missed():
@@ -179,7 +179,7 @@ def test_a_missed_threshold_is_missed():
     bad = page.check([row(1.0, 0, 0.6), row(0.5, 1, 0.5)])
     assert {what.split(":")[0] + what.split(":")[1][:9] for what, _, held in bad if not held} == {
         "SCOP, dead AUROC at", "SCOP, irrelevant AUROC at", "SCOP, weak AUROC at", "SCOP, duplicate blind, A",
-        "safe_together, eps = 0.005 original", "safe_together, eps = 0.005 accuracy"}
+        "safe_filters, eps = 0.001 original", "safe_filters, eps = 0.001 accuracy"}
 
 
 @pytest.mark.long

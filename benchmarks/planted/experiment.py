@@ -15,7 +15,7 @@ from golden_stick.criteria import CRITERIA
 
 __all__ = ["BOUNDS", "SCOP_RUNS", "Settings", "run"]
 
-BOUNDS = (0.005, 0.002, 0.001)  # of safe_filters; the first is its default, and that of safe_together
+BOUNDS = (0.005, 0.002, 0.001)  # of safe_filters: safe_together begins with the first, the last is the default
 _AUTO = {"prune_rate": "auto", "fdr": 0.1}
 # Row -> configuration, and the images on which scales are trained.
 SCOP_RUNS: Dict[str, Tuple[Dict[str, Any], str]] = {

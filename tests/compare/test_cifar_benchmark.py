@@ -50,6 +50,12 @@ def test_the_page_says_what_was_run_and_found(cifar, tmp_path, monkeypatch):
             "--adapt-images 0`") in page
     assert "epochs: 1, of 2 batches of 64 images" in page and "on all images, epochs: 2" in page
     assert "not\nCIFAR-10 accuracies" in page and "has not been run" in page
+    page_file = tmp_path / "docs" / "comparison.md"
+    page_file.write_text(page.replace("## resnet20", "## resnet56").replace("50.00 ± 0.00", "51.00 ± 0.00"))
+    cifar.main(["--page", str(tmp_path)])
+    both = page_file.read_text()
+    assert both.index("## resnet20") < both.index("## resnet56") < both.index("## What the numbers can show")
+    assert both.count("51.00 ± 0.00") == page.count("50.00 ± 0.00") == both.count("50.00 ± 0.00")
     assert (tmp_path / "docs" / "comparison_resnet20.svg").is_file() and "(comparison_resnet20.svg)" in page
 
 
