@@ -40,8 +40,13 @@ CONVERT_MUTANTS = (
              "test_a_slim_file_keeps_its_metadata_and_changes_its_format"),
     _convert("scales of another network are overlooked", 'check_exact(applied, source.values, "--checkpoint", '
              'source.files[0])', "pass", "test_the_schedule_of_a_knockoff_phase_is_read_from_its_file"),
-    _undo("the order of channels is lost", "factors[channels], added[channels] = scale, shift",
-          "factors[:], added[:] = scale, shift"),
+    _undo("the order of channels is lost", "values[layer.weight], scale[channels]",
+          "values[layer.weight], np.resize(scale, len(channels))"),
+    _undo("what another normalization accounts for is refused", "if others & {layer.path for layer, _ in layers}:",
+          "if False:"),
+    _in("deploy/fold/undo.py", "tests/deploy/test_fold.py")(
+        "biases that nothing explains", "if np.abs(left).max() > _ROUNDINGS * np.abs(wanted).max():", "if False:",
+        "test_what_training_made_of_a_bias_that_channels_shared_is_not_undone"),
     _undo("what the normalization adds stays in the bias", "values[_bias(layer)] - summed @ shift",
           "values[_bias(layer)]"),
     _undo("the mean is left out", "shift + mean * scale", "shift"),

@@ -40,7 +40,7 @@ def _in_fold(file):
     return mutant
 
 
-_sites, _fold, _fold_cells = _in_fold("sites"), _in_fold("network"), _in_fold("cells")
+_sites, _moves, _fold, _fold_cells = (_in_fold(name) for name in ("sites", "moves", "network", "cells"))
 
 
 def _slim_file(what, old, new, tests):
@@ -201,19 +201,32 @@ STEP_MUTANTS = (
     _sites("weights that are read twice are folded", "if self._uses[value.name] > 1:", "if False:", REFUSALS),
     _sites("tied weights are folded", "if len(value.owners) != 1:", "if not value.owners:", REFUSALS),
     _sites("zero padding is overlooked", 'any(node.attributes.get("pad_list", (1,)))', "False", REFUSALS),
-    _sites("channels that become several are folded", "len(np.unique(read)) < len(read)", "False", REFUSALS),
+    _moves("channels that become several are folded", "found[channels[found[channels] != positions]] = -1", "pass",
+           REFUSALS),
+    _moves("places that are cut away stay", "channels.reshape(node.shapes[0]) if index is None else channels[index]",
+           "np.resize(channels, node.shapes[0])", FOLDED),
+    _moves("axes that a slice inserts are overlooked", "or ellipsis or inserted:", "or ellipsis:", REFUSALS),
+    _sites("channels that are cut away are folded", "if channels.min() < 0:", "if channels.max() < 0:", REFUSALS),
+    _sites("layers side by side are numbered alike", "np.arange(first, first + shape[axis])", "np.arange(shape[axis])",
+           FOLDED),
+    _sites("a bias of other layers is overlooked", "if any(name != layer.bias for name in biases):", "if False:",
+           REFUSALS),
+    _sites("one branch that is read elsewhere is overlooked", "if len(self._readers[value]) > 1:",
+           "if len(self._readers[value]) > 1 and not layers:", REFUSALS),
+    _sites("only the first place is tried", "next((item for item in objections if not item[0]), objections[0])",
+           "objections[0]", "::test_where_the_layer_before_cannot_take_it_the_layers_after_do"),
     _sites("statistics of the batch are folded", "if number(node.inputs[5]):", "if False:", REFUSALS),
-    _sites("shuffled channels are not followed", "return np.transpose(channels, number(node.inputs[1]))",
+    _moves("shuffled channels are not followed", "return np.transpose(channels, number(node.inputs[1]))",
            "return channels.reshape(node.shapes[0])", FOLDED),
     _sites("one behind another is not tried again", "if len(left) in (0, len(waiting)):", "if True:",
            "::test_one_behind_another_goes_into_the_layer_after_both"),
     _fold("the mean is left out", "return scale, beta - mean * scale", "return scale, beta", FOLDED),
-    _fold("what a layer after it adds is left out", "constant = parts * shift[channels]",
-          "constant = 0 * parts * shift[channels]", FOLDED),
-    _fold("channels are not put into their order", "factors[channels], added[channels] = scale, shift",
-          "factors[:], added[:] = scale, shift", FOLDED),
-    _fold("groups of a transposed convolution change places", "factors.reshape(layer.group, 1, -1,",
-          "factors[::-1].reshape(layer.group, 1, -1,", FOLDED),
+    _fold("what a layer after it adds is left out", "constant = parts * shift",
+          "constant = 0 * parts * shift", FOLDED),
+    _fold("channels are not put into their order", "layer, scale[channels], shift[channels])",
+          "layer, np.resize(scale, len(channels)), np.resize(shift, len(channels)))", FOLDED),
+    _fold("groups of a transposed convolution change places", "scale.reshape(layer.group, 1, -1,",
+          "scale[::-1].reshape(layer.group, 1, -1,", FOLDED),
     _fold("a difference is no error", "if not result.relative_difference <= tolerance:", "if False:",
           "::test_a_difference_is_an_error_and_nothing_is_changed"),
     _fold("NaN is an equality", "if not result.relative_difference <= tolerance:",

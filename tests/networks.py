@@ -219,4 +219,21 @@ class SmallNet(nn.Cell):
         return self.head(self.flatten(self.c(x)))
 
 
+class Wide(nn.Cell):
+    """Normalizations of two layers side by side, of a layer whose edge is cut off, of channels that become places."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.right, self.norm = nn.Conv2d(3, 4, 1), conv3x3(3, 4), nn.BatchNorm2d(8)
+        self.cut, self.norm_cut = conv3x3(8, 4), nn.BatchNorm2d(4)
+        self.regions, self.norm_regions = nn.Conv2d(4 * 49, 4 * 49, 1, group=4), nn.BatchNorm2d(4)
+        self.head = nn.Dense(4, 4)
+
+    def construct(self, x):
+        x = ops.relu(self.norm(ops.concat((self.left(x), self.right(x)), 1)))
+        x = ops.relu(self.norm_cut(self.cut(x)[:, :, 1:, 1:]))
+        x = x + self.norm_regions(self.regions(x.reshape(-1, 4 * 49, 1, 1)).reshape(-1, 4, 7, 7))
+        return self.head(x.mean((2, 3)))
+
+
 SMALL_INPUT = (2, 3, 8, 8)

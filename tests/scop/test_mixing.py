@@ -135,6 +135,15 @@ def test_normalizations_are_absorbed_where_they_can_be():
         "KnockoffConv"]
 
 
+def test_a_normalization_of_two_convolutions_is_absorbed_by_neither():
+    network = networks.randomize(networks.Wide())
+    phase = gs.SCOP().apply(network, inputs=SHAPE)
+    kinds = {name: type(cell).__name__ for name, cell in phase.network.cells_and_names() if "." not in name}
+    assert [kinds[name] for name in ("left", "right", "norm")] == ["KnockoffConv", "KnockoffConv", "BatchNorm2d"]
+    images, _ = batch()
+    np.testing.assert_array_equal(phase.set_train(False)(images).asnumpy(), network.set_train(False)(images).asnumpy())
+
+
 def test_schedules():
     graph = gs.trace(networks.CifarResNet(1), (2, 3, 16, 16))
     weights = {f"{path}.weight": path for path in ("blocks.0.first", "blocks.0.second", "blocks.1.first", "stem")}

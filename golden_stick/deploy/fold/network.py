@@ -22,8 +22,8 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
     A copy of a network in which batch normalizations are part of the convolutions and dense layers beside them.
 
     In evaluation, a batch normalization multiplies each channel by a number and adds another. A layer just before it
-    can do both by its weight and bias. So can the layers just after it, if they do not pad with zeros. What cannot go,
-    stays: `fold_report` says why.
+    can do both by its weight and bias, and so can several whose channels it reads side by side. So can the layers just
+    after it, if they do not pad with zeros. What cannot go, stays: `fold_report` says why.
 
     Args:
         network (nn.Cell): Any network, slim or not, trained to its end. It is not changed.
@@ -129,7 +129,7 @@ def _folded_values(values: Dict[str, np.ndarray], sites: Tuple[Site, ...]) -> Di
             weight, old = changed.get(layer.weight, values[layer.weight]), changed.get(bias, values.get(bias))
             old = np.zeros(_filters(weight, layer)) if old is None else old
             change = _before if site.before else _after
-            changed[layer.weight], changed[bias] = change(weight, old, layer, scale, shift, channels)
+            changed[layer.weight], changed[bias] = change(weight, old, layer, scale[channels], shift[channels])
     return changed
 
 
@@ -145,23 +145,21 @@ def _filters(weight: np.ndarray, layer: Layer) -> int:
     return weight.shape[1] * layer.group if layer.transposed else weight.shape[0]
 
 
-def _before(weight, bias, layer: Layer, scale, shift, channels) -> Tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer that also does what the normalization after it did, on those channels it reads."""
-    factors, added = np.ones(len(bias)), np.zeros(len(bias))
-    factors[channels], added[channels] = scale, shift
+def _before(weight, bias, layer: Layer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a layer that also does what the normalization after it did, by channel of the layer."""
     if layer.transposed:
         # (C_in, C_out / group, ...): rows of one group make the channels of that group.
         parts = weight.reshape(layer.group, -1, *weight.shape[1:])
-        along = factors.reshape(layer.group, 1, -1, *(1,) * (weight.ndim - 2))
-        return (parts * along).reshape(weight.shape), bias * factors + added
-    return weight * factors.reshape(-1, *(1,) * (weight.ndim - 1)), bias * factors + added
+        along = scale.reshape(layer.group, 1, -1, *(1,) * (weight.ndim - 2))
+        return (parts * along).reshape(weight.shape), bias * scale + shift
+    return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1)), bias * scale + shift
 
 
-def _after(weight, bias, layer: Layer, scale, shift, channels) -> Tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer that also does what the normalization before it did; `channels` are those it reads."""
+def _after(weight, bias, layer: Layer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+    """Weight and bias of a layer that also does what the normalization before it did, by input of the layer."""
     # (C_out, C_in / group, ...): filters of one group read the channels of that group.
     parts = weight.reshape(layer.group, -1, *weight.shape[1:])
     inner = (layer.group, 1, -1) + (1,) * (weight.ndim - 2)
-    constant = parts * shift[channels].reshape(inner)
-    return ((parts * scale[channels].reshape(inner)).reshape(weight.shape),
+    constant = parts * shift.reshape(inner)
+    return ((parts * scale.reshape(inner)).reshape(weight.shape),
             bias + constant.sum(axis=tuple(range(2, constant.ndim))).ravel())

@@ -7,7 +7,7 @@ __all__ = ["FoldedNormalization", "KeptNormalization", "Folding"]
 
 @dataclass(frozen=True)
 class FoldedNormalization:
-    """The normalization at the path `normalization` is now part of `layers`: one before it, or all that read it."""
+    """The normalization at the path `normalization` is now part of `layers`: those before it, or all that read it."""
 
     normalization: str
     layers: Tuple[str, ...]

@@ -5,8 +5,9 @@ from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 import numpy as np
 
+from golden_stick.deploy.fold.moves import along, moved, moves, places, spread
 from golden_stick.graph.flow import number
-from golden_stick.graph.ir import Graph, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.graph.ir import Constant, Graph, Node, Owner, Parameter, Result, Value, flatten
 
 __all__ = ["Layer", "Normalization", "Site", "find_sites"]
 
@@ -18,8 +19,6 @@ _DENSE = frozenset({"MatMul", "Dense"})
 _TRANSPOSED = frozenset({"Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose"})
 _NORMALIZATIONS = ("BatchNorm1d", "BatchNorm2d")
 _OPERATORS = ("BatchNorm", "BatchNormExt")
-# What moves numbers to other places of a tensor, and neither changes nor loses one.
-_MOVES = frozenset({"Reshape", "Flatten", "ExpandDims", "Squeeze", "Transpose"})
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ class Site:
 
     Args:
         normalization (Normalization): What goes.
-        layers (tuple[tuple[Layer, numpy.ndarray]]): Where it goes, with channel numbers. For the one layer before it:
-            which of the layer's channels each channel of the normalization reads. For layers after it: which channel
-            of the normalization each of the layer's inputs reads.
-        before (bool): Whether the layer stands before the normalization.
+        layers (tuple[tuple[Layer, numpy.ndarray]]): Where it goes, with channel numbers. For layers before it: which
+            channel of the normalization reads each of the layer's channels. For layers after it: which channel of the
+            normalization each of the layer's inputs reads.
+        before (bool): Whether the layers stand before the normalization.
     """
 
     normalization: Normalization
@@ -81,8 +80,8 @@ def find_sites(graph: Graph, unfit: Callable[[Site], str]) -> Tuple[Tuple[Site, 
     while True:
         left = []
         for node in waiting:
-            site = search.site(node)
-            reason = site if isinstance(site, str) else unfit(site)
+            choice = search.sites(node)
+            reason, site = (choice, None) if isinstance(choice, str) else _chosen(choice, unfit)
             if reason:
                 left.append(node)
                 reasons[_place(node)] = reason
@@ -94,6 +93,12 @@ def find_sites(graph: Graph, unfit: Callable[[Site], str]) -> Tuple[Tuple[Site, 
         if len(left) in (0, len(waiting)):
             return tuple(sites), reasons
         waiting = left
+
+
+def _chosen(sites: Tuple[Site, ...], unfit: Callable[[Site], str]) -> Tuple[str, Site]:
+    """The first site that nothing is against, with an empty str; or else the first, with what is against it."""
+    objections = [(unfit(site), site) for site in sites]
+    return next((item for item in objections if not item[0]), objections[0])
 
 
 def _place(node: Node) -> str:
@@ -114,17 +119,15 @@ class _Search:
         self._uses.update(value.name for value in flatten(graph.outputs) if isinstance(value, Parameter))
         self.gone: Set[int] = set()
 
-    def site(self, node: Node) -> Union[Site, str]:
+    def sites(self, node: Node) -> Union[Tuple[Site, ...], str]:
+        """Where a normalization can go, before places after it; or why nowhere."""
         normalization = self._normalization(node)
         if isinstance(normalization, str):
             return normalization
-        before = self._before(node)
-        if not isinstance(before, str):
-            return Site(normalization, (before,), True)
-        after = self._after(node)
-        if isinstance(after, str):
-            return f"before it: {before}; after it: {after}"
-        return Site(normalization, after, False)
+        before, after = self._before(node), self._after(node)
+        found = tuple(Site(normalization, layers, layers is before) for layers in (before, after)
+                      if not isinstance(layers, str))
+        return found or f"before it: {before}; after it: {after}"
 
     def _normalization(self, node: Node) -> Union[Normalization, str]:
         if node.operator == "BatchNormExt":
@@ -150,39 +153,65 @@ class _Search:
             return "belongs to several Cells" if value.owners else "belongs to no Cell"
         return value.owners[0]
 
-    def _before(self, node: Node) -> Union[Tuple[Layer, np.ndarray], str]:
-        """The layer whose channels the normalization reads, or why there is none."""
-        between, value = [], node.inputs[0]
-        while True:
-            if not isinstance(value, Result):
-                return "an input of the network, or a parameter"
-            maker = self._graph.nodes[value.node]
-            if len(self._readers[value]) > 1:
-                return f"'{maker.operator}', which something else reads too"
-            if maker.operator in _LAYERS:
-                break
-            if not self._passes(maker):
-                return f"'{maker.operator}'"
-            between.append(maker)
-            value = maker.inputs[0]
-        layer = self._layer(maker)
+    def _before(self, node: Node) -> Union[Tuple[Tuple[Layer, np.ndarray], ...], str]:
+        """The layers whose channels the normalization reads, and nothing else; or why it is not so."""
+        layers: List[Tuple[Layer, int]] = []
+        numbers = self._origins(node.inputs[0], layers, ())
+        if isinstance(numbers, str):
+            return numbers
+        read = places(numbers, 1, sum(count for _, count in layers))
+        found = []
+        for layer, count in layers:
+            channels, read = read[:count], read[count:]
+            if channels.min() < 0:
+                return f"'{layer.path}', whose channels are mixed, cut or changed on the way"
+            found.append((layer, channels))
+        return tuple(found)
+
+    def _origins(self, value: Value, layers: List[Tuple[Layer, int]], biases: Tuple[str, ...]
+                 ) -> Union[np.ndarray, str]:
+        """
+        Which channel of which layer stands at every place of a tensor, or why that cannot be said.
+
+        Layers are appended to `layers`, with how many channels they have: channels are counted through all of them.
+        `biases` are those that are added further on.
+        """
+        if not isinstance(value, Result):
+            return "numbers written in the code" if isinstance(value, Constant) else \
+                "an input of the network, or a parameter"
+        maker = self._graph.nodes[value.node]
+        if len(self._readers[value]) > 1:
+            return f"'{maker.operator}', which something else reads too"
+        if maker.operator in _LAYERS:
+            return self._channels(maker, layers, biases)
+        if maker.operator == "Concat":
+            parts = [self._origins(part, layers, biases) for part in flatten(maker.inputs[:-1])]
+            why = next((part for part in parts if isinstance(part, str)), "")
+            return f"'Concat' of {why}" if why else np.concatenate(parts, number(maker.inputs[-1]))
+        if not self._passes(maker):
+            return f"'{maker.operator}'"
+        added = (maker.inputs[1].name,) if maker.operator == "BiasAdd" else ()
+        numbers = self._origins(maker.inputs[0], layers, biases + added)
+        return numbers if isinstance(numbers, str) else moved(maker, numbers)
+
+    def _channels(self, node: Node, layers: List[Tuple[Layer, int]], biases: Tuple[str, ...]
+                  ) -> Union[np.ndarray, str]:
+        """Numbers for the channels of a layer, which is appended to `layers`."""
+        layer = self._layer(node)
         if isinstance(layer, str):
             return layer
-        foreign = [item for item in between if item.operator == "BiasAdd" and item.inputs[1].name != layer.bias]
-        axis, shape = -1 if maker.operator in _DENSE else 1, maker.shapes[0]
-        channels = _spread(np.arange(shape[axis]), axis, shape)
-        for item in reversed(between):
-            channels = _moved(item, channels)
-        read = _along(channels, 1)
-        if foreign or read is None or len(np.unique(read)) < len(read):
-            return f"'{layer.path}', whose channels are mixed or changed on the way"
-        return layer, read
+        if any(name != layer.bias for name in biases):
+            return f"'{layer.path}', whose channels are mixed, cut or changed on the way"
+        axis, shape = -1 if node.operator in _DENSE else 1, node.shapes[0]
+        first = sum(count for _, count in layers)
+        layers.append((layer, shape[axis]))
+        return spread(np.arange(first, first + shape[axis]), axis, shape)
 
     def _after(self, node: Node) -> Union[Tuple[Tuple[Layer, np.ndarray], ...], str]:
         """The layers that read the normalization, and nothing else; or why it is not so."""
         shape = node.shapes[0]
         found: List[Tuple[Layer, np.ndarray]] = []
-        waiting = [(Result(node.number), _spread(np.arange(shape[1]), 1, shape))]
+        waiting = [(Result(node.number), spread(np.arange(shape[1]), 1, shape))]
         while waiting:
             value, channels = waiting.pop()
             for reader in self._readers.get(value, (-1,)):
@@ -195,7 +224,7 @@ class _Search:
                         return layer
                     found.append(layer)
                 elif reader.inputs[0] == value and self._passes(reader) and reader.operator != "BiasAdd":
-                    waiting.append((Result(reader.number), _moved(reader, channels)))
+                    waiting.append((Result(reader.number), moved(reader, channels)))
                 else:
                     return f"'{reader.operator}'"
         return tuple(found)
@@ -208,12 +237,12 @@ class _Search:
             return f"'{layer.path}', a transposed convolution, whose outputs do not all read as many inputs"
         if node.operator not in _DENSE and any(node.attributes.get("pad_list", (1,))):
             return f"'{layer.path}', a convolution with zero padding"
-        read = _along(channels, -1 if node.operator in _DENSE else 1) if node.inputs[0] == value else None
+        read = along(channels, -1 if node.operator in _DENSE else 1) if node.inputs[0] == value else None
         return f"'{layer.path}', whose inputs are mixed on the way" if read is None else (layer, read)
 
     def _passes(self, node: Node) -> bool:
         bias = node.operator == "BiasAdd" and isinstance(node.inputs[1], Parameter)
-        return node.operator in _MOVES or bias or node.number in self.gone
+        return moves(node) or bias or node.number in self.gone
 
     def _layer(self, node: Node) -> Union[Layer, str]:
         weight = node.inputs[1]
@@ -230,22 +259,3 @@ class _Search:
         return Layer(owner.path, weight.name, bias.name if bias else None, node.attributes.get("group", 1),
                      node.operator in _TRANSPOSED)
 
-
-def _spread(channels: np.ndarray, axis: int, shape: Tuple[int, ...]) -> np.ndarray:
-    """Channel numbers as an array of a tensor's shape."""
-    along = [1] * len(shape)
-    along[axis] = -1
-    return np.broadcast_to(channels.reshape(along), shape)
-
-
-def _moved(node: Node, channels: np.ndarray) -> np.ndarray:
-    """Channel numbers behind an operator that only moves them."""
-    if node.operator == "Transpose":
-        return np.transpose(channels, number(node.inputs[1]))
-    return channels.reshape(node.shapes[0])
-
-
-def _along(channels: np.ndarray, axis: int) -> Optional[np.ndarray]:
-    """Channel numbers along an axis, if they are the same at every place of the others."""
-    rows = np.moveaxis(channels, axis, 0).reshape(channels.shape[axis], -1)
-    return rows[:, 0].copy() if (rows == rows[:, :1]).all() else None
