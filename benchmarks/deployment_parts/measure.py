@@ -57,7 +57,7 @@ def sizes(networks, paths, folder, size):
         path = os.path.join(folder, f"{which}_plain.ckpt")
         ms.save_checkpoint(networks[which], path)
         found[f"checkpoint, {which}"] = os.path.getsize(path)
-    found["slim file"] = os.path.getsize(gs.save_slim(networks["slim"], os.path.join(folder, "slim.ckpt")))
+    found["slim file"] = os.path.getsize(gs.save_slim(networks["slim"], os.path.join(folder, "slim.safetensors")))
     return found
 
 

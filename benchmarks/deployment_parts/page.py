@@ -103,8 +103,10 @@ def verdicts(row):
     """What was asked for, and whether it was reached: (claim, figure, yes or no)."""
     found = facts(row)
     name = f"{row['settings']['network']}, batch {row['settings']['batch']}"
-    for runtime, (value, _, _) in found["twin"].items():
-        yield f"{name}: slim within {TWIN:.0%} of its twin, {runtime}", f"{value:.3f}", value <= 1 + TWIN
+    for runtime, (value, low, high) in found["twin"].items():
+        # Only being slower breaks the promise; the quartiles say how far the median can be trusted.
+        yield (f"{name}: slim at most {TWIN:.0%} slower than its twin, {runtime} (median [quartiles])",
+               f"{value:.3f} [{low:.3f}, {high:.3f}]", value <= 1 + TWIN)
     if row["settings"]["network"] == "resnet50":
         yield (f"{name}: speed-up at least {EFFICIENCY} of the MACs ratio", f"{found['best']:.2f}",
                found["best"] >= EFFICIENCY)

@@ -65,16 +65,31 @@ def test_the_page_says_what_was_reached_and_what_not():
     text = page([a_row(), failed], 0.45, 16)
     assert "| resnet50, batch 1: speed-up at least 0.85 of the MACs ratio | 0.80 | **no** |" in text
     assert "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's at our widths | 1.33 | yes |" in text
-    assert "| resnet50, batch 1: slim within 2% of its twin, MindIR | 1.000 | yes |" in text
+    claim = "| resnet50, batch 1: slim at most 2% slower than its twin, MindIR (median [quartiles]) | "
+    assert claim + "1.000 [1.000, 1.000] | yes |" in text
     assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0, 1,500.0 |" in text
     assert "| resnet50 | 1 | 2, - | -, - |" in text
     assert "Not measured: vgg16_bn, batch 16: NOT MEASURED, took longer than 9 s" in text
     assert "not quiet" not in text
     assert "**The machine was not quiet** for 1 of 1 rows" in page([a_row(foreign_load=1.0)], 0.45, 16)
     assert "2.00 [2.00, 2.00] x faster, efficiency 0.80" in row_text(a_row())
-    slow = a_row(seconds={**a_row()["seconds"], "MindIR, twin": list(np.array([2.0, 4.0, 6.0]) / 1.05)})
-    assert "twin, MindIR | 1.050 | **no** |" in page([slow], 0.45, 16)
+    for ratios, verdict in (((1.05, 1.05, 1.05), "1.050 [1.050, 1.050] | **no**"),
+                            ((1.00, 1.018, 1.10), "1.018 [1.009, 1.059] | yes"),
+                            ((0.90, 0.92, 0.94), "0.920 [0.910, 0.930] | yes"),
+                            ((1.00, 1.022, 1.03), "1.022 [1.011, 1.026] | **no**")):
+        row = a_row(seconds={**a_row()["seconds"], "MindIR, twin": list(np.divide([2.0, 4.0, 6.0], ratios))})
+        assert f"{claim}{verdict} |" in page([row], 0.45, 16)
     assert page([failed], 0.45, 16) == "# Deployment\n\nNothing was measured.\n"
+
+
+def test_the_seconds_decide_how_many_rounds_there_are(monkeypatch):
+    from deployment_parts import measure
+    ticks = iter([0.0, 0.05] * 3)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(ticks))
+    monkeypatch.setattr(measure, "interleave", lambda turns, rounds, warm_up: None)
+    settings = {"rounds": (10, 2000)}
+    # Two rounds took 50 ms.
+    assert [measure.rounds_in({}, {**settings, "seconds": seconds}) for seconds in (25, 0.1, 120)] == [1000, 10, 2000]
 
 
 def test_mindspore_gs_has_its_columns_or_the_reason_why_not():
