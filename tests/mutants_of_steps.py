@@ -132,7 +132,8 @@ STEP_MUTANTS = (
     _pruner("no rehearsal", "settle(name, network, graph, tensors, trial_of(self._settled_config()), **policies)",
             "__import__('golden_stick').find_groups(graph, **policies)",
             f"{REFUSED}::test_number_in_the_code_is_found_at_apply"),
-    _pruner("the checkpoint is not looked at", "self._load(network, ckpt_path) if ckpt_path else {}", "{}",
+    _pruner("the checkpoint is not looked at",
+            "read_checkpoint(type(self).__name__, network, ckpt_path) if ckpt_path else {}", "{}",
             f"{PRUNERS}::TestContract::test_checkpoint_of_the_applied_network"),
     _pruner("convert does not verify", "check(masked_network(plain, plan), smaller, self._inputs)",
             "Verification(0.0, 1.0, 1e-5)", f"{REFUSED}::test_failure_of_any_step_leaves_all_as_it_was"),
@@ -160,6 +161,11 @@ STEP_MUTANTS = (
     _driven("hessian without weights", "np.square(layer.weight.astype(np.float64)) * layer", "1.0 * layer"),
     _in("prune/budget.py", BUDGETS)("the first plan that meets is taken", "high, best = middle, plan",
                                     "return plan"),
+    _in("prune/beginning.py", "tests/prune/test_iterative.py")(
+        "what is gone is forgotten", "rounded_down(wanted[pool]) - gone[pool])", "rounded_down(wanted[pool]))"),
+    _in("prune/beginning.py", "tests/prune/test_iterative.py")(
+        "caps are of what is left", "cap_of(group, caps[group.name]) - self.gone.get(group.name, 0))",
+        "cap_of(group, caps[group.name]))"),
     _in("prune/ranking.py", "tests/prune/test_ranking.py")("pools are ranked by place", "(place, number, score)",
                                                            "(score, number, place)"),
     _knockoffs("gradients flow into the knockoffs", "knockoff = ops.stop_gradient(knockoff)"),

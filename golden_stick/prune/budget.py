@@ -8,7 +8,8 @@ from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.shrink import shrink
-from golden_stick.prune.plan import PruningPlan, make_plan, removed_channels
+from golden_stick.prune.beginning import Beginning
+from golden_stick.prune.plan import PruningPlan, make_plan, plan_of_rates, removed_channels
 from golden_stick.prune.ranking import pools_of
 from golden_stick.report import Target
 
@@ -18,6 +19,8 @@ __all__ = ["TARGETS", "check_budget", "measure", "plan_for", "shrunk_by", "trial
 _COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
 _MEASURED = "target_latency"
 TARGETS = (*_COUNTED, _MEASURED)
+
+_WIDTHS = ("round_to", "min_width", "round")
 
 # The largest rate: floor(rate * channels) is all of them but for those that every layer keeps.
 _ALL = 1.0 - 1e-12
@@ -56,7 +59,8 @@ def trial_of(config: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarray],
-             config: Mapping[str, Any], latency: Callable[[PruningPlan], float]) -> PruningPlan:
+             config: Mapping[str, Any], latency: Callable[[PruningPlan], float],
+             beginning: Optional[Beginning] = None) -> PruningPlan:
     """
     The plan that a configuration asks for.
 
@@ -68,6 +72,8 @@ def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarr
         importance (Mapping): Name of a group -> float, shape (channels of the group,).
         config (Mapping): With the keys of every pruner that say how much goes.
         latency (Callable): The latency with a plan carried out, as a fraction of the original's.
+        beginning (Beginning): What the budget is a fraction of, where part of it is spent. Default: ``None``, the
+            network of `graph`.
 
     Returns:
         PruningPlan; the one that removes all it may if the target cannot be met.
@@ -75,14 +81,17 @@ def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarr
     pools = pools_of(config["ranking"], graph, grouping)
 
     def plan_of(rate: Any) -> PruningPlan:
-        return make_plan(grouping, importance, rate, pools=pools, **_arguments(config))
+        if beginning is None:
+            return make_plan(grouping, importance, rate, pools=pools, **_arguments(config))
+        widths = {key: config[key] for key in _WIDTHS}
+        return plan_of_rates(grouping, importance, **beginning.shares(grouping, rate, config), **widths)
 
     key = _target_of(config)
     if key is None:
         return plan_of(config["prune_rate"])
     if key == _MEASURED:
         return _mildest(plan_of, lambda plan: latency(plan) <= config[key], _PRECISION_MEASURED)
-    limit = config[key] * _COUNTED[key](graph)
+    limit = config[key] * _COUNTED[key](beginning.graph if beginning else graph)
     return _mildest(plan_of, lambda plan: _COUNTED[key](shrunk_by(graph, grouping, plan)) <= limit, _PRECISION)
 
 
@@ -117,7 +126,7 @@ def shrunk_by(graph: Graph, grouping: Grouping, plan: PruningPlan) -> Graph:
 
 
 def _arguments(config: Mapping[str, Any]) -> Dict[str, Any]:
-    return {key: config[key] for key in ("round_to", "min_width", "round", "max_rate")}
+    return {key: config[key] for key in (*_WIDTHS, "max_rate")}
 
 
 def _target_of(config: Mapping[str, Any]) -> Optional[str]:

@@ -25,8 +25,13 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     """
     Prune a network by a criterion in several steps, each of which scores the filters anew.
 
-    The budget is that of the whole: after the last step, as much is left of the original as `config` says. Every step
-    makes a slim network, proven equal to its masked one, so that training between them gets cheaper and cheaper.
+    The budget is that of the whole: after the last step, as much is left of the original as `config` says, caps
+    included. Every step makes a slim network, proven equal to its masked one, so that training between them gets
+    cheaper and cheaper.
+
+    Note:
+        With ``"residual": "scatter"``, a branch loses channels in the first step only: what scatters them into the sum
+        is written into the network. The last report then says that the budget was missed.
 
     Args:
         network (nn.Cell): The trained network. It is not changed.
@@ -40,7 +45,9 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         loss (Callable): For criteria that look at gradients. Default: ``None``.
 
     Returns:
-        tuple, the slim network after the last training, and the report of each step.
+        tuple, the slim network after the last training, and the report of each step. A report's `targets` are of the
+        original network, whose share is to be met by then: those of the last one say whether the whole budget was.
+        All else in it is of the step.
 
     Raises:
         ArgumentTypeError: If `train` is not a function, or a value is of another type.
@@ -69,27 +76,18 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     if not isinstance(whole[key], (int, float)):
         raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
                             "got one by patterns.")
-    wanted = whole[key] if key == "prune_rate" else 1.0 - whole[key]
-    slim, reports, left = network, [], 1.0
+    slim, reports, beginning = network, [], None
     for step in range(steps):
-        now = 1.0 - wanted * SCHEDULES[schedule]((step + 1) / steps)
-        algorithm = OneShot({**config, key: _of_step(key, now, left)})
+        algorithm = OneShot({**config, key: _so_far(key, whole[key], SCHEDULES[schedule]((step + 1) / steps))})
+        algorithm.count_from(beginning)
         given: Dict[str, Any] = {} if data is None else {"data": data(), "loss": loss}
         slim = algorithm.convert(algorithm.apply(slim, inputs, **given))
         reports.append(algorithm.report)
-        left = now if key == "prune_rate" else left * _reached(algorithm.report)
+        beginning = algorithm.spent()
         train(slim, step)
     return slim, tuple(reports)
 
 
-def _of_step(key: str, now: float, left: float) -> float:
-    """The budget of one step, as a fraction of what is still there."""
-    if key == "prune_rate":
-        # What float division loses must not cost a channel.
-        return min(max(0.0, 1.0 - now / left + 1e-9), 1.0 - 1e-9)
-    # What is reached already must be asked for all the same, by as little as can be.
-    return min(now / left, 1.0 - 1e-9)
-
-
-def _reached(report: Report) -> float:
-    return report.targets[0].reached
+def _so_far(key: str, whole: float, done: float) -> float:
+    """The budget up to a step, of the first network: as much is removed, or left."""
+    return whole * done if key == "prune_rate" else whole + (1.0 - whole) * (1.0 - done)

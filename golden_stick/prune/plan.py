@@ -17,8 +17,8 @@ from golden_stick.prune.ranking import (
     shares_of_pools,
 )
 
-__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_of_counts", "plan_without",
-           "removed_channels"]
+__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_of_counts", "plan_of_rates",
+           "plan_without", "removed_channels"]
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,39 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
         check_value("make_plan", name, value, constraint)
     rates = rate_of_groups("make_plan", "prune_rate", grouping, prune_rate, otherwise=0.0)
     most = rate_of_groups("make_plan", "max_rate", grouping, max_rate, otherwise=1.0)
-    ranked = [group for group in grouping if group.name in importance]
-    for group in ranked:
+    for group in (group for group in grouping if group.name in importance):
         if len(importance[group.name]) != len(group.channels):
             raise ArgumentError(
                 f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
                 f"but got {len(importance[group.name])}."
             )
+    return plan_of_rates(grouping, importance, rates, most, pools or {}, round_to, min_width, round)
+
+
+def plan_of_rates(grouping: Grouping, importance: Mapping[str, np.ndarray], rates: Mapping[str, float],
+                  most: Mapping[str, float], pools: Mapping[str, Hashable], round_to: int = 1, min_width: int = 1,
+                  round: str = "up") -> PruningPlan:
+    """
+    `make_plan`, with a rate for each group.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        importance (Mapping): As of `make_plan`.
+        rates (Mapping): Name of a group -> the fraction of its channels that it adds to what its pool loses.
+        most (Mapping): Name of a group -> the fraction of its channels that it loses at most.
+        pools (Mapping): Name of a group -> its pool; groups without an entry are ranked alone.
+        round_to (int): As of `make_plan`. Default: 1.
+        min_width (int): As of `make_plan`. Default: 1.
+        round (str): As of `make_plan`. Default: ``'up'``.
+
+    Returns:
+        PruningPlan.
+    """
+    ranked = [group for group in grouping if group.name in importance]
     orders = _orders(ranked, importance, most)
     members: Dict[Hashable, List[ChannelGroup]] = {}
     for group in ranked:
-        members.setdefault(pools[group.name] if pools else group.name, []).append(group)
+        members.setdefault(pools.get(group.name, group.name), []).append(group)
     counts = shares_of_pools(members, importance, orders, rates)
     return _plan_of_orders(grouping, orders, counts, round_to, min_width, round)
 

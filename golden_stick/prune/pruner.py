@@ -11,29 +11,30 @@ from golden_stick.bench.widths import WidthAdvice, best_multiple
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.errors import (
     ArgumentTypeError,
-    CheckpointError,
     NothingToPruneError,
     SlimError,
     StateError,
     TraceError,
-    first_line,
 )
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.beginning import Beginning
 from golden_stick.prune.budget import TARGETS, check_budget, measure, plan_for, shrunk_by, trial_of
 from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
+from golden_stick.prune.layers import layer_reports
 from golden_stick.prune.options import PRUNER_OPTIONS
 from golden_stick.prune.plan import PruningPlan
+from golden_stick.prune.read_checkpoint import read_checkpoint
 from golden_stick.prune.rehearsal import settle
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
 from golden_stick.prune.verify import Verification, compare, verify
-from golden_stick.report import LayerReport, Report
+from golden_stick.report import Report
 
 __all__ = ["Pruner"]
 
@@ -87,6 +88,22 @@ class Pruner(CompAlgo):
         self._graph: Optional[Graph] = None
         self._grouping: Optional[Grouping] = None
         self._widths: Optional[WidthAdvice] = None
+        self._beginning: Optional[Beginning] = None
+
+    def count_from(self, beginning: Optional[Beginning]) -> None:
+        """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
+        self._beginning = beginning
+
+    def spent(self) -> Beginning:
+        """
+        What the budget is a fraction of, and how much of it is gone with the plan of `apply`.
+
+        Raises:
+            StateError: Before `apply`.
+        """
+        self._applied()
+        beginning = self._beginning or Beginning(self._original, self._graph, self._grouping, {})
+        return beginning.after(self._grouping, self._planned())
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
@@ -155,7 +172,7 @@ class Pruner(CompAlgo):
             VerifyError: If the slim network gives other outputs than the masked one.
         """
         network = self._check_convert(net_opt, ckpt_path)
-        loaded = self._load(network, ckpt_path) if ckpt_path else {}
+        loaded = read_checkpoint(type(self).__name__, network, ckpt_path) if ckpt_path else {}
         plain, values = self._restore(network, loaded)
         plan = self._final_plan(values)
         smaller = slim(plain, plan)
@@ -206,11 +223,12 @@ class Pruner(CompAlgo):
         found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
                  for group in grouping}
         found = {name: importance for name, importance in found.items() if importance is not None}
-        return plan_for(self._graph, grouping, found, self._settled_config(), self._latency_of)
+        return plan_for(self._graph, grouping, found, self._settled_config(), self._latency_of, self._beginning)
 
     def _latency_of(self, plan: PruningPlan) -> float:
         """Latency with a plan carried out, as a fraction of the original's, measured here and now."""
-        return latency_ratio(slim(self._original, plan), self._original, self._inputs)
+        original = self._beginning.network if self._beginning else self._original
+        return latency_ratio(slim(self._original, plan), original, self._inputs)
 
     def _settled_config(self) -> Mapping[str, Any]:
         """The configuration with 'auto' resolved, once, so that apply and convert cannot differ."""
@@ -258,42 +276,16 @@ class Pruner(CompAlgo):
             raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
         return net_opt
 
-    def _load(self, network: nn.Cell, ckpt_path: str) -> Dict[str, np.ndarray]:
-        try:
-            loaded = ms.load_checkpoint(ckpt_path)
-        except (ValueError, RuntimeError, OSError, TypeError) as error:
-            raise CheckpointError(f"For '{type(self).__name__}', 'ckpt_path' must be a checkpoint, but got "
-                                  f"'{ckpt_path}': {first_line(error)}") from error
-        values = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, ms.Tensor)}
-        for parameter in network.get_parameters():
-            if parameter.name not in values:
-                raise CheckpointError(f"For '{type(self).__name__}', the checkpoint must hold '{parameter.name}' of "
-                                      f"the applied network, but '{ckpt_path}' does not.")
-            if values[parameter.name].shape != tuple(parameter.shape):
-                raise CheckpointError(f"For '{type(self).__name__}', '{parameter.name}' in the checkpoint must have "
-                                      f"shape {tuple(parameter.shape)}, but got {values[parameter.name].shape}.")
-        return values
-
     def _make_report(self, step: str, plan: PruningPlan, graph: Graph, verification: Optional[Verification],
                      notes: Tuple[str, ...]) -> Report:
-        after = {layer.path: layer.after for layer in plan.layers}
-        fixed = {layer.path: layer for layer in self._grouping.fixed}
-        layers = {}
-        for group in self._grouping:
-            for item, path in zip(group.filters, group.layers):
-                others = tuple(dict.fromkeys(other for other in group.layers if other != path))
-                stays = fixed.pop(path, None)
-                layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
-                                           stays.fixed if stays else 0, stays.reasons if stays else (), others)
-        for path, layer in fixed.items():
-            layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
+        first = self._beginning.graph if self._beginning else self._graph
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(self._inputs),
-            layers=tuple(layers.values()), without_rule=self._grouping.without_rule,
+            layers=layer_reports(self._grouping, plan), without_rule=self._grouping.without_rule,
             parameters_before=count_parameters(self._graph), parameters_after=count_parameters(graph),
             macs_before=count_macs(self._graph), macs_after=count_macs(graph),
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
             notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
-            targets=measure(self._config, self._graph, graph, lambda: self._latency_of(plan)),
+            targets=measure(self._config, first, graph, lambda: self._latency_of(plan)),
         )

@@ -15,7 +15,7 @@ from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 
 __all__ = ["RANKINGS", "ROUNDINGS", "Rates", "cap_of", "pools_of", "rate_of_groups", "removable_first", "round_counts",
-           "shares_of_pools"]
+           "rounded_down", "shares_of_pools"]
 
 RANKINGS = ("local", "global", "isomorphic")
 ROUNDINGS = ("nearest", "up", "down")
@@ -96,7 +96,7 @@ def shares_of_pools(members: Mapping[Hashable, Sequence[ChannelGroup]], scores: 
     """How many channels each group loses when those of a pool, in their groups' orders, are ranked together."""
     counts: Dict[str, int] = {}
     for groups in members.values():
-        total = math.floor(sum(rates[group.name] * len(group.channels) for group in groups) + _NOISE)
+        total = rounded_down(sum(rates[group.name] * len(group.channels) for group in groups))
         candidates = [orders[group.name] for group in groups]
         number = np.repeat(np.arange(len(groups)), [len(order) for order in candidates])
         place = np.concatenate([np.arange(len(order)) for order in candidates])
@@ -125,4 +125,9 @@ def round_counts(group: ChannelGroup, order: np.ndarray, count: int, round_to: i
 
 def cap_of(group: ChannelGroup, rate: float) -> int:
     """How many of a group's channels may go at most."""
-    return math.floor(rate * len(group.channels) + _NOISE)
+    return rounded_down(rate * len(group.channels))
+
+
+def rounded_down(channels: float) -> int:
+    """The whole number of channels in a product of a rate."""
+    return math.floor(channels + _NOISE)

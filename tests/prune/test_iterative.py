@@ -15,15 +15,14 @@ def wide():
     return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 100, 3), nn.ReLU(), nn.Conv2d(100, 4, 3)))
 
 
-@pytest.mark.parametrize("schedule, widths", [("linear", [88, 75, 63, 50]), ("cubic", [71, 57, 51, 50])])
+@pytest.mark.parametrize("schedule, widths", [("linear", [88, 75, 63, 50]), ("cubic", [72, 57, 51, 50])])
 def test_widths_follow_the_schedule(schedule, widths):
     """50 % of 100 go in four steps: 12.5 % a step, or 1 - (1 - done)^3 of them."""
     seen = []
     slim, reports = gs.prune_in_steps(wide(), SHAPE, {"prune_rate": 0.5}, 4,
                                       lambda net, step: seen.append((step, net[0].out_channels)), schedule)
     assert [step for step, _ in seen] == [0, 1, 2, 3] and len(reports) == 4
-    # Rates are rounded down in every step, so that at most one channel a step is too many.
-    assert all(0 <= width - goal <= 1 + step for (step, width), goal in zip(seen, widths))
+    assert [width for _, width in seen] == widths
     assert len(recipe_of(slim)) == 4
 
 
@@ -37,6 +36,46 @@ def test_a_target_is_that_of_the_whole(key):
     whole = gs.OneShot({key: 0.5, "ranking": "global"})
     whole.apply(network, SHAPE)
     assert left > 0.8 * getattr(whole.report, f"{name}_after") / getattr(whole.report, f"{name}_before")
+
+
+def widths_of(network):
+    return {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+
+
+def chain():
+    return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 13, 3), nn.ReLU(),
+                                                nn.Conv2d(13, 4, 3)))
+
+
+@pytest.mark.parametrize("config, steps", [
+    ({"prune_rate": 0.3}, 10), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 3),
+    ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 3), ({"prune_rate": 0.98, "min_width": 2}, 4),
+], ids=str)
+def test_as_much_goes_as_at_once(config, steps):
+    """Nothing is lost to rounding, step by step: the widths are those of one pruning."""
+    once = gs.OneShot(config)
+    wanted = once.convert(once.apply(chain(), SHAPE))
+    slim, _ = gs.prune_in_steps(chain(), SHAPE, config, steps, lambda net, step: None)
+    assert widths_of(slim) == widths_of(wanted)
+
+
+def test_as_many_channels_of_all_layers_go_as_at_once():
+    """Which ones differs: a filter's norm shrinks with the inputs that it loses."""
+    config = {"prune_rate": 0.4, "ranking": "global"}
+    slim, _ = gs.prune_in_steps(chain(), SHAPE, config, 6, lambda net, step: None)
+    assert slim[0].out_channels + slim[2].out_channels == 16 + 13 - 11
+
+
+@pytest.mark.parametrize("key, met", [("target_macs", True), ("target_params", False)])
+def test_the_last_report_says_whether_the_whole_budget_was_met(key, met):
+    config = {key: 0.5 if met else 0.1, "min_width": 1 if met else 6}
+    slim, reports = gs.prune_in_steps(chain(), SHAPE, config, 3, lambda net, step: None)
+    (target,) = reports[-1].targets
+    name = "macs" if key == "target_macs" else "parameters"
+    left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
+    assert (target.wanted, target.reached, target.met) == (config[key], left, met)
+    goals = [report.targets[0].wanted for report in reports]
+    np.testing.assert_allclose(goals, [1 - (1 - config[key]) * step / 3 for step in (1, 2, 3)])
 
 
 def test_every_step_scores_what_training_left():

@@ -1,0 +1,24 @@
+"""The layers of a network as a report lists them."""
+from typing import Tuple
+
+from golden_stick.graph.groups import Grouping
+from golden_stick.prune.plan import PruningPlan
+from golden_stick.report import LayerReport
+
+__all__ = ["layer_reports"]
+
+
+def layer_reports(grouping: Grouping, plan: PruningPlan) -> Tuple[LayerReport, ...]:
+    """Every layer with filters: what a plan leaves of it, what always stays and why, and what shrinks with it."""
+    after = {layer.path: layer.after for layer in plan.layers}
+    fixed = {layer.path: layer for layer in grouping.fixed}
+    layers = {}
+    for group in grouping:
+        for item, path in zip(group.filters, group.layers):
+            others = tuple(dict.fromkeys(other for other in group.layers if other != path))
+            stays = fixed.pop(path, None)
+            layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
+                                       stays.fixed if stays else 0, stays.reasons if stays else (), others)
+    for path, layer in fixed.items():
+        layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
+    return tuple(layers.values())
