@@ -3,6 +3,7 @@ import argparse
 import os
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Dict, Iterator, Set
 
@@ -153,7 +154,9 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     held = [array for name, array in source.values.items() if name.endswith(".held_scale")]
     options.mixing = options.mixing or ("blocks" if held else "joint")
     options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
-    # The sampler has done its work when there is a checkpoint.
+    # The sampler has done its work when there is a checkpoint; what it had fitted is in there all the same.
+    source = replace(source, values={name: array for name, array in source.values.items()
+                                     if not name.startswith("sampler.")})
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
     make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source))
 

@@ -1,13 +1,15 @@
 """`GaussianSampler`: second-order knockoffs of images."""
 import os
-from typing import Any, Callable, Iterable, Optional
+from typing import Callable, Iterable, Optional
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Parameter, Tensor, ops
 
 from golden_stick.errors import ArgumentError, StateError
+from golden_stick.inputs import first_inputs
 from golden_stick.knockoffs.second_order import SecondOrder, moments_of
+from golden_stick.progress import shown
 from golden_stick.scop.samplers import Sampler
 
 __all__ = ["GaussianSampler"]
@@ -64,9 +66,12 @@ class GaussianSampler(Sampler):
             GaussianSampler, this one.
 
         Raises:
+            ArgumentTypeError: If a batch is neither a Tensor nor an array, nor begins with one.
             ArgumentError: If there are too few samples, or the grid does not divide their height and width.
         """
-        sampler = SecondOrder(moments_of((self._coarse(batch) for batch in data), progress), self.method)
+        batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
+        coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
+        sampler = SecondOrder(moments_of(coarse, progress), self.method)
         self._take(sampler.moments.mean, *sampler.parts())
         return self
 
@@ -131,13 +136,13 @@ class GaussianSampler(Sampler):
         return (noise - ops.matmul(standard, self.shift)) * self.deviation
 
     def _take(self, mean, deviation, shift, root) -> None:
+        # Parameters, so that a checkpoint of the phase holds what its knockoffs were drawn from.
         self.mean, self.deviation, self.shift, self.root = (
-            Tensor(np.ascontiguousarray(item, np.float32)) for item in (mean, deviation, shift, root))
+            Parameter(Tensor(np.ascontiguousarray(item, np.float32)), name=f"sampler.{name}", requires_grad=False)
+            for name, item in (("mean", mean), ("deviation", deviation), ("shift", shift), ("root", root)))
         self.fitted = True
 
-    def _coarse(self, batch: Any) -> np.ndarray:
-        first = batch[0] if isinstance(batch, (tuple, list)) else batch
-        array = np.asarray(first.asnumpy() if isinstance(first, Tensor) else first, np.float64)
+    def _coarse(self, array: np.ndarray) -> np.ndarray:
         if array.ndim == 2:
             return array
         if array.ndim != 4 or array.shape[2] % self.grid or array.shape[3] % self.grid:

@@ -12,6 +12,7 @@ import golden_stick as gs
 from golden_stick import cli
 from golden_stick.cli.entry import build_parser
 from golden_stick.deploy.slim_file import read_slim
+from golden_stick.scop import GaussianSampler
 from tests import networks
 
 SHAPE = (1, 3, 32, 32)
@@ -152,6 +153,16 @@ def test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder(capsy
         Path("slim.onnx").unlink(missing_ok=True)
         assert run(line.removeprefix("golden-stick ")) == 0, line
         assert "--onnx" not in line or Path("slim.onnx").exists()
+
+
+def test_a_phase_with_a_sampler_of_its_own_converts():
+    """Such a sampler has parameters, which its phase's checkpoint holds."""
+    images = np.random.default_rng(0).normal(size=(100, *SHAPE[1:])).astype(np.float32)
+    algorithm, phase = knockoff_phase({"prune_rate": 0.45, "sampler": GaussianSampler(grid=2).fit([images])})
+    ms.save_checkpoint(phase, "gaussian.ckpt")
+    assert "sampler.root" in ms.load_checkpoint("gaussian.ckpt")
+    assert convert("--checkpoint gaussian.ckpt --prune-rate 0.45 --output slim.safetensors") == 0
+    holds("slim.safetensors", algorithm.convert(phase))
 
 
 def test_the_schedule_of_a_knockoff_phase_is_read_from_its_file(capsys):

@@ -112,6 +112,18 @@ def test_what_was_fitted_is_saved(tmp_path):
         np.testing.assert_array_equal(getattr(again, key).asnumpy(), getattr(sampler, key).asnumpy())
 
 
+def test_what_was_fitted_is_in_the_checkpoint_of_the_phase_and_is_not_trained(tmp_path):
+    sampler = GaussianSampler("equi", 2).fit([{"image": images(100), "label": np.zeros(100)}])
+    algorithm = gs.SCOP({"sampler": sampler})
+    phase = algorithm.apply(networks.randomize(networks.SmallNet()), networks.SMALL_INPUT)
+    held = {parameter.name: parameter.asnumpy() for parameter in phase.get_parameters()}
+    for key in ("mean", "deviation", "shift", "root"):
+        np.testing.assert_array_equal(held[f"sampler.{key}"], getattr(sampler, key).asnumpy())
+    assert not [parameter for parameter in phase.trainable_params() if parameter.name.startswith("sampler")]
+    with pytest.raises(ArgumentTypeError, match="For 'GaussianSampler', a batch must be a Tensor or start with one"):
+        GaussianSampler().fit([("a", "b")])
+
+
 def test_progress_is_told():
     seen = []
     GaussianSampler(grid=2).fit(np.array_split(images(100), 4), seen.append)
