@@ -128,8 +128,8 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
         >>> loss = nn.CrossEntropyLoss(reduction="none")
         >>> found = gs.safe_filters(net, (1, 4), [(images[:64], labels[:64])], loss, eps=1e-6)
         >>> together = gs.safe_together(net, found, [(images[64:], labels[64:])], loss, eps=1e-6)
-        >>> print(together.certified, gs.slim(net, together.plan())[0].weight.shape)
-        2 (4, 4)
+        >>> print(together.certified >= 2, gs.slim(net, together.plan())[0].out_channels == 6 - together.certified)
+        True True
     """
     _check(network, found, loss, eps, confidence, tests)
     order = found.removable()

@@ -29,10 +29,14 @@ class MixedFeatures(nn.Cell):
         ``CPU``
     """
 
+    def __init__(self):
+        super().__init__(auto_prefix=False)
+
     def construct(self, real, knockoff, scale):
         return knockoff + _over_pixels(scale, real) * (real - knockoff)
 
     def bprop(self, real, knockoff, scale, out, dout):
+        """The gradients of the inputs, from that of the output."""
         rows = (dout * (real - knockoff)).reshape((real.shape[0] * real.shape[1], -1))
         of_scale = rows.sum(1).reshape(real.shape[:2]).sum(0).astype(scale.dtype)
         return _over_pixels(scale, real) * dout, ops.zeros_like(knockoff), of_scale
