@@ -159,13 +159,15 @@ STEP_MUTANTS = (
     _data("activations of the last place", "seen.setdefault(channel, []).append(value)", "seen[channel] = [2 * value]"),
     _driven("taylor without squares", "np.square(layer.gate_gradients.astype(np.float64))", "layer.gate_gradients"),
     _driven("hessian without weights", "np.square(layer.weight.astype(np.float64)) * layer", "1.0 * layer"),
-    _in("prune/budget.py", BUDGETS)("the first plan that meets is taken", "high, best = middle, plan",
-                                    "return plan"),
     _in("prune/beginning.py", "tests/prune/test_iterative.py")(
         "what is gone is forgotten", "rounded_down(wanted[pool]) - gone[pool])", "rounded_down(wanted[pool]))"),
     _in("prune/beginning.py", "tests/prune/test_iterative.py")(
         "caps are of what is left", "cap_of(group, caps[group.name]) - self.gone.get(group.name, 0))",
         "cap_of(group, caps[group.name]))"),
+    _in("prune/budget.py", BUDGETS)("the first plan that meets is taken", "high, best = middle, found",
+                                    "return found"),
+    _in("prune/budget.py", BUDGETS)("that no more can go is not said", "budgeted.exhausted)", "False)"),
+    _in("prune/budget.py", BUDGETS)("a latency is taken from the last plan", "return best\n", "return found\n"),
     _in("prune/ranking.py", "tests/prune/test_ranking.py")("pools are ranked by place", "(place, number, score)",
                                                            "(score, number, place)"),
     _knockoffs("gradients flow into the knockoffs", "knockoff = ops.stop_gradient(knockoff)"),

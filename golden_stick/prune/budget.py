@@ -1,4 +1,5 @@
 """Budgets: the plan that meets a rate, or the mildest one that meets a target of MACs, parameters or latency."""
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from golden_stick.prune.plan import PruningPlan, make_plan, plan_of_rates, remov
 from golden_stick.prune.ranking import pools_of
 from golden_stick.report import Target
 
-__all__ = ["TARGETS", "check_budget", "measure", "plan_for", "shrunk_by", "trial_of"]
+__all__ = ["TARGETS", "Budgeted", "check_budget", "measure", "plan_for", "shrunk_by", "trial_of"]
 
 # What a target counts, of the slim network's graph; latency is measured instead.
 _COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
@@ -29,6 +30,22 @@ _PRECISION = 1e-6
 _PRECISION_MEASURED = 1 / 64
 # Slimming for trial takes so much where it is not known yet how much will go.
 _TRIAL = 0.5
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """
+    A plan and how it met the target of a configuration.
+
+    Args:
+        plan (PruningPlan): The plan.
+        cost (float): What was measured when the plan was chosen, in the unit of the target; None without a target.
+        exhausted (bool): Whether the plan removes all it may, and misses the target all the same.
+    """
+
+    plan: PruningPlan
+    cost: Optional[float] = None
+    exhausted: bool = False
 
 
 def check_budget(owner: str, given: Mapping[str, Any]) -> None:
@@ -60,7 +77,7 @@ def trial_of(config: Mapping[str, Any]) -> Dict[str, Any]:
 
 def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarray],
              config: Mapping[str, Any], latency: Callable[[PruningPlan], float],
-             beginning: Optional[Beginning] = None) -> PruningPlan:
+             beginning: Optional[Beginning] = None) -> Budgeted:
     """
     The plan that a configuration asks for.
 
@@ -76,7 +93,7 @@ def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarr
             network of `graph`.
 
     Returns:
-        PruningPlan; the one that removes all it may if the target cannot be met.
+        Budgeted; its plan removes all it may if the target cannot be met.
     """
     pools = pools_of(config["ranking"], graph, grouping)
 
@@ -88,36 +105,39 @@ def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarr
 
     key = _target_of(config)
     if key is None:
-        return plan_of(config["prune_rate"])
+        return Budgeted(plan_of(config["prune_rate"]))
     if key == _MEASURED:
-        return _mildest(plan_of, lambda plan: latency(plan) <= config[key], _PRECISION_MEASURED)
-    limit = config[key] * _COUNTED[key](beginning.graph if beginning else graph)
-    return _mildest(plan_of, lambda plan: _COUNTED[key](shrunk_by(graph, grouping, plan)) <= limit, _PRECISION)
+        return _mildest(plan_of, latency, config[key], _PRECISION_MEASURED)
+    whole = _COUNTED[key](beginning.graph if beginning else graph)
+    return _mildest(plan_of, lambda plan: _COUNTED[key](shrunk_by(graph, grouping, plan)) / whole, config[key],
+                    _PRECISION)
 
 
-def _mildest(plan_of: Callable[[float], PruningPlan], meets: Callable[[PruningPlan], bool],
-             precision: float) -> PruningPlan:
-    low, high, best = 0.0, _ALL, plan_of(_ALL)
-    if not meets(best):
-        return best
+def _mildest(plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float], limit: float,
+             precision: float) -> Budgeted:
+    low, high, plan = 0.0, _ALL, plan_of(_ALL)
+    best = Budgeted(plan, cost_of(plan))
+    if not best.cost <= limit:
+        return Budgeted(plan, best.cost, exhausted=True)
     while high - low > precision:
         middle = (low + high) / 2
         plan = plan_of(middle)
-        if meets(plan):
-            high, best = middle, plan
+        found = Budgeted(plan, cost_of(plan))
+        if found.cost <= limit:
+            high, best = middle, found
         else:
             low = middle
     return best
 
 
 def measure(config: Mapping[str, Any], before: Graph, after: Graph,
-            latency: Callable[[], float]) -> Tuple[Target, ...]:
-    """What became of the target of a configuration, if it has one; `latency` measures the slim network anew."""
+            budgeted: Optional[Budgeted]) -> Tuple[Target, ...]:
+    """What became of the target of a configuration, if it has one. Measured anew, a latency would be another one."""
     key = _target_of(config)
     if key is None:
         return ()
-    reached = latency() if key == _MEASURED else _COUNTED[key](after) / _COUNTED[key](before)
-    return (Target(key, config[key], reached, reached <= config[key]),)
+    reached = budgeted.cost if key == _MEASURED else _COUNTED[key](after) / _COUNTED[key](before)
+    return (Target(key, config[key], reached, reached <= config[key], budgeted.exhausted),)
 
 
 def shrunk_by(graph: Graph, grouping: Grouping, plan: PruningPlan) -> Graph:

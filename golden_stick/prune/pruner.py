@@ -21,7 +21,7 @@ from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.beginning import Beginning
-from golden_stick.prune.budget import TARGETS, check_budget, measure, plan_for, shrunk_by, trial_of
+from golden_stick.prune.budget import TARGETS, Budgeted, check_budget, measure, plan_for, shrunk_by, trial_of
 from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
 from golden_stick.prune.find_inputs import find_inputs
@@ -89,6 +89,7 @@ class Pruner(CompAlgo):
         self._grouping: Optional[Grouping] = None
         self._widths: Optional[WidthAdvice] = None
         self._beginning: Optional[Beginning] = None
+        self._budgeted: Optional[Budgeted] = None
 
     def count_from(self, beginning: Optional[Beginning]) -> None:
         """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
@@ -223,7 +224,9 @@ class Pruner(CompAlgo):
         found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
                  for group in grouping}
         found = {name: importance for name, importance in found.items() if importance is not None}
-        return plan_for(self._graph, grouping, found, self._settled_config(), self._latency_of, self._beginning)
+        self._budgeted = plan_for(self._graph, grouping, found, self._settled_config(), self._latency_of,
+                                  self._beginning)
+        return self._budgeted.plan
 
     def _latency_of(self, plan: PruningPlan) -> float:
         """Latency with a plan carried out, as a fraction of the original's, measured here and now."""
@@ -287,5 +290,5 @@ class Pruner(CompAlgo):
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
             notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
-            targets=measure(self._config, first, graph, lambda: self._latency_of(plan)),
+            targets=measure(self._config, first, graph, self._budgeted),
         )

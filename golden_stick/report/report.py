@@ -19,17 +19,20 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Target:
-    """A budget asked for, such as ``'target_macs'``: fraction of the original wanted, what was reached, if enough."""
+    """
+    A budget asked for, such as ``'target_macs'``: fraction of the original wanted, what was reached, if enough; and
+    whether it was missed although all was removed that may be.
+    """
 
     name: str
     wanted: float
     reached: float
     met: bool
+    exhausted: bool = False
 
     def __str__(self) -> str:
-        missed = "measured again after pruning, and above; times differ from run to run" \
-            if self.name == "target_latency" else "no more can be removed under this configuration"
-        verdict = "reached" if self.met else f"NOT reached, {missed}"
+        why = ", no more can be removed under this configuration" if self.exhausted else ""
+        verdict = "reached" if self.met else f"NOT reached{why}"
         return f"{self.name} {self.wanted:g}: {verdict}: {self.reached:.4f} of the original"
 
 

@@ -1,4 +1,6 @@
 """Budgets and criteria from data: the cost that is promised at `apply` is that of the slim network's trace."""
+from collections import Counter
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -9,8 +11,10 @@ from golden_stick.errors import ArgumentError
 from golden_stick.graph.cost import count_macs
 from golden_stick.graph.groups import find_groups
 from golden_stick.prune import make_plan
+from golden_stick.prune import pruner as pruner_module
 from golden_stick.prune.budget import plan_for, shrunk_by
 from golden_stick.prune.ranking import pools_of
+from golden_stick.report import Target
 from tests import networks
 from tests.graph.build import Builder
 
@@ -59,7 +63,7 @@ def test_the_mildest_plan_that_meets_a_target_is_taken():
     generator = np.random.default_rng(0)
     scores = {group.name: generator.random(len(group.channels)) for group in grouping}
     config = {**gs.OneShot().config, "prune_rate": None, "ranking": "global", "target_macs": 0.6}
-    plan = plan_for(graph, grouping, scores, config, latency=lambda plan: 1.0)
+    plan = plan_for(graph, grouping, scores, config, latency=lambda plan: 1.0).plan
     pools = pools_of("global", graph, grouping)
     costs = [count_macs(shrunk_by(graph, grouping, make_plan(grouping, scores, rate, pools=pools)))
              for rate in np.arange(0.0, 1.0, 0.01)]
@@ -94,6 +98,35 @@ class TestLatency:
         algorithm = gs.OneShot({"target_latency": 0.001})
         algorithm.apply(networks.randomize(networks.SmallNet()), SHAPE)
         assert not algorithm.report.targets[0].met
+        assert "target_latency 0.001: NOT reached, no more can be removed" in str(algorithm.report)
+
+    @pytest.mark.parametrize("algorithm, options", [(gs.OneShot, {}), (gs.SCOP, {"mixing": "joint"})])
+    def test_what_is_reported_is_the_measurement_that_accepted_the_plan(self, clock, monkeypatch, algorithm, options):
+        ratio, noise = pruner_module.latency_ratio, Counter()
+
+        def jittering(*arguments):
+            found = ratio(*arguments)
+            noise[found] += 0.2
+            return found * (0.8 + noise[found])
+
+        monkeypatch.setattr(pruner_module, "latency_ratio", jittering)
+        algorithm = algorithm({"target_latency": 0.6, **options})
+        applied = algorithm.apply(networks.randomize(networks.SmallNet()), SHAPE)
+        for step in ("apply", "convert"):
+            if step == "convert":
+                for parameter in applied.get_parameters():
+                    if parameter.name.endswith("_scale"):
+                        parameter.set_data(Tensor(np.linspace(0, 1, parameter.size, dtype=np.float32)))
+                algorithm.convert(applied)
+            (target,) = algorithm.report.targets
+            assert algorithm.report.step == step and target.met and target.reached <= 0.6
+            assert "target_latency 0.6: reached: 0." in str(algorithm.report)
+
+
+def test_a_target_that_is_missed_though_more_could_go_is_not_said_to_be_out_of_reach():
+    assert str(Target("target_macs", 0.5, 0.51, False)) == "target_macs 0.5: NOT reached: 0.5100 of the original"
+    assert str(Target("target_macs", 0.5, 0.51, False, True)) == (
+        "target_macs 0.5: NOT reached, no more can be removed under this configuration: 0.5100 of the original")
 
 
 def test_a_network_takes_as_long_as_itself_and_its_latency_is_a_ratio():
