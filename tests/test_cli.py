@@ -580,6 +580,7 @@ def test_bench_refuses_what_it_cannot_measure(capsys):
         ("bench net.mindir --slim slim.ckpt", "'--slim' must come with '--network'"),
         ("bench net.mindir --inputs 1,3,8,8", "a contender must be a file that exists, but got 'net.mindir'"),
         ("bench --network network.py:build --inputs 1,3,12,12 --rounds 0", "'rounds' must be a whole number of at"),
+        ("bench --network network.py:build --inputs 1,3,12,12 --warm-up -1", "'warm_up' must be a whole number of at"),
         ("bench network.py --inputs 1,3,8,8 --json network.py", "'--json' must be a file of its own"),
     ):
         fails(line, message, capsys)
@@ -589,6 +590,8 @@ def test_bench_shows_progress_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert run("bench --network network.py:build --inputs 2,3,12,12 --batch-sizes 2 --rounds 1") == 0
     assert capsys.readouterr().err.endswith(f"\r[{30 * '#'}] round 3 of 3\n")
+    assert run("bench --network network.py:build --inputs 2,3,12,12 --batch-sizes 2 --rounds 1 --warm-up 0") == 0
+    assert capsys.readouterr().err.endswith("round 1 of 1\n")
 
 
 # Help -----------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ golden-stick bench slim.mindir slim.onnx --network resnet.py:resnet20 --slim sli
                          "(default: graph)")
     command.add_argument("--baseline", help="contender that speed-ups refer to: a file's path, 'network' or 'slim'")
     command.add_argument("--rounds", type=int, default=20, help="how often each is measured (default: 20)")
+    command.add_argument("--warm-up", type=int, default=2, help="rounds before, which do not count (default: 2)")
     command.add_argument("--json", help="where to write the same as JSON, with every single time")
 
 
@@ -40,7 +41,7 @@ def _run(options: argparse.Namespace) -> None:
     with output_files(options, json="") as paths:
         contenders, inputs = _contenders(options)
         result = benchmark(contenders, inputs, options.batch_sizes, options.threads, options.modes, options.baseline,
-                           options.rounds, on_round=_bar if sys.stderr.isatty() else None)
+                           options.rounds, options.warm_up, on_round=_bar if sys.stderr.isatty() else None)
         say(str(result))
         if "json" in paths:
             write_json(paths["json"], result.to_dict())
