@@ -4,6 +4,7 @@ from types import ModuleType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from golden_stick.errors import CheckpointError, DependencyError, first_line
+from golden_stick.graph.cost import einsum_macs
 
 __all__ = ["count_onnx_macs", "onnx_session", "onnx_runtime"]
 
@@ -67,13 +68,8 @@ def _product(node: Any, shapes: Shapes) -> int:
 
 
 def _einsum(node: Any, shapes: Shapes) -> int:
-    """One for every combination of letters, where there are two operands to multiply."""
-    if len(node.input) < 2:
-        return 0
     equation = next(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
-    terms = equation.replace(" ", "").partition("->")[0].split(",")
-    sizes = {letter: size for term, name in zip(terms, node.input) for letter, size in zip(term, shapes[name])}
-    return math.prod(sizes.values())
+    return einsum_macs(equation, [shapes[name] for name in node.input])
 
 
 # As in golden_stick.graph.cost: convolutions and matrix products count, what works number by number does not.

@@ -5,13 +5,13 @@ One fused multiply-add counts as one. Convolutions and matrix products are count
 (normalization, activation, pooling, sums) is not, as usual in the field.
 """
 import math
-from typing import Callable, Dict, Mapping
+from typing import Callable, Dict, Mapping, Sequence, Tuple
 
 from golden_stick.graph.flow import number
 from golden_stick.graph.ir import Graph, Node, Result, flatten
 from golden_stick.graph.rules.products import einsum_letters
 
-__all__ = ["count_macs", "count_parameters"]
+__all__ = ["count_macs", "count_parameters", "einsum_macs"]
 
 
 def _convolution(graph: Graph, node: Node) -> int:
@@ -30,13 +30,17 @@ def _product(graph: Graph, node: Node) -> int:
 
 
 def _einsum(graph: Graph, node: Node) -> int:
-    values = flatten(node.inputs)
-    terms, _ = einsum_letters(node.attributes["equation"], [len(graph.shape(value)) for value in values])
+    return einsum_macs(node.attributes["equation"], [graph.shape(value) for value in flatten(node.inputs)])
+
+
+def einsum_macs(equation: str, shapes: Sequence[Tuple[int, ...]]) -> int:
+    """MACs of an Einstein sum of tensors of these shapes: over all letters, a product for each after the first."""
+    terms, _ = einsum_letters(equation, [len(shape) for shape in shapes])
     sizes: Dict[str, int] = {}
-    for value, term in zip(values, terms):
-        for letter, size in zip(term, graph.shape(value)):
+    for term, shape in zip(terms, shapes):
+        for letter, size in zip(term, shape):
             sizes[letter] = max(size, sizes.get(letter, 1))
-    return math.prod(sizes.values()) * (len(values) - 1)
+    return math.prod(sizes.values()) * (len(shapes) - 1)
 
 
 _MACS: Mapping[str, Callable[[Graph, Node], int]] = {

@@ -6,9 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
+from golden_stick.bench.onnx_files import count_onnx_macs
 from golden_stick.deploy.onnx.check import check_model, run_file
 from golden_stick.deploy.onnx.table import ONNX_RULES
 from golden_stick.deploy.onnx.writer import Writer
+from golden_stick.graph.cost import count_macs
 from golden_stick.graph.ir import Result
 from tests.graph.build import Builder
 
@@ -196,9 +198,12 @@ def test_mint_convolutions(tmp_path):
     np.testing.assert_allclose(back, turned, atol=1e-4)
 
 
-def test_einsum(tmp_path):
+@pytest.mark.parametrize("equation", ["bchw,bcHw->bchH", "...hw,...Hw->...hH"])
+def test_einsum(tmp_path, equation):
     b = Builder()
     x = b.input(*X.shape)
-    graph = b.graph(b.node("Einsum", [(x, x)], (2, 4, 5, 5), equation="bchw,bcHw->bchH"))
+    graph = b.graph(b.node("Einsum", [(x, x)], (2, 4, 5, 5), equation=equation))
     np.testing.assert_allclose(run_graph(tmp_path, graph, ["float32"], {})[0], np.einsum("bchw,bcHw->bchH", X, X),
                                atol=1e-4)
+    # The file costs what the network costs.
+    assert count_onnx_macs(str(tmp_path / "x.onnx"), [X.shape]) == count_macs(graph) == 4 * 5 * 5 * X.shape[3]
