@@ -72,10 +72,11 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
             return
         except FixedBatch as error:
             reason = str(error)
-            warnings.warn(f"For 'export', the ONNX file takes inputs of shape {describe(tensors)} only: {reason}.",
-                          stacklevel=4)
     _write(trace(network, tensors), path, weights, opset, f"fixed: {reason or 'as asked for'}")
     check_outputs(network, tensors, path)
+    if reason:
+        warnings.warn(f"For 'export', the ONNX file takes inputs of shape {describe(tensors)} only: {reason}.",
+                      stacklevel=4)
 
 
 def _need_packages() -> None:
