@@ -1,6 +1,6 @@
 """``golden-stick compare``: several criteria on one network and budget."""
 import argparse
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from golden_stick.cli.shared import add_command, network_and_inputs, say
 from golden_stick.errors import ArgumentError
@@ -46,6 +46,8 @@ golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     command.add_argument("--knockoff-learning-rate", type=float, default=0.01, help="of Adam on the scales of scop "
                          "(default: 0.01)")
     command.add_argument("--turn-steps", type=int, help="of scop: steps until the next block mixes")
+    command.add_argument("--scales-data", help="factory of batches that the weights have not seen, on which the scales "
+                         "of scop are trained (default: those of calibration)")
     command.add_argument("--loss", help="factory of a loss of outputs and labels (default: nn.CrossEntropyLoss)")
     command.add_argument("--output", required=True, help="folder for everything that is written")
 
@@ -72,8 +74,13 @@ def _run(options: argparse.Namespace) -> None:
                     learning_rate=options.learning_rate, epochs=options.epochs, seeds=options.seeds,
                     rates=options.rates, calibration_batches=options.calibration_batches,
                     knockoff_steps=options.knockoff_steps, knockoff_learning_rate=options.knockoff_learning_rate,
-                    scop=scop, folder=options.output, on_trial=_say_trial)
+                    scop=scop, scales_data=_given(options.scales_data), folder=options.output, on_trial=_say_trial)
     say(f"\n{found}\n\nwrote {options.output}: comparison.json, .md, .svg, .png and the networks")
+
+
+def _given(scales_data: Optional[str]) -> Any:
+    from golden_stick.cli.factories import call_factory
+    return None if scales_data is None else call_factory(scales_data, option="--scales-data")
 
 
 def _splits(data: Any) -> Tuple[Any, ...]:

@@ -1,14 +1,14 @@
 """The batches of a comparison: the same for every criterion, and checked to be."""
 import hashlib
 import itertools
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from golden_stick.certify.fingerprints import labelled_batches
 from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
 
-__all__ = ["TrainingBatches", "check_repeatable"]
+__all__ = ["TrainingBatches", "check_repeatable", "digest_of"]
 
 Batch = Tuple[np.ndarray, np.ndarray]
 _DIGITS = 16  # of a digest; enough to tell batches apart
@@ -22,14 +22,18 @@ class TrainingBatches:
         data (Union[Sequence, Callable, Iterable]): See `train_data` of :func:`golden_stick.compare`.
         calibration_batches (int): How many batches of a seed's first epoch criteria and normalizations look at.
         epochs (int): Epochs of fine-tuning.
+        held_out (Iterable): What SCOP's scales are trained on. Default: ``None``, the batches of calibration.
 
     Raises:
         ArgumentTypeError: If `data` can be read once only, or has no length.
     """
 
-    def __init__(self, data: Any, calibration_batches: int, epochs: int):
+    def __init__(self, data: Any, calibration_batches: int, epochs: int, held_out: Optional[Any] = None):
         if not callable(data):
             check_repeatable("train_data", data)
+        if held_out is not None:
+            check_repeatable("scales_data", held_out)
+        self._held_out = held_out
         self._data, self._epochs, self._count = data, epochs, calibration_batches
         self._digests: Dict[int, Dict[str, str]] = {}
 
@@ -44,10 +48,21 @@ class TrainingBatches:
         found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
         if not found:
             raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
-        digest = hashlib.sha256()
-        for batch in found:
-            _add(digest, *batch)
-        self.expect(seed, calibrated_on=digest.hexdigest()[:_DIGITS])
+        self.expect(seed, calibrated_on=digest_of(found))
+        return found
+
+    def scales(self, seed: int, otherwise: List[Batch]) -> List[Batch]:
+        """
+        What SCOP's scales are trained on, in turn: all held-out batches, or `otherwise` where none were given.
+
+        Raises:
+            ArgumentError: If there is no batch.
+        """
+        if self._held_out is None:
+            return otherwise
+        found = list(_shuffled(self._held_out, seed, 0))
+        if not found:
+            raise ArgumentError("For 'compare', 'scales_data' must not be empty, but it gave no batch.")
         return found
 
     def steps(self, seed: int) -> int:
@@ -104,11 +119,7 @@ class TrainingBatches:
         return data
 
     def _epoch(self, data: Any, seed: int, epoch: int) -> Iterator[Batch]:
-        if isinstance(data, (list, tuple)) and not callable(self._data):
-            order = np.random.default_rng((seed, epoch)).permutation(len(data))
-            data = [data[index] for index in order]
-        for images, labels in labelled_batches("compare", data):
-            yield images, labels.astype(np.int32)
+        return _taken(data) if callable(self._data) else _shuffled(data, seed, epoch)
 
 
 def check_repeatable(name: str, data: Any) -> None:
@@ -124,6 +135,27 @@ def check_repeatable(name: str, data: Any) -> None:
     if hasattr(data, "__next__"):
         raise ArgumentTypeError(f"For 'compare', '{name}' must be batches that can be gone through several times, but "
                                 f"got {type(data).__name__}, which is spent after the first: make it a list.")
+
+
+def digest_of(batches: List[Batch]) -> str:
+    """A digest of batches, in their order."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        _add(digest, *batch)
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _shuffled(data: Any, seed: int, epoch: int) -> Iterator[Batch]:
+    """Batches, those of a list in an order drawn from seed and epoch."""
+    if isinstance(data, (list, tuple)):
+        order = np.random.default_rng((seed, epoch)).permutation(len(data))
+        data = [data[index] for index in order]
+    return _taken(data)
+
+
+def _taken(data: Any) -> Iterator[Batch]:
+    for images, labels in labelled_batches("compare", data):
+        yield images, labels.astype(np.int32)
 
 
 def _add(digest: Any, images: np.ndarray, labels: np.ndarray) -> None:

@@ -23,7 +23,7 @@ Made = Tuple[Optional[float], nn.Cell, Report]
 
 
 def slim_networks(network: nn.Cell, inputs: Any, criterion: str, seed: int, settings: Settings,
-                  calibration: List[Batch]) -> List[Made]:
+                  calibration: List[Batch], scales: List[Batch]) -> List[Made]:
     """
     The slim networks of one criterion and seed: at every rate of the curve, and at the budget.
 
@@ -33,7 +33,8 @@ def slim_networks(network: nn.Cell, inputs: Any, criterion: str, seed: int, sett
         criterion (str): Its name.
         seed (int): Of criteria that draw.
         settings (Settings): What is asked for.
-        calibration (list): What criteria look at, and SCOP's scales are trained on, in turn.
+        calibration (list): What criteria look at.
+        scales (list): What SCOP's scales are trained on, in turn.
 
     Returns:
         list of (rate or None for the budget, slim network, report).
@@ -42,7 +43,7 @@ def slim_networks(network: nn.Cell, inputs: Any, criterion: str, seed: int, sett
         ArgumentError: If SCOP's scales would not all be trained in so many steps.
     """
     if criterion == SCOP_NAME:
-        return _by_scop(network, inputs, settings, calibration)
+        return _by_scop(network, inputs, settings, scales)
     found = []
     for rate in (*settings.rates, None):
         algorithm = OneShot({**settings.config_at(rate), "criterion": criterion, "seed": seed})
@@ -52,12 +53,12 @@ def slim_networks(network: nn.Cell, inputs: Any, criterion: str, seed: int, sett
     return found
 
 
-def _by_scop(network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch]) -> List[Made]:
+def _by_scop(network: nn.Cell, inputs: Any, settings: Settings, scales: List[Batch]) -> List[Made]:
     """One knockoff phase; its scales are scored at every rate."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         trained = os.path.join(folder, "scales.ckpt")
-        _train_scales(network, inputs, settings, calibration, trained)
+        _train_scales(network, inputs, settings, scales, trained)
         for rate in (*settings.rates, None):
             algorithm = SCOP({**settings.config_at(rate), **settings.scop})
             slim = algorithm.convert(algorithm.apply(network, inputs), ckpt_path=trained)
@@ -65,7 +66,7 @@ def _by_scop(network: nn.Cell, inputs: Any, settings: Settings, calibration: Lis
     return found
 
 
-def _train_scales(network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch], path: str) -> None:
+def _train_scales(network: nn.Cell, inputs: Any, settings: Settings, scales: List[Batch], path: str) -> None:
     algorithm = SCOP({**settings.config_at(None), **settings.scop})
     phase = algorithm.apply(network, inputs)
     with warnings.catch_warnings():
@@ -75,7 +76,7 @@ def _train_scales(network: nn.Cell, inputs: Any, settings: Settings, calibration
         except UserWarning as warning:
             raise ArgumentError(f"For 'compare', 'knockoff_steps' must be enough for SCOP, but it warns: {warning}"
                                 ) from warning
-    batches = itertools.islice(itertools.cycle(calibration), settings.knockoff_steps)
+    batches = itertools.islice(itertools.cycle(scales), settings.knockoff_steps)
     optimizer = nn.Adam(phase.trainable_params(), settings.knockoff_learning_rate)
     train(phase, batches, algorithm.loss(settings.loss), optimizer, algorithm.after_step)
     ms.save_checkpoint(phase, path)

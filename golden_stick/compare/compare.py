@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from mindspore import Tensor, nn
 
 from golden_stick.certify.fingerprints import network_digest
-from golden_stick.compare.batches import TrainingBatches, check_repeatable
+from golden_stick.compare.batches import TrainingBatches, check_repeatable, digest_of
 from golden_stick.compare.candidates import slim_networks
 from golden_stick.compare.fitting import accuracies, train
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
@@ -27,14 +27,16 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
             optimizer: Optional[Callable] = None, learning_rate: float = 0.01, epochs: int = 1,
             seeds: Union[int, Sequence[int]] = 3, rates: Sequence[float] = (), calibration_batches: int = 8,
             knockoff_steps: int = 200, knockoff_learning_rate: float = 0.01, scop: Optional[Mapping[str, Any]] = None,
-            folder: Optional[str] = None, on_trial: Optional[Callable[[Trial], None]] = None) -> Comparison:
+            scales_data: Any = None, folder: Optional[str] = None, on_trial: Optional[Callable[[Trial], None]] = None
+            ) -> Comparison:
     """
     Prune one network by several criteria to one budget, fine-tune all of them alike, and compare accuracies.
 
     All criteria get the same budget, the same batches for calibration, and the same batches in the same order for
     fine-tuning, seed by seed: that is checked. Criteria that look at data see the calibration batches, SCOP's scales
-    are trained on them in turn, and on them the statistics of normalizations are re-estimated. Everything is measured
-    on the validation split. The test split is gone through once, at the end, by all networks in their last state.
+    are trained on them in turn unless there is `scales_data`, and statistics of normalizations are re-estimated on
+    them. Everything is measured on the validation split. The test split is gone through once, at the end, by all
+    networks in their last state.
 
     Beside the criteria stand two controls: ``'random'``, and the unpruned network with the same fine-tuning, which
     shows how much of a gain is fine-tuning alone.
@@ -62,6 +64,10 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         knockoff_steps (int): Steps in which SCOP's scales are trained. Default: 200.
         knockoff_learning_rate (float): Of Adam, which trains them. Default: 0.01.
         scop (dict): Keys of :class:`golden_stick.SCOP` besides, such as ``{"turn_steps": 5}``. Default: ``None``.
+        scales_data (Iterable): Batches of images and labels that the weights have not seen, and none of
+            `validation_data` or `test_data`: SCOP's scales are trained on them, and its report says ``held_out``. Only
+            you know whether it is true. Those of a list come in an order drawn from the seed. Default: ``None``, the
+            calibration batches, which may have trained the weights.
         folder (str): Where results are kept while they come: comparison.json, the networks, and at the end
             comparison.md and figures (matplotlib). The same call goes on where the last one was interrupted, and does
             not run again what is complete. Default: ``None``, nothing is written.
@@ -94,16 +100,18 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         ['unpruned', 'l1', 'random']
     """
     settings = check_settings(criteria, budget, rates, seeds, epochs, calibration_batches, knockoff_steps,
-                              knockoff_learning_rate, scop, loss, optimizer, learning_rate)
+                              knockoff_learning_rate, scop, scales_data is not None, loss, optimizer, learning_rate)
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'compare', 'network' must be a Cell, but got {type(network).__name__}.")
     check_repeatable("validation_data", validation_data)
     if test_data is not None:
         check_repeatable("test_data", test_data)
-    batches = TrainingBatches(train_data, settings.calibration_batches, settings.epochs)
+    batches = TrainingBatches(train_data, settings.calibration_batches, settings.epochs, scales_data)
     tensors = as_tensors("compare", inputs)
     base, facts = _measure_base(network, tensors, validation_data)
     config = {**settings.to_dict(), "inputs": describe(tensors), "test": test_data is not None}
+    if scales_data is not None:
+        config["scales_data"] = digest_of(batches.scales(settings.seeds[0], []))
     data = {"validation": facts, "test": None}
     store = Store(folder, network, {"config": config, "base": base, "data": data})
     if store.finished is not None:
@@ -132,7 +140,7 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
     """Everything about one criterion and seed but the test split; kept in the store."""
     calibration = batches.calibration(seed)
     made = ([(None, copy_network(network), None)] if name == UNPRUNED else
-            slim_networks(network, tensors, name, seed, settings, calibration))
+            slim_networks(network, tensors, name, seed, settings, calibration, batches.scales(seed, calibration)))
     trials = []
     for rate, slim, report in made:
         size = {"macs": report.macs_after, "parameters": report.parameters_after} if report else store.size

@@ -69,10 +69,10 @@ class Settings:
 
 def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any], rates: Sequence[float],
                    seeds: Union[int, Sequence[int]], epochs: int, calibration_batches: int, knockoff_steps: int,
-                   knockoff_learning_rate: float, scop: Optional[Mapping[str, Any]], loss: Optional[Callable],
-                   optimizer: Optional[Callable], learning_rate: float) -> Settings:
+                   knockoff_learning_rate: float, scop: Optional[Mapping[str, Any]], held_out: bool,
+                   loss: Optional[Callable], optimizer: Optional[Callable], learning_rate: float) -> Settings:
     """
-    The settings, defaults filled in.
+    The settings, defaults filled in; `held_out` says whether there are data of their own for SCOP's scales.
 
     Raises:
         ArgumentTypeError: If a value is of another type.
@@ -80,13 +80,7 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     """
     names = _criteria(criteria)
     _check_budget(budget)
-    scop = {} if scop is None else scop
-    if SCOP_NAME in names:
-        for key in scop:
-            if key in SCOP.options and key in OneShot.options:
-                raise ArgumentError(f"For 'compare', 'scop' must hold keys that only SCOP has, but got {key!r}: set it "
-                                    f"in 'budget', for all criteria.")
-        SCOP({**scop})
+    scop = _scop({} if scop is None else scop, SCOP_NAME in names, held_out)
     for name, value, low in (("epochs", epochs, 0), ("calibration_batches", calibration_batches, 1),
                              ("knockoff_steps", knockoff_steps, 1)):
         check_value("compare", name, value, Whole(low))
@@ -99,8 +93,26 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     described = (f"Momentum 0.9 (Nesterov), rate from {learning_rate:g} along half a cosine, weight decay 0.0005"
                  if optimizer is None else _name(optimizer))
     return Settings(names, dict(budget), _rates(rates), _seeds(seeds), int(epochs), int(calibration_batches),
-                    int(knockoff_steps), float(knockoff_learning_rate), dict(scop), loss or nn.CrossEntropyLoss(),
+                    int(knockoff_steps), float(knockoff_learning_rate), scop, loss or nn.CrossEntropyLoss(),
                     optimizer or default_optimizer(learning_rate), described)
+
+
+def _scop(scop: Mapping[str, Any], compared: bool, held_out: bool) -> Dict[str, Any]:
+    if held_out and not compared:
+        raise ArgumentError(f"For 'compare', 'scales_data' must stand with the criterion '{SCOP_NAME}', but it is not "
+                            f"among 'criteria'.")
+    if not compared:
+        return dict(scop)
+    for key in scop:
+        if key in SCOP.options and key in OneShot.options:
+            raise ArgumentError(f"For 'compare', 'scop' must hold keys that only SCOP has, but got {key!r}: set it "
+                                f"in 'budget', for all criteria.")
+    if "held_out" in scop:
+        # The scales would be trained on batches of the training data all the same.
+        raise ArgumentError("For 'compare', 'scop' must not hold 'held_out', but it does: give data that the weights "
+                            "have not seen as 'scales_data' instead.")
+    SCOP({**scop})
+    return {**scop, "held_out": True} if held_out else dict(scop)
 
 
 def _criteria(criteria: Union[str, Sequence[str]]) -> Tuple[str, ...]:

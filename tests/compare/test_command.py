@@ -10,7 +10,8 @@ from golden_stick.compare import Comparison
 
 LINE = "compare --network tests.compare.problem:build --inputs 1,2,6,6 --data tests.compare.problem:splits " \
     "--criteria taylor --target-macs 0.6 --epochs 1 --seeds 1 --calibration-batches 1 --output kept"
-FILE = "from tests.compare.problem import build, splits, two_splits\n\n\ndef three():\n    return 3\n"
+FILE = "from tests.compare.problem import build, images, splits, two_splits\n\n\ndef three():\n    return 3\n\n\n" \
+    "def held_out():\n    return images(9, 2)\n"
 
 
 @pytest.fixture(autouse=True)
@@ -45,9 +46,18 @@ def test_without_a_test_split_or_epochs_and_with_all_options(folder, capsys):
         "--epochs 1", "--epochs 0 --rates 0.2 --turn-steps 1 --knockoff-steps 2 --knockoff-learning-rate 0.1")
     assert run(line) == 0
     found = Comparison.from_dict(json.loads((folder / "kept" / "comparison.json").read_text()))
+    assert "scales_data" not in found.config
     assert found.config["scop"] == {"turn_steps": 1} and found.config["knockoff_steps"] == 2
     assert found.data["test"] is None and set(found.curves()) == {"random"}
     assert "random, seed 0, rate 0.2: validation" in capsys.readouterr().out
+
+
+def test_the_scales_have_data_of_their_own(folder):
+    line = LINE.replace("--criteria taylor", "--criteria scop --scales-data mine.py:held_out --turn-steps 1").replace(
+        "--epochs 1", "--epochs 0 --knockoff-steps 2")
+    assert run(line) == 0
+    found = Comparison.from_dict(json.loads((folder / "kept" / "comparison.json").read_text()))
+    assert found.config["scop"] == {"turn_steps": 1, "held_out": True} and found.config["scales_data"]
 
 
 @pytest.mark.parametrize("change, message", [
@@ -58,6 +68,7 @@ def test_without_a_test_split_or_epochs_and_with_all_options(folder, capsys):
     (("problem:splits", "problem:three"), "'--data' must name a factory that returns (train, validation)"),
     (("problem:splits", "problem:absent"), "'--data' must name a factory"),
     (("--epochs 1", "--rates 0.2;0.4"), "must be numbers separated by commas"),
+    (("--epochs 1", "--scales-data mine.py:none"), "'--scales-data' must name a factory"),
     (("--epochs 1", "--loss mine.py:none"), "'--loss' must name a factory"),
     (("--seeds 1", "--seeds 0"), "'seeds' must be a whole number of at least 1"),
 ])

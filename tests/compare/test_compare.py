@@ -10,6 +10,7 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick.certify.fingerprints import network_digest
 from golden_stick.compare import compare as compare_again
+from golden_stick.compare.fitting import train as train_all
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
 from tests.compare.problem import SHAPE, build, images, splits
 
@@ -203,6 +204,38 @@ def test_without_epochs_and_test_split_in_either_mode(mode):
     assert found.trials[0].pruned == found.base["validation"]
 
 
+def test_scales_are_trained_on_held_out_batches_where_there_are_any(monkeypatch):
+    """In an order of each seed's; without them on the calibration batches, and nothing says that they were held out."""
+    seen, configs = [], []
+
+    def train(network, batches, *rest):
+        batches = list(batches)
+        seen.append([labels.tolist() for _, labels in batches])
+        return train_all(network, iter(batches), *rest)
+
+    class Watched(gs.SCOP):
+        def __init__(self, config):
+            super().__init__(config)
+            configs.append(self.config["held_out"])
+
+    monkeypatch.setattr("golden_stick.compare.candidates.train", train)
+    monkeypatch.setattr("golden_stick.compare.candidates.SCOP", Watched)
+    held_out = images(9, 3)
+    asked = {"criteria": ["scop"], "knockoff_steps": 4, "scop": {"turn_steps": 2}, "seeds": [1]}
+    found = small(scales_data=held_out, **asked)
+    order = np.random.default_rng((1, 0)).permutation(3)
+    assert seen == [[held_out[index][1].tolist() for index in [*order, order[0]]]]
+    assert set(configs) == {True} and found.config["scop"] == {"turn_steps": 2, "held_out": True}
+    assert len(found.config["scales_data"]) == 16
+    assert found.config["scales_data"] != small(scales_data=images(8, 3), **asked).config["scales_data"]
+    seen.clear()
+    configs.clear()
+    found = small(**asked)
+    (calibration,) = [splits()[0][index][1].tolist() for index in np.random.default_rng((1, 0)).permutation(4)[:1]]
+    assert seen == [[calibration] * 4] and set(configs) == {False}
+    assert found.config["scop"] == {"turn_steps": 2} and "scales_data" not in found.config
+
+
 def test_batches_that_change_are_refused():
     calls = []
 
@@ -266,6 +299,12 @@ def not_finite():
     ({"budget": {"target_mac": 0.5}}, ArgumentError, "has an unknown key 'target_mac': did you mean 'target_macs'"),
     ({"budget": {"target_macs": 0.5, "target_params": 0.5}}, ArgumentError, "the budget must be one of"),
     ({"criteria": ["scop"], "scop": {"residual": "keep"}}, ArgumentError, "'scop' must hold keys that only SCOP has"),
+    ({"criteria": ["scop"], "scop": {"held_out": True}}, ArgumentError, "'scop' must not hold 'held_out', but it does: "
+     "give data that the weights have not seen as 'scales_data' instead"),
+    ({"criteria": ["l1"], "scales_data": [1]}, ArgumentError, "'scales_data' must stand with the criterion 'scop'"),
+    ({"criteria": ["scop"], "scales_data": []}, ArgumentError, "'scales_data' must not be empty, but it gave no batch"),
+    ({"criteria": ["scop"], "scales_data": iter([])}, ArgumentTypeError, "'scales_data' must be batches that can be "
+     "gone through several times"),
     ({"criteria": ["scop"], "knockoff_steps": 1}, ArgumentError, "'knockoff_steps' must be enough for SCOP, but it wa"),
     ({"epochs": -1}, ArgumentError, "'epochs' must be a whole number of at least 0, but got -1"),
     ({"seeds": 0}, ArgumentError, "'seeds' must be a whole number of at least 1"),
