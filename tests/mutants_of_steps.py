@@ -147,6 +147,7 @@ STEP_MUTANTS = (
     _scales("the last step is forgotten", "held[moving] = np.clip(self.real_scale.asnumpy()[moving], 0.0, 1.0)"),
     _features("the noise is left out", "(self.normal(standard.shape), self.root)", "(0 * standard, self.root)"),
     _features("sites are not averaged", "np.mean(columns, axis=0)", "columns[0]"),
+    _automatic("no selection is taken for one", "if not any(kept.any() for kept", "if not any(True for kept"),
     _automatic("layers keep their unit", "return rows / np.where", "return rows / np.ones_like"),
     _automatic("a channel goes if one filter does", "np.logical_or.at(kept", "np.logical_and.at(kept"),
     _automatic("what has no score goes", "return kept | ~scored", "return kept & scored"),

@@ -80,7 +80,7 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     """
     names = _criteria(criteria)
     _check_budget(budget)
-    scop = _scop({} if scop is None else scop, SCOP_NAME in names, held_out)
+    scop = _scop({} if scop is None else scop, budget, SCOP_NAME in names, held_out)
     for name, value, low in (("epochs", epochs, 0), ("calibration_batches", calibration_batches, 1),
                              ("knockoff_steps", knockoff_steps, 1)):
         check_value("compare", name, value, Whole(low))
@@ -97,7 +97,8 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
                     optimizer or default_optimizer(learning_rate), described)
 
 
-def _scop(scop: Mapping[str, Any], compared: bool, held_out: bool) -> Dict[str, Any]:
+def _scop(scop: Mapping[str, Any], budget: Mapping[str, Any], compared: bool, held_out: bool) -> Dict[str, Any]:
+    """The keys that only SCOP has."""
     if held_out and not compared:
         raise ArgumentError(f"For 'compare', 'scales_data' must stand with the criterion '{SCOP_NAME}', but it is not "
                             f"among 'criteria'.")
@@ -111,7 +112,7 @@ def _scop(scop: Mapping[str, Any], compared: bool, held_out: bool) -> Dict[str, 
         # The scales would be trained on batches of the training data all the same.
         raise ArgumentError("For 'compare', 'scop' must not hold 'held_out', but it does: give data that the weights "
                             "have not seen as 'scales_data' instead.")
-    SCOP({**scop})
+    SCOP({**budget, **scop})
     return {**scop, "held_out": True} if held_out else dict(scop)
 
 

@@ -1,11 +1,12 @@
 """Selection by knockoffs: the knockoff+ threshold, and several draws made into one selection."""
+import math
 from typing import Sequence
 
 import numpy as np
 
 from golden_stick.errors import ArgumentError
 
-__all__ = ["knockoff_threshold", "select", "select_derandomized"]
+__all__ = ["knockoff_threshold", "least_passing", "select", "select_derandomized"]
 
 
 def knockoff_threshold(statistics: np.ndarray, rate: float) -> float:
@@ -86,6 +87,21 @@ def select_derandomized(draws: Sequence[np.ndarray], rate: float) -> np.ndarray:
     if enough.any():
         chosen[order[:np.flatnonzero(enough)[-1] + 1]] = True
     return chosen
+
+
+def least_passing(rate: float, draws: int) -> int:
+    """
+    How many statistics must pass in a draw before it can select any: ``1 / rate``, and twice as many with several.
+
+    Args:
+        rate (float): False discovery rate, in (0, 1).
+        draws (int): How many draws the selection is made from.
+
+    Returns:
+        int.
+    """
+    # What division adds must not cost one.
+    return math.ceil((2.0 if draws > 1 else 1.0) / rate - 1e-9)
 
 
 def _evidence(statistics: np.ndarray, rate: float) -> np.ndarray:

@@ -59,7 +59,7 @@ class Pruner(CompAlgo):
             - **max_rate** (Union[float, dict]) - No group loses more than this fraction, in [0, 1], whatever the
               ranking; or pattern -> fraction. Default: 1.0.
             - **reduction** (str) - How the scores of the filters that make a channel become one: ``'mean'``,
-              ``'sum'``, ``'max'`` or ``'norm'``. Default: ``'mean'``.
+              ``'sum'``, ``'max'`` or ``'norm'``, of scores that are not negative. Default: ``'mean'``.
             - **normalizer** (str) - What a layer's scores are divided by before layers are compared: their ``'mean'``,
               ``'sum'`` or ``'max'`` magnitude, or ``'none'``. Default: ``'auto'``, what suits the criterion.
             - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` or

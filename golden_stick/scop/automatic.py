@@ -5,7 +5,7 @@ import numpy as np
 
 from golden_stick.errors import StateError
 from golden_stick.graph.groups import ChannelGroup, Grouping
-from golden_stick.knockoffs.selection import select, select_derandomized
+from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
 from golden_stick.prune.plan import PruningPlan, plan_of_counts
 
 __all__ = ["automatic_plan", "selected_filters"]
@@ -28,9 +28,12 @@ def automatic_plan(grouping: Grouping, statistics: Mapping[str, np.ndarray], con
     """
     chosen = selected_filters(statistics, config["fdr"])
     if not any(kept.any() for kept in chosen.values()):
+        draws = len(next(iter(statistics.values())))
         raise StateError(f"For 'SCOP', knockoff+ must select a filter for 'prune_rate' 'auto' to say what goes, but "
-                         f"selects none of {sum(map(len, chosen.values())):,} at 'fdr' {config['fdr']:g}: raise 'fdr', "
-                         f"train the scales for longer, or set 'prune_rate' to a number.")
+                         f"selects none of {sum(map(len, chosen.values())):,} at 'fdr' {config['fdr']:g}, of which at "
+                         f"least {least_passing(config['fdr'], draws)} must pass where 'draws' is {draws}: raise "
+                         f"'fdr', let it decide over more layers, take fewer draws, train the scales for longer, or set "
+                         f"'prune_rate' to a number.")
     importance, counts = {}, {}
     for group in grouping:
         if not any(item.parameter in chosen for item in group.filters):

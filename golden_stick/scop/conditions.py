@@ -4,6 +4,7 @@ from typing import Any, Mapping, Optional, Tuple
 
 import numpy as np
 
+from golden_stick.knockoffs.selection import least_passing
 from golden_stick.scop.automatic import selected_filters
 from golden_stick.scop.mixing import Schedule
 
@@ -43,8 +44,6 @@ def conditions_of(config: Mapping[str, Any], schedule: Schedule, statistics: Map
         tuple of Condition, C1 to C9.
     """
     rate = config["fdr"]
-    # Several draws are put together at half the rate each, see `select_derandomized`.
-    fewest = int(np.ceil((1 if schedule.draws == 1 else 2) / rate))
     chosen = np.concatenate(list(selected_filters(statistics, rate).values()))
     pooled = np.concatenate([rows.ravel() for rows in statistics.values()])
     return (
@@ -58,8 +57,7 @@ def conditions_of(config: Mapping[str, Any], schedule: Schedule, statistics: Map
                   "the scales must be trained on data that the weights have not seen: nothing states it"),
         _isolated(schedule),
         _exchangeable(config["sampler"]),
-        Condition("C7", bool(chosen.sum() >= fewest),
-                  f"at least {fewest} filters must pass for any to be selected, and {chosen.sum()} did"),
+        _enough(chosen, rate, schedule.draws),
         Condition("C8", bool((pooled < 0).any()), f"{(pooled < 0).mean():.1%} of the statistics are negative; with "
                                                   f"none, nothing is removed: the rule finds dead wood, and sets no "
                                                   f"rate"),
@@ -83,6 +81,13 @@ def _isolated(schedule: Schedule) -> Condition:
     sizes = [list(schedule.block_of.values()).count(block) for block in set(schedule.block_of.values())]
     return Condition("C5", max(sizes) == 1, f"one layer must mix at a time, and up to {max(sizes)} do ('mixing' is "
                                             f"{schedule.mixing!r}); normalizations use the trained statistics")
+
+
+def _enough(chosen: np.ndarray, rate: float, draws: int) -> Condition:
+    # What all draws together select can be less than each of them must find.
+    in_a_draw = " in a draw" if draws > 1 else ""
+    return Condition("C7", bool(chosen.any()), f"at least {least_passing(rate, draws)} filters must pass{in_a_draw} "
+                                               f"for any to be selected, and {chosen.sum()} were")
 
 
 def _exchangeable(sampler: Any) -> Condition:

@@ -13,6 +13,7 @@ from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
 from golden_stick.prune.cells import unwrap_cells
 from golden_stick.prune.copying import copy_network
+from golden_stick.prune.importance import REDUCTIONS
 from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.automatic import automatic_plan
@@ -53,7 +54,10 @@ class SCOP(Pruner):
         config (dict): Keys, besides those of every pruner (:class:`golden_stick.prune.Pruner`):
 
             - **prune_rate** (Union[float, dict, str]) - As of every pruner; or ``'auto'``: what knockoff+ does not
-              select goes, see docs/scop.md for what that guarantees and what not. Default: 0.4.
+              select goes, see docs/scop.md for what that guarantees and what not; where it selects nothing,
+              `convert` raises a StateError. Default: 0.4.
+            - **reduction** (str) - As of every pruner, but for ``'norm'``, which would turn negative scores round.
+              Default: ``'mean'``.
             - **fdr** (float) - With ``'auto'``: the false discovery rate among the filters kept, in (0, 1).
               Default: 0.1.
             - **draws** (int) - How many sets of scales are trained, each against draws of its own. Scores are their
@@ -103,6 +107,8 @@ class SCOP(Pruner):
     options = {
         **Pruner.options,
         "prune_rate": Option(0.4, Either(PerPattern(Interval(0.0, 1.0)), OneOf(("auto",)))),
+        # Scores are negative where the knockoff does better: a norm would turn them round.
+        "reduction": Option("mean", OneOf([name for name in REDUCTIONS if name != "norm"])),
         "fdr": Option(0.1, Fraction()),
         "draws": Option(1, Whole(1)),
         "mixing": Option("blocks", OneOf(MIXINGS)),

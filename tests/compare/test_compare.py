@@ -301,6 +301,8 @@ def not_finite():
     ({"criteria": ["scop"], "scop": {"residual": "keep"}}, ArgumentError, "'scop' must hold keys that only SCOP has"),
     ({"criteria": ["scop"], "scop": {"held_out": True}}, ArgumentError, "'scop' must not hold 'held_out', but it does: "
      "give data that the weights have not seen as 'scales_data' instead"),
+    ({"criteria": ["scop"], "budget": {"prune_rate": 0.5, "reduction": "norm"}}, ArgumentError,
+     "For 'SCOP', 'reduction' must be one of 'mean', 'sum', 'max', but got 'norm'"),
     ({"criteria": ["l1"], "scales_data": [1]}, ArgumentError, "'scales_data' must stand with the criterion 'scop'"),
     ({"criteria": ["scop"], "scales_data": []}, ArgumentError, "'scales_data' must not be empty, but it gave no batch"),
     ({"criteria": ["scop"], "scales_data": iter([])}, ArgumentTypeError, "'scales_data' must be batches that can be "

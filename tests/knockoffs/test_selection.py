@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.simulations import fdr
 from golden_stick.errors import ArgumentError
-from golden_stick.knockoffs.selection import knockoff_threshold, select, select_derandomized
+from golden_stick.knockoffs.selection import knockoff_threshold, least_passing, select, select_derandomized
 
 
 def by_definition(statistics, rate):
@@ -91,3 +91,13 @@ def test_the_command_writes_rows_and_page(tmp_path, monkeypatch, capsys):
     page = (tmp_path / "a.md").read_text()
     assert len(re.findall(r"^\| 0\.[058] \|", page, re.M)) == 15 and page.count("reused") == 6
     assert capsys.readouterr().out.count("held-out") == 9
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.3, 1 / 49, 0.07])
+def test_so_many_must_pass(rate):
+    """One fewer, and even the best statistics select nothing."""
+    least = least_passing(rate, 1)
+    assert select(np.ones(least), rate).all() and not select(np.ones(least - 1), rate).any()
+    least = least_passing(rate, 3)
+    assert select_derandomized([np.ones(least)] * 3, rate).all()
+    assert not select_derandomized([np.ones(least - 1)] * 3, rate).any()

@@ -49,8 +49,16 @@ def test_what_is_not_selected_goes():
 
 
 def test_without_a_selection_nothing_is_decided():
-    with pytest.raises(StateError, match="knockoff\\+ must select a filter .* but selects none of 4 at 'fdr'"):
+    with pytest.raises(StateError, match="knockoff\\+ must select a filter .* but selects none of 4 at 'fdr' 0.2, of "
+                                         "which at least 5 must pass where 'draws' is 1: raise 'fdr', let it decide"):
         automatic_plan(chain(4), statistics([-1, -2, 3, -4]), CONFIG)
+    with pytest.raises(StateError, match="selects none of 9 at .* of which at least 10 must pass where 'draws' is 3"):
+        automatic_plan(chain(9), {"a.weight": np.ones((3, 9))}, CONFIG)
+
+
+def test_a_layer_of_which_nothing_is_selected_keeps_its_best():
+    plan = automatic_plan(chain(6, 4), statistics([9, 9, 9, 9, 9, 9], [-1, -2, 0.1, -4]), {**CONFIG, "fdr": 0.5})
+    assert [(item.parameter, item.kept) for item in plan.axes if item.axis == 0] == [("b.weight", (2,))]
 
 
 def test_a_channel_of_several_filters_stays_if_one_is_selected():
@@ -83,7 +91,20 @@ def test_conditions_that_do_not_hold():
     found = states()
     assert [name for name, condition in found.items() if condition.holds is False] == ["C4", "C5", "C6", "C7", "C9"]
     assert "C5 does NOT hold: one layer must mix at a time, and up to 2 do ('mixing' is 'blocks')" in str(found["C5"])
-    assert "C7 does NOT hold: at least 5 filters must pass for any to be selected, and 0 did" in str(found["C7"])
+    assert "C7 does NOT hold: at least 5 filters must pass for any to be selected, and 0 were" in str(found["C7"])
+
+
+def test_several_draws_must_each_find_twice_as_many():
+    several = Schedule("layers", {"a": 0}, 10, 3)
+    none = str(states(schedule=several, found={"a.weight": np.ones((3, 9))})["C7"])
+    assert "C7 does NOT hold: at least 10 filters must pass in a draw for any to be selected, and 0 were" in none
+    # Each of four draws finds the first 7 and 3 of its own: together they select the 7, fewer than each must find.
+    draws = np.full((4, 19), -0.5)
+    draws[:, :7] = 1.0
+    for number, row in enumerate(draws):
+        row[7 + 3 * number:10 + 3 * number] = 1.0
+    some = str(states(schedule=Schedule("layers", {"a": 0}, 10, 4), found={"a.weight": draws})["C7"])
+    assert "C7 holds: at least 10 filters must pass in a draw for any to be selected, and 7 were" in some
 
 
 def test_conditions_that_hold():
@@ -116,6 +137,20 @@ def test_a_whole_phase():
     assert "scales trained on data that the weights have not seen, as the configuration states" in text
 
 
+def test_a_phase_that_selects_nothing_leaves_the_network_as_it_was():
+    """14 filters cannot make 100 pass."""
+    algorithm = gs.SCOP({"prune_rate": "auto", "fdr": 0.01, "mixing": "joint"})
+    phase = algorithm.apply(networks.randomize(networks.SmallNet()), inputs=(4, 3, 8, 8))
+    for parameter in phase.trainable_params():
+        parameter.set_data(Tensor(np.full(parameter.shape, 0.75, np.float32)))
+    before = {parameter.name: parameter.asnumpy().copy() for parameter in phase.get_parameters()}
+    with pytest.raises(StateError, match="knockoff\\+ must select a filter"):
+        algorithm.convert(phase)
+    assert before.keys() == {parameter.name for parameter in phase.get_parameters()}
+    for parameter in phase.get_parameters():
+        np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
+
+
 def test_refusals():
     with pytest.raises(ArgumentError, match="'fdr' must stand with 'prune_rate' 'auto', but got 'prune_rate' 0.4"):
         gs.SCOP({"fdr": 0.1})
@@ -123,5 +158,7 @@ def test_refusals():
         gs.SCOP({"prune_rate": "auto", "fdr": 0.0})
     with pytest.raises(ArgumentError, match="'prune_rate' must be in .* or 'auto', but got 'all'"):
         gs.SCOP({"prune_rate": "all"})
+    with pytest.raises(ArgumentError, match="'reduction' must be one of 'mean', 'sum', 'max', but got 'norm'"):
+        gs.SCOP({"reduction": "norm"})
     with pytest.raises(ArgumentTypeError, match="'held_out' must be True or False, but got 1 of type int"):
         gs.SCOP({"held_out": 1})
