@@ -13,6 +13,7 @@ COMPARE_MUTANTS = (
     Mutant("compare: held-out data are not used", "compare/batches.py", "if self._held_out is None:", "if True:", _RUN),
     Mutant("compare: the user's word for held-out data is taken", "compare/settings.py", 'if "held_out" in scop:',
            "if False:", _RUN),
+    Mutant("compare: missed budgets are passed over", "compare/compare.py", "all(target.met for", "any(True for", _RUN),
     Mutant("compare: no control", "compare/settings.py", "(*names, CONTROL)", "names", _RUN),
     Mutant("compare: batches are not compared", "compare/batches.py",
            "if digest and known.setdefault(use, digest) != digest:", "if not known.setdefault(use, digest):", _RUN),

@@ -160,6 +160,9 @@ STEP_MUTANTS = (
     _data("activations of the last place", "seen.setdefault(channel, []).append(value)", "seen[channel] = [2 * value]"),
     _driven("taylor without squares", "np.square(layer.gate_gradients.astype(np.float64))", "layer.gate_gradients"),
     _driven("hessian without weights", "np.square(layer.weight.astype(np.float64)) * layer", "1.0 * layer"),
+    _in("prune/asked.py", BUDGETS)("what is missed counts as met", "if lost[pool] < count)", "if lost[pool] < 0)"),
+    _in("prune/asked.py", BUDGETS)("a cap holds nothing", ">= cap_of(first, caps[first.name]):", "< 0:"),
+    _in("prune/asked.py", BUDGETS)("widths hold nothing", "least, config[\"round\"]) <= lost:", "least, \"up\") < 0:"),
     _in("prune/beginning.py", "tests/prune/test_iterative.py")(
         "what is gone is forgotten", "rounded_down(wanted[pool]) - gone[pool])", "rounded_down(wanted[pool]))"),
     _in("prune/beginning.py", "tests/prune/test_iterative.py")(

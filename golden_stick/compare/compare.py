@@ -18,6 +18,7 @@ from golden_stick.progress import shown
 from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.copying import copy_network
 from golden_stick.prune.trace import trace
+from golden_stick.report import Report
 
 __all__ = ["compare"]
 
@@ -150,7 +151,7 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
 
         pruned = measured()
         calibrate(slim, [images for images, _ in calibration])
-        trial = Trial(name, seed, rate, **size, pruned=pruned, recalibrated=measured())
+        trial = Trial(name, seed, rate, **size, pruned=pruned, recalibrated=measured(), **_told(report))
         if rate is None and settings.epochs:
             optimizer = settings.optimizer(slim, batches.steps(seed))
             train(slim, batches.finetuning(seed), settings.loss, optimizer)
@@ -158,6 +159,13 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
         trials.append(replace(trial, **batches.digests(seed)))
     store.add(trials, slim)
     return trials
+
+
+def _told(report: Optional[Report]) -> Dict[str, Any]:
+    """What a trial keeps of the report of its pruning."""
+    if report is None:
+        return {}
+    return {"met": all(target.met for target in report.targets) if report.targets else None, "notes": report.notes}
 
 
 def _finish(network: nn.Cell, store: Store, comparison: Comparison, test_data: Any) -> Comparison:

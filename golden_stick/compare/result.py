@@ -31,6 +31,8 @@ class Trial:
         finetuned (float): The same, after the last epoch of fine-tuning; None where there was none.
         test (float): Accuracy on the test split of the last state; None where there is no test split, and on curves.
         calibrated_on, finetuned_on (str): Digests of the batches, in their order; empty where there were none.
+        met (bool): Whether the budget or rate was reached; None where there was none, or it was not written down.
+        notes (tuple[str]): What the report of the pruning says besides.
     """
 
     criterion: str
@@ -44,6 +46,17 @@ class Trial:
     test: Optional[float] = None
     calibrated_on: str = ""
     finetuned_on: str = ""
+    met: Optional[bool] = None
+    notes: Tuple[str, ...] = ()
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return {**asdict(self), "notes": list(self.notes)}
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> "Trial":
+        """What `to_dict` gave, now or before trials had notes."""
+        return Trial(**{**record, "notes": tuple(record.get("notes", ()))})
 
 
 @dataclass(frozen=True)
@@ -145,13 +158,13 @@ class Comparison:
     def to_dict(self) -> Dict[str, Any]:
         """All of it, fit for JSON, the summary included."""
         return {"config": dict(self.config), "base": dict(self.base), "data": dict(self.data),
-                "trials": [asdict(trial) for trial in self.trials],
+                "trials": [trial.to_dict() for trial in self.trials],
                 "summary": [asdict(item) for item in self.summary()]}
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> "Comparison":
         """What `to_dict` gave."""
-        trials = tuple(Trial(**trial) for trial in record["trials"])
+        trials = tuple(Trial.from_dict(trial) for trial in record["trials"])
         return Comparison(record["config"], record["base"], record["data"], trials)
 
     def _summary(self, trials: List[Trial]) -> Summary:
@@ -163,17 +176,39 @@ class Comparison:
                        *(over(name) for name in _STATES))
 
     def __str__(self) -> str:
-        return "\n".join([*aligned(self._rows()), "", *self._notes()])
+        return "\n".join([*aligned(self._rows()), "", *self._notes(), *self._told()])
 
     def to_markdown(self) -> str:
         """A page: the table at the budget, the one-shot curves, and what the numbers are."""
         parts = ["# Criteria compared", "", *markdown(self._rows()), "", " ".join(self._notes()), ""]
+        if self._told():
+            parts += ["What the reports say, at the budget:", "", *[f"* {line}" for line in self._told()], ""]
         curves = self.curves()
         for name, title in _CURVES if curves else ():
             head = ["criterion", *(f"rate {rate:g}" for rate in self.config["rates"])]
             rows = [[criterion, *(str(getattr(item, name)) for item in items)] for criterion, items in curves.items()]
             parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *markdown([head, *rows]), ""]
         return "\n".join([*parts, f"Asked for: `{json.dumps(dict(self.config))}`", ""])
+
+    def _told(self) -> List[str]:
+        """What the reports at the budget say besides: each note once, with criterion and seeds."""
+        seeds: Dict[Tuple[str, str], List[int]] = {}
+        for trial in self.trials:
+            for note in trial.notes if trial.prune_rate is None else ():
+                seeds.setdefault((trial.criterion, note), []).append(trial.seed)
+        order = list(dict.fromkeys(criterion for criterion, _ in seeds))
+        return [f"{criterion}, {'seed' if len(found) == 1 else 'seeds'} {', '.join(map(str, found))}: {note}"
+                for (criterion, note), found in sorted(seeds.items(), key=lambda item: order.index(item[0][0]))]
+
+    def _missed(self) -> List[str]:
+        """A sentence about trials that did not reach their budget or rate, if there are any."""
+        missed: Dict[str, List[str]] = {}
+        for trial in self.trials:
+            if trial.met is False:
+                at = "the budget" if trial.prune_rate is None else f"rate {trial.prune_rate:g}"
+                missed.setdefault(f"{trial.criterion} at {at}", []).append(str(trial.seed))
+        kinds = "; ".join(f"{kind} (seeds {', '.join(found)})" for kind, found in missed.items())
+        return [f"NOT reached: {kinds}."] if missed else []
 
     def _rows(self) -> List[List[str]]:
         came = {key: "" if self.base[key] is None else f"{100 * self.base[key]:.2f}" for key in ("validation", "test")}
@@ -191,7 +226,7 @@ class Comparison:
                  "Accuracy in %, one seed: nothing is known about the spread.",
                  f"All columns but the last: validation split, {images:,} images, the same for all; the standard "
                  f"error of one accuracy of {100 * best:.2f} on them is {error:.2f} points.",
-                 "Rows by accuracy on the validation split."]
+                 "Rows by accuracy on the validation split.", *self._missed()]
         if self.data["test"]:
             last = "after the last epoch" if self.config["epochs"] else "after re-estimation"
             notes.append(f"Test split: {self.data['test']['images']:,} images, taken once, {last}; nothing was chosen "

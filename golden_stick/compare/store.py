@@ -1,7 +1,6 @@
 """A folder that a comparison is kept in while it runs: trials as JSON, fine-tuned networks as files."""
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional
 
@@ -71,7 +70,7 @@ class Store:
             save_slim(network, self._path(name))
         self.trials.extend(trials)
         if self._folder is not None:
-            self._write({**self._identity, "complete": False, "trials": [asdict(trial) for trial in self.trials]})
+            self._write({**self._identity, "complete": False, "trials": [trial.to_dict() for trial in self.trials]})
 
     def networks(self) -> Dict[str, nn.Cell]:
         """The networks at the budget, by criterion and seed."""
@@ -95,7 +94,7 @@ class Store:
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             complete, found = record["complete"], {key: record[key] for key in self._identity}
-            self.trials = [Trial(**trial) for trial in record["trials"]]
+            self.trials = [Trial.from_dict(trial) for trial in record["trials"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"For 'compare', '{path}' must be a comparison that was begun here, but it is "
                                   f"damaged or another file: {first_line(error)}") from error

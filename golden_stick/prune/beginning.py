@@ -35,7 +35,7 @@ class Beginning:
         """The same, with one more plan carried out; `grouping` is what it was made for."""
         gone, removed = dict(self.gone), removed_channels(grouping, plan)
         for group in grouping:
-            name = self._origin(group)
+            name = self.origin(group)
             gone[name] = gone.get(name, 0) + int(np.isin(group.channels, removed).sum())
         return replace(self, gone=gone)
 
@@ -55,7 +55,7 @@ class Beginning:
         caps = rate_of_groups("make_plan", "max_rate", self.grouping, config["max_rate"], otherwise=1.0)
         spared = {group.name: max(0, cap_of(group, caps[group.name]) - self.gone.get(group.name, 0))
                   for group in self.grouping}
-        origins = {group.name: self._origin(group) for group in grouping}
+        origins = {group.name: self.origin(group) for group in grouping}
         pool_of = {name: pools.get(origin, name) for name, origin in origins.items()}
         wanted, gone, there = Counter(), Counter(), Counter()
         for group in self.grouping:
@@ -68,7 +68,7 @@ class Beginning:
         return {"rates": {name: share[pool] for name, pool in pool_of.items()}, "pools": pool_of,
                 "most": {group.name: spared.get(origins[group.name], 0) / len(group.channels) for group in grouping}}
 
-    def _origin(self, group: ChannelGroup) -> str:
+    def origin(self, group: ChannelGroup) -> str:
         """The name of the group that a group is left of. Scattering changes paths, not names of parameters."""
         made = {item.parameter for item in group.filters}
         return next((first.name for first in self.grouping

@@ -1,11 +1,27 @@
-"""The layers of a network as a report lists them."""
+"""The layers of a network: whether any can lose channels, and how a report lists them."""
 from typing import Tuple
 
+from golden_stick.errors import NothingToPruneError
 from golden_stick.graph.groups import Grouping
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.report import LayerReport
 
-__all__ = ["layer_reports"]
+__all__ = ["check_prunable", "layer_reports"]
+
+
+def check_prunable(owner: str, grouping: Grouping) -> None:
+    """
+    Refuse a network that can lose nothing, for the caller `owner`.
+
+    Raises:
+        NothingToPruneError: If there is no group.
+    """
+    if grouping.groups:
+        return
+    reasons = tuple(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
+    why = "; ".join(reasons) if reasons else "no convolution or dense layer was found"
+    raise NothingToPruneError(f"For '{owner}', 'network' must have a channel that can be removed, but got none "
+                              f"({why}).")
 
 
 def layer_reports(grouping: Grouping, plan: PruningPlan) -> Tuple[LayerReport, ...]:

@@ -11,7 +11,6 @@ from golden_stick.bench.widths import WidthAdvice, best_multiple
 from golden_stick.comp_algo import CompAlgo
 from golden_stick.errors import (
     ArgumentTypeError,
-    NothingToPruneError,
     SlimError,
     StateError,
     TraceError,
@@ -20,13 +19,14 @@ from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.asked import Asked, asked_by_rate, held_back
 from golden_stick.prune.beginning import Beginning
 from golden_stick.prune.budget import TARGETS, Budgeted, check_budget, measure, plan_for, shrunk_by, trial_of
 from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
-from golden_stick.prune.layers import layer_reports
+from golden_stick.prune.layers import check_prunable, layer_reports
 from golden_stick.prune.options import PRUNER_OPTIONS
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.read_checkpoint import read_checkpoint
@@ -90,6 +90,7 @@ class Pruner(CompAlgo):
         self._widths: Optional[WidthAdvice] = None
         self._beginning: Optional[Beginning] = None
         self._budgeted: Optional[Budgeted] = None
+        self._importance: Mapping[str, np.ndarray] = {}
 
     def count_from(self, beginning: Optional[Beginning]) -> None:
         """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
@@ -103,8 +104,10 @@ class Pruner(CompAlgo):
             StateError: Before `apply`.
         """
         self._applied()
-        beginning = self._beginning or Beginning(self._original, self._graph, self._grouping, {})
-        return beginning.after(self._grouping, self._planned())
+        return self._first().after(self._grouping, self._planned())
+
+    def _first(self) -> Beginning:
+        return self._beginning or Beginning(self._original, self._graph, self._grouping, {})
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
@@ -144,7 +147,7 @@ class Pruner(CompAlgo):
         graph = trace(network, tensors)
         policies = {key: self._config[key] for key in ("residual", "normalization", "heads")}
         grouping = settle(name, network, graph, tensors, trial_of(self._settled_config()), **policies)
-        self._check_prunable(grouping)
+        check_prunable(name, grouping)
         self._original, self._inputs, self._graph, self._grouping = network, tensors, graph, grouping
         applied = self._prepare(network, graph, grouping)
         plan = self._planned()
@@ -223,15 +226,18 @@ class Pruner(CompAlgo):
         """A plan from scores by weight name."""
         found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
                  for group in grouping}
-        found = {name: importance for name, importance in found.items() if importance is not None}
-        self._budgeted = plan_for(self._graph, grouping, found, self._settled_config(), self._latency_of,
+        self._importance = {name: importance for name, importance in found.items() if importance is not None}
+        self._budgeted = plan_for(self._graph, grouping, self._importance, self._settled_config(), self._latency_of,
                                   self._beginning)
         return self._budgeted.plan
 
     def _latency_of(self, plan: PruningPlan) -> float:
         """Latency with a plan carried out, as a fraction of the original's, measured here and now."""
-        original = self._beginning.network if self._beginning else self._original
-        return latency_ratio(slim(self._original, plan), original, self._inputs)
+        return latency_ratio(slim(self._original, plan), self._first().network, self._inputs)
+
+    def _asked(self) -> Optional[Asked]:
+        """How many channels a rate asks for; None where there is none, or it is not known yet."""
+        return asked_by_rate(self._first(), self._config) if self._config["prune_rate"] is not None else None
 
     def _settled_config(self) -> Mapping[str, Any]:
         """The configuration with 'auto' resolved, once, so that apply and convert cannot differ."""
@@ -243,15 +249,6 @@ class Pruner(CompAlgo):
     def _normalizer(self) -> str:
         """What the scores of a layer are divided by."""
         return "mean" if self._config["normalizer"] == "auto" else self._config["normalizer"]
-
-    def _check_prunable(self, grouping: Grouping) -> None:
-        if grouping.groups:
-            return
-        reasons = tuple(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
-        why = "; ".join(reasons) if reasons else "no convolution or dense layer was found"
-        raise NothingToPruneError(
-            f"For '{type(self).__name__}', 'network' must have a channel that can be removed, but got none ({why})."
-        )
 
     def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
         try:
@@ -281,7 +278,11 @@ class Pruner(CompAlgo):
 
     def _make_report(self, step: str, plan: PruningPlan, graph: Graph, verification: Optional[Verification],
                      notes: Tuple[str, ...]) -> Report:
-        first = self._beginning.graph if self._beginning else self._graph
+        targets = measure(self._config, self._first().graph, graph, self._budgeted)
+        asked, spent = self._asked(), self._first().after(self._grouping, plan)
+        if asked is not None:
+            targets += (asked.target(spent),)
+            notes += held_back(asked, spent, self._grouping, self._importance, self._settled_config(), plan)
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(self._inputs),
             layers=layer_reports(self._grouping, plan), without_rule=self._grouping.without_rule,
@@ -290,5 +291,5 @@ class Pruner(CompAlgo):
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
             notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
-            targets=measure(self._config, first, graph, self._budgeted),
+            targets=targets,
         )

@@ -1,5 +1,5 @@
 """What was pruned, what was not, and why."""
 from golden_stick.report.picture import draw
-from golden_stick.report.report import LayerReport, Report, Target
+from golden_stick.report.report import LayerReport, RateTarget, Report, Target
 
-__all__ = ["LayerReport", "Report", "Target", "draw"]
+__all__ = ["LayerReport", "RateTarget", "Report", "Target", "draw"]

@@ -2,7 +2,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-__all__ = ["LayerReport", "Report", "Target"]
+__all__ = ["LayerReport", "RateTarget", "Report", "Target"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class RateTarget(Target):
+    """A rate asked for: the fraction of all removable channels that was to go, rounded down, and that went."""
+
+    def __str__(self) -> str:
+        return (f"{self.name} {self.wanted:.4g}: {'reached' if self.met else 'NOT reached'}: {self.reached:.4f} of the "
+                f"removable channels are gone")
+
+
+@dataclass(frozen=True)
 class Report:
     """
     What an algorithm did.
@@ -53,7 +62,7 @@ class Report:
         largest_difference (float): Between the outputs of the masked network and the slim one; None before `convert`.
         output_scale (float): Largest output of the masked network; None before `convert`.
         notes (tuple[str]): What the user should know besides.
-        targets (tuple[Target]): What became of the budget, where one of MACs or parameters was set.
+        targets (tuple[Target]): What became of the budget: a RateTarget where it is a rate.
     """
 
     algorithm: str

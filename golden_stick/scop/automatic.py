@@ -1,5 +1,5 @@
 """How many filters go, decided by knockoff+ instead of a rate."""
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
 from golden_stick.prune.plan import PruningPlan, plan_of_counts
 
-__all__ = ["automatic_plan", "selected_filters"]
+__all__ = ["automatic_plan", "selected_filters", "unselected_channels"]
 
 
 def automatic_plan(grouping: Grouping, statistics: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> PruningPlan:
@@ -26,14 +26,36 @@ def automatic_plan(grouping: Grouping, statistics: Mapping[str, np.ndarray], con
     Raises:
         StateError: If knockoff+ selects nothing: that says that it can tell nothing apart, not that all may go.
     """
-    chosen = selected_filters(statistics, config["fdr"])
+    importance, counts = unselected_channels(grouping, statistics, config["fdr"])
+    return plan_of_counts(grouping, importance, counts, config["round_to"], config["min_width"], config["round"],
+                          config["max_rate"])
+
+
+def unselected_channels(grouping: Grouping, statistics: Mapping[str, np.ndarray], rate: float
+                        ) -> Tuple[Dict[str, np.ndarray], Dict[str, int]]:
+    """
+    How many channels knockoff+ does not select, and in which order they go.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        statistics (Mapping): Weight name -> W, float, shape (draws, filters).
+        rate (float): The false discovery rate.
+
+    Returns:
+        tuple, two dicts by the names of groups: importance, shape (channels of the group,), and how many go. Groups
+        without statistics have no entry.
+
+    Raises:
+        StateError: If knockoff+ selects nothing.
+    """
+    chosen = selected_filters(statistics, rate)
     if not any(kept.any() for kept in chosen.values()):
         draws = len(next(iter(statistics.values())))
         raise StateError(f"For 'SCOP', knockoff+ must select a filter for 'prune_rate' 'auto' to say what goes, but "
-                         f"selects none of {sum(map(len, chosen.values())):,} at 'fdr' {config['fdr']:g}, of which at "
-                         f"least {least_passing(config['fdr'], draws)} must pass where 'draws' is {draws}: raise "
-                         f"'fdr', let it decide over more layers, take fewer draws, train the scales for longer, or set "
-                         f"'prune_rate' to a number.")
+                         f"selects none of {sum(map(len, chosen.values())):,} at 'fdr' {rate:g}, of which at "
+                         f"least {least_passing(rate, draws)} must pass where 'draws' is {draws}: raise "
+                         f"'fdr', let it decide over more layers, take fewer draws, train the scales for longer, or "
+                         f"set 'prune_rate' to a number.")
     importance, counts = {}, {}
     for group in grouping:
         if not any(item.parameter in chosen for item in group.filters):
@@ -42,8 +64,7 @@ def automatic_plan(grouping: Grouping, statistics: Mapping[str, np.ndarray], con
         # All that are selected stand above all that are not.
         importance[group.name] = score + np.where(kept, 1.0 + np.ptp(score), 0.0)
         counts[group.name] = int((~kept).sum())
-    return plan_of_counts(grouping, importance, counts, config["round_to"], config["min_width"], config["round"],
-                          config["max_rate"])
+    return importance, counts
 
 
 def selected_filters(statistics: Mapping[str, np.ndarray], rate: float) -> Dict[str, np.ndarray]:

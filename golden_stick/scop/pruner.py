@@ -11,12 +11,13 @@ from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
+from golden_stick.prune.asked import Asked, asked_by_counts
 from golden_stick.prune.cells import unwrap_cells
 from golden_stick.prune.copying import copy_network
 from golden_stick.prune.importance import REDUCTIONS
 from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.pruner import Pruner
-from golden_stick.scop.automatic import automatic_plan
+from golden_stick.scop.automatic import automatic_plan, unselected_channels
 from golden_stick.scop.cells import KnockoffConv, PhaseNetwork
 from golden_stick.scop.conditions import conditions_of
 from golden_stick.scop.features import FeatureKnockoff, FeaturePhase, FeatureSampler
@@ -123,6 +124,7 @@ class SCOP(Pruner):
             raise ArgumentError(f"For 'SCOP', 'fdr' must stand with 'prune_rate' 'auto', but got 'prune_rate' "
                                 f"{self._config['prune_rate']!r}.")
         self._phase: Any = None
+        self._unselected: Optional[Mapping[str, int]] = None  # by group, once knockoff+ has decided
         self._normalizations: Dict[str, str] = {}  # weight name -> gamma name
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
 
@@ -207,8 +209,17 @@ class SCOP(Pruner):
     def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
         self._check_trained(values)
         if self._config["prune_rate"] == "auto":
-            return automatic_plan(self._grouping, self._statistics(values), self._settled_config())
+            found = self._statistics(values)
+            self._importance, self._unselected = unselected_channels(self._grouping, found, self._config["fdr"])
+            return automatic_plan(self._grouping, found, self._settled_config())
         return self._plan(self._grouping, self._scores(values))
+
+    def _asked(self) -> Optional[Asked]:
+        if self._config["prune_rate"] != "auto":
+            return super()._asked()
+        if self._unselected is None:
+            return None
+        return asked_by_counts("prune_rate auto", self._grouping, self._unselected)
 
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
         scales, schedule = self._phase.scales(values), self._phase.schedule

@@ -1,6 +1,8 @@
 """Comparisons: everything alike for all criteria, the test split once, the same result for the same seeds."""
 import json
+import shutil
 import sys
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -167,6 +169,35 @@ def test_an_interrupted_comparison_goes_on_bit_for_bit(ran, tmp_path):
         one, other = (gs.load_slim(build(), str(place / path.name)) for place in
                       (ran["folder"] / "networks", tmp_path / "networks"))
         assert network_digest(one) == network_digest(other)
+
+
+def test_a_folder_from_before_trials_had_notes_goes_on(ran, tmp_path):
+    shutil.copytree(ran["folder"], tmp_path / "old")
+    record = json.loads((tmp_path / "old" / "comparison.json").read_text())
+    record["trials"] = [{key: value for key, value in item.items() if key not in ("met", "notes")}
+                        for item in record["trials"]]
+    for complete in (True, False):
+        (tmp_path / "old" / "comparison.json").write_text(json.dumps({**record, "complete": complete}))
+        found = call(ran, tmp_path / "old")
+        assert found.trials == tuple(replace(item, met=None, notes=()) for item in ran["found"].trials)
+
+
+def test_scops_reports_are_kept(ran):
+    for item in ran["found"].trials:
+        assert item.met is (None if item.criterion == "unpruned" else True)
+        assert bool(item.notes) == (item.criterion == "scop")
+        for said in ("rank correlation of the scores with |gamma|", "above 0.99, where scores are no more than |gamma|",
+                     "mix", "scales trained on data that may have trained the weights: 'held_out' is not set"):
+            assert any(said in note for note in item.notes) == (item.criterion == "scop")
+    for text in (str(ran["found"]), (ran["folder"] / "comparison.md").read_text()):
+        assert "scop, seeds 0, 1: scales trained on data that may" in text and "rank correlation of the scores" in text
+
+
+def test_a_budget_out_of_reach_is_told(tmp_path):
+    found = small(budget={"prune_rate": 0.5, "round_to": 64})
+    assert [item.met for item in found.trials] == [None, False]
+    assert "NOT reached: random at the budget (seeds 0)." in str(found)
+    assert "random, seed 0: prune_rate 0.5 is not reached, held back by 'round_to': first, second" in str(found)
 
 
 def test_a_folder_of_something_else_or_with_a_network_missing(ran, tmp_path):

@@ -3,6 +3,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -71,6 +72,28 @@ def test_one_seed_without_test_split_curves_and_epochs():
     assert "one seed: nothing is known about the spread" in str(found) and "Test split" not in str(found)
     assert "One shot" not in found.to_markdown() and "±" not in str(found)
     assert [item.criterion for item in found.ranked()] == ["l1", "random"]
+
+
+def test_notes_and_missed_budgets_stand_on_the_page():
+    trials = tuple(
+        replace(item, met=item.seed == 0 or item.prune_rate is not None,
+                notes=("mixed", f"correlation 0.{item.seed}") if item.criterion == "l1" else ())
+        if item.criterion != "unpruned" else item for item in TRIALS)
+    found = Comparison(CONFIG, BASE, DATA, trials)
+    told = ["l1, seeds 0, 1: mixed", "l1, seed 0: correlation 0.0", "l1, seed 1: correlation 0.1"]
+    assert str(found).splitlines()[-3:] == told
+    assert "What the reports say, at the budget:\n\n* " + "\n* ".join(told) + "\n\nOne shot" in found.to_markdown()
+    missed = "NOT reached: random at the budget (seeds 1); l1 at the budget (seeds 1)."
+    assert missed in str(found) and missed in found.to_markdown() and "NOT reached" not in str(FOUND)
+    again = Comparison.from_dict(json.loads(json.dumps(found.to_dict())))
+    assert again == found and str(again) == str(found)
+
+
+def test_what_was_written_before_there_were_notes_can_be_read():
+    record = json.loads(json.dumps(FOUND.to_dict()))
+    record["trials"] = [{key: value for key, value in item.items() if key not in ("met", "notes")}
+                        for item in record["trials"]]
+    assert Comparison.from_dict(record) == FOUND
 
 
 def test_json_there_and_back():

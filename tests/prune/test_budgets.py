@@ -41,7 +41,42 @@ def test_cost_promised_at_apply_is_that_of_the_slim_network(config):
     assert (promised.macs_after, promised.parameters_after) == (done.macs_after, done.parameters_after)
     assert done.macs_after < done.macs_before
     assert all(target.met and target.reached <= target.wanted for target in done.targets)
-    assert len(done.targets) == sum("target" in key for key in config)
+    assert [target.name for target in done.targets] == [*(key for key in config if "target" in key)] or ["prune_rate"]
+
+
+def chain():
+    """Layers of 10, 12 and 8 filters before a last one that stays."""
+    return networks.randomize(nn.SequentialCell(
+        nn.Conv2d(3, 10, 3), nn.ReLU(), nn.Conv2d(10, 12, 3), nn.ReLU(), nn.Conv2d(12, 8, 3), nn.ReLU(),
+        nn.Conv2d(8, 4, 3)))
+
+
+@pytest.mark.parametrize("config, reached, held", [
+    ({"prune_rate": 0.4}, 4 + 4 + 3, {}),
+    ({"prune_rate": 0.4, "max_rate": {"2": 0.2}}, 4 + 2 + 3, {"'max_rate'": "2"}),
+    ({"prune_rate": 0.4, "round_to": 4}, 2 + 4 + 0, {"'round_to'": "0, 4"}),
+    ({"prune_rate": 0.4, "round_to": 64}, 0, {"'round_to'": "0, 2, 4"}),
+    ({"prune_rate": 0.4, "round_to": 4, "round": "down"}, 6 + 4 + 4, {}),
+    ({"prune_rate": 0.5, "min_width": 7}, 3 + 5 + 1, {"'min_width'": "0, 2, 4"}),
+    ({"prune_rate": {"[02]": 0.5, "4": 0.25}, "max_rate": 0.25}, 2 + 3 + 2, {"'max_rate'": "0, 2"}),
+    ({"prune_rate": 0.9, "ranking": "global", "max_rate": {"0": 0.5}, "min_width": 2}, 5 + 10 + 6,
+     {"'max_rate'": "0", "'min_width'": "2, 4"}),
+    ({"prune_rate": 0.0}, 0, {}),
+], ids=str)
+def test_a_rate_is_said_to_be_met_or_what_holds_it_back(config, reached, held):
+    algorithm = gs.OneShot(config)
+    algorithm.convert(algorithm.apply(chain(), SHAPE))
+    (target,) = algorithm.report.targets
+    wanted = config["prune_rate"]
+    if isinstance(wanted, dict):
+        wanted = (0.5 * 10 + 0.5 * 12 + 0.25 * 8) / 30
+    assert (target.name, target.met) == ("prune_rate", not held)
+    np.testing.assert_allclose((target.wanted, target.reached), (wanted, reached / 30))
+    assert algorithm.report.notes == tuple(f"prune_rate {wanted:.4g} is not reached, held back by {reason}: {names}"
+                                           for reason, names in held.items())
+    verdict = "NOT reached" if held else "reached"
+    line = f"prune_rate {wanted:.4g}: {verdict}: {reached / 30:.4f} of the removable channels are gone"
+    assert line in str(algorithm.report).splitlines()
 
 
 @pytest.mark.parametrize("key", ["target_macs", "target_params"])

@@ -78,6 +78,17 @@ def test_the_last_report_says_whether_the_whole_budget_was_met(key, met):
     np.testing.assert_allclose(goals, [1 - (1 - config[key]) * step / 3 for step in (1, 2, 3)])
 
 
+def test_the_whole_rate_is_met_and_what_scattering_leaves_is_named():
+    """Scattered branches lose channels in the first step only."""
+    _, reports = gs.prune_in_steps(chain(), SHAPE, {"prune_rate": 0.3}, 2, lambda net, step: None)
+    assert [(report.targets[0].wanted, report.targets[0].met) for report in reports] == [(0.15, True), (0.3, True)]
+    assert [report.targets[0].reached for report in reports] == [(2 + 1) / 29, (4 + 3) / 29]
+    config = {"prune_rate": 0.6, "residual": "scatter"}
+    _, reports = gs.prune_in_steps(networks.randomize(networks.SmallNet()), SHAPE, config, 2, lambda net, step: None)
+    assert not reports[-1].targets[0].met
+    assert "prune_rate 0.6 is not reached, held back by what an earlier step left: b" in reports[-1].notes
+
+
 def test_every_step_scores_what_training_left():
     """The filter that training makes the least is none of the least before, and goes in the step after."""
     network = wide()
