@@ -3,11 +3,13 @@ import argparse
 from typing import Any, Optional, Tuple
 
 from golden_stick.cli.shared import add_command, network_and_inputs, say
+from golden_stick.cli.slimming import add_budget_options, config_of
 from golden_stick.errors import ArgumentError
 
 __all__ = ["add"]
 
-_BUDGET = ("prune_rate", "target_macs", "target_params", "ranking", "residual", "round_to")
+# These stand in every record, all others only where they are not the default: so older folders can be gone on with.
+_ALWAYS = ("prune_rate", "target_macs", "target_params", "ranking", "residual", "round_to")
 
 
 def add(commands: Any) -> None:
@@ -28,12 +30,7 @@ golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
                          "mindspore.dataset or lists; train may be a function of the seed")
     command.add_argument("--criteria", required=True, type=_names, help="separated by commas: l1, l2, bn_scale, fpgm, "
                          "lamp, taylor, hessian, activation, scop, random")
-    command.add_argument("--prune-rate", type=float, help="the budget: fraction of each group's channels to remove")
-    for key, what in (("macs", "MACs"), ("params", "parameters")):
-        command.add_argument(f"--target-{key}", type=float, help=f"or: fraction of the original {what} to be left")
-    command.add_argument("--ranking", default="local", help="local, global or isomorphic (default: local)")
-    command.add_argument("--residual", default="group", help="group, scatter or keep (default: group)")
-    command.add_argument("--round-to", type=int, default=1, help="layers that shrink keep a multiple (default: 1)")
+    add_budget_options(command, "none, a rate or a target must be given")
     command.add_argument("--rates", type=_numbers, default=(), help="prune rates of one-shot curves, separated by "
                          "commas (default: none)")
     command.add_argument("--epochs", type=int, default=1, help="of fine-tuning (default: 1)")
@@ -66,8 +63,10 @@ def _numbers(text: str) -> Tuple[float, ...]:
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import compare
     from golden_stick.cli.factories import call_factory
+    from golden_stick.prune.options import PRUNER_OPTIONS
     network, inputs = network_and_inputs(options, options.checkpoint)
-    budget = {key: getattr(options, key) for key in _BUDGET if getattr(options, key) is not None}
+    budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
+              if key in _ALWAYS or value != PRUNER_OPTIONS[key].default}
     scop = {} if options.turn_steps is None else {"turn_steps": options.turn_steps}
     found = compare(network, inputs, options.criteria, budget, *_splits(call_factory(options.data, option="--data")),
                     loss=call_factory(options.loss, option="--loss") if options.loss else None,

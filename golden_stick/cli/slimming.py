@@ -6,8 +6,8 @@ from typing import Any, Callable, ContextManager, Dict, Iterable, Mapping, Union
 
 from golden_stick.cli.shared import add_policies, network_and_inputs, output_files, say, write_json
 
-__all__ = ["ANYWHERE", "add_criterion_options", "add_slim_options", "config_of", "export_to", "make_slim",
-           "pruning_data"]
+__all__ = ["ANYWHERE", "add_budget_options", "add_criterion_options", "add_slim_options", "config_of", "export_to",
+           "make_slim", "pruning_data"]
 
 # Options that name files to write, and the endings that these have.
 ANYWHERE = {"output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
@@ -22,10 +22,11 @@ def add_criterion_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the criterion random (default: 0)")
 
 
-def add_slim_options(command: argparse.ArgumentParser, required: bool = True) -> None:
-    """The options of a pruning, and where its files go."""
+def add_budget_options(command: argparse.ArgumentParser, otherwise: str) -> None:
+    """The options of every pruner: how much goes, of what, to which widths; `otherwise` tells of a missing budget."""
     command.add_argument("--prune-rate", type=_rates, help="fraction of channels to remove, or a JSON object "
-                         "of patterns of layers' paths, such as '{\"layer1.*\": 0.2, \"*\": 0.4}' (default: 0.4)")
+                         "of patterns of layers' paths, such as '{\"layer1.*\": 0.2, \"*\": 0.4}' "
+                         f"(default: {otherwise})")
     for key, what in (("macs", "MACs"), ("params", "parameters"), ("latency", "latency here")):
         command.add_argument(f"--target-{key}", type=float,
                              help=f"fraction of the original {what} to be left, instead of a rate")
@@ -43,6 +44,11 @@ def add_slim_options(command: argparse.ArgumentParser, required: bool = True) ->
     command.add_argument("--round", default="up", help="to which multiple of --round-to widths go: up, down or nearest "
                          "(default: up)")
     command.add_argument("--min-width", type=int, default=1, help="of the layers that shrink (default: 1)")
+
+
+def add_slim_options(command: argparse.ArgumentParser, required: bool = True) -> None:
+    """The options of a pruning, and where its files go."""
+    add_budget_options(command, "0.4")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")

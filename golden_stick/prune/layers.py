@@ -1,5 +1,5 @@
 """The layers of a network: whether any can lose channels, and how a report lists them."""
-from typing import Tuple
+from typing import Mapping, Tuple
 
 from golden_stick.errors import NothingToPruneError
 from golden_stick.graph.groups import Grouping
@@ -24,8 +24,18 @@ def check_prunable(owner: str, grouping: Grouping) -> None:
                               f"({why}).")
 
 
-def layer_reports(grouping: Grouping, plan: PruningPlan) -> Tuple[LayerReport, ...]:
-    """Every layer with filters: what a plan leaves of it, what always stays and why, and what shrinks with it."""
+def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, str]) -> Tuple[LayerReport, ...]:
+    """
+    Every layer with filters: what a plan leaves of it, what always stays and why, and what shrinks with it.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        plan (PruningPlan): What is.
+        unscored (Mapping): Name of a group that stays without scores -> why it has none.
+
+    Returns:
+        tuple of LayerReport.
+    """
     after = {layer.path: layer.after for layer in plan.layers}
     fixed = {layer.path: layer for layer in grouping.fixed}
     layers = {}
@@ -33,8 +43,9 @@ def layer_reports(grouping: Grouping, plan: PruningPlan) -> Tuple[LayerReport, .
         for item, path in zip(group.filters, group.layers):
             others = tuple(dict.fromkeys(other for other in group.layers if other != path))
             stays = fixed.pop(path, None)
+            reasons = (stays.reasons if stays else ()) + tuple(filter(None, (unscored.get(group.name),)))
             layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
-                                       stays.fixed if stays else 0, stays.reasons if stays else (), others)
+                                       stays.fixed if stays else 0, reasons, others)
     for path, layer in fixed.items():
         layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
     return tuple(layers.values())

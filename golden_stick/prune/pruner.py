@@ -215,6 +215,10 @@ class Pruner(CompAlgo):
         """What the report should say besides."""
         return ()
 
+    def _unscored(self) -> Mapping[str, str]:
+        """Names of groups that get no scores, and why."""
+        return {}
+
     @staticmethod
     def _wrappers() -> Tuple[type, ...]:
         """Cells that betray a network to which `apply` was already applied."""
@@ -285,7 +289,7 @@ class Pruner(CompAlgo):
             notes += held_back(asked, spent, self._grouping, self._importance, self._settled_config(), plan)
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(self._inputs),
-            layers=layer_reports(self._grouping, plan), without_rule=self._grouping.without_rule,
+            layers=layer_reports(self._grouping, plan, self._unscored()), without_rule=self._grouping.without_rule,
             parameters_before=count_parameters(self._graph), parameters_after=count_parameters(graph),
             macs_before=count_macs(self._graph), macs_after=count_macs(graph),
             largest_difference=verification.largest_difference if verification else None,

@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.graph.groups import CellSite, Grouping
+from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.knockoffs.second_order import SecondOrder
 from golden_stick.prune.cells import replace_cells
@@ -119,6 +119,7 @@ class FeaturePhase:
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self._sampler: FeatureSampler = config["sampler"]
         self._sites = {site.path: site for site in grouping.masks if _width(site)}
+        self._wide = [site for site in grouping.masks if not _width(site)]
         measured = np.unique(np.concatenate([site.channels for site in self._sites.values()] or [np.zeros(0, int)]))
         self._filters = {item.parameter: item.channels for group in grouping for item in group.filters
                          if np.isin(item.channels, measured).any()}
@@ -147,6 +148,12 @@ class FeaturePhase:
 
         replace_cells(inner, {path: wrapper(number, site) for number, (path, site) in enumerate(self._sites.items())})
         return FeatureNetwork(inner, clock)
+
+    def why_unscored(self, group: ChannelGroup) -> str:
+        """Why a group that can lose channels has no scales."""
+        if any(np.isin(site.channels, group.channels).any() for site in self._wide):
+            return f"stays: it is read among more than {_WIDEST:,} channels, too many for their covariance"
+        return "stays: no Cell reads it in which knockoffs can be mixed"
 
     def scales(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> trained scales, shape (draws, filters): the means over the places where a channel is read.

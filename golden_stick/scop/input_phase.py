@@ -5,7 +5,7 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.deploy.fold.sites import find_sites
-from golden_stick.graph.groups import Grouping
+from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.prune.cells import find_cell, replace_cells
 from golden_stick.scop.cells import AbsorbedNormalization, KnockoffConv, KnockoffConvNormalized, KnockoffInput
@@ -49,6 +49,10 @@ class InputPhase:
         replace_cells(inner, {path: wrapper(path) for path in self.layers.values()})
         replace_cells(inner, {path: AbsorbedNormalization for path in behind.values()})
         return KnockoffInput(inner, sampler, clock)
+
+    def why_unscored(self, group: ChannelGroup) -> str:
+        """Why a group that can lose channels has no scales."""
+        return "stays: SCOP scores filters of nn.Conv2d only, but for a FeatureSampler"
 
     def scales(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> trained scales, shape (draws, filters), from the phase's parameters by name."""

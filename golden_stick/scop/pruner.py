@@ -278,6 +278,10 @@ class SCOP(Pruner):
                                                   weights)))
         return notes
 
+    def _unscored(self) -> Mapping[str, str]:
+        return {group.name: self._phase.why_unscored(group) for group in self._grouping
+                if not any(item.parameter in self._phase.layers for item in group.filters)}
+
     @staticmethod
     def _wrappers() -> Tuple[type, ...]:
         return Pruner._wrappers() + (KnockoffConv, FeatureKnockoff, PhaseNetwork)

@@ -60,11 +60,30 @@ def test_the_scales_have_data_of_their_own(folder):
     assert found.config["scop"] == {"turn_steps": 1, "held_out": True} and found.config["scales_data"]
 
 
+def test_the_budgets_of_prune_are_there(folder):
+    line = LINE.replace("--criteria taylor", "--criteria l1").replace(
+        "--target-macs 0.6", "--prune-rate '{\"*\": 0.7}'").replace(
+        "--epochs 1", "--epochs 0 --max-rate 0.5 --round-to 3 --round nearest --reduction max")
+    assert run(line) == 0
+    found = Comparison.from_dict(json.loads((folder / "kept" / "comparison.json").read_text()))
+    assert found.config["budget"] == {"prune_rate": {"*": 0.7}, "max_rate": 0.5, "round_to": 3, "round": "nearest",
+                                      "reduction": "max", "ranking": "local", "residual": "group"}
+    assert "NOT reached: l1 at the budget (seeds 0)" in str(found) and "held back by 'max_rate'" in str(found)
+
+
+def test_what_stands_for_nothing_is_not_written(folder):
+    """As records did before there were so many options: their folders can be gone on with."""
+    assert run(LINE.replace("--criteria taylor", "--criteria l1").replace("--epochs 1", "--epochs 0")) == 0
+    record = json.loads((folder / "kept" / "comparison.json").read_text())
+    assert record["config"]["budget"] == {"target_macs": 0.6, "ranking": "local", "residual": "group", "round_to": 1}
+
+
 @pytest.mark.parametrize("change, message", [
     (("taylor", "tailor"), "every criterion must be one of"),
     (("--target-macs 0.6", "--target-macs 1.6"), "'target_macs' must be in (0, 1)"),
     (("--target-macs 0.6", ""), "'budget' must say how much goes"),
     (("--target-macs 0.6", "--target-macs 0.6 --prune-rate 0.3"), "the budget must be one of"),
+    (("--target-macs 0.6", "--target-latency 1.5"), "'target_latency' must be in (0, 1)"),
     (("problem:splits", "problem:three"), "'--data' must name a factory that returns (train, validation)"),
     (("problem:splits", "problem:absent"), "'--data' must name a factory"),
     (("--epochs 1", "--rates 0.2;0.4"), "must be numbers separated by commas"),

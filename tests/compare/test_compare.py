@@ -187,7 +187,7 @@ def test_scops_reports_are_kept(ran):
         assert item.met is (None if item.criterion == "unpruned" else True)
         assert bool(item.notes) == (item.criterion == "scop")
         for said in ("rank correlation of the scores with |gamma|", "above 0.99, where scores are no more than |gamma|",
-                     "mix", "scales trained on data that may have trained the weights: 'held_out' is not set"):
+                     "mixing: blocks, 2 in turns of 2 steps", "may have trained the weights: 'held_out' is not set"):
             assert any(said in note for note in item.notes) == (item.criterion == "scop")
     for text in (str(ran["found"]), (ran["folder"] / "comparison.md").read_text()):
         assert "scop, seeds 0, 1: scales trained on data that may" in text and "rank correlation of the scores" in text

@@ -131,6 +131,36 @@ def test_scales_choose_the_filters(mode):
     np.testing.assert_array_equal(slim.c.bias.asnumpy(), network.c.bias.asnumpy()[[0, 2, 4]])
 
 
+class WithHidden(nn.Cell):
+    """A convolution, and a dense layer that is not the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 8, 3), nn.ReLU()
+        self.hidden, self.head = nn.Dense(8, 6), nn.Dense(6, 4)
+
+    def construct(self, x):
+        return self.head(self.relu(self.hidden(self.relu(self.conv(x)).mean((2, 3)))))
+
+
+def test_what_gets_no_scores_stays_and_says_why(monkeypatch):
+    by_inputs = gs.SCOP({"prune_rate": 0.5})
+    by_inputs.apply(WithHidden(), inputs=(2, 3, 8, 8))
+    layers = {layer.path: layer for layer in by_inputs.report.layers}
+    assert (layers["conv"].after, layers["hidden"].after) == (4, 6)
+    assert layers["conv"].reasons == () and layers["hidden"].reasons == (
+        "stays: SCOP scores filters of nn.Conv2d only, but for a FeatureSampler",)
+    assert not by_inputs.report.targets[0].met
+    assert by_inputs.report.notes == ("prune_rate 0.5 is not reached, held back by missing scores: hidden",)
+    monkeypatch.setattr("golden_stick.scop.features._WIDEST", 7)
+    images = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
+    by_features = gs.SCOP({"prune_rate": 0.5, "sampler": gs.scop.FeatureSampler([images])})
+    by_features.apply(WithHidden(), inputs=(2, 3, 8, 8))
+    layers = {layer.path: layer for layer in by_features.report.layers}
+    assert (layers["conv"].after, layers["hidden"].after) == (8, 3)
+    assert layers["conv"].reasons == ("stays: it is read among more than 7 channels, too many for their covariance",)
+
+
 def test_importance_by_hand():
     got = scop_importance(np.array([0.0, 0.5, 1.0, 0.75]), np.array([2.0, 3.0, -4.0, 1.0]))
     np.testing.assert_allclose(got, [-2.0, 0.0, 4.0, 0.5])
