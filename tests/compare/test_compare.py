@@ -1,4 +1,5 @@
 """Comparisons: everything alike for all criteria, the test split once, the same result for the same seeds."""
+import importlib
 import json
 import shutil
 import sys
@@ -249,8 +250,10 @@ def test_scales_are_trained_on_held_out_batches_where_there_are_any(monkeypatch)
             super().__init__(config)
             configs.append(self.config["held_out"])
 
-    monkeypatch.setattr("golden_stick.compare.candidates.train", train)
-    monkeypatch.setattr("golden_stick.compare.candidates.SCOP", Watched)
+    # By name of the module: what the package shows as `compare` is the function.
+    candidates = importlib.import_module("golden_stick.compare.candidates")
+    monkeypatch.setattr(candidates, "train", train)
+    monkeypatch.setattr(candidates, "SCOP", Watched)
     held_out = images(9, 3)
     asked = {"criteria": ["scop"], "knockoff_steps": 4, "scop": {"turn_steps": 2}, "seeds": [1]}
     found = small(scales_data=held_out, **asked)
