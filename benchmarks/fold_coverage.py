@@ -46,8 +46,8 @@ PAGE = """# Folding the networks of mindcv
   the largest output, computed here and not by golden_stick. *effect*: the same between the original and the network
   with the same normalizations left out and nothing folded: what equality would be worth nothing without.
 * *seconds*: `gs.fold`, which traces, folds and compares; on a machine that did other things too.
-* The networks are untrained. Statistics and scales of the normalizations are random. All ran in PyNative mode; the
-  tests fold in both modes.
+* The networks are untrained. Scales and shifts of the normalizations are random, statistics are those of random images,
+  moved a little. All ran in PyNative mode; the tests fold in both modes.
 * *why the rest stays*: how many normalizations, and what stands beside them. Names of Cells are left out.
 
 | family | network | input | outcome | normalizations | difference | effect | seconds | why the rest stays |
@@ -63,7 +63,7 @@ PAGE = """# Folding the networks of mindcv
 def measure(name, size):
     """One network, folded and compared: a row, as plain data."""
     try:
-        return fold(build(name), size)
+        return fold(build(name, size), size)
     except GoldenStickError as error:
         return {"outcome": "refused", "failure": f"{type(error).__name__}: {first_line(error)}"}
 

@@ -39,12 +39,15 @@ sys.path.insert(0, str(ROOT))
 import golden_stick as gs  # noqa: E402
 from golden_stick.errors import GoldenStickError, NothingToPruneError, TraceError, first_line  # noqa: E402
 from golden_stick.evaluation import scratch_directory  # noqa: E402
+from golden_stick.prune.calibration import calibrate  # noqa: E402
 
 CONFIG, TOLERANCE = {"criterion": "l1", "prune_rate": 0.4}, 1e-5
 # Below this part of removable filters, the page says what keeps the others.
 LITTLE = 0.5
 # Networks that take any size are given this one, for speed.
 SMALL, USUAL = 64, 224
+# How many batches of images normalizations are fitted to.
+BATCHES = 2
 
 PAGE = """# The networks of mindcv
 
@@ -60,8 +63,9 @@ PAGE = """# The networks of mindcv
   largest output, computed here and not by golden_stick. *effect*: the same between the masked and the original one:
   what equality would be worth nothing without.
 * *seconds*: `apply`, which traces, groups and slims once for trial, and `convert`, which slims, traces and verifies.
-* The networks are untrained. Statistics and scales of the normalizations are random, and so is every parameter that
-  would begin as a single number, such as the layer scales of 0.000001, which would hide a mistake.
+* The networks are untrained. Scales and shifts of the normalizations are random, and so is every parameter that would
+  begin as a single number, such as the layer scales of 0.000001, which would hide a mistake. Statistics are those of
+  random images, moved a little: with others, numbers grow from layer to layer, and so do their roundings.
 * *remarks*: why a network failed; operators without a rule; and, where less than half of the filters is removable, the
   most frequent reasons, with the number of layers.
 
@@ -95,28 +99,47 @@ def _size(name, size):
     return int(written.group(1)) if written else get_pretrained_cfg(name).get("input_size", (3, size, size))[-1]
 
 
-def build(name, seed=0):
-    """A network of mindcv, without what hides mistakes: normalizations of ones and zeros, layer scales near zero."""
+def build(name, size, seed=0):
+    """
+    A network of mindcv, without what hides mistakes: normalizations of ones and zeros, layer scales near zero.
+
+    Its normalizations fit its features, as in a trained network: with statistics drawn at random, numbers grow from
+    layer to layer, and so do their roundings.
+    """
     ms.set_seed(seed)
     network, generator = mindcv.create_model(name, pretrained=False), np.random.default_rng(seed)
-    drawn = {}
-    for _, cell in network.cells_and_names():
-        if hasattr(cell, "moving_mean"):
-            count = cell.num_features
-            drawn.update({
-                cell.gamma.name: generator.uniform(0.5, 1.5, count), cell.beta.name: generator.normal(0.0, 0.3, count),
-                cell.moving_mean.name: generator.normal(0.0, 0.2, count),
-                cell.moving_variance.name: generator.uniform(0.5, 2.0, count),
-            })
+    norms = [cell for _, cell in network.cells_and_names() if hasattr(cell, "moving_mean")]
+    statistics = {item.name for cell in norms for item in (cell.moving_mean, cell.moving_variance)}
+    for cell in norms:
+        assign(cell.gamma, generator.uniform(0.5, 1.5, cell.num_features))
+        assign(cell.beta, generator.normal(0.0, 0.3, cell.num_features))
     for parameter in network.get_parameters():
         values = parameter.asnumpy()
-        if parameter.name not in drawn and values.dtype == np.float32 and np.ptp(values) == 0:
-            away = values.flat[0] != 0
-            drawn[parameter.name] = generator.uniform(0.5, 1.5, values.shape) if away else \
-                generator.normal(0.0, 0.1, values.shape)
-        if parameter.name in drawn:
-            parameter.set_data(ms.Tensor(drawn[parameter.name].astype(np.float32)))
+        if parameter.name not in statistics and values.dtype == np.float32 and np.ptp(values) == 0:
+            assign(parameter, generator.uniform(0.5, 1.5, values.shape) if values.flat[0] != 0 else
+                   generator.normal(0.0, 0.1, values.shape))
+    if norms:
+        fit(network, norms, size, generator)
     return network
+
+
+def fit(network, norms, size, generator):
+    """Statistics of random images, and a little away from them."""
+    mode = ms.get_context("mode")
+    # A few runs are not worth a compilation.
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    calibrate(network, generator.normal(size=(BATCHES, 4, 3, size, size)).astype(np.float32))
+    ms.set_context(mode=mode)
+    for cell in norms:
+        mean, variance = cell.moving_mean.asnumpy(), cell.moving_variance.asnumpy()
+        # A channel that never varies would be multiplied by a huge number once it does.
+        variance = variance + 0.1 * variance.mean()
+        assign(cell.moving_mean, mean + np.sqrt(variance) * generator.normal(0.0, 0.1, mean.shape))
+        assign(cell.moving_variance, variance * generator.uniform(0.8, 1.25, variance.shape))
+
+
+def assign(parameter, values):
+    parameter.set_data(ms.Tensor(np.asarray(values, np.float32)))
 
 
 def run(network, data):
@@ -136,7 +159,7 @@ def distance(wanted, got):
 def measure(name, size):
     """One network, pruned and compared: a row, as plain data."""
     try:
-        network = build(name)
+        network = build(name, size)
     except Exception as error:  # pylint: disable=broad-except
         return {"outcome": "not built", "failure": f"{type(error).__name__}: {first_line(error)}"}
     try:

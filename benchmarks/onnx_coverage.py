@@ -49,8 +49,8 @@ written by hand.
   as a fraction of the largest output, computed here and not by golden_stick. *equal* means at most {tolerance:g}.
 * *batch*: the batch sizes that the file takes; its outputs are compared at batch size {measured}, which is not the one
   it was made for, and at {exported} where it takes no other.
-* The networks are untrained. Statistics and scales of the normalizations are random, and so is every parameter that
-  would begin as a single number.
+* The networks are untrained. Scales and shifts of the normalizations are random, and so is every parameter that would
+  begin as a single number. Statistics are those of random images, moved a little.
 
 | family | network | input | before pruning | difference | batch | after pruning | difference | batch | remarks |
 |---|---|---|---|---|---|---|---|---|---|
@@ -85,7 +85,7 @@ def measure(name, size):
     found = {}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            network = build(name)
+            network = build(name, size)
             found["before"] = compare(network, size, folder)
             algorithm = gs.OneShot(CONFIG)
             slim = algorithm.convert(algorithm.apply(network, inputs=(2, 3, size, size)))
