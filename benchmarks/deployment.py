@@ -6,7 +6,7 @@ What pruning gains where networks are deployed: ours in MindSpore and ONNX Runti
     python benchmarks/deployment.py --quick                small images, few rounds, batch 1; writes no page
     python benchmarks/deployment.py --networks resnet50 --batches 1 16 --seconds 120 --again
 
-Each network is pruned by 45 %, to the nearest multiple of 16 filters. Measured in turn, in one run: the original, the
+Each network is pruned by 45 %, down to a multiple of 16 filters. Measured in turn, in one run: the original, the
 slim one and its native twin (built by hand at the slim widths), as MindIR and as ONNX files; and in PyTorch the
 original and what Torch-Pruning makes of it, at the same widths and as it comes. `--torch-python` is the Python of an
 environment with torch and torch-pruning, and `--gs-python` that of one with mindspore-gs (see

@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import mindspore as ms
-from sides.client import GS, MindSporeGs, Torch, used_by
+from sides.client import MindSporeGs, Torch
 
 import golden_stick as gs
 from deployment_parts.networks import build, widths_of
+from deployment_parts.tables import WARM
 from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
 from golden_stick.bench.contenders import contenders_of
 from golden_stick.bench.memory import peak_growth
@@ -27,8 +28,8 @@ def make(settings, rate, round_to):
     """The original, the slim network and its native twin."""
     name, size = settings["network"], settings["size"]
     original = build(name, size)
-    # To the nearest multiple: up, a layer of 64 filters would lose 25 % of them instead of 45 %.
-    algorithm = gs.OneShot({"criterion": "l1", "prune_rate": rate, "round_to": round_to, "round": "nearest"})
+    # Down to a multiple: up, a layer of 64 filters would lose 25 % of them instead of 45 %.
+    algorithm = gs.OneShot({"criterion": "l1", "prune_rate": rate, "round_to": round_to, "round": "down"})
     slim = algorithm.convert(algorithm.apply(original, (1, 3, size, size)))
     widths = widths_of(slim)
     twin = build(name, size, widths)
@@ -78,7 +79,7 @@ def prepare(paths, tensors, threads, stack):
             return ready
 
         ready, memory[f"{runtime}, {which}"] = peak_growth(first_run)
-        turns[f"{runtime}, {which}"] = turn_of(ready.run, ready.prepare)
+        turns[f"{runtime}, {which}"] = turn_of(ready.run, ready.prepare, WARM)
     return turns, memory
 
 
@@ -108,23 +109,27 @@ def measure(settings, torch_python, gs_python, rate, round_to, folder):
         # Before any process or session is started: they inherit it.
         stack.enter_context(limited_threads("deployment", settings["threads"]))
         turns, row["memory"] = prepare(paths, tensors, settings["threads"], stack)
+        sides = {}
         if torch_python:
-            torch = Torch(torch_python)
+            torch = sides["torch"] = Torch(torch_python, WARM)
             stack.callback(torch.close)
             row["torch"] = torch.ask("build", name=settings["network"], size=settings["size"],
                                      batch=settings["batch"], widths=widths, threads=settings["threads"])
             turns.update({f"PyTorch, {which}": torch.turn(which) for which in row["torch"]["macs"]})
             bytes_of.update({f"PyTorch checkpoint, {which}": value for which, value in row["torch"]["bytes"].items()})
         if gs_python:
-            client = MindSporeGs(gs_python)
+            client = MindSporeGs(gs_python, WARM)
             stack.callback(client.close)
             theirs, row["gs"] = client.turns("evaluation", ("original", "masked"), settings, rate)
             turns.update(theirs)
+            if theirs:
+                sides["gs"] = client
         count = rounds_in(turns, settings)
+        before = {side: client.used() for side, client in sides.items()}
         with ForeignLoad() as load:
             found = interleave(turns, count, 1)
-    row.update(bytes=bytes_of, rounds=count, torch_cpu=used_by(found, "PyTorch"), gs_cpu=used_by(found, GS),
-               foreign_load=load.processors, wall=load.wall,
+        row.update({f"{side}_cpu": client.used() - before[side] for side, client in sides.items()})
+    row.update(bytes=bytes_of, rounds=count, foreign_load=load.processors, wall=load.wall,
                seconds={name: list(timing.seconds) for name, timing in found.items()},
                cpu_seconds={name: list(timing.cpu_seconds) for name, timing in found.items()})
     return row

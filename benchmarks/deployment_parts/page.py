@@ -2,6 +2,8 @@
 import numpy as np
 from sides.client import GS
 
+from deployment_parts.tables import WARM
+
 # What issue 5 asks for.
 TWIN, EFFICIENCY, OVER_RIVAL = 0.02, 0.85, 1.2
 QUIET = 0.2
@@ -200,13 +202,13 @@ def page(rows, rate, round_to):
     processors = "all processors" if threads is None else f"{threads} of the processors"
     parts = ["# What pruning gains where networks are deployed", "",
              "Written by `python benchmarks/deployment.py`. " + versions_of(rows) + ".", "",
-             f"Each network is pruned by {rate:.0%} to the nearest multiple of {round_to} filters, by their l1 "
+             f"Each network is pruned by {rate:.0%} down to a multiple of {round_to} filters, by their l1 "
              f"norm: of a latency, the weights do not matter. Its *native twin* was built by hand at the slim widths. "
              f"Torch-Pruning's network has the same widths; *as it comes* is what its own pruner makes at {rate:.0%} "
              f"with its defaults, which round no width. All run in turn in one run: each once a round, "
-             f"after one call that does not count. Random weights, evaluation, float32, {processors}. In MindSpore "
-             f"and ONNX Runtime all three networks went through the same export. {GS}'s column is the network that it "
-             f"gives back, masked at the same rate, beside the original under the names that it wants, in GRAPH mode: "
+             f"after calls that do not count, for {WARM} s and one at least. Random weights, evaluation, float32, "
+             f"{processors}. In MindSpore and ONNX Runtime all three networks went through the same export. {GS}'s "
+             f"column is the network that it gives back, masked at the same rate, beside the original under the names that it wants, in GRAPH mode: "
              f"it is not smaller, so there is no MACs ratio to reach.", ""]
     if noisy:
         parts += [f"**The machine was not quiet** for {len(noisy)} of {len(good)} rows (last column of the second "

@@ -190,9 +190,9 @@ class Side:
             return file.tell()
 
     @torch.inference_mode()
-    def turn(self, which):
+    def turn(self, which, warm):
         network = self._networks[which]
-        return timed_turn(lambda: network(self._example))
+        return timed_turn(lambda: network(self._example), warm)
 
     @staticmethod
     def analysis(name, size):

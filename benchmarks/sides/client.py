@@ -17,12 +17,13 @@ class Client:
         script (Union[str, Path]): What it runs; its last line is `serve` of `serving.py`.
         name (str): For messages.
         needs (str): What must be installed there.
+        warm (float): Its turns begin with calls that do not count, for so many seconds and one at least.
     """
 
-    def __init__(self, python, script, name, needs):
+    def __init__(self, python, script, name, needs, warm=0.0):
         # Only the libraries of that environment, and not those that this process was pointed to.
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
-        self._name, self._needs = name, needs
+        self._name, self._needs, self._warm = name, needs, warm
         self._process = subprocess.Popen(  # pylint: disable=consider-using-with
             [python, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env={**self.variables(environment), "PYTHONPATH": str(BENCHMARKS)})
@@ -50,9 +51,13 @@ class Client:
     def turn(self, which):
         """A turn for golden_stick.bench.clock.interleave, timed over there."""
         def take():
-            found = self.ask("turn", which=which)
+            found = self.ask("turn", which=which, warm=self._warm)
             return found["wall"], found["cpu"]
         return take
+
+    def used(self):
+        """CPU seconds of all its threads so far. It runs on afterwards, so the system counts them as foreign."""
+        return self.ask("used")["cpu"]
 
     def close(self):
         try:
@@ -66,8 +71,8 @@ class Client:
 class Torch(Client):
     """The process of the Python that has PyTorch and Torch-Pruning."""
 
-    def __init__(self, python):
-        super().__init__(python, BENCHMARKS / "deployment_parts" / "torch_side.py", "PyTorch", "torch-pruning")
+    def __init__(self, python, warm=0.0):
+        super().__init__(python, BENCHMARKS / "deployment_parts" / "torch_side.py", "PyTorch", "torch-pruning", warm)
 
     @staticmethod
     def variables(environment):
@@ -78,8 +83,8 @@ class Torch(Client):
 class MindSporeGs(Client):
     """The process of the Python that has mindspore-gs."""
 
-    def __init__(self, python):
-        super().__init__(python, BENCHMARKS / "sides" / "gs_side.py", GS, GS)
+    def __init__(self, python, warm=0.0):
+        super().__init__(python, BENCHMARKS / "sides" / "gs_side.py", GS, GS, warm)
 
     def turns(self, do, which, settings, rate):
         """Turns of what it builds, and what it says of itself; no turns where it does not run."""
@@ -88,9 +93,3 @@ class MindSporeGs(Client):
         except RuntimeError as error:
             return {}, {"error": str(error)}
         return {f"{GS}, {one}": self.turn(one) for one in which if found["wrapped"]}, found
-
-
-def used_by(found, name):
-    """CPU seconds that a process took for its turns. It runs on afterwards, so the system counts them as foreign."""
-    # Each turn is two calls, of which one is timed.
-    return 2 * sum(sum(timing.cpu_seconds) for turn, timing in found.items() if turn.startswith(name))

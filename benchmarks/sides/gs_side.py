@@ -97,8 +97,8 @@ class Side:
         run, arguments = self._runs[which]
         run(*arguments).asnumpy()
 
-    def turn(self, which):
-        return timed_turn(lambda: self._run(which))
+    def turn(self, which, warm):
+        return timed_turn(lambda: self._run(which), warm)
 
 
 def versions():

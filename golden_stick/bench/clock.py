@@ -47,16 +47,24 @@ class Timing:
         return float(np.median(np.divide(other.seconds, self.seconds)))
 
 
-def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: None) -> Turn:
+def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: None, warm: float = 0.0) -> Turn:
     """
     A turn of a function in this process.
 
-    It is called twice, and the second call counts: the first wakes its threads, and waits for those of whoever ran
-    before, which may still be spinning.
+    The last of its calls counts: those before wake its threads, and wait for those of whoever ran before, which may
+    still be spinning.
+
+    Args:
+        run (Callable): What is timed.
+        prepare (Callable): Is called at the beginning of a turn. Default: nothing.
+        warm (float): For so many seconds at least it is called before, and once at least. Default: 0.
     """
     def turn() -> Tuple[float, float]:
         prepare()
+        start = time.perf_counter()
         run()
+        while time.perf_counter() - start < warm:
+            run()
         cpu, wall = time.process_time(), time.perf_counter()
         run()
         return time.perf_counter() - wall, time.process_time() - cpu

@@ -62,6 +62,12 @@ def test_a_turn_prepares_runs_once_for_nothing_and_once_for_the_clock():
     assert 0.0 <= cpu < 0.02
 
 
+def test_a_turn_is_warm_after_so_many_seconds():
+    calls = []
+    wall, _ = turn_of(lambda: (calls.append(1), time.sleep(0.01)), warm=0.05)()
+    assert 4 <= len(calls) <= 6 and wall < 0.03
+
+
 def test_cpu_time_is_that_of_the_work():
     def work():
         end = time.process_time() + 0.05
