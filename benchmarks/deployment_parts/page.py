@@ -208,8 +208,8 @@ def page(rows, rate, round_to):
              f"with its defaults, which round no width. All run in turn in one run: each once a round, "
              f"after calls that do not count, for {WARM} s and one at least. Random weights, evaluation, float32, "
              f"{processors}. In MindSpore and ONNX Runtime all three networks went through the same export. {GS}'s "
-             f"column is the network that it gives back, masked at the same rate, beside the original under the names that it wants, in GRAPH mode: "
-             f"it is not smaller, so there is no MACs ratio to reach.", ""]
+             f"column is the network that it gives back, masked at the same rate, beside the original under the names "
+             f"that it wants, in GRAPH mode: it is not smaller, so there is no MACs ratio to reach.", ""]
     if noisy:
         parts += [f"**The machine was not quiet** for {len(noisy)} of {len(good)} rows (last column of the second "
                   f"table): do not quote them.", ""]
