@@ -9,6 +9,14 @@ os.environ.setdefault("GLOG_v", "4")
 import mindspore as ms  # noqa: E402
 import pytest  # noqa: E402
 
+from golden_stick.certify import forget_used_data  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def unused_data():
+    """Every test begins with data that nothing has used."""
+    forget_used_data()
+
 
 @pytest.fixture(params=["GRAPH", "PYNATIVE"])
 def mode(request):

@@ -8,7 +8,8 @@ from golden_stick.certify.fingerprints import DataFingerprint, fingerprint
 from golden_stick.certify.safe_filters import SafeFilters, safe_filters
 from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
 from golden_stick.certify.together import SafeTogether, safe_together
+from golden_stick.uses import forget_used_data
 
 __all__ = ["Accuracy", "Certificate", "CertifiedNetwork", "Comparison", "DataFingerprint", "PruningCard", "SafeFilters",
            "SafeTogether", "certify", "certify_in_sequence", "compare_predictions", "discoveries", "drop_p_value",
-           "equivalence_p_values", "fingerprint", "pruning_card", "safe_filters", "safe_together"]
+           "equivalence_p_values", "fingerprint", "forget_used_data", "pruning_card", "safe_filters", "safe_together"]
