@@ -162,6 +162,10 @@ class CompAlgo(ABC):
         network, inputs = self._applied()
         return export(self.convert(network), inputs, self._save_mindir_path, file_format="MINDIR")
 
+    def _control(self) -> Mapping[str, Any]:
+        """What the report says of a scientific control; empty where there was none."""
+        return {}
+
     @abstractmethod
     def _applied(self) -> Any:
         """The network that `apply` returned and the inputs it was traced with; StateError before `apply`."""

@@ -25,6 +25,10 @@ def _uses(what, old, new="pass"):
     return Mutant(what, "uses.py", old, new, USED)
 
 
+def _card(file, what, old, new="pass"):
+    return Mutant(what, f"certify/{file}", old, new, f"{FOLDER}/test_card.py")
+
+
 _together = _in("together.py", f"{FOLDER}/test_together.py")
 
 CERTIFICATE_MUTANTS = (
@@ -63,5 +67,14 @@ CERTIFICATE_MUTANTS = (
               "sizes[min(passed, len(sizes) - 1)]"),
     _in("safe_filters.py", f"{FOLDER}/test_together.py")("the least sure go first", "(self.cost, self.p_values)",
                                                          "(self.cost, -self.p_values)"),
+    _card("card_parts.py", "widths are not compared", "if not other:", "if True:"),
+    _card("card_parts.py", "points of the curve count as the budget", 'if trial["prune_rate"] is None:', "if True:"),
+    _card("card_parts.py", "lost and gained change places", '(b)": lost', '(b)": gained'),
+    _card("card_parts.py", "every budget is equal", "found[key] == value", "True"),
+    _card("card_control.py", "broken conditions are passed over", "if broken:", "if False:"),
+    _card("card_control.py", "draws are knockoffs until tested", "if knockoffs else 'control'",
+          "if knockoffs else 'knockoff'"),
+    _card("card_words.py", "parts of parts are not looked into", "yield from absences(value, here)"),
+    _card("card.py", "controls of other networks are taken", 'if controls is not None and', "if False and"),
     _safe("a layer loses all its filters", "removed.remove(int(", "print(int("),
 )
