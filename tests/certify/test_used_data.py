@@ -3,6 +3,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -145,6 +146,14 @@ def scored():
                                               loss=nn.CrossEntropyLoss())
 
 
+def trained():
+    algorithm = gs.SCOP({"mixing": "joint"})
+    phase = algorithm.apply(convolutions(), (1, 1, 8, 8))
+    batches = ms.dataset.NumpySlicesDataset(pictures(), ["image", "label"], shuffle=False).batch(12)
+    model = ms.Model(phase, nn.CrossEntropyLoss(), nn.Adam(phase.trainable_params(), 0.1))
+    model.train(1, batches, callbacks=algorithm.callbacks(), dataset_sink_mode=False)
+
+
 @pytest.mark.parametrize("use, used_for", [
     (lambda: calibrate(convolutions(), [pictures()[0]]), "statistics of normalizations"),
     (lambda: GaussianSampler(grid=2).fit([Tensor(pictures()[0])]), "the moments of a GaussianSampler"),
@@ -152,7 +161,8 @@ def scored():
      "the moments of a FeatureSampler"),
     (scored, "scores of a criterion"),
     (compared, "accuracies of 'compare'"),
-], ids=["calibrate", "gaussian", "feature", "criterion", "compare"])
+    (trained, "training with the callbacks of SCOP"),
+], ids=["calibrate", "gaussian", "feature", "criterion", "compare", "callbacks"])
 def test_what_golden_stick_looked_at_cannot_certify(use, used_for):
     use()
     with pytest.raises(StateError, match=f"24 images that were used before, for {used_for} on .*, in this process"):
