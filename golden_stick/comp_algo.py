@@ -10,6 +10,7 @@ from golden_stick.config import Option, check_config
 from golden_stick.deploy.export import export
 from golden_stick.errors import ArgumentTypeError, StateError
 from golden_stick.report import Report
+from golden_stick.uses import note
 
 __all__ = ["CompAlgo"]
 
@@ -162,6 +163,10 @@ class CompAlgo(ABC):
         network, inputs = self._applied()
         return export(self.convert(network), inputs, self._save_mindir_path, file_format="MINDIR")
 
+    def _control(self) -> Mapping[str, Any]:
+        """What the report says of a scientific control; empty where there was none."""
+        return {}
+
     @abstractmethod
     def _applied(self) -> Any:
         """The network that `apply` returned and the inputs it was traced with; StateError before `apply`."""
@@ -179,6 +184,10 @@ class _AlgorithmCallback(Callback):
         self._algorithm.before_training(told.epoch_num * told.batch_num)
 
     def on_train_step_end(self, run_context):
+        told = run_context.original_args()
+        # Images of later epochs are the same, or augmented; of devices that sink their data, none comes here.
+        if told.cur_epoch_num == 1 and told.get("train_dataset_element"):
+            note(told.train_dataset_element[0], f"training with the callbacks of {type(self._algorithm).__name__}")
         self._algorithm.after_step()
 
     def on_train_end(self, run_context):

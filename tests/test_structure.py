@@ -15,7 +15,7 @@ PACKAGE = ROOT / "golden_stick"
 
 # From the ground up. A module uses its own rank and those above it in this list.
 RANKS = (
-    ("errors", "config", "inputs", "evaluation", "progress"), ("graph", "knockoffs"), ("prune.trace",),
+    ("errors", "config", "inputs", "evaluation", "progress", "uses"), ("graph", "knockoffs"), ("prune.trace",),
     ("deploy.files", "deploy.export", "deploy.mindir", "deploy.onnx"),
     ("bench.cache", "bench.clock", "bench.latency", "bench.memory", "bench.onnx_files", "bench.result",
      "bench.threads", "bench.widths"),

@@ -104,8 +104,11 @@ def by_hiding(network: SmallNet, images: Images, others: Images, bounds: Tuple[f
         which of those of the first bound go by `safe_together` on the other images, of each layer, bool.
     """
     loss = nn.CrossEntropyLoss(reduction="none")
-    found = gs.safe_filters(network, INPUTS, batches(images, min(500, len(images))), loss, eps=bounds[0])
-    together = gs.safe_together(network, found, batches(others, min(500, len(others))), loss, eps=bounds[0])
+    # Seeds share images, but each has a network of its own, which was planted without a look at them.
+    found = gs.safe_filters(network, INPUTS, batches(images, min(500, len(images))), loss, eps=bounds[0],
+                            reuse="declare")
+    together = gs.safe_together(network, found, batches(others, min(500, len(others))), loss, eps=bounds[0],
+                                reuse="declare")
 
     def by_layer(values: np.ndarray) -> LayerArrays:
         slices = {item.parameter: item for group in found.grouping for item in group.filters}

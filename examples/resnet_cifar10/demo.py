@@ -19,14 +19,15 @@ import time  # noqa: E402
 import mindspore as ms  # noqa: E402
 from batches import evaluation_batches, training_data  # noqa: E402
 from data import Splits  # noqa: E402
-from latency import interleaved_latency  # noqa: E402
 from mindspore import nn  # noqa: E402
-from training import accuracy, build_network, cosine, fit, prepare, save_checkpoint, sgd  # noqa: E402
+from training import build_network, cosine, fit, prepare, right_answers, save_checkpoint, sgd  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.certify import Accuracy  # noqa: E402
+from golden_stick.certify import Accuracy, DataUse, compare_predictions, fingerprint  # noqa: E402
+from golden_stick.scop import PermutationSampler  # noqa: E402
 
 BATCHES = (1, 32)
+SIDES = (("original", "before"), ("slim", "after"))  # name in the benchmark, and in the table
 
 
 def parse(arguments=None) -> argparse.Namespace:
@@ -112,36 +113,50 @@ class Demo:
         for cell, name in ((network, "network"), (slim, "slim")):
             gs.export(cell, (1, 3, 32, 32), self.path(name))
 
-    def card(self, report, network: nn.Cell, slim: nn.Cell, accuracies: dict) -> None:
-        options, test = self.options, self.splits.test
+    def card(self, report, network: nn.Cell, slim: nn.Cell, right: dict, latency) -> None:
+        options = self.options
         gs.pruning_card(
             report, network, slim, base={"source": f"{options.network}, trained here, seed {options.seed}"},
-            data={"train": f"{len(self.splits.train)} images of {options.source}", "test": f"{len(test)} images"},
-            accuracy=[Accuracy(what, (found,), "test") for what, found in accuracies.items()],
-            fine_tuning={"epochs": options.finetune_epochs, "learning rate": 0.05, "batch size": options.batch_size},
+            data={name: self.used(name) for name in ("train", "validation", "test")},
+            accuracy=[Accuracy(what, (float(found.mean()),), "test") for what, found in right.items()],
+            fine_tuning={"epochs": options.finetune_epochs, "learning rate": 0.05, "batch size": options.batch_size,
+                         "images": options.train_limit or len(self.splits.train)},
+            latency=latency, discordance=compare_predictions(right["original"], right["fine-tuned"]),
+            knockoffs=self.exchangeability(), seeds={"training": options.seed},
+            seconds=time.perf_counter() - self.started,
         ).save(self.path("card"))
+
+    def used(self, name: str) -> DataUse:
+        """A split of the digits, which are enlarged and not compressed; the training images are augmented besides."""
+        data = fingerprint(evaluation_batches(getattr(self.splits, name), self.splits))
+        more = "; cropped at random out of a margin of 4 pixels while training" if name == "train" else ""
+        return DataUse(data, f"8x8 pixels enlarged to 32x32, (x / 255 - 0.5) / 0.5{more}", lossless=True)
+
+    def exchangeability(self):
+        """What kind of control SCOP's default sampler draws of these images."""
+        images, labels = next(evaluation_batches(self.splits.train, self.splits))
+        return gs.exchangeability(images, PermutationSampler()(ms.Tensor(images)), labels)
 
     def time(self, network: nn.Cell, slim: nn.Cell):
         self.announce("time both networks")
-        return {batch: interleaved_latency((network, slim), (batch, 3, 32, 32), self.options.rounds)
-                for batch in BATCHES}
+        return gs.benchmark({"original": network, "slim": slim}, (1, 3, 32, 32), BATCHES, rounds=self.options.rounds)
 
 
 def run(options: argparse.Namespace) -> dict:
     """Run all phases; returns what the table and the JSON show."""
     demo = Demo(options)
     network = demo.train()
-    base = accuracy(network, demo.splits.test, demo.splits)
+    right = {"original": right_answers(network, demo.splits.test, demo.splits)}
     slim, report = demo.prune(network)
-    pruned = accuracy(slim, demo.splits.test, demo.splits)
+    right["statistics re-estimated"] = right_answers(slim, demo.splits.test, demo.splits)
     demo.finetune(slim)
-    tuned = accuracy(slim, demo.splits.test, demo.splits)
+    right["fine-tuned"] = right_answers(slim, demo.splits.test, demo.splits)
     reloaded = demo.save(slim)
     demo.export(network, slim)
     latency = demo.time(network, slim)
     demo.announce("results")
-    accuracies = {"before": base, "pruned": pruned, "finetuned": tuned}
-    demo.card(report, network, slim, accuracies)
+    accuracies = dict(zip(("before", "pruned", "finetuned"), (float(found.mean()) for found in right.values())))
+    demo.card(report, network, slim, right, latency)
     size = {name: os.path.getsize(demo.path(name))
             for name in ("network.ckpt", "slim.ckpt", "network.mindir", "slim.mindir")}
     return {
@@ -152,8 +167,8 @@ def run(options: argparse.Namespace) -> dict:
         "parameters": report.to_dict()["parameters"], "macs": report.to_dict()["macs"],
         "checkpoint_bytes": {"before": size["network.ckpt"], "after": size["slim.ckpt"]},
         "mindir_bytes": {"before": size["network.mindir"], "after": size["slim.mindir"]},
-        "latency_ms": {str(batch): {"before": 1e3 * both[0], "after": 1e3 * both[1]}
-                       for batch, both in latency.items()},
+        "latency_ms": {str(batch): {side: 1e3 * one.latency for one in latency.measurements for name, side in SIDES
+                                    if (one.batch_size, one.name) == (batch, name)} for batch in BATCHES},
         "largest_difference": report.largest_difference, "output_scale": report.output_scale,
         "largest_difference_reloaded": reloaded, "seconds": time.perf_counter() - demo.started,
     }

@@ -16,8 +16,8 @@ from weights import load_npz
 
 import golden_stick as gs
 
-__all__ = ["prepare", "build_network", "load_network", "accuracy", "cosine", "sgd", "fit", "save_checkpoint",
-           "write_result"]
+__all__ = ["prepare", "build_network", "load_network", "right_answers", "accuracy", "cosine", "sgd", "fit",
+           "save_checkpoint", "write_result"]
 
 
 def prepare(options) -> Splits:
@@ -68,12 +68,16 @@ def load_network(name: str, classes: int, checkpoint: str) -> nn.Cell:
     return network
 
 
+def right_answers(network: nn.Cell, split: Split, splits: Splits) -> np.ndarray:
+    """Of each image of a split, whether its largest logit is that of its class: bool, shape (images,)."""
+    network.set_train(False)
+    return np.concatenate([network(ms.Tensor(images)).asnumpy().argmax(1) == labels
+                           for images, labels in evaluation_batches(split, splits)])
+
+
 def accuracy(network: nn.Cell, split: Split, splits: Splits) -> float:
     """Fraction of a split's images whose largest logit is that of their class."""
-    network.set_train(False)
-    right = sum(int((network(ms.Tensor(images)).asnumpy().argmax(1) == labels).sum())
-                for images, labels in evaluation_batches(split, splits))
-    return right / len(split)
+    return float(right_answers(network, split, splits).mean())
 
 
 def cosine(first: float, steps: int) -> List[float]:

@@ -1,50 +1,44 @@
 """`pruning_card`: all that one should know of a pruned network, in one record and on one page."""
 import json
+import shlex
 import sys
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
 from mindspore import nn
 
-from golden_stick.bench.result import machine_facts
+from golden_stick.bench.result import Benchmark, machine_facts
+from golden_stick.certify.card_control import automatic_statement, control_of, scales_of, selector_of
+from golden_stick.certify.card_inputs import Accuracy
+from golden_stick.certify.card_page import page_of
+from golden_stick.certify.card_parts import (
+    accuracies,
+    data_uses,
+    discordance_of,
+    fine_tuning_of,
+    latency_of,
+    memory_of,
+    origin,
+    other_criteria,
+    run_facts,
+)
+from golden_stick.certify.card_words import absences, missing
 from golden_stick.certify.certificate import Certificate
-from golden_stick.certify.fingerprints import DataFingerprint, network_digest
+from golden_stick.certify.fingerprints import network_digest
 from golden_stick.certify.records import versions
+from golden_stick.certify.sequence import Comparison
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.knockoffs.exchangeability import Exchangeability
 from golden_stick.report import Report
+from golden_stick.uses import now
 
-__all__ = ["Accuracy", "PruningCard", "pruning_card"]
+__all__ = ["PruningCard", "pruning_card"]
 
-# What a card has room for, and what it says where there is nothing.
-_PARTS = (("base", "where the original network comes from"), ("data", "which data were used for what"),
-          ("accuracy", "accuracy before and after"), ("fine_tuning", "how it was fine-tuned"),
-          ("controls", "what other criteria do at the same widths"), ("latency", "latency"),
-          ("certificate", "a certified bound on the drop in accuracy"))
 _CONVENTION = ("MACs are multiply-accumulates of convolutions and products of matrices for one sample, FLOPs twice as "
-               "many; parameters without moving statistics")
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """
-    One accuracy, measured with several seeds, each at the end of its last epoch.
-
-    Args:
-        what (str): Such as ``'original'``, ``'pruned'``, ``'statistics re-estimated'``, ``'fine-tuned'``.
-        values (tuple[float]): One for each seed, in [0, 1].
-        data (str): Of which images, such as ``'test'``.
-    """
-
-    what: str
-    values: Tuple[float, ...]
-    data: str
-
-    def __str__(self) -> str:
-        spread = f" ± {np.std(self.values, ddof=1):.4f}" if len(self.values) > 1 else ""
-        return f"{np.mean(self.values):.4f}{spread} (n = {len(self.values)}, {self.data})"
+               "many; parameters without moving statistics. Sums of feature maps: {}")
+_NEVER_TESTED = ("other data than those named here", "other measures than accuracy: single classes, robustness, "
+                 "calibration of probabilities", "other hardware and batch sizes than those named here")
 
 
 @dataclass(frozen=True)
@@ -79,57 +73,47 @@ class PruningCard:
         return f"{path}.json", f"{path}.md"
 
     def __str__(self) -> str:
-        found = self.record
-        lines = ["# Pruning card", "", f"Made {found['date']} by `{found['command']}`.", "",
-                 f"**Guaranteed:** {found['guarantee']}", "", "## Networks", "",
-                 f"* original: {found['networks']['original']}", f"* slim: {found['networks']['slim']}",
-                 f"* algorithm: {found['algorithm']}, {json.dumps(found['config'])}", "",
-                 "| | before | after | kept | removed |", "|---|---|---|---|---|"]
-        for name in ("parameters", "macs"):
-            size = found[name]
-            lines.append(f"| {name} | {size['before']:,} | {size['after']:,} | {size['kept']:.1%} | "
-                         f"{size['removed']:.1%} |")
-        lines += ["", f"{_CONVENTION}. Sums of feature maps: `{found['config'].get('residual')}`.", "", "## Widths", "",
-                  "| layer | before | after |", "|---|---|---|"]
-        lines += [f"| {layer['path']} | {layer['before']} | {layer['after']} |" for layer in found["widths"]]
-        for key, title in _PARTS:
-            if found[key]:
-                lines += ["", f"## {title[0].upper()}{title[1:]}", "", *_listed(found[key])]
-        lines += ["", "## Notes of the run", "", *[f"* {note}" for note in found["notes"]],
-                  "", "## Not tested", "", *[f"* {item}" for item in found["not_tested"]],
-                  "", "## Machine and versions", "", *_listed(found["machine"])]
-        return "\n".join(lines)
+        return page_of(self.record)
 
 
 def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optional[Mapping[str, Any]] = None,
                  data: Optional[Mapping[str, Any]] = None, accuracy: Sequence[Accuracy] = (),
-                 fine_tuning: Optional[Mapping[str, Any]] = None, controls: Any = None, latency: Any = None,
-                 certificate: Optional[Certificate] = None, command: Optional[str] = None, date: Optional[str] = None
-                 ) -> PruningCard:
+                 fine_tuning: Optional[Mapping[str, Any]] = None, controls: Any = None,
+                 latency: Optional[Benchmark] = None, certificate: Optional[Certificate] = None,
+                 command: Optional[str] = None, date: Optional[str] = None, *,
+                 discordance: Optional[Comparison] = None, knockoffs: Optional[Exchangeability] = None,
+                 seeds: Optional[Mapping[str, int]] = None, seconds: Optional[float] = None) -> PruningCard:
     """
-    The card of a pruned network. What is not given stands on it as not tested.
+    The card of a pruned network. What is not given stands on it as not measured, with what to call to measure it.
 
     Args:
         report (Report): Of the algorithm, after `convert`.
         original (nn.Cell): The network before.
         slim (nn.Cell): The network after, fine-tuned if it was.
-        base (Mapping): Where the original comes from: source, licence, how it was trained. Default: ``None``.
-        data (Mapping): Purpose -> data, such as ``{"train": fingerprint(data), "test": "CIFAR-10, lossless"}``: a
-            DataFingerprint of :func:`golden_stick.certify.fingerprint`, or words. Default: ``None``.
-        accuracy (Sequence[Accuracy]): Before and after. Default: none.
-        fine_tuning (Mapping): Epochs, learning rate, images and what else. Default: ``None``.
-        controls (Comparison): Of criteria side by side, at the same budget; its `to_dict` is taken. Default: ``None``.
-        latency (BenchmarkResult): Of :func:`golden_stick.benchmark`. Default: ``None``.
+        base (Mapping): Where the original comes from: ``source``, and licence, how it was trained. Default: ``None``.
+        data (Mapping): Split -> data, such as ``{"train": DataUse(fingerprint(data), "scaled to [0, 1]", True)}``: a
+            DataUse or DataFingerprint of golden_stick.certify, or words. Default: ``None``.
+        accuracy (Sequence[Accuracy]): Before and after, and from scratch. Default: none.
+        fine_tuning (Mapping): ``epochs``, ``learning rate``, ``images`` and what else. Default: ``None``.
+        controls (Comparison): Of criteria side by side, by :func:`golden_stick.compare`; the card says which of them
+            have the same widths as `slim`. Default: ``None``.
+        latency (Benchmark): Of :func:`golden_stick.benchmark`; peak memory is taken from it. Default: ``None``.
         certificate (Certificate): Of :func:`golden_stick.certify`. Default: ``None``.
         command (str): What made the network. Default: ``None``, the command line of this process.
         date (str): Default: ``None``, now.
+        discordance (Comparison): Of golden_stick.certify.compare_predictions, of both networks' answers. Default:
+            ``None``, that of the certificate.
+        knockoffs (Exchangeability): Of :func:`golden_stick.exchangeability`, of the draws of SCOP's sampler. Default:
+            ``None``; then they are called controls.
+        seeds (Mapping): What was drawn -> seed, such as ``{"training": 0}``. Default: ``None``, those of the algorithm.
+        seconds (float): Wall time of the run. Default: ``None``.
 
     Returns:
         PruningCard.
 
     Raises:
         ArgumentTypeError: If `report` is not a Report, or a network not a Cell.
-        ArgumentError: If `certificate` is of other networks.
+        ArgumentError: If `certificate` or `controls` is of other networks.
 
     Supported Platforms:
         ``CPU``
@@ -148,43 +132,57 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
         if not isinstance(value, kind):
             raise ArgumentTypeError(f"For 'pruning_card', what stands as '{name}' must be a {kind.__name__}, but got "
                                     f"{type(value).__name__}.")
+    digests = {"original": network_digest(original), "slim": network_digest(slim)}
     if certificate is not None:
-        _check_certificate(certificate, original, slim)
-    given: Dict[str, Any] = {
-        "base": dict(base or {}), "data": {purpose: _of_data(value) for purpose, value in (data or {}).items()},
-        "accuracy": [{**asdict(item), "text": str(item)} for item in accuracy], "fine_tuning": dict(fine_tuning or {}),
-        **{key: None if value is None else value.to_dict() for key, value in (
-            ("controls", controls), ("latency", latency), ("certificate", certificate))}}
-    record = {
-        "kind": "golden_stick pruning card", "command": command or " ".join(sys.argv),
-        "date": date or datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "networks": {"original": network_digest(original), "slim": network_digest(slim)},
-        "algorithm": report.algorithm, "config": dict(report.config), "inputs": report.inputs,
-        "parameters": _size(report.parameters_before, report.parameters_after),
-        "macs": _size(report.macs_before, report.macs_after),
-        "widths": [{"path": layer.path, "before": layer.before, "after": layer.after} for layer in report.layers],
-        "targets": [asdict(target) for target in report.targets], "notes": list(report.notes),
-        "guarantee": _guarantee(report, certificate), **given,
-        "not_tested": [text for key, text in _PARTS if not given[key]] + ["other data than those named here"],
+        _check_certificate(certificate, **digests)
+    if controls is not None and controls.to_dict()["base"]["digest"] != digests["original"]:
+        raise ArgumentError("For 'pruning_card', 'controls' must be a comparison of 'original', but compares another "
+                            "network, or other weights.")
+    record: Dict[str, Any] = {
+        "kind": "golden_stick pruning card", "command": command or shlex.join(sys.argv), "date": date or now(),
+        "networks": digests, **_of_report(report), "base": origin(base, digests["original"], accuracy),
+        "data": data_uses(data), "accuracy": accuracies(accuracy),
+        "discordance": discordance_of(discordance, certificate, digests["slim"]),
+        "fine_tuning": fine_tuning_of(fine_tuning, controls),
+        "controls": other_criteria(controls, report, accuracy), "latency": latency_of(latency),
+        "peak_memory": memory_of(latency), "selector": selector_of(report, knockoffs, certificate),
+        "control": control_of(report, knockoffs), "scales": scales_of(report),
+        "certificate": certificate.to_dict() if certificate else missing(
+            "give certificate=gs.certify(original, {'slim': slim}, held_out_data)"),
+        "run": run_facts(report, seeds, seconds), "guarantee": _guarantee(report, certificate, knockoffs),
         "machine": machine_facts(versions()),
     }
+    record["not_tested"] = [*absences(record), *_NEVER_TESTED]
     return PruningCard(json.loads(json.dumps(record, default=str)))
 
 
-def _guarantee(report: Report, certificate: Optional[Certificate]) -> str:
-    """What is proven, in one sentence."""
+def _of_report(report: Report) -> Dict[str, Any]:
+    """What the report of the pruning knows: sizes, widths, and what became of the budget."""
+    return {
+        "algorithm": report.algorithm, "config": dict(report.config), "inputs": report.inputs,
+        "parameters": _size(report.parameters_before, report.parameters_after),
+        "macs": _size(report.macs_before, report.macs_after),
+        "convention": _CONVENTION.format(f"`{report.config.get('residual')}`"),
+        "widths": [{"path": layer.path, "before": layer.before, "after": layer.after} for layer in report.layers],
+        "targets": [asdict(target) for target in report.targets], "notes": list(report.notes),
+    }
+
+
+def _guarantee(report: Report, certificate: Optional[Certificate], knockoffs: Optional[Exchangeability]) -> str:
+    """What is proven, in a few sentences."""
     exact = (f"before fine-tuning, the slim network's outputs differed from the masked network's by at most "
              f"{report.largest_difference:.3g} of outputs up to {report.output_scale:.3g}, on random inputs"
              if report.largest_difference is not None else "nothing was compared yet")
-    return f"{exact}. {certificate.statement if certificate else 'Nothing is guaranteed of its accuracy.'}"
+    selected = f" {automatic_statement(report, knockoffs)}" if report.config.get("prune_rate") == "auto" else ""
+    return f"{exact}.{selected} {certificate.statement if certificate else 'Nothing is guaranteed of its accuracy.'}"
 
 
-def _check_certificate(certificate: Certificate, original: nn.Cell, slim: nn.Cell) -> None:
-    """A certificate speaks of two networks with their weights, and of no others."""
-    if certificate.base.digest != network_digest(original):
+def _check_certificate(certificate: Certificate, original: str, slim: str) -> None:
+    """A certificate speaks of two networks with their weights, and of no others; both by their digests."""
+    if certificate.base.digest != original:
         raise ArgumentError(f"For 'pruning_card', 'certificate' must be of 'original' as its base, but is of another "
                             f"network, or of other weights, '{certificate.base.name}'.")
-    certified = [item.name for item in certificate.candidates if item.digest == network_digest(slim)]
+    certified = [item.name for item in certificate.candidates if item.digest == slim]
     if not certified:
         raise ArgumentError(f"For 'pruning_card', 'certificate' must have 'slim' among its candidates, but has "
                             f"{', '.join(repr(item.name) for item in certificate.candidates)}, all of them other "
@@ -196,14 +194,3 @@ def _check_certificate(certificate: Certificate, original: nn.Cell, slim: nn.Cel
 
 def _size(before: int, after: int) -> Dict[str, Any]:
     return {"before": before, "after": after, "kept": after / before, "removed": 1 - after / before}
-
-
-def _of_data(value: Any) -> Any:
-    return {"digest": value.digest, "images": value.images} if isinstance(value, DataFingerprint) else str(value)
-
-
-def _listed(part: Any) -> List[str]:
-    """A part of the record as a list of Markdown."""
-    if isinstance(part, Mapping):
-        return [f"* {key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in part.items()]
-    return [f"* {item['what']}: {item['text']}" for item in part]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
+from golden_stick.certify.known import qualified
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, CheckpointError, first_line
 
@@ -88,14 +89,14 @@ class Certificate:
 
     @property
     def statement(self) -> str:
-        """What is certified, in a sentence; with a warning before it where the confidence does not hold."""
+        """What is certified; with a warning where that does not hold, and where no ledger tells of other processes."""
         bound = f"{100 * self.max_drop:g} percentage points"
         if self.certified is None:
             text = f"No candidate is certified to lose less than {bound} of accuracy."
         else:
             text = (f"'{self.certified}' loses less than {bound} of the accuracy of '{self.base.name}', with a "
                     f"confidence of {self.confidence:.6g}, on images drawn like the {self.images:,} of this one.")
-        return text if self.holds else f"THIS DATA WAS USED BEFORE: THE CONFIDENCE DOES NOT HOLD. {text}"
+        return qualified(text, self.used_before, self.ledger, "THE CONFIDENCE")
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -137,14 +138,15 @@ class Certificate:
         lines += [self._row(item) for item in self.candidates]
         names = [f"* {item.name}: `{item.digest}`" for item in (self.base, *self.candidates)]
         where = f"the ledger `{self.ledger}`" if self.ledger else \
-            "no ledger: that the images were not used before rests on the caller's word alone"
+            "no ledger: that nothing else used the images before rests on the caller's word alone"
         return "\n".join([
             *lines, "",
             f"A p-value of at most {1 - self.confidence:.6g} rejects \"the drop is {100 * self.max_drop:g} points or "
             "more\", by an exact test; candidates were tested in this order "
             f"({self.order}), up to the first that failed.", "",
             f"Images: {self.images:,}, {self.repeated:,} of them copies of others; digest `{self.data}`. Earlier uses "
-            f"were looked up in what the caller declared and in {where}.", "", "Digests of the networks:", "", *names,
+            f"were looked up in what the caller declared, in what golden_stick did in this process, and in {where}.",
+            "", "Digests of the networks:", "", *names,
             "", f"Command: `{self.command}`", "",
             f"Versions: {', '.join(f'{name} {version}' for name, version in self.versions.items())}. "
             f"Date: {self.date}.", "",

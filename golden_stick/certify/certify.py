@@ -1,21 +1,21 @@
 """`certify`: the smallest candidate whose accuracy drop is below a bound, with a confidence that one can rely on."""
-import datetime
 import os
 import shlex
 import sys
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mindspore import nn
 
 from golden_stick.certify.certificate import Certificate, CertifiedNetwork
-from golden_stick.certify.fingerprints import DataFingerprint, network_digest
-from golden_stick.certify.ledger import add_to_ledger, declared_uses, overlaps, read_ledger
+from golden_stick.certify.fingerprints import network_digest
+from golden_stick.certify.known import known_uses
 from golden_stick.certify.predictions import right_answers
 from golden_stick.certify.records import versions
 from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
-from golden_stick.config import Interval, OneOf, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.config import Interval, check_value
+from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.uses import now
 
 __all__ = ["certify", "LEDGER"]
 
@@ -47,13 +47,15 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         order (Sequence[str]): All names, in the order of testing. Default: ``None``, by the number of parameters,
             the most first; of equal ones, as given.
         used (Sequence): What was used to train or choose: data sets, their fingerprints (`fingerprint`), or files of
-            those. Images that `data` shares with them are found. Default: none.
+            those. Images that `data` shares with them are found, and those that golden_stick used in this process
+            (to certify, to find safe filters, to calibrate, to compare) without being told. Default: none.
         reuse (str): What happens if an image was used before. ``'refuse'``: an error. ``'declare'``: a certificate that
             says that its confidence does not hold. Default: ``'refuse'``.
         path (str): Where to write the certificate, as JSON and, beside it, as a page; no file may stand there.
             Default: ``None``, nowhere.
         ledger (str): File that lists the images used to certify, which is read, and added to before the result is
-            known. Default: ``None``, ``golden_stick_ledger.json`` beside `path`, or none without a path.
+            known. Default: ``None``, ``golden_stick_ledger.json`` beside `path`, or none without a path: the statement
+            then says that nothing is known of other processes.
         command (str): What to write down as the command. Default: ``None``, that of this process.
         date (str): What to write down as the date. Default: ``None``, now, in UTC.
 
@@ -84,17 +86,14 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
     names = _order(networks, order)
     check_value("certify", "max_drop", max_drop, Interval(0.0, 1.0))
     check_value("certify", "confidence", confidence, Interval(1e-6, 1.0))
-    check_value("certify", "reuse", reuse, OneOf(("refuse", "declare")))
     path = path if path is None or path.endswith(".json") else f"{path}.json"
     _check_free(path)
     ledger = os.path.join(os.path.dirname(path), LEDGER) if ledger is None and path is not None else ledger
-    uses = read_ledger(ledger) if ledger is not None else []
-    declared = declared_uses(used if isinstance(used, (list, tuple)) else (used,))
-    right, images = right_answers(networks, data, _refusal(declared, uses) if reuse == "refuse" else None)
-    date = date or datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    if ledger is not None:
-        # Before anybody can see a result: what failed has used the images as well.
-        add_to_ledger(ledger, images, f"certificate '{os.path.basename(path)}'" if path else "a certificate", date)
+    known = known_uses("certify", used, ledger, reuse)
+    right, images = right_answers(networks, data, known.check)
+    date = date or now()
+    # Before anybody can see a result: what failed has used the images as well.
+    earlier = known.record(images, f"certificate '{os.path.basename(path)}'" if path else "a certificate", date)
     comparisons = certify_in_sequence([compare_predictions(right[_BASE], right[name]) for name in names],
                                       max_drop, confidence)
     certificate = Certificate(
@@ -102,24 +101,13 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         candidates=tuple(_record(name, networks, right, item) for name, item in zip(names, comparisons)),
         order="by number of parameters, the most first" if order is None else "declared by the caller",
         data=images.digest, images=images.images, repeated=images.images - len(images.samples),
-        used_before=tuple(str(item) for item in overlaps(images, declared, uses)),
-        ledger=os.path.basename(ledger) if ledger is not None else None,
+        used_before=earlier,
+        ledger=known.name,
         command=command or shlex.join(sys.argv), versions=versions(), date=date,
     )
     if path is not None:
         certificate.save(path)
     return certificate
-
-
-def _refusal(declared: Sequence[DataFingerprint], uses: Sequence[Mapping[str, Any]]
-             ) -> Callable[[DataFingerprint], None]:
-    def check(batch: DataFingerprint) -> None:
-        for found in overlaps(batch, declared, uses):
-            raise StateError(
-                f"For 'certify', 'data' must be images that nothing has used before, but a batch of {batch.images} has "
-                f"{found}: take others, or give reuse='declare' for a certificate that says so."
-            )
-    return check
 
 
 def _networks(base: nn.Cell, candidates: Any) -> Dict[str, nn.Cell]:

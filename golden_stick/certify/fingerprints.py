@@ -1,8 +1,8 @@
 """Fingerprints of samples, data sets and networks: what tells whether two are the same, or overlap."""
 import hashlib
 import os
-from dataclasses import dataclass
-from typing import Any, FrozenSet, Iterable, Iterator, Tuple
+from dataclasses import dataclass, field
+from typing import Any, FrozenSet, Iterable, Iterator, List, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -10,8 +10,9 @@ from mindspore import Tensor, nn
 from golden_stick.certify.records import read_record, write_record
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
 from golden_stick.progress import shown
+from golden_stick.uses import image_digests
 
-__all__ = ["DataFingerprint", "fingerprint", "sample_digests", "digest_of_samples", "network_digest",
+__all__ = ["DataFingerprint", "SamplesSeen", "fingerprint", "sample_digests", "digest_of_samples", "network_digest",
            "labelled_batches"]
 
 _KIND = "golden_stick data fingerprint"
@@ -26,11 +27,19 @@ class DataFingerprint:
         digest (str): Of all samples, whatever their order.
         images (int): Number of samples, repeated ones counted each time.
         samples (frozenset[str]): The digest of each sample, 16 hexadecimal digits.
+        unlabelled (frozenset[str]): The same of images without their labels, for uses that did not know the labels;
+            empty where it was read from a file.
     """
 
     digest: str
     images: int
     samples: FrozenSet[str]
+    unlabelled: FrozenSet[str] = field(default=frozenset(), compare=False, repr=False)
+
+    @property
+    def digests(self) -> FrozenSet[str]:
+        """All that a sample may be known by, with its label and without."""
+        return self.samples | self.unlabelled
 
     def save(self, path: str) -> str:
         """
@@ -66,6 +75,29 @@ class DataFingerprint:
                                   f"be whole, but one is damaged: {first_line(error)}") from error
 
 
+class SamplesSeen:
+    """Batches as they come, and the fingerprint of all of them."""
+
+    def __init__(self):
+        self._samples: List[str] = []
+        self._unlabelled: List[str] = []
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def add(self, images: np.ndarray, labels: np.ndarray) -> DataFingerprint:
+        """Add a batch; returns the fingerprint of the batch alone."""
+        samples, unlabelled = sample_digests(images, labels), image_digests(images)
+        self._samples.extend(samples)
+        self._unlabelled.extend(unlabelled)
+        return DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples), frozenset(unlabelled))
+
+    def fingerprint(self) -> DataFingerprint:
+        """Of all batches."""
+        return DataFingerprint(digest_of_samples(self._samples), len(self._samples), frozenset(self._samples),
+                               frozenset(self._unlabelled))
+
+
 def fingerprint(data: Any) -> DataFingerprint:
     """
     The fingerprint of a data set: of its images as they arrive here, after all preprocessing, with their labels.
@@ -92,12 +124,12 @@ def fingerprint(data: Any) -> DataFingerprint:
         >>> print(whole.images, len(whole.samples & half.samples))
         4 2
     """
-    samples = []
+    seen = SamplesSeen()
     for images, labels in shown(labelled_batches("fingerprint", data), "batches"):
-        samples.extend(sample_digests(images, labels))
-    if not samples:
+        seen.add(images, labels)
+    if not seen:
         raise ArgumentError("For 'fingerprint', 'data' must hold at least one image, but got none.")
-    return DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples))
+    return seen.fingerprint()
 
 
 def sample_digests(images: np.ndarray, labels: np.ndarray) -> Tuple[str, ...]:

@@ -1,10 +1,10 @@
 """What hiding channels costs: the rise of each image's loss, for any sets of channels, from one compilation."""
-from typing import Any, Collection, List, Sequence, Tuple
+from typing import Any, Callable, Collection, List, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.certify.fingerprints import DataFingerprint, digest_of_samples, labelled_batches, sample_digests
+from golden_stick.certify.fingerprints import DataFingerprint, SamplesSeen, labelled_batches
 from golden_stick.certify.gates import GatedNetwork, LossOfEachSample
 from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import Grouping
@@ -14,7 +14,7 @@ __all__ = ["rises"]
 
 
 def rises(owner: str, network: nn.Cell, grouping: Grouping, hidden: Sequence[Collection[int]], data: Any,
-          loss: nn.Cell) -> Tuple[np.ndarray, DataFingerprint]:
+          loss: nn.Cell, check: Callable[[DataFingerprint], None]) -> Tuple[np.ndarray, DataFingerprint]:
     """
     The rise of each image's loss when each set of channels is hidden where the masked network hides it.
 
@@ -25,6 +25,7 @@ def rises(owner: str, network: nn.Cell, grouping: Grouping, hidden: Sequence[Col
         hidden (Sequence): Sets of channels, by their numbers.
         data (Iterable): Batches of images and labels, taken once.
         loss (nn.Cell): Gives one number for each image.
+        check (Callable): Called with the fingerprint of each batch before the network sees it; raises to stop.
 
     Returns:
         tuple: float64, shape (images, sets); and the fingerprint of the images.
@@ -36,20 +37,20 @@ def rises(owner: str, network: nn.Cell, grouping: Grouping, hidden: Sequence[Col
     measure = LossOfEachSample(gated.network, loss)
     measure.set_train(False)
     rows: List[np.ndarray] = [np.zeros((0, len(hidden)))]
-    samples: List[str] = []
+    seen = SamplesSeen()
     for images, labels in labelled_batches(owner, data):
+        check(seen.add(images, labels))
         tensors, count = (Tensor(images), Tensor(labels)), len(labels)
         gated.hide(())
         whole = _losses(owner, measure, tensors, count)
         found = np.empty((count, len(hidden)))
-        for column, channels in enumerate(shown(hidden, f"channels, from image {len(samples):,}", len(hidden))):
+        for column, channels in enumerate(shown(hidden, f"channels, to image {len(seen):,}", len(hidden))):
             gated.hide(channels)
             found[:, column] = _losses(owner, measure, tensors, count) - whole
-        samples.extend(sample_digests(images, labels))
         rows.append(found)
-    if len(samples) < 2:
-        raise ArgumentError(f"For '{owner}', 'data' must hold at least two images, but got {len(samples)}.")
-    return np.concatenate(rows), DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples))
+    if len(seen) < 2:
+        raise ArgumentError(f"For '{owner}', 'data' must hold at least two images, but got {len(seen)}.")
+    return np.concatenate(rows), seen.fingerprint()
 
 
 def _losses(owner: str, measure: nn.Cell, tensors: Tuple[Tensor, ...], images: int) -> np.ndarray:

@@ -1,11 +1,11 @@
 """One pass over labelled images: which network is right on which of them."""
 from contextlib import ExitStack
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.certify.fingerprints import DataFingerprint, digest_of_samples, labelled_batches, sample_digests
+from golden_stick.certify.fingerprints import DataFingerprint, SamplesSeen, labelled_batches
 from golden_stick.errors import ArgumentError
 from golden_stick.evaluation import evaluation
 from golden_stick.progress import shown
@@ -14,8 +14,7 @@ __all__ = ["right_answers"]
 
 
 def right_answers(networks: Mapping[str, nn.Cell], data: Any,
-                  check: Optional[Callable[[DataFingerprint], None]] = None
-                  ) -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
+                  check: Callable[[DataFingerprint], None]) -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
     """
     Run all networks on all images, in evaluation. The class is that of the largest output.
 
@@ -24,7 +23,6 @@ def right_answers(networks: Mapping[str, nn.Cell], data: Any,
             shape :math:`(N, classes)`.
         data (Iterable): Batches of images and labels; taken once.
         check (Callable): Called with the fingerprint of each batch before any network sees it; raises to stop.
-            Default: ``None``, nothing is checked.
 
     Returns:
         tuple, name -> bool array of shape (images,), whether the network is right; and the fingerprint of the data.
@@ -32,23 +30,19 @@ def right_answers(networks: Mapping[str, nn.Cell], data: Any,
     Raises:
         ArgumentError: If there is no image, or a network's output is not finite or of another shape.
     """
-    samples: List[str] = []
+    seen = SamplesSeen()
     right: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
     with ExitStack() as stack:
         for network in networks.values():
             stack.enter_context(evaluation(network))
         for images, labels in shown(labelled_batches("certify", data), "batches"):
-            batch = sample_digests(images, labels)
-            if check is not None:
-                check(DataFingerprint(digest_of_samples(batch), len(batch), frozenset(batch)))
-            samples.extend(batch)
+            check(seen.add(images, labels))
             tensor = Tensor(images)
             for name, network in networks.items():
                 right[name].append(_classes(name, network(tensor), len(labels)) == labels)
-    if not samples:
+    if not seen:
         raise ArgumentError("For 'certify', 'data' must hold at least one image, but got none.")
-    found = DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples))
-    return {name: np.concatenate(parts) for name, parts in right.items()}, found
+    return {name: np.concatenate(parts) for name, parts in right.items()}, seen.fingerprint()
 
 
 def _classes(name: str, output: Any, images: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
@@ -10,6 +10,7 @@ from mindspore import nn
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
 from golden_stick.certify.hiding import rises
+from golden_stick.certify.known import known_uses, qualified
 from golden_stick.config import Interval, check_value
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
@@ -36,7 +37,9 @@ class SafeFilters:
         q (float): The false discovery rate.
         correction (str): ``'bh'`` or ``'by'``.
         network (str): Digest of the network.
-        data (DataFingerprint): The images. They are used now: give this as `used` to `certify`.
+        data (DataFingerprint): The images. They are used now: in another process, give this as `used` to `certify`.
+        used_before (tuple[str]): Earlier uses of any of the images that are known of.
+        ledger (str, None): Name of the ledger that earlier uses were looked up in; None if there was none.
     """
 
     grouping: Grouping
@@ -50,6 +53,21 @@ class SafeFilters:
     correction: str
     network: str
     data: DataFingerprint
+    used_before: Tuple[str, ...] = ()
+    ledger: Optional[str] = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the false discovery rate holds: not on images that were used before."""
+        return not self.used_before
+
+    @property
+    def statement(self) -> str:
+        """What is claimed of the safe filters; with a warning where that does not hold."""
+        return qualified(
+            f"safe: removed alone, the mean loss rises by less than {self.eps:g}; at most {self.q:g} of these claims "
+            f"are expected to be wrong ({self.correction.upper()}, {self.data.images:,} images). Removing several "
+            f"together is not covered.", self.used_before, self.ledger, "THE RATE OF WRONG CLAIMS")
 
     def of_group(self, name: str) -> np.ndarray:
         """
@@ -95,10 +113,7 @@ class SafeFilters:
             costs = self.cost[mine & self.safe]
             largest = f"{costs.max():.6f}" if len(costs) else ""
             lines.append(f"{group.name:<{width}}  {mine.sum():>8}  {(mine & self.safe).sum():>5}  {largest}")
-        lines.append(f"safe: removed alone, the mean loss rises by less than {self.eps:g}; at most {self.q:g} of these "
-                     f"claims are expected to be wrong ({self.correction.upper()}, {self.data.images:,} images). "
-                     f"Removing several together is not covered.")
-        return "\n".join(lines)
+        return "\n".join([*lines, self.statement, *(f"used before: {use}" for use in self.used_before)])
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -108,8 +123,9 @@ class SafeFilters:
             groups[group.name] = {"channels": self.channels[mine].tolist(), "safe": self.safe[mine].tolist(),
                                   "cost": self.cost[mine].tolist(), "error": self.error[mine].tolist(),
                                   "p_values": self.p_values[mine].tolist()}
-        return {"eps": self.eps, "q": self.q, "correction": self.correction, "network": self.network,
-                "data": self.data.digest, "images": self.data.images, "groups": groups}
+        return {"statement": self.statement, "holds": self.holds, "used_before": list(self.used_before),
+                "ledger": self.ledger, "eps": self.eps, "q": self.q, "correction": self.correction,
+                "network": self.network, "data": self.data.digest, "images": self.data.images, "groups": groups}
 
     def save(self, path: str) -> str:
         """
@@ -124,7 +140,8 @@ class SafeFilters:
 
 
 def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: float = 0.001, q: float = 0.1,
-                 correction: str = "bh", **policies: str) -> SafeFilters:
+                 correction: str = "bh", *, used: Sequence[Any] = (), reuse: str = "refuse",
+                 ledger: Optional[str] = None, **policies: str) -> SafeFilters:
     """
     Filters that can go one at a time: tests of equivalence on held-out images, no knockoff needed.
 
@@ -144,6 +161,10 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
             beside those that do nothing (docs/planted.md). Default: ``0.001``.
         q (float): The false discovery rate, in (0, 1). Default: ``0.1``.
         correction (str): ``'bh'``, or ``'by'`` which holds for any dependence. Default: ``'bh'``.
+        used (Sequence): What was used to train or choose, as of :func:`golden_stick.certify`. Default: none.
+        reuse (str): What happens if an image was used before: ``'refuse'``, an error; ``'declare'``, a result that says
+            that its rate does not hold. Default: ``'refuse'``.
+        ledger (str): File that lists used images, which is read, and added to. Default: ``None``, none.
         policies: `residual`, `heads`, `normalization` of `golden_stick.find_groups`.
 
     Returns:
@@ -154,6 +175,8 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
         ArgumentError: If a value is out of range, there are fewer than two images, or the loss is not one finite
             number for each image.
         NothingToPruneError: If the network has no removable channel.
+        StateError: If an image was used before, unless `reuse` is ``'declare'``.
+        CheckpointError: If the ledger or a fingerprint is damaged, or the ledger cannot be written.
 
     Supported Platforms:
         ``CPU``
@@ -174,13 +197,16 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
                                 f"{type(network).__name__} and {type(loss).__name__}.")
     check_value("safe_filters", "eps", eps, Interval(1e-12, float("inf")))
     discoveries(np.zeros(0), q, correction)
+    known = known_uses("safe_filters", used, ledger, reuse)
     grouping = find_groups(trace(network, inputs), **policies)
     if not len(grouping):
         raise NothingToPruneError("For 'safe_filters', 'network' must have removable channels, but has none.")
     channels = np.concatenate([group.channels for group in grouping])
-    differences, fingerprint = rises("safe_filters", network, grouping, channels[:, None], data, loss)
+    differences, fingerprint = rises("safe_filters", network, grouping, channels[:, None], data, loss,
+                                    known.check)
+    earlier = known.record(fingerprint, "a search for safe filters")
     images, cost, deviation = len(differences), differences.mean(0), differences.std(0, ddof=1)
     p_values = equivalence_p_values(cost, deviation, images, eps)
     return SafeFilters(grouping, channels, cost, deviation / np.sqrt(images), p_values,
                        discoveries(p_values, q, correction), float(eps), float(q), correction,
-                       network_digest(network), fingerprint)
+                       network_digest(network), fingerprint, earlier, known.name)

@@ -1,6 +1,6 @@
 """`safe_together`: how many of the safe filters can go at once, by a test of what they cost together."""
 from dataclasses import dataclass
-from typing import Any, Dict, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
@@ -8,6 +8,7 @@ from mindspore import nn
 from golden_stick.certify.equivalence import equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
 from golden_stick.certify.hiding import rises
+from golden_stick.certify.known import KnownUses, known_uses, qualified
 from golden_stick.certify.records import versions, write_record
 from golden_stick.certify.safe_filters import SafeFilters
 from golden_stick.config import Fraction, Interval, Whole, check_value
@@ -36,6 +37,8 @@ class SafeTogether:
         confidence (float): Of the statement.
         network (str): Digest of the network.
         data (DataFingerprint): The images. They are used now.
+        used_before (tuple[str]): Earlier uses of any of the images that are known of.
+        ledger (str, None): Name of the ledger that earlier uses were looked up in; None if there was none.
     """
 
     grouping: Grouping
@@ -48,6 +51,13 @@ class SafeTogether:
     confidence: float
     network: str
     data: DataFingerprint
+    used_before: Tuple[str, ...] = ()
+    ledger: Optional[str] = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the confidence holds: not on images that were used before."""
+        return not self.used_before
 
     @property
     def removed(self) -> Tuple[int, ...]:
@@ -59,6 +69,14 @@ class SafeTogether:
         return plan_without(self.grouping, self.removed)
 
     def __str__(self) -> str:
+        return "\n".join([self.statement, *(f"used before: {use}" for use in self.used_before)])
+
+    @property
+    def statement(self) -> str:
+        """What is shown of the set; with a warning where that does not hold."""
+        return qualified(f"{self._shown()}.", self.used_before, self.ledger, "THE CONFIDENCE")
+
+    def _shown(self) -> str:
         if not self.certified:
             return (f"none of {len(self.order)} channels can go with the mean loss shown to rise by less than "
                     f"{self.eps:g} (confidence {self.confidence:g}, {self.data.images:,} images)")
@@ -69,7 +87,8 @@ class SafeTogether:
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
-        return {"statement": str(self), "removed": list(self.removed), "order": list(self.order),
+        return {"statement": self.statement, "holds": self.holds, "used_before": list(self.used_before),
+                "ledger": self.ledger, "removed": list(self.removed), "order": list(self.order),
                 "sizes": list(self.sizes), "cost": list(self.cost), "p_values": list(self.p_values), "eps": self.eps,
                 "confidence": self.confidence, "network": self.network, "data": self.data.digest,
                 "images": self.data.images, "versions": versions()}
@@ -86,7 +105,8 @@ class SafeTogether:
 
 
 def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell, eps: float = 0.005,
-                  confidence: float = 0.9, tests: int = 100) -> SafeTogether:
+                  confidence: float = 0.9, tests: int = 100, *, used: Sequence[Any] = (), reuse: str = "refuse",
+                  ledger: Optional[str] = None) -> SafeTogether:
     """
     The most of the safe filters that can go at once, shown on images that had no part in finding them.
 
@@ -106,6 +126,10 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
         eps (float): The bound on what all cost together, in units of the loss, positive. Default: ``0.005``.
         confidence (float): In (0, 1). Default: ``0.9``.
         tests (int): At most so many sets are tested, of sizes evenly apart. Default: ``100``.
+        used (Sequence): What was used to train or choose, as of :func:`golden_stick.certify`. Default: none.
+        reuse (str): What happens if an image was used before, but not to find these filters: ``'refuse'``, an error;
+            ``'declare'``, a result that says that its confidence does not hold. Default: ``'refuse'``.
+        ledger (str): File that lists used images, which is read, and added to. Default: ``None``, none.
 
     Returns:
         SafeTogether. ``gs.slim(network, result.plan())`` removes them.
@@ -114,6 +138,8 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
         ArgumentTypeError: If an argument is of another type.
         ArgumentError: If a value is out of range, `found` is of another network or holds no safe filter, an image has
             been used to find the filters, or the loss is not one finite number for each image.
+        StateError: If an image was used before, unless `reuse` is ``'declare'``.
+        CheckpointError: If the ledger or a fingerprint is damaged, or the ledger cannot be written.
 
     Supported Platforms:
         ``CPU``
@@ -135,21 +161,32 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
     order = found.removable()
     count = min(tests, len(order))
     sizes = tuple(int(size) for size in np.unique(np.linspace(1, len(order), count).round().astype(int)))
-    differences, images = rises("safe_together", network, found.grouping, [order[:size] for size in sizes], data, loss)
-    again = images.samples & found.data.samples
-    if again:
-        raise ArgumentError(f"For 'safe_together', no image of 'data' must have been used to find the filters, but "
-                            f"{len(again):,} of {images.images:,} were.")
+    known = known_uses("safe_together", used, ledger, reuse)
+    differences, images = rises("safe_together", network, found.grouping, [order[:size] for size in sizes], data, loss,
+                                _unseen(found, known))
+    earlier = known.record(images, "a test of safe filters together")
     cost = differences.mean(0)
     p_values = equivalence_p_values(cost, differences.std(0, ddof=1), images.images, eps)
     passed = sets_passed(p_values, confidence)
     return SafeTogether(found.grouping, tuple(order), sizes, tuple(cost.tolist()), tuple(p_values.tolist()),
-                        sizes[passed - 1] if passed else 0, float(eps), float(confidence), found.network, images)
+                        sizes[passed - 1] if passed else 0, float(eps), float(confidence), found.network, images,
+                        earlier, known.name)
 
 
 def sets_passed(p_values: np.ndarray, confidence: float) -> int:
     """How many tests pass, in their order, before the first that does not."""
     return int(np.logical_and.accumulate(np.asarray(p_values) <= 1 - confidence).sum())
+
+
+def _unseen(found: SafeFilters, known: KnownUses) -> Callable[[DataFingerprint], None]:
+    """Refuses images that found the filters, whatever else is declared: the order of the sets would come from them."""
+    def check(batch: DataFingerprint) -> None:
+        again = batch.samples & found.data.samples
+        if again:
+            raise ArgumentError(f"For 'safe_together', no image of 'data' must have been used to find the filters, but "
+                                f"{len(again):,} of {batch.images:,} were.")
+        known.check(batch)
+    return check
 
 
 def _check(network: Any, found: Any, loss: Any, eps: Any, confidence: Any, tests: Any) -> None:

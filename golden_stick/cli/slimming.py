@@ -1,6 +1,7 @@
 """What `prune` and `convert` share: the options of a pruning, and the files that it writes."""
 import argparse
 import json
+import time
 from contextlib import nullcontext
 from typing import Any, Callable, ContextManager, Dict, Iterable, Mapping, Union
 
@@ -95,6 +96,7 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
         data: What `apply` of the algorithm takes besides.
     """
     from golden_stick import pruning_card, save_slim
+    begin = time.perf_counter()
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
         fill(network)
@@ -110,7 +112,8 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
         if "report" in paths:
             write_json(paths["report"], algorithm.report.to_dict())
         if options.card:
-            pruning_card(algorithm.report, network, slim).save(options.card)
+            base = {"source": f"{options.network}, checkpoint {options.checkpoint}"}
+            pruning_card(algorithm.report, network, slim, base, seconds=time.perf_counter() - begin).save(options.card)
             say(f"wrote {options.card}.json and .md")
 
 

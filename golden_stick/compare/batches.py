@@ -7,6 +7,7 @@ import numpy as np
 
 from golden_stick.certify.fingerprints import labelled_batches
 from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.uses import note
 
 __all__ = ["TrainingBatches", "check_repeatable", "digest_of"]
 
@@ -45,7 +46,7 @@ class TrainingBatches:
             ArgumentError: If there is no batch.
             StateError: If they are not those of the first time.
         """
-        found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
+        found = list(itertools.islice(_noted(self._epoch(self._open(seed), seed, 0)), self._count))
         if not found:
             raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
         self.expect(seed, calibrated_on=digest_of(found))
@@ -60,7 +61,7 @@ class TrainingBatches:
         """
         if self._held_out is None:
             return otherwise
-        found = list(_shuffled(self._held_out, seed, 0))
+        found = list(_noted(_shuffled(self._held_out, seed, 0)))
         if not found:
             raise ArgumentError("For 'compare', 'scales_data' must not be empty, but it gave no batch.")
         return found
@@ -88,7 +89,9 @@ class TrainingBatches:
         """
         data, digest = self._open(seed), hashlib.sha256()
         for epoch in range(self._epochs):
-            for batch in self._epoch(data, seed, epoch):
+            batches = self._epoch(data, seed, epoch)
+            # The images of later epochs are the same, or augmented: those would fill the record, and match nothing.
+            for batch in batches if epoch else _noted(batches):
                 _add(digest, *batch)
                 yield batch
         self.expect(seed, finetuned_on=digest.hexdigest()[:_DIGITS])
@@ -151,6 +154,13 @@ def _shuffled(data: Any, seed: int, epoch: int) -> Iterator[Batch]:
         order = np.random.default_rng((seed, epoch)).permutation(len(data))
         data = [data[index] for index in order]
     return _taken(data)
+
+
+def _noted(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; the record of used data has them."""
+    for images, labels in batches:
+        note(images, "training in 'compare'")
+        yield images, labels
 
 
 def _taken(data: Any) -> Iterator[Batch]:

@@ -151,7 +151,7 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
 
         pruned = measured()
         calibrate(slim, [images for images, _ in calibration])
-        trial = Trial(name, seed, rate, **size, pruned=pruned, recalibrated=measured(), **_told(report))
+        trial = Trial(name, seed, rate, **size, pruned=pruned, recalibrated=measured(), **_told(report, rate))
         if rate is None and settings.epochs:
             optimizer = settings.optimizer(slim, batches.steps(seed))
             train(slim, batches.finetuning(seed), settings.loss, optimizer)
@@ -161,11 +161,12 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
     return trials
 
 
-def _told(report: Optional[Report]) -> Dict[str, Any]:
+def _told(report: Optional[Report], rate: Optional[float]) -> Dict[str, Any]:
     """What a trial keeps of the report of its pruning."""
     if report is None:
         return {}
-    return {"met": all(target.met for target in report.targets) if report.targets else None, "notes": report.notes}
+    return {"met": all(target.met for target in report.targets) if report.targets else None, "notes": report.notes,
+            "widths": {layer.path: layer.after for layer in report.layers} if rate is None else {}}
 
 
 def _finish(network: nn.Cell, store: Store, comparison: Comparison, test_data: Any) -> Comparison:

@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 from golden_stick.certify.fingerprints import digest_of_samples, labelled_batches, sample_digests
 from golden_stick.errors import ArgumentError
 from golden_stick.evaluation import evaluation
+from golden_stick.uses import note
 
 __all__ = ["accuracies", "default_optimizer", "train"]
 
@@ -62,6 +63,7 @@ def accuracies(networks: Mapping[str, nn.Cell], data: Any) -> Tuple[Dict[str, fl
             stack.enter_context(evaluation(network))
         for images, labels in labelled_batches("compare", data):
             samples.extend(sample_digests(images, labels))
+            note(images, "accuracies of 'compare'")
             tensor = Tensor(images)
             for name, network in networks.items():
                 right[name] += int((_classes(name, network(tensor), len(labels)) == labels).sum())

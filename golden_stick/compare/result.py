@@ -2,7 +2,7 @@
 import json
 import math
 import statistics
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from golden_stick.compare.table import aligned, markdown
@@ -33,6 +33,8 @@ class Trial:
         calibrated_on, finetuned_on (str): Digests of the batches, in their order; empty where there were none.
         met (bool): Whether the budget or rate was reached; None where there was none, or it was not written down.
         notes (tuple[str]): What the report of the pruning says besides.
+        widths (Mapping): Path of a layer -> filters that it has left; empty but at the budget, and where it was not
+            written down.
     """
 
     criterion: str
@@ -48,6 +50,7 @@ class Trial:
     finetuned_on: str = ""
     met: Optional[bool] = None
     notes: Tuple[str, ...] = ()
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -55,7 +58,7 @@ class Trial:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> "Trial":
-        """What `to_dict` gave, now or before trials had notes."""
+        """What `to_dict` gave, now or before trials had notes and widths."""
         return Trial(**{**record, "notes": tuple(record.get("notes", ()))})
 
 

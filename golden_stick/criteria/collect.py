@@ -12,6 +12,7 @@ from golden_stick.graph.ir import Graph
 from golden_stick.inputs import batches_of
 from golden_stick.prune.cells import replace_cells
 from golden_stick.prune.copying import copy_network
+from golden_stick.uses import note
 
 __all__ = ["collect"]
 
@@ -80,6 +81,8 @@ def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
             if not isinstance(item, (Tensor, np.ndarray)):
                 raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
                                         f"{type(item).__name__}.")
+        if items:
+            note(items[0], "scores of a criterion")
         yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items)
 
 

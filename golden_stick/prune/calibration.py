@@ -7,6 +7,7 @@ from mindspore import Tensor, nn, ops
 
 from golden_stick.errors import ArgumentError
 from golden_stick.inputs import first_inputs
+from golden_stick.uses import noted
 
 __all__ = ["calibrate"]
 
@@ -41,7 +42,8 @@ def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
     ms.ms_memory_recycle()
     before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
     try:
-        statistics = [_batch_statistics(network, inner, batch) for batch in first_inputs("calibrate", batches)]
+        seen = noted(first_inputs("calibrate", batches), "statistics of normalizations")
+        statistics = [_batch_statistics(network, inner, batch) for batch in seen]
         if not statistics:
             raise ArgumentError("For 'calibrate', 'batches' must hold at least one batch, but got none.")
         means = [np.stack(of_cell) for of_cell in zip(*(mean for mean, _ in statistics))]

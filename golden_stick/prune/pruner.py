@@ -295,5 +295,5 @@ class Pruner(CompAlgo):
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
             notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
-            targets=targets,
+            targets=targets, control=self._control(),
         )

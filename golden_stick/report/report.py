@@ -1,5 +1,5 @@
 """The report of a run: frozen data, a text for people and a dict for programs."""
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 __all__ = ["LayerReport", "RateTarget", "Report", "Target"]
@@ -63,6 +63,7 @@ class Report:
         output_scale (float): Largest output of the masked network; None before `convert`.
         notes (tuple[str]): What the user should know besides.
         targets (tuple[Target]): What became of the budget: a RateTarget where it is a rate.
+        control (Mapping): What a scientific control was and what it found, as plain data; empty where there was none.
     """
 
     algorithm: str
@@ -79,6 +80,7 @@ class Report:
     output_scale: Optional[float] = None
     notes: Tuple[str, ...] = ()
     targets: Tuple[Target, ...] = ()
+    control: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -95,6 +97,7 @@ class Report:
             "output_scale": self.output_scale,
             "notes": list(self.notes),
             "targets": [asdict(target) for target in self.targets],
+            "control": dict(self.control),
         }
 
     def __str__(self) -> str:

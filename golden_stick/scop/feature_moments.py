@@ -13,6 +13,7 @@ from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments
 from golden_stick.progress import shown
 from golden_stick.prune.cells import replace_cells
 from golden_stick.prune.copying import copy_network
+from golden_stick.uses import noted
 
 __all__ = ["FeatureSampler", "moments_at"]
 
@@ -91,7 +92,8 @@ def moments_at(network: nn.Cell, sampler: FeatureSampler, sites: Mapping[str, Tu
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         with evaluation(tapped):
-            for batch in shown(first_inputs("FeatureSampler", sampler.data), "batches for the moments of features"):
+            batches = noted(first_inputs("FeatureSampler", sampler.data), "the moments of a FeatureSampler")
+            for batch in shown(batches, "batches for the moments of features"):
                 tapped(batch)
     finally:
         ms.set_context(mode=mode)

@@ -11,6 +11,7 @@ from golden_stick.inputs import first_inputs
 from golden_stick.knockoffs.second_order import SecondOrder, moments_of
 from golden_stick.progress import shown
 from golden_stick.scop.samplers import Sampler
+from golden_stick.uses import noted
 
 __all__ = ["GaussianSampler"]
 
@@ -49,7 +50,7 @@ class GaussianSampler(Sampler):
 
     def __init__(self, method: str = "mvr", grid: int = 4, seed: int = 0):
         super().__init__()
-        self.method, self.grid = method, grid
+        self.method, self.grid, self.seed = method, grid, seed
         self.normal = ops.StandardNormal(seed=seed, seed2=1)
         self.fitted = False
         self.mean = self.deviation = self.shift = self.root = None
@@ -69,7 +70,8 @@ class GaussianSampler(Sampler):
             ArgumentTypeError: If a batch is neither a Tensor nor an array, nor begins with one.
             ArgumentError: If there are too few samples, or the grid does not divide their height and width.
         """
-        batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
+        batches = noted(first_inputs("GaussianSampler", data), "the moments of a GaussianSampler")
+        batches = shown(batches, "batches looked at")
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
         sampler = SecondOrder(moments_of(coarse, progress), self.method)
         self._take(sampler.moments.mean, *sampler.parts())

@@ -19,7 +19,8 @@ from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.automatic import automatic_plan, unselected_channels
 from golden_stick.scop.cells import KnockoffConv, PhaseNetwork
-from golden_stick.scop.conditions import conditions_of
+from golden_stick.scop.conditions import Condition, conditions_of
+from golden_stick.scop.facts import control_facts
 from golden_stick.scop.features import FeatureKnockoff, FeaturePhase, FeatureSampler
 from golden_stick.scop.input_phase import InputPhase
 from golden_stick.scop.mixing import MIXINGS
@@ -126,6 +127,7 @@ class SCOP(Pruner):
         self._phase: Any = None
         self._unselected: Optional[Mapping[str, int]] = None  # by group, once knockoff+ has decided
         self._normalizations: Dict[str, str] = {}  # weight name -> gamma name
+        self._facts: Mapping[str, Any] = {}  # of the control, once the scales are known
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
 
     @property
@@ -175,7 +177,7 @@ class SCOP(Pruner):
                 "For 'SCOP', 'network' must have an nn.Conv2d whose filters can be removed, but got none: "
                 "use 'OneShot' for networks of dense layers."
             )
-        self._phase, self._normalizations = phase, normalization_after(graph)
+        self._phase, self._facts, self._normalizations = phase, {}, normalization_after(graph)
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
@@ -262,7 +264,13 @@ class SCOP(Pruner):
             warnings.warn(f"For 'SCOP', scores must tell more than |gamma| to be of use, but their rank correlation "
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=4)
-        notes = (
+        conditions: Tuple[Condition, ...] = ()
+        if self._config["prune_rate"] == "auto":
+            weights = {item.parameter: np.moveaxis(values[item.parameter], item.axis, 0) for item in self._filters()}
+            conditions = conditions_of(self._config, self._phase.schedule, self._statistics(values), weights)
+        self._facts = control_facts(self._config, self._phase.schedule, self._phase.scales(values), correlation,
+                                    conditions)
+        return (
             str(self._phase.schedule),
             "rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|"
             if np.isnan(correlation) else
@@ -271,12 +279,11 @@ class SCOP(Pruner):
             "scales trained on data that the weights have not seen, as the configuration states"
             if self._config["held_out"] else
             "scales trained on data that may have trained the weights: 'held_out' is not set",
+            *map(str, conditions),
         )
-        if self._config["prune_rate"] == "auto":
-            weights = {item.parameter: np.moveaxis(values[item.parameter], item.axis, 0) for item in self._filters()}
-            notes += tuple(map(str, conditions_of(self._config, self._phase.schedule, self._statistics(values),
-                                                  weights)))
-        return notes
+
+    def _control(self) -> Mapping[str, Any]:
+        return self._facts
 
     def _unscored(self) -> Mapping[str, str]:
         return {group.name: self._phase.why_unscored(group) for group in self._grouping

@@ -30,6 +30,7 @@ class Sampler(nn.Cell):
 
     def __init__(self):
         super().__init__(auto_prefix=False)
+        self.seed = None  # of its draws, if it has one
 
     def check_fitted(self) -> None:
         """Refuse a sampler that must know the data first, and does not. Most need nothing."""
@@ -83,6 +84,7 @@ class NoiseSampler(Sampler):
 
     def __init__(self, seed: int = 0):
         super().__init__()
+        self.seed = seed
         self.normal = ops.StandardNormal(seed=seed, seed2=1)
 
     def construct(self, x):
@@ -131,7 +133,7 @@ class GeneratorSampler(Sampler):
         for parameter in self.generator.get_parameters():
             parameter.requires_grad = False
             parameter.name = f"sampler.{parameter.name}"
-        self.sees_data, self.latent_size = count == 2, latent_size
+        self.sees_data, self.latent_size, self.seed = count == 2, latent_size, seed
         self.normal = ops.StandardNormal(seed=seed, seed2=1)
 
     def construct(self, x):

@@ -79,7 +79,7 @@ def test_the_command_gives_what_the_library_gives(folder, capsys):
     space = {}
     exec(DATA, space)  # the text above
     candidates = {name: gs.load_slim(TwoConvolutions(), name) for name in ("small.ckpt", "smaller.ckpt")}
-    wanted = gs.certify(base, candidates, space["images"](), 0.3)
+    wanted = gs.certify(base, candidates, space["images"](), 0.3, reuse="declare")
     assert (found.base, found.candidates, found.data) == (wanted.base, wanted.candidates, wanted.data)
     assert json.loads((folder / "golden_stick_ledger.json").read_text())["uses"][0]["date"] == "today"
 

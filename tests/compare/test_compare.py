@@ -83,6 +83,10 @@ def test_all_get_one_budget_and_the_same_batches(ran):
     at_budget = {(item.macs, item.parameters) for item in trials
                  if item.prune_rate is None and item.criterion != "unpruned"}
     assert len(at_budget) == 1 and at_budget.pop()[0] <= 0.6 * ran["found"].base["macs"]
+    # One rate for all groups: the criteria differ in which filters go, and in nothing else.
+    widths = [item.widths for item in trials if item.prune_rate is None and item.criterion != "unpruned"]
+    assert widths[0] and all(item == widths[0] for item in widths)
+    assert not any(item.widths for item in trials if item.prune_rate is not None or item.criterion == "unpruned")
     assert trials[0].finetuned_on != trials[-1].finetuned_on
     assert set(ran["opened"]) == {0, 1}
 

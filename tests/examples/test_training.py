@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from batches import training_data
 from data import Split, load_splits
-from latency import interleaved_latency
 from mindspore import nn
 from training import (
     accuracy,
@@ -151,8 +150,3 @@ def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_losses(tmp_pa
         found.append(fit(network, nn.CrossEntropyLoss(), optimizer, data, 4, "test")[0])
     assert len(found[0]) == 4 and found[0][-1] < found[0][0]
     assert found[0] == found[1]
-
-
-def test_latency_has_one_median_per_network():
-    times = interleaved_latency((Brightest(), Line()), (2, 3, 32, 32), rounds=3)
-    assert len(times) == 2 and min(times) > 0
