@@ -297,7 +297,8 @@ def test_inspect_a_slim_file(capsys):
     before = sum(item.size for item in build_network("network.py:build").get_parameters())
     after = sum(item.size for item in folded.get_parameters())
     for words in ("slim.safetensors: slim file", f"{before:,} -> {after:,}", "network Net", "format version 2",
-                  "metadata accuracy: 0.93", "step 1: pruned", "step 2: folded", " a 8 -> 4"):
+                  "metadata accuracy: 0.93", "step 1: pruned", "step 2: folded", " a 8 -> 4",
+                  "a.bias not in the original: a folding made it"):
         assert words in " ".join(text.split()), text
     assert run("inspect slim.safetensors --json") == 0
     record = json.loads(capsys.readouterr().out)
