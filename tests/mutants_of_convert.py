@@ -38,7 +38,7 @@ CONVERT_MUTANTS = (
             "test_the_five_examples_and_the_readmes_commands_run_in_an_empty_folder"),
     _convert("options of another kind are overlooked", "if kinds and kind not in kinds:", "if False:", _OPTIONS),
     _convert("the kind that is stated is overlooked", "if options.kind not in (None, found):", "if False:", _OPTIONS),
-    _convert("--slim replaces files", 'if "--slim" in given and (', 'if False and (', _OPTIONS),
+    _convert("--slim replaces files", 'if "--slim" in options.given and (', 'if False and (', _OPTIONS),
     _convert("metadata are lost", "dict(read_slim(source.files[0]).metadata))", "{})",
              "test_a_slim_file_keeps_its_metadata_and_changes_its_format"),
     _convert("scales of another network are overlooked", 'check_exact(applied, source.values, "--checkpoint", '
@@ -47,7 +47,7 @@ CONVERT_MUTANTS = (
     _by_recipe("the weights are the recipe's own", "            _fill(source, slim)", "            pass",
                "test_weights_of_a_slim_network_by_rank"),
     _by_recipe("nothing is folded", "return _folded if options.fold else", "return",
-               "test_fold_of_an_original_and_of_its_masked_network"),
+               "test_fold_of_an_original"),
     _by_recipe("knockoffs of features are controls", 'config["sampler"] = StoredFeatures()', "pass",
                "test_a_phase_with_knockoffs_of_features"),
     _in("cli/slimming.py", "tests/cli/test_convert_slim.py")(

@@ -53,6 +53,9 @@ def kept_lines(record: Mapping[str, Any], names: Sequence[str], say: Any) -> Lis
         names (Sequence[str]): The parameters to speak of.
         say (Callable): Ranges -> text.
 
+    Returns:
+        list[str].
+
     Raises:
         CheckpointError: If the file has no such parameter.
     """
