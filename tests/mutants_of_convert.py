@@ -13,6 +13,9 @@ def _in(file, tests):
 
 _sources, _shards = (_in(f"deploy/{name}.py", "tests/deploy/test_sources.py") for name in ("sources", "shards"))
 _matching = _in("cli/matching.py", "tests/cli/test_matching.py")
+_kept = _in("cli/kept.py", "tests/cli/test_inspect.py")
+_file = _in("deploy/slim_file.py", "tests/deploy/test_checkpoint.py")
+_by_recipe = _in("cli/convert.py", "tests/cli/test_convert_slim.py")
 _masked, _convert = (_in(f"cli/{name}.py", "tests/cli/test_convert.py") for name in ("masked", "convert"))
 _undo = _in("deploy/fold/undo.py", "tests/deploy/test_fold.py::test_every_folding_can_be_undone")
 
@@ -32,14 +35,34 @@ CONVERT_MUTANTS = (
     _masked("filters that go may learn", "if still > _ROUNDINGS * unit:", "if False:", _MASKED),
     _masked("filters that stay need not learn", "if moved[kept].min() <= still:", "if False:", _MASKED),
     _masked("the decay of weights is learning", "np.abs(new - factor * old)", "np.abs(new - old)",
-            "test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder"),
+            "test_the_five_examples_and_the_readmes_commands_run_in_an_empty_folder"),
     _convert("options of another kind are overlooked", "if kinds and kind not in kinds:", "if False:", _OPTIONS),
     _convert("the kind that is stated is overlooked", "if options.kind not in (None, found):", "if False:", _OPTIONS),
-    _convert("--slim replaces files", 'if "--slim" in given and (', 'if False and (', _OPTIONS),
-    _convert("metadata are lost", 'paths["output"], dict(read_slim(source.files[0]).metadata))', 'paths["output"])',
+    _convert("--slim replaces files", 'if "--slim" in options.given and (', 'if False and (', _OPTIONS),
+    _convert("metadata are lost", "dict(read_slim(source.files[0]).metadata))", "{})",
              "test_a_slim_file_keeps_its_metadata_and_changes_its_format"),
     _convert("scales of another network are overlooked", 'check_exact(applied, source.values, "--checkpoint", '
              'source.files[0])', "pass", "test_the_schedule_of_a_knockoff_phase_is_read_from_its_file"),
+    _convert("a measurement may choose anew what was masked", 'if given and kind == "masked")', "if False)", _OPTIONS),
+    _by_recipe("the weights are the recipe's own", "            _fill(source, slim)", "            pass",
+               "test_weights_of_a_slim_network_by_rank"),
+    _by_recipe("nothing is folded", "return _folded if options.fold else", "return",
+               "test_fold_of_an_original"),
+    _by_recipe("knockoffs of features are controls", 'config["sampler"] = StoredFeatures()', "pass",
+               "test_a_phase_with_knockoffs_of_features"),
+    _in("cli/slimming.py", "tests/cli/test_convert_slim.py")(
+        "packages for ONNX are missed at the end", "        need_packages()", "        pass",
+        "test_packages_for_onnx_are_missed_before_any_work"),
+    _in("cli/matching.py", "tests/cli/test_convert_slim.py")(
+        "weights of a slim network are not told", "if len(shapes) < ", "if True or len(shapes) < ",
+        "test_what_looks_like_weights_of_a_slim_network"),
+    _kept("of a range, the end is lost", "runs[-1][1] = position", "pass"),
+    _kept("lengths are the last pruning's", "lengths.setdefault((axis.parameter, axis.axis), axis.size)",
+          "lengths[axis.parameter, axis.axis] = axis.size"),
+    _file("each axis has a list of its own", 'lists.setdefault(tuple(item["kept"]), len(lists))',
+          'lists.setdefault((*item["kept"], len(lists)), len(lists))', "test_each_list_stands_in_the_file_once"),
+    _file("version 2 is read as version 3", 'record["kept_lists"] if version > 2 else None', 'record["kept_lists"]',
+          "test_version_2_is_read_and_written_anew"),
     _undo("the order of channels is lost", "values[layer.weight], scale[channels]",
           "values[layer.weight], np.resize(scale, len(channels))"),
     _undo("what another normalization accounts for is refused", "if others & {layer.path for layer, _ in layers}:",

@@ -5,26 +5,34 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Dict, Iterator, Set
+from typing import Any, Callable, Dict, Iterator, Set
 
 from golden_stick.cli.shared import add_command, network_and_inputs, output_files, say, trace_aloud
 from golden_stick.cli.slimming import (
     ANYWHERE,
     add_criterion_options,
     add_slim_options,
+    check_onnx,
     config_of,
     export_to,
     make_slim,
     pruning_data,
 )
-from golden_stick.errors import ArgumentError
+from golden_stick.errors import ArgumentError, CheckpointError
 
 __all__ = ["add"]
 
 _CLI = "golden-stick"
-_KINDS = ("original", "knockoff", "masked", "slim")
+_KINDS = ("original", "knockoff", "masked", "slim", "slim-weights")
+# Two kinds have the original's parameters, so that a file cannot tell: the option that says it, and why it is needed.
+_BY_OPTION = {
+    "masked": ("--masked-from", "the checkpoint of a masked network",
+               "a masked network has the original's parameters, and '{}' does not say how it was masked"),
+    "slim-weights": ("--recipe", "the weights of a slim network and nothing else",
+                     "'{}' does not say what of the original they are"),
+}
 
-# What the copy-and-paste examples are about: the four kinds of checkpoints.
+# What the copy-and-paste examples are about: the kinds of checkpoints.
 _EXAMPLES = """
 original: prune by a criterion, to a checked ONNX file
   golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint trained.ckpt \\
@@ -38,6 +46,9 @@ masked network that was fine-tuned: --masked-from is what it was made from, opti
 slim file: for deployment, normalizations folded
   golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint slim.safetensors --fold \\
       --onnx slim.onnx
+weights of a slim network, as mindspore.save_checkpoint wrote them: --recipe is its slim file
+  golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint tuned.ckpt \\
+      --recipe slim.safetensors --output tuned.safetensors --onnx tuned.onnx
 """
 
 
@@ -73,11 +84,13 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of); "
                          "masked also skips the check that masked filters have not learned")
     command.add_argument("--masked-from", help="of a masked network: the checkpoint that it was made from")
+    command.add_argument("--recipe", help="of the weights of a slim network alone: its slim file, with other weights; "
+                         "what its metadata say of those is not taken over")
     command.add_argument("--mixing", help="as the knockoff phase was trained: blocks, layers or joint (default: what "
                          "the file says, joint or blocks)")
     command.add_argument("--fdr", type=float, help="with --prune-rate auto: false discovery rate (default: 0.1)")
-    command.add_argument("--fold", action="store_true", help="of a slim file: normalizations become part of the layers "
-                         "beside them before it is written")
+    command.add_argument("--fold", action="store_true", help="normalizations of the slim network become part of the "
+                         "layers beside them before it is written")
     add_criterion_options(command)
     add_slim_options(command, required=False)
     command.add_argument("--slim", dest="output", metavar="SLIM", help="as --output, but never replaces a file: "
@@ -89,25 +102,29 @@ def _run(options: argparse.Namespace) -> None:
     if not any(getattr(options, name) for name in ("output", "mindir", "onnx")):
         raise ArgumentError(f"For '{_CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
                             f"but none does.")
+    check_onnx(options)
     source = read_source(_CLI, options.checkpoint, options.strategy)
     kind = _kind(options, source)
     _refuse_options(options, kind, source.files[0])
     say(f"read {len(source.values)} parameters of kind '{kind}' from {', '.join(source.files)}")
     options.checkpoint = list(source.files)
-    {"slim": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original}[kind](options, source)
+    {"slim": _slim, "slim-weights": _slim_weights, "knockoff": _knockoff, "masked": _masked,
+     "original": _original}[kind](options, source)
 
 
 def _kind(options: argparse.Namespace, source: Any) -> str:
     """What the files are of. What the options say of it must agree."""
-    if options.masked_from and source.kind != "original":
-        raise ArgumentError(f"For '{_CLI}', '--masked-from' must stand with the checkpoint of a masked network, "
-                            f"but '{source.files[0]}' is of kind '{source.kind}'.")
-    if options.kind == "masked" and not options.masked_from and source.kind == "original":
-        raise ArgumentError(f"For '{_CLI}', '--kind masked' must stand with '--masked-from': a masked network has the "
-                            f"original's parameters, and '{source.files[0]}' does not say how it was masked.")
-    found = "masked" if options.masked_from else source.kind
+    found, file = source.kind, source.files[0]
+    for kind, (option, meant, why) in _BY_OPTION.items():
+        if getattr(options, option[2:].replace("-", "_")):
+            if found != "original":
+                raise ArgumentError(f"For '{_CLI}', '{option}' must stand with {meant}, but '{file}' is of kind "
+                                    f"'{found}'.")
+            found = kind
+        elif options.kind == kind and found == "original":
+            raise ArgumentError(f"For '{_CLI}', '--kind {kind}' must stand with '{option}': {why.format(file)}.")
     if options.kind not in (None, found):
-        raise ArgumentError(f"For '{_CLI}', '--kind' must be what '{source.files[0]}' is of, '{found}', but got "
+        raise ArgumentError(f"For '{_CLI}', '--kind' must be what '{file}' is of, '{found}', but got "
                             f"'{options.kind}'.")
     return found
 
@@ -118,15 +135,20 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     result = {"report", "card"}
     by_criterion = {*OneShot.options, "data", *result}
     meant: Dict[str, Set[str]] = {"original": by_criterion, "masked": by_criterion,
-                                  "knockoff": {*SCOP.options, *result}, "slim": {"fold"}}
-    given = dict(options.given, **({"--fold": "fold"} if options.fold else {}))
-    for option, name in given.items():
-        kinds = [one for one in _KINDS if name in meant[one]]
+                                  "knockoff": {*SCOP.options, *result}}
+    for option, name in options.given.items():
+        kinds = [one for one in _KINDS if name in meant.get(one, ())]
         if kinds and kind not in kinds:
             raise ArgumentError(f"For '{_CLI}', '{option}' must stand with a checkpoint of kind "
                                 f"{' or '.join(map(repr, kinds))}, but '{file}' is of kind '{kind}'.")
+    measured = {"--target-latency": options.target_latency is not None, "--round-to auto": options.round_to == "auto"}
+    for option in (option for option, given in measured.items() if given and kind == "masked"):
+        raise ArgumentError(f"For '{_CLI}', '{option}' must not stand with a masked network: what it lost is settled, "
+                            f"and another measurement may choose otherwise. Give the rate or number that was used.")
+    if options.fold and options.card:
+        raise ArgumentError(f"For '{_CLI}', '--card' must stand without '--fold': it is of the network before that.")
     taken = any(os.path.exists(f"{options.output}{ending}") for ending in ("", *ANYWHERE["output"]))
-    if "--slim" in given and ("--output" in given or taken):
+    if "--slim" in options.given and ("--output" in options.given or taken):
         raise ArgumentError(f"For '{_CLI}', '--slim' must be a new file, and stand without '--output', but got "
                             f"'{options.output}': give a slim file to read as '--checkpoint', and one to replace as "
                             f"'--output'.")
@@ -134,7 +156,8 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 
 def _original(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill, source), **pruning_data(options))
+    make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill_original, source),
+              finish=_finish_of(options), **pruning_data(options))
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
@@ -145,11 +168,12 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
     # Who states the kind has the last word: no file can tell for sure.
     check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
     make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source), **check,
-              **pruning_data(options))
+              finish=_finish_of(options), **pruning_data(options))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import SCOP
+    from golden_stick.scop.feature_moments import StoredFeatures
     # How the phase was mixed, as far as its parameters tell.
     held = [array for name, array in source.values.items() if name.endswith(".held_scale")]
     options.mixing = options.mixing or ("blocks" if held else "joint")
@@ -158,20 +182,61 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     source = replace(source, values={name: array for name, array in source.values.items()
                                      if not name.startswith("sampler.")})
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
-    make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source))
+    if any(name.endswith(".knockoff_mean") for name in source.values):
+        config["sampler"] = StoredFeatures()
+    make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source),
+              finish=_finish_of(options))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import fold, load_slim, save_slim
+    from golden_stick import load_slim
     from golden_stick.deploy.slim_file import read_slim
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
         slim = load_slim(network, source.files[0])
-        trace_aloud(slim, inputs)
-        slim = fold(slim, inputs) if options.fold else slim
-        if "output" in paths:
-            save_slim(slim, paths["output"], dict(read_slim(source.files[0]).metadata))
-        export_to(paths, slim, inputs)
+        _write(options, paths, slim, inputs, dict(read_slim(source.files[0]).metadata))
+
+
+def _slim_weights(options: argparse.Namespace, source: Any) -> None:
+    from golden_stick import load_slim
+    with output_files(options, **ANYWHERE) as paths:
+        network, inputs = network_and_inputs(options)
+        slim = load_slim(network, options.recipe)
+        try:
+            _fill(source, slim)
+        except CheckpointError as error:
+            raise CheckpointError(f"For '{_CLI}', '--checkpoint' must hold the weights of the slim network of "
+                                  f"'{options.recipe}', but: {error}") from error
+        _write(options, paths, slim, inputs, {})
+
+
+def _write(options: argparse.Namespace, paths: Dict[str, str], slim: Any, inputs: Any, metadata: Dict[str, Any]
+           ) -> None:
+    """Write a network that is slim already."""
+    from golden_stick import save_slim
+    trace_aloud(slim, inputs)
+    slim = _finish_of(options)(slim, inputs)
+    if "output" in paths:
+        save_slim(slim, paths["output"], metadata)
+    export_to(paths, slim, inputs, options.opset)
+
+
+def _finish_of(options: argparse.Namespace) -> Callable[[Any, Any], Any]:
+    """What becomes of a slim network and its inputs before it is written."""
+    return _folded if options.fold else lambda slim, inputs: slim
+
+
+def _folded(slim: Any, inputs: Any) -> Any:
+    from golden_stick import fold, fold_report
+    folded = fold(slim, inputs)
+    say(str(fold_report(folded)))
+    return folded
+
+
+def _fill_original(source: Any, network: Any) -> None:
+    from golden_stick.cli.matching import refuse_slim_weights
+    refuse_slim_weights(network, source.values, source.files[0])
+    _fill(source, network)
 
 
 def _fill(source: Any, network: Any) -> None:

@@ -24,7 +24,10 @@ golden-stick export --network resnet.py:resnet20 --checkpoint resnet20.ckpt --in
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import export, load_slim
+    from golden_stick.deploy.onnx.export import need_packages
     ending = ".onnx" if options.output.endswith(".onnx") else ".mindir"
+    if ending == ".onnx":
+        need_packages()
     with output_files(options, output=ending) as paths:
         network, inputs = network_and_inputs(options, options.checkpoint)
         network = load_slim(network, options.slim) if options.slim else network

@@ -1,8 +1,9 @@
 """``golden-stick inspect``: what a file holds. No network is needed."""
 import argparse
 import json
-from typing import Any, Dict, Mapping
+from typing import Any, Callable, Dict, Mapping, Sequence
 
+from golden_stick.cli.kept import kept_lines, kept_of, shortened
 from golden_stick.cli.shared import say
 from golden_stick.errors import CheckpointError
 
@@ -15,17 +16,29 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = commands.add_parser("inspect", help="show what a slim file or checkpoint holds", allow_abbrev=False,
                                   formatter_class=argparse.RawDescriptionHelpFormatter, description="""
-Show the kind of a file, its size and digests, and of a slim file how it was made, the width of every layer before and
-after, and what its writer added. No network is needed.
-""".strip(), epilog="example:\ngolden-stick inspect slim.safetensors")
+Show the kind of a file, its size and digests, and of a slim file how it was made, what its writer added, the width of
+every layer before and after, and which positions of the original each parameter kept. No network is needed.
+""".strip(), epilog="example:\ngolden-stick inspect slim.safetensors --parameter layer1.0.conv1.weight")
     command.set_defaults(run=_run)
     command.add_argument("file", help="a slim file or a checkpoint, .safetensors or .ckpt")
-    command.add_argument("--json", action="store_true", help="print the same as JSON")
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the same as JSON, all positions included")
+    shown.add_argument("--kept", action="store_true", help="print all kept positions, however many they are")
+    shown.add_argument("--parameter", action="append", default=[], help="print the kept positions of this parameter "
+                       "alone, all of them; repeat for several")
 
 
 def _run(options: argparse.Namespace) -> None:
     record = inspection(options.file)
-    say(json.dumps(record, indent=2) if options.json else inspection_text(record))
+    if (options.kept or options.parameter) and "kept" not in record:
+        raise CheckpointError(f"For 'golden-stick', '{'--kept' if options.kept else '--parameter'}' must stand with a "
+                              f"slim file, but '{options.file}' is a {record['kind']}.")
+    if options.json:
+        say(json.dumps(record, indent=2))
+    elif options.parameter:
+        say("\n".join(kept_lines(record, options.parameter, ", ".join)))
+    else:
+        say(inspection_text(record, ", ".join if options.kept else shortened))
 
 
 def inspection(path: str) -> Dict[str, Any]:
@@ -74,7 +87,8 @@ def _slim(file: Any) -> Dict[str, Any]:
     before = None if file.original is None else sum(_size(shape) for _, shape in file.original)
     return {"format_version": file.version, "network": file.network, "steps": steps, "widths": widths,
             "original_parameters": before, "original_digest": file.digests.get("original"),
-            "metadata": dict(file.metadata), "shapes": _shapes(file.values)}
+            "metadata": dict(file.metadata), "shapes": _shapes(file.values), "kept": kept_of(file),
+            "original_shapes": None if file.original is None else {name: list(shape) for name, shape in file.original}}
 
 
 def _size(shape: Any) -> int:
@@ -84,12 +98,13 @@ def _size(shape: Any) -> int:
     return size
 
 
-def inspection_text(record: Mapping[str, Any]) -> str:
+def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]], str] = shortened) -> str:
     """
     What `inspection` returned, for people.
 
     Args:
         record (Mapping): It.
+        ranges (Callable): How the ranges of a parameter's kept positions become text. Default: `shortened`.
 
     Returns:
         str, of several lines.
@@ -112,4 +127,6 @@ def inspection_text(record: Mapping[str, Any]) -> str:
                                           f"folded, {step['folded']} normalizations went and {step['kept']} stayed"))
     wide = max((len(path) for path in record["widths"]), default=0)
     lines += [f"  {path:<{wide}}  {before} -> {after}" for path, (before, after) in record["widths"].items()]
+    hint = "; --kept or --parameter shows all of a long list" if ranges is shortened else ""
+    lines += [f"kept positions, as counted in the original{hint}:", *kept_lines(record, list(record["kept"]), ranges)]
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.errors import CheckpointError
 
-__all__ = ["check_exact", "check_held", "fill"]
+__all__ = ["check_exact", "check_held", "fill", "refuse_slim_weights"]
 
 _NAMED = 3
 # Beside what is named after a parameter: schedules, and counters that are no scalars.
@@ -66,6 +66,24 @@ def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, 
             raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {shape}, but got "
                                   f"{values[name].shape}.")
     return besides
+
+
+def refuse_slim_weights(network: nn.Cell, values: Mapping[str, np.ndarray], place: str) -> None:
+    """
+    Refuse what looks like the weights of a slim network where the original's are wanted.
+
+    Raises:
+        CheckpointError: If all parameters are there, none with a longer axis, and some with a shorter one.
+    """
+    shapes = [(item.name, tuple(item.shape), values[item.name].shape) for item in network.get_parameters()
+              if item.name in values]
+    narrower = [one for one in shapes if one[1] != one[2]]
+    if len(shapes) < len(list(network.get_parameters())) or not narrower or not all(
+            len(wanted) == len(got) and all(a >= b for a, b in zip(wanted, got)) for _, wanted, got in shapes):
+        return
+    name, wanted, got = narrower[0]
+    raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
+                          f"these are the weights of a slim network, name its slim file as '--recipe'.")
 
 
 def _is_state(name: str, array: np.ndarray, wanted: Iterable[str]) -> bool:

@@ -3,7 +3,14 @@ import argparse
 from typing import Any
 
 from golden_stick.cli.shared import add_command
-from golden_stick.cli.slimming import add_criterion_options, add_slim_options, config_of, make_slim, pruning_data
+from golden_stick.cli.slimming import (
+    add_criterion_options,
+    add_slim_options,
+    check_onnx,
+    config_of,
+    make_slim,
+    pruning_data,
+)
 
 __all__ = ["add"]
 
@@ -25,6 +32,7 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import OneShot
     from golden_stick.cli.networks import load_weights
+    check_onnx(options)
 
     def fill(network: Any) -> None:
         if options.checkpoint:

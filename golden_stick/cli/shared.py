@@ -104,7 +104,7 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
     targets = {option: _ended(path, endings[option]) for option, path in given.items()}
     checkpoints = getattr(options, "checkpoint", None)
     sources = (*(checkpoints if isinstance(checkpoints, list) else [checkpoints]), getattr(options, "slim", None),
-               getattr(options, "masked_from", None), getattr(options, "strategy", None),
+               *(getattr(options, option, None) for option in ("masked_from", "recipe", "strategy")),
                (options.network or "").rpartition(":")[0],
                *getattr(options, "files", ()))
     taken = {os.path.realpath(path) for path in sources if path}

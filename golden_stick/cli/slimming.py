@@ -3,12 +3,13 @@ import argparse
 import json
 import time
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Iterable, Mapping, Union
+from typing import Any, Callable, ContextManager, Dict, Iterable, Mapping, Optional, Union
 
 from golden_stick.cli.shared import add_policies, network_and_inputs, output_files, say, write_json
+from golden_stick.errors import ArgumentError
 
-__all__ = ["ANYWHERE", "add_budget_options", "add_criterion_options", "add_slim_options", "config_of", "export_to",
-           "make_slim", "pruning_data"]
+__all__ = ["ANYWHERE", "add_budget_options", "add_criterion_options", "add_slim_options", "check_onnx", "config_of",
+           "export_to", "make_slim", "pruning_data"]
 
 # Options that name files to write, and the endings that these have.
 ANYWHERE = {"output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
@@ -54,9 +55,27 @@ def add_slim_options(command: argparse.ArgumentParser, required: bool = True) ->
                          "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
     command.add_argument("--onnx", help="where to write the slim network as ONNX besides")
+    command.add_argument("--opset", type=int, help="with --onnx: version of ONNX's operators, from 13 to 23 (default: "
+                         "17)")
     command.add_argument("--report", help="where to write the report as JSON besides")
     command.add_argument("--card", help="where to write the pruning card besides: a path without an ending, for .json "
                          "and .md")
+
+
+def check_onnx(options: argparse.Namespace) -> None:
+    """
+    Refuse at once what would fail where ONNX is written, after all the work.
+
+    Raises:
+        ArgumentError: If '--opset' is out of range, or stands without '--onnx'.
+        DependencyError: If there is '--onnx', but onnx or onnxruntime is not installed.
+    """
+    from golden_stick.deploy.onnx.export import check_opset, need_packages
+    if options.onnx:
+        check_opset(options.opset)
+        need_packages()
+    elif options.opset is not None:
+        raise ArgumentError("For 'golden-stick', '--opset' must stand with '--onnx', but that is not given.")
 
 
 def _number_or_word(text: str) -> Any:
@@ -82,7 +101,8 @@ def _rates(text: str) -> Union[float, Dict[str, Any]]:
 
 def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any], None],
               trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""),
-              check: Callable[[Any, Any], None] = lambda network, slim: None, **data: Any) -> None:
+              check: Callable[[Any, Any], None] = lambda network, slim: None,
+              finish: Callable[[Any, Any], Any] = lambda slim, inputs: slim, **data: Any) -> None:
     """
     Apply and convert, and write what is asked for.
 
@@ -93,6 +113,7 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
         trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
             stays as it is applied.
         check (Callable): Sees the original and the slim network before anything is written. Default: nothing.
+        finish (Callable): Slim network, inputs -> the network that is written and exported. Default: the slim network.
         data: What `apply` of the algorithm takes besides.
     """
     from golden_stick import pruning_card, save_slim
@@ -106,9 +127,10 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
             slim = algorithm.convert(applied, ckpt_path=path)
         check(network, slim)
         say(str(algorithm.report))
+        finished = finish(slim, inputs)
         if "output" in paths:
-            save_slim(slim, paths["output"])
-        export_to(paths, slim, inputs)
+            save_slim(finished, paths["output"])
+        export_to(paths, finished, inputs, options.opset)
         if "report" in paths:
             write_json(paths["report"], algorithm.report.to_dict())
         if options.card:
@@ -117,12 +139,13 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
             say(f"wrote {options.card}.json and .md")
 
 
-def export_to(paths: Mapping[str, str], network: Any, inputs: Any) -> None:
-    """Export a network to those formats that there is a path for."""
+def export_to(paths: Mapping[str, str], network: Any, inputs: Any, opset: Optional[int] = None) -> None:
+    """Export a network to those formats that there is a path for; `opset` is ONNX's."""
     from golden_stick import export
-    for file_format in ("mindir", "onnx"):
-        if file_format in paths:
-            export(network, inputs, paths[file_format], file_format.upper())
+    if "mindir" in paths:
+        export(network, inputs, paths["mindir"], "MINDIR")
+    if "onnx" in paths:
+        export(network, inputs, paths["onnx"], "ONNX", opset)
 
 
 def pruning_data(options: argparse.Namespace) -> Dict[str, Any]:

@@ -58,6 +58,9 @@ def load_slim(network: nn.Cell, path: str) -> nn.Cell:
     """
     The slim network that a file holds. Nothing is traced, and no algorithm is needed.
 
+    The order in which Cells are declared does not matter. What parameters do not show, such as strides and activations,
+    is not compared.
+
     Args:
         network (nn.Cell): The original network, freshly built by the code that built it for pruning. It is not changed.
         path (str): A file that `save_slim` wrote.

@@ -2,14 +2,15 @@
 The slim file's format: the weights, and a record in JSON.
 
 One safetensors file, or a MindSpore checkpoint, with the record under the key ``golden_stick``: the version, the steps
-that lead from the original network to the slim one, names and shapes of the original's parameters, which of their
-positions are kept, digests, and what the user adds. Version 1, a checkpoint with the plans alone, is still read.
+that lead from the original network to the slim one, the lists of kept positions that they refer to, names and shapes of
+the original's parameters, digests, and what the user adds. Version 2, in which each step held its own lists, and
+version 1, a checkpoint with such plans alone, are still read.
 """
 import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -27,7 +28,7 @@ __all__ = ["SAFETENSORS", "CHECKPOINT", "Architecture", "SlimFile", "architectur
 
 SAFETENSORS, CHECKPOINT = ".safetensors", ".ckpt"
 KEY = "golden_stick"
-VERSION = 2
+VERSION = 3
 _STEPS = {"prune": PruningPlan, "fold": Folding}
 
 Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
@@ -40,7 +41,7 @@ class SlimFile:
     What a slim file holds.
 
     Args:
-        version (int): Of the format, 1 or 2.
+        version (int): Of the format, 1 to 3.
         network (str): The class of the network.
         steps (tuple): PruningPlans and Foldings, the oldest first.
         values (dict[str, numpy.ndarray]): The weights.
@@ -65,13 +66,33 @@ def record_of(network: nn.Cell, values: Mapping[str, np.ndarray], metadata: Mapp
     """The record of a network that golden_stick made, as plain data."""
     steps, original = recipe_of(network), origin_of(network)
     kinds = {kind: name for name, kind in _STEPS.items()}
+    lists: Dict[Tuple[int, ...], int] = {}
     return {
         "version": VERSION, "network": type(network).__name__,
-        "steps": [{"step": kinds[type(step)], **step.to_dict()} for step in steps],
-        "original": [[name, list(shape)] for name, shape in original], "kept": kept_positions(steps),
+        "steps": [{"step": kinds[type(step)], **_referring(step, lists)} for step in steps],
+        "kept_lists": [list(positions) for positions in lists],
+        "original": [[name, list(shape)] for name, shape in original],
         "digests": {"original": architecture_digest(original), "weights": weights_digest(values)},
         "metadata": dict(metadata),
     }
+
+
+def _referring(step: Any, lists: Dict[Tuple[int, ...], int]) -> Dict[str, Any]:
+    """A step as plain data, with the numbers of lists in place of them. The channels of a group share one list."""
+    data = step.to_dict()
+    if not isinstance(step, PruningPlan):
+        return data
+    return {key: [{**item, "kept": lists.setdefault(tuple(item["kept"]), len(lists))} if "kept" in item else item
+                  for item in items] for key, items in data.items()}
+
+
+def _step_of(record: Mapping[str, Any], lists: Optional[Sequence[Sequence[int]]]) -> Any:
+    """The step that a record speaks of; it holds its own lists where there are none to refer to."""
+    kind, data = _STEPS[record["step"]], {key: value for key, value in record.items() if key != "step"}
+    if kind is PruningPlan and lists is not None:
+        data = {key: [{**item, "kept": lists[item["kept"]]} if "kept" in item else item for item in items]
+                for key, items in data.items()}
+    return kind.from_dict(data)
 
 
 def kept_positions(steps: Iterable[Any]) -> Kept:
@@ -102,11 +123,12 @@ def weights_digest(values: Mapping[str, np.ndarray]) -> str:
 
 def write_slim(values: Dict[str, np.ndarray], record: Mapping[str, Any], path: str) -> None:
     """Write a slim file, a checkpoint if the path ends in ``.ckpt``, else a safetensors file."""
+    text = json.dumps(record, separators=(",", ":"))
     if path.endswith(CHECKPOINT):
         items = [{"name": name, "data": Tensor(array)} for name, array in values.items()]
-        ms.save_checkpoint(items, path, append_dict={KEY: json.dumps(record)})
+        ms.save_checkpoint(items, path, append_dict={KEY: text})
     else:
-        save_file(values, path, {"format": "np", KEY: json.dumps(record)})
+        save_file(values, path, {"format": "np", KEY: text})
 
 
 def read_slim(path: str) -> SlimFile:
@@ -158,22 +180,21 @@ def _parsed(text: str, values: Dict[str, np.ndarray], path: str) -> SlimFile:
     try:
         record = json.loads(text)
         version = record["version"]
-        if version not in (1, VERSION):
-            raise CheckpointError(f"For 'load_slim', the file's version must be 1 or {VERSION}, but got {version}: "
-                                  f"another golden_stick wrote '{path}'.")
+        if version not in range(1, VERSION + 1):
+            raise CheckpointError(f"For 'load_slim', the file's version must be one of 1 to {VERSION}, but got "
+                                  f"{version}: another golden_stick wrote '{path}'.")
         if version == 1:
             steps = tuple(PruningPlan.from_dict(plan) for plan in record["plans"])
             return SlimFile(1, record.get("network", ""), steps, values, None, kept_positions(steps), {}, {})
-        steps = tuple(_STEPS[step["step"]].from_dict({key: value for key, value in step.items() if key != "step"})
-                      for step in record["steps"])
+        lists = record["kept_lists"] if version > 2 else None
+        steps = tuple(_step_of(step, lists) for step in record["steps"])
         original = tuple((name, tuple(shape)) for name, shape in record["original"])
-        kept = {name: {int(axis): tuple(positions) for axis, positions in axes.items()}
-                for name, axes in record["kept"].items()}
         digests = {key: record["digests"][key] for key in ("original", "weights")}
         order = {name: at for at, (name, _) in enumerate(original)}
         values = dict(sorted(values.items(), key=lambda item: order.get(item[0], len(order))))
-        return SlimFile(VERSION, record["network"], steps, values, original, kept, record["metadata"], digests)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return SlimFile(version, record["network"], steps, values, original, kept_positions(steps), record["metadata"],
+                        digests)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise CheckpointError(
             f"For 'load_slim', the recipe in '{path}' must be what 'save_slim' wrote, but it is damaged: "
             f"{first_line(error)}"

@@ -15,7 +15,7 @@ from golden_stick.prune.cells import replace_cells
 from golden_stick.prune.copying import copy_network
 from golden_stick.uses import noted
 
-__all__ = ["FeatureSampler", "moments_at"]
+__all__ = ["FeatureSampler", "StoredFeatures", "moments_at"]
 
 
 class FeatureSampler:
@@ -48,6 +48,27 @@ class FeatureSampler:
         check_value("FeatureSampler", "positions", positions, Whole(1))
         check_value("FeatureSampler", "seed", seed, Whole(0))
         self.data, self.method, self.positions, self.seed = data, method, positions, seed
+
+    def moments(self, network: nn.Cell, sites: Mapping[str, Tuple[int, int]], widths: Mapping[str, int]
+                ) -> Dict[str, Moments]:
+        """The moments of the channels that enter Cells: `moments_at`; `widths` says how many channels there are."""
+        return moments_at(network, self, sites)
+
+
+class StoredFeatures(FeatureSampler):
+    """
+    A `FeatureSampler` for a phase whose checkpoint is there, and holds what the moments were taken for.
+
+    Without data it takes none: the phase can be converted from its checkpoint, but not trained.
+    """
+
+    def __init__(self):
+        super().__init__(())
+
+    def moments(self, network: nn.Cell, sites: Mapping[str, Tuple[int, int]], widths: Mapping[str, int]
+                ) -> Dict[str, Moments]:
+        """Moments of channels that never vary, in the place of those in the checkpoint."""
+        return {path: Moments(np.zeros(width), np.zeros((width, width)), 2) for path, width in widths.items()}
 
 
 class _Tap(nn.Cell):

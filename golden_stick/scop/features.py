@@ -10,7 +10,7 @@ from golden_stick.graph.ir import Graph
 from golden_stick.knockoffs.second_order import SecondOrder
 from golden_stick.prune.cells import replace_cells
 from golden_stick.scop.cells import PhaseNetwork
-from golden_stick.scop.feature_moments import FeatureSampler, moments_at
+from golden_stick.scop.feature_moments import FeatureSampler
 from golden_stick.scop.mixing import Schedule, make_schedule
 from golden_stick.scop.scales import RealScale
 
@@ -134,8 +134,8 @@ class FeaturePhase:
         """The network of the phase, around `inner`, which is changed."""
         clock = self.schedule.clock()
         widths = {path: _width(site) for path, site in self._sites.items()}
-        moments = moments_at(inner, self._sampler, {path: (site.trailing, len(site.channels) // widths[path])
-                                                    for path, site in self._sites.items()})
+        moments = self._sampler.moments(inner, {path: (site.trailing, len(site.channels) // widths[path])
+                                                for path, site in self._sites.items()}, widths)
 
         def wrapper(number: int, site: CellSite):
             def wrap(cell: nn.Cell) -> nn.Cell:

@@ -1,4 +1,4 @@
-"""`golden-stick convert`: every kind of checkpoint, alone or by rank, and its examples as they stand."""
+"""`golden-stick convert`: every kind of checkpoint, and its examples as they stand."""
 import re
 import shlex
 from pathlib import Path
@@ -118,6 +118,13 @@ def items(parameters):
     return [{"name": item.name, "data": Tensor(item.asnumpy())} for item in parameters]
 
 
+def tuned_weights(slim, path):
+    """The weights of a slim network after some training, in a plain checkpoint."""
+    values = {item.name: item.asnumpy() + 0.01 for item in slim.get_parameters()}
+    ms.save_checkpoint([{"name": name, "data": Tensor(array)} for name, array in values.items()], path)
+    return values
+
+
 def examples():
     """The commands at the top of the help, as they stand."""
     text = next(action for action in build_parser()._subparsers._group_actions).choices["convert"].format_help()
@@ -128,7 +135,7 @@ def examples():
     return [line.removeprefix("golden-stick ") for line in lines]
 
 
-def test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder(capsys):
+def test_the_five_examples_and_the_readmes_commands_run_in_an_empty_folder(capsys):
     ms.save_checkpoint(build(), "trained.ckpt")
     algorithm, phase = knockoff_phase({"prune_rate": 0.45})
     ms.save_checkpoint(phase, "knockoff.ckpt")
@@ -136,15 +143,17 @@ def test_the_four_examples_and_the_readmes_commands_run_in_an_empty_folder(capsy
     algorithm, applied = masked(momentum=0.9)
     ms.save_checkpoint(applied, "masked.ckpt")
     by_mask = algorithm.convert(applied)
-    # The fourth reads what the third wrote.
-    lines, wanted = examples(), (None, by_scales, by_mask, by_mask)
-    assert len(lines) == 4
+    tuned = tuned_weights(by_mask, "tuned.ckpt")
+    # The fourth and the fifth read what the third wrote.
+    lines, wanted = examples(), (None, by_scales, by_mask, by_mask, by_mask)
+    assert len(lines) == 5
     for line, slim in zip(lines, wanted):
         assert run(line) == 0, line
         if slim is not None:
             holds("slim.safetensors", slim)
     said = capsys.readouterr().out
-    for kind in ("original", "knockoff", "masked", "slim"):
+    np.testing.assert_array_equal(read_slim("tuned.safetensors").values["8.bias"], tuned["8.bias"])
+    for kind in ("original", "knockoff", "masked", "slim", "slim-weights"):
         assert f"of kind '{kind}'" in said
     assert Path("slim.mindir").exists() and Path("slim.onnx").exists()
     shown = [line.split("#")[0] for line in README.read_text().splitlines() if line.startswith("golden-stick convert")]
@@ -264,8 +273,20 @@ def checkpoints(folder):
     ("trained.ckpt --kind slim", "'--kind' must be what 'trained.ckpt' is of, 'original', but got 'slim'"),
     ("slim.ckpt --kind masked", "'--kind' must be what 'slim.ckpt' is of, 'slim', but got 'masked'"),
     ("trained.ckpt --kind masked", "'--kind masked' must stand with '--masked-from'"),
-    ("trained.ckpt --fold", "'--fold' must stand with a checkpoint of kind 'slim', but 'trained.ckpt' is of kind "
-     "'original'"),
+    ("trained.ckpt --fold --card card", "'--card' must stand without '--fold': it is of the network before that"),
+    ("trained.ckpt --opset 12", "'opset' must be in [13, 23], but got 12"),
+    ("trained.ckpt --masked-from trained.ckpt --target-latency 0.5", "'--target-latency' must not stand with a masked "
+     "network: what it lost is settled, and another measurement may choose otherwise"),
+    ("trained.ckpt --masked-from trained.ckpt --round-to auto", "'--round-to auto' must not stand with a masked"),
+    ("knockoff.ckpt --recipe slim.ckpt", "'--recipe' must stand with the weights of a slim network and nothing else, "
+     "but 'knockoff.ckpt' is of kind 'knockoff'"),
+    ("slim.ckpt --recipe slim.ckpt", "and nothing else, but 'slim.ckpt' is of kind 'slim'"),
+    ("trained.ckpt --recipe slim.ckpt --masked-from trained.ckpt", "'--recipe' must stand with the weights of a slim "
+     "network and nothing else, but 'trained.ckpt' is of kind 'masked'"),
+    ("trained.ckpt --kind slim-weights", "'--kind slim-weights' must stand with '--recipe': 'trained.ckpt' does not "
+     "say what of the original they are"),
+    ("trained.ckpt --recipe slim.ckpt --prune-rate 0.4", "or 'masked', but 'trained.ckpt' is of kind 'slim-weights'"),
+    ("trained.ckpt --recipe trained.ckpt", "must be a file that 'save_slim' wrote, but 'trained.ckpt' has no recipe"),
     ("slim.ckpt --prune-rate 0.4", "'--prune-rate' must stand with a checkpoint of kind 'original' or 'knockoff' or "
      "'masked', but 'slim.ckpt' is of kind 'slim'"),
     # The default, but said.
@@ -306,7 +327,8 @@ def test_files_that_do_not_fit(checkpoints, capsys):
             ("part.safetensors", "but 'part.safetensors' does not, nor"),
             ("larger.ckpt", "'--checkpoint' must hold the network's parameters and no others, but 'larger.ckpt' also "
              "holds 'head.bias': name the network that it is of"),
-            ("plain.ckpt", "'0.weight' in 'plain.ckpt' must have shape (8, 3, 3, 3), but got (5, 3, 3, 3)"),
+            ("plain.ckpt", "'0.weight' in 'plain.ckpt' must have shape (8, 3, 3, 3), but got (5, 3, 3, 3): if these "
+             "are the weights of a slim network, name its slim file as '--recipe'"),
             ("trained.ckpt --masked-from dense.ckpt", "'--masked-from' must hold the network's parameter '0.weight'")):
         fails(f"--checkpoint {file} --output out", message, capsys)
     fails("--checkpoint trained.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")

@@ -32,6 +32,17 @@ def write_version_1(slim, path):
     return path
 
 
+def write_version_2(slim, path):
+    """As golden_stick wrote it before there was a version 3: each step holds its own lists."""
+    def change(values, record):
+        record.update(version=2, steps=[{"step": "prune", **plan.to_dict()} for plan in slim.slim_recipe],
+                      kept={"a.weight": {"0": [0]}})
+        del record["kept_lists"]
+
+    rewritten(gs.save_slim(slim, path), change)
+    return path
+
+
 def rewritten(path, change):
     """The same safetensors file, with `change(values, record)` done to it."""
     with safe_open(path, "np") as file:
@@ -60,8 +71,36 @@ def test_version_1_is_read_and_written_anew(tmp_path):
     file = read_slim(str(tmp_path / "old.ckpt"))
     assert (file.version, file.network, file.original, file.digests) == (1, "SmallNet", None, {})
     again = read_slim(gs.save_slim(loaded, str(tmp_path / "new")))
-    assert again.version == 2 and again.kept == file.kept
+    assert again.version == 3 and again.kept == file.kept
     assert dict(again.original)["a.weight"] == (8, 3, 3, 3)
+
+
+def test_version_2_is_read_and_written_anew(tmp_path):
+    slim = make_slim(network=make_slim("scatter"))
+    path = write_version_2(slim, str(tmp_path / "old.safetensors"))
+    loaded = gs.load_slim(networks.SmallNet(), path)
+    assert gs.verify(slim, loaded, SHAPE).largest_difference == 0.0
+    assert loaded.slim_recipe == slim.slim_recipe
+    file, again = read_slim(path), read_slim(gs.save_slim(loaded, str(tmp_path / "new")))
+    assert (file.version, again.version) == (2, 3)
+    assert again.steps == file.steps and again.kept == file.kept and again.original == file.original
+
+
+def test_each_list_stands_in_the_file_once(tmp_path):
+    slim = make_slim(network=make_slim("scatter"))
+    path = gs.save_slim(slim, str(tmp_path / "slim"))
+    with safe_open(path, "np") as file:
+        text = file.metadata()["golden_stick"]
+    record = json.loads(text)
+    lists = record["kept_lists"]
+    used = [item["kept"] for step in record["steps"] for items in step.values() if isinstance(items, list)
+            for item in items if "kept" in item]
+    assert len({tuple(positions) for positions in lists}) == len(lists) and set(used) == set(range(len(lists)))
+    assert len(used) > 2 * len(lists)
+    assert gs.load_slim(networks.SmallNet(), path).slim_recipe == slim.slim_recipe
+    old = write_version_2(slim, str(tmp_path / "old.safetensors"))
+    with safe_open(old, "np") as file:
+        assert len(text) < 0.8 * len(file.metadata()["golden_stick"])
 
 
 @pytest.mark.parametrize("order", ["fold", "prune fold", "fold prune", "prune fold prune"])
@@ -271,12 +310,12 @@ class TestLoadRefusals:
     def test_newer_version(self, tmp_path):
         path = gs.save_slim(make_slim(), str(tmp_path / "slim"))
         rewritten(path, lambda values, record: record.update(version=99))
-        with pytest.raises(CheckpointError, match="the file's version must be 1 or 2, but got 99"):
+        with pytest.raises(CheckpointError, match="the file's version must be one of 1 to 3, but got 99"):
             gs.load_slim(networks.SmallNet(), path)
 
     @pytest.mark.parametrize("recipe", [
         {"version": None}, {"steps": 3}, {"steps": [{"step": "dance"}]}, {"steps": [{"axes": []}]}, {"original": [3]},
-        {"digests": {}}, {"kept": {"a": 3}},
+        {"digests": {}}, {"kept_lists": [3]}, {"kept_lists": []}, {"version": 2},
     ])
     def test_damaged_recipe(self, tmp_path, recipe):
         path = gs.save_slim(make_slim(), str(tmp_path / "slim"))

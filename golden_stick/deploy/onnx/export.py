@@ -22,7 +22,7 @@ from golden_stick.graph.ir import Graph
 from golden_stick.inputs import describe, resized
 from golden_stick.prune.trace import trace
 
-__all__ = ["OPSETS", "DEFAULT_OPSET", "check_opset", "write_onnx"]
+__all__ = ["OPSETS", "DEFAULT_OPSET", "check_opset", "need_packages", "write_onnx"]
 
 # The oldest in which axes are inputs, and the newest that this package is tested with.
 OPSETS = range(13, 24)
@@ -63,7 +63,7 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
         TraceError: If the network cannot be compiled.
         ExportError: If an operator cannot be written, or the file gives other outputs than the network.
     """
-    _need_packages()
+    need_packages()
     weights = {item.name: item.asnumpy() for item in network.get_parameters()}
     reason = None
     if dynamic_batch:
@@ -79,7 +79,13 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
                       stacklevel=4)
 
 
-def _need_packages() -> None:
+def need_packages() -> None:
+    """
+    Refuse where ONNX files cannot be written.
+
+    Raises:
+        DependencyError: If onnx or onnxruntime is not installed.
+    """
     for name in ("onnx", "onnxruntime"):
         try:
             __import__(name)

@@ -1,0 +1,97 @@
+"""`golden-stick inspect`: which positions of the original a slim file's parameters kept."""
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import nn
+
+import golden_stick as gs
+from golden_stick import cli
+from golden_stick.cli.kept import as_ranges, shortened
+from golden_stick.prune.plan import KeptAxis, PruningPlan
+
+FIRST = tuple(index for index in range(200) if index % 3)
+SECOND = (0, 1, 2, 5, 130)
+
+
+def network():
+    return nn.SequentialCell(nn.Conv2d(3, 200, 3), nn.BatchNorm2d(200), nn.ReLU(), nn.Conv2d(200, 4, 3))
+
+
+def narrowed(one, size, kept):
+    axes = [KeptAxis("0.weight", 0, size, kept), KeptAxis("3.weight", 1, size, kept)]
+    axes += [KeptAxis(f"1.{name}", 0, size, kept) for name in ("gamma", "beta", "moving_mean", "moving_variance")]
+    return gs.slim(one, PruningPlan(tuple(axes), (), (), ()))
+
+
+@pytest.fixture(autouse=True)
+def original(tmp_path, monkeypatch):
+    """An original, and a slim file of it, pruned twice."""
+    monkeypatch.chdir(tmp_path)
+    built = network()
+    gs.save_slim(narrowed(narrowed(built, 200, FIRST), len(FIRST), SECOND), "twice")
+    gs.save_slim(narrowed(built, 200, FIRST), "once.ckpt")
+    return {item.name: item.asnumpy() for item in built.get_parameters()}
+
+
+def shown(line, capsys):
+    assert cli.main(["inspect", *line.split()]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_ranges():
+    assert as_ranges([]) == []
+    assert as_ranges([0, 1, 2, 5, 7, 8]) == ["0-2", "5", "7-8"]
+    assert shortened(["0-2", "5"]) == "0-2, 5"
+    ranges = as_ranges(FIRST)
+    text = shortened(ranges)
+    assert len(text) < 70 and text.startswith("1-2, 4-5, ") and text.endswith(", ... 199")
+    assert ", ".join(ranges).startswith(text.partition(", ...")[0] + ", ")
+
+
+@pytest.mark.parametrize("path", ["twice.safetensors", "once.ckpt"])
+def test_the_positions_are_those_where_the_weights_stood(path, original, capsys):
+    record = json.loads(shown(f"{path} --json", capsys))
+    assert list(record["kept"]) == list(original)
+    assert record["original_shapes"] == {name: list(array.shape) for name, array in original.items()}
+    values = {item.name: item.asnumpy() for item in gs.load_slim(network(), path).get_parameters()}
+    for name, array in original.items():
+        for axis, found in record["kept"][name].items():
+            assert found["of"] == array.shape[int(axis)]
+            array = array.take(found["positions"], int(axis))
+        np.testing.assert_array_equal(values[name], array)
+
+
+def test_in_words_for_each_parameter(capsys):
+    text = shown("twice.safetensors", capsys)
+    # Of the first pruning's, those in places 0, 1, 2, 5 and 130.
+    for words in ("0.weight axis 0 5 of 200: 1-2, 4, 8, 196", "1.moving_variance axis 0 5 of 200: 1-2, 4, 8, 196",
+                  "3.weight axis 1 5 of 200: 1-2, 4, 8, 196", "as counted in the original; --kept or"):
+        assert words in text, text
+    text = shown("once.ckpt", capsys)
+    assert "0.weight axis 0 133 of 200: 1-2, 4-5, " in text and ", ... 199 " in text and "196" not in text
+    gs.save_slim(gs.slim(network(), PruningPlan((), (), (), ())), "whole")
+    assert "0.weight whole" in shown("whole.safetensors", capsys)
+
+
+def test_long_lists_in_full(capsys):
+    everything = ", ".join(as_ranges(FIRST))
+    text = shown("once.ckpt --kept", capsys)
+    assert text.count(everything) == 6 and "..." not in text and "format version" in text
+    text = shown("once.ckpt --parameter 3.weight --parameter 1.beta", capsys)
+    assert text == f"3.weight axis 1 133 of 200: {everything} 1.beta axis 0 133 of 200: {everything}"
+
+
+@pytest.mark.parametrize("line, message", [
+    ("once.ckpt --parameter 1.gama", "'--parameter' must be a parameter of 'once.ckpt', but got '1.gama': the nearest "
+     "name there is '1.gamma'"),
+    ("plain.ckpt --kept", "'--kept' must stand with a slim file, but 'plain.ckpt' is a checkpoint."),
+    ("plain.ckpt --parameter 1.gamma", "'--parameter' must stand with a slim file, but 'plain.ckpt' is a checkpoint."),
+    ("once.ckpt --kept --json", "not allowed with argument"),
+])
+def test_what_is_refused(line, message, capsys):
+    ms.save_checkpoint(network(), "plain.ckpt")
+    assert cli.main(["inspect", *line.split()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("golden-stick: error: ") and error.count("\n") == 1 and message in error, error
