@@ -38,6 +38,11 @@ _PRUNING = {
     "residual": (str, "group", "group, scatter or keep"),
     "mixing": (str, "blocks", "what mixes at a time in the knockoff phase: blocks, layers or joint"),
     "turn_steps": (int, 5, "steps until the next block mixes; all must have had a turn at the end"),
+    "sampler": (str, "permutation", "what stands in for a sample: permutation, noise or gaussian"),
+    "draws": (int, 1, "sets of scales, each trained against draws of its own"),
+    "schedule": (str, "cosine", "of the scales' learning rate: cosine, down to zero, or constant"),
+    "beta1": (float, 0.9, "of Adam, which trains the scales"),
+    "beta2": (float, 0.999, "of Adam, which trains the scales"),
     "calibration_batches": (int, 20, "training batches to re-estimate normalization statistics on; 0 for none"),
 }
 _OF_STEP: Dict[str, Dict[str, Any]] = {

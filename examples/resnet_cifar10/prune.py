@@ -12,6 +12,19 @@ from options import parse_options  # noqa: E402
 from training import accuracy, cosine, fit, load_network, prepare, save_checkpoint, write_result  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
+from golden_stick.scop import GaussianSampler  # noqa: E402
+
+
+def sampler_of(name, data):
+    """What SCOP's configuration takes as a sampler: its name, or the object where it must be fitted."""
+    return GaussianSampler().fit(data) if name == "gaussian" else name
+
+
+def schedule_of(options, steps):
+    """The learning rate of the scales: a number, or one for each step."""
+    if options.schedule not in ("cosine", "constant"):
+        raise SystemExit(f"prune.py: error: --schedule must be cosine or constant, but got {options.schedule!r}")
+    return cosine(options.learning_rate, steps) if options.schedule == "cosine" else options.learning_rate
 
 
 def main(arguments=None) -> float:
@@ -22,11 +35,12 @@ def main(arguments=None) -> float:
     splits = prepare(options)
     network = load_network(options.network, splits.classes, options.checkpoint)
     before = accuracy(network, splits.validation, splits)
-    algorithm = gs.SCOP({key: getattr(options, key) for key in ("prune_rate", "residual", "mixing", "turn_steps")})
-    phase = algorithm.apply(network, inputs=(1, 3, 32, 32))
     data = training_data(splits, options.batch_size, options.seed, options.train_limit)
-    rates = cosine(options.learning_rate, options.epochs * data.get_dataset_size())
-    optimizer = nn.Adam(phase.trainable_params(), rates)
+    keys = ("prune_rate", "residual", "mixing", "turn_steps", "draws")
+    algorithm = gs.SCOP({**{key: getattr(options, key) for key in keys}, "sampler": sampler_of(options.sampler, data)})
+    phase = algorithm.apply(network, inputs=(1, 3, 32, 32))
+    rates = schedule_of(options, options.epochs * data.get_dataset_size())
+    optimizer = nn.Adam(phase.trainable_params(), rates, options.beta1, options.beta2)
     losses, seconds = fit(phase, algorithm.loss(nn.CrossEntropyLoss()), optimizer, data, options.epochs,
                           "knockoff phase", algorithm.callbacks())
     save_checkpoint(phase, os.path.join(options.output, "knockoff.ckpt"))

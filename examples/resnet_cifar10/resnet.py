@@ -12,6 +12,7 @@ from mindspore.common.initializer import HeNormal
 __all__ = [
     "ResNet",
     "SmallImageResNet",
+    "resnet8",
     "resnet20",
     "resnet32",
     "resnet44",
@@ -190,6 +191,11 @@ class ResNet(nn.Cell):
         out = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return self.fc(ops.mean(out, (2, 3)))
+
+
+def resnet8(num_classes: int = 10) -> SmallImageResNet:
+    """ResNet-8 for 32x32 images: 0.08 million parameters, to try things out."""
+    return SmallImageResNet(1, num_classes)
 
 
 def resnet20(num_classes: int = 10) -> SmallImageResNet:

@@ -58,6 +58,9 @@ def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: N
         run (Callable): What is timed.
         prepare (Callable): Is called at the beginning of a turn. Default: nothing.
         warm (float): For so many seconds at least it is called before, and once at least. Default: 0.
+
+    Returns:
+        Callable, the turn.
     """
     def turn() -> Tuple[float, float]:
         prepare()

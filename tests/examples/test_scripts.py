@@ -30,7 +30,7 @@ class TestRefusals:
 
 
 def test_step_by_step(tmp_path):
-    output = ["--output", str(tmp_path)]
+    output = ["--output", str(tmp_path), "--network", "resnet8"]
     short = ["--epochs", "1", "--train-limit", "256"]
 
     def file(name):
@@ -50,6 +50,36 @@ def test_step_by_step(tmp_path):
     assert record["report"]["macs"]["after"] < 0.5 * record["report"]["macs"]["before"]
     assert record["report"]["largest_difference"] <= 1e-5 * record["report"]["output_scale"]
     assert record["options"]["prune_rate"] == 0.45 and record["options"]["seed"] == 0
+
+
+@pytest.mark.parametrize("config, sampler", [
+    ("resnet56_published.yaml", "permutation"),
+    pytest.param("resnet20_digits.yaml", "gaussian", marks=pytest.mark.long),
+])
+def test_pruning_in_the_published_form_and_by_another_sampler(tmp_path, config, sampler):
+    base = ["--config", str(CONFIGS / config), "--network", "resnet8", "--source", "digits", "--output", str(tmp_path),
+            "--batch-size", "64", "--train-limit", "128"]
+    train.main([*base, "--epochs", "1"])
+    prune.main([*base, "--epochs", "1" if config.startswith("resnet56") else "10", "--turn-steps", "1",
+                "--sampler", sampler, "--checkpoint", str(tmp_path / "network.ckpt"), "--calibration-batches", "1"])
+    record = json.loads((tmp_path / "prune.json").read_text())
+    layers = {layer["path"]: layer for layer in record["report"]["layers"]}
+    assert record["report"]["config"]["sampler"] == sampler
+    if config == "resnet56_published.yaml":
+        shown = record["report"]["config"]
+        assert (shown["mixing"], shown["residual"], shown["prune_rate"]) == ("joint", "scatter", 0.45)
+        # Each branch has lost channels of its own, and the stream none.
+        assert layers["layer1.0.conv2"]["after"] < 16 and layers["conv1"]["after"] == 16
+
+
+def test_the_schedule_of_the_scales():
+    options = type("Options", (), {"schedule": "cosine", "learning_rate": 0.5})
+    assert prune.schedule_of(options, 2) == pytest.approx([0.5, 0.25])
+    options.schedule = "constant"
+    assert prune.schedule_of(options, 2) == 0.5
+    options.schedule = "linear"
+    with pytest.raises(SystemExit, match="--schedule must be cosine or constant, but got 'linear'"):
+        prune.schedule_of(options, 2)
 
 
 def test_demo(tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_an_unknown_mode_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["resnet21", "ResNet", "SmallImageResNet", "nn"])
 def test_an_unknown_network_is_refused(name):
-    with pytest.raises(ValueError, match=rf"'network' must be one of \['resnet20', .*, but got '{name}'"):
+    with pytest.raises(ValueError, match=rf"'network' must be one of \['resnet8', 'resnet20', .*, but got '{name}'"):
         build_network(name, 10)
 
 

@@ -48,7 +48,7 @@ def chain():
 
 
 @pytest.mark.parametrize("config, steps", [
-    ({"prune_rate": 0.3}, 10), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 3),
+    ({"prune_rate": 0.3}, 5), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 3),
     ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 3), ({"prune_rate": 0.98, "min_width": 2}, 4),
 ], ids=str)
 def test_as_much_goes_as_at_once(config, steps):
