@@ -164,6 +164,20 @@ def gains(rows):
     return table(head, lines)
 
 
+def work_rates(rows):
+    """Billions of MACs a second: a runtime that is far from the processor's peak before pruning has room above 1."""
+    lines = []
+    for row in rows:
+        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        for runtime in RUNTIMES:
+            times = {one: median(row, f"{runtime}, {one}", "seconds") for one in ("original", "slim")}
+            cells.append(", ".join("-" if time is None else
+                                   f"{row['macs'][one] * row['settings']['batch'] / time / 1e9:.3g}"
+                                   for one, time in times.items()))
+        lines.append(cells)
+    return table(["network", "batch"] + [f"{runtime}: original, slim" for runtime in RUNTIMES], lines)
+
+
 def memories(rows):
     lines = []
     for row in rows:
@@ -219,6 +233,8 @@ def page(rows, rate, round_to):
               "Speed-up: the original's time over the slim one's in the same runtime, median of the ratios within the "
               "rounds (quartiles in brackets for the twin). Efficiency: speed-up over MACs ratio. Others' load: "
               "processors that other processes kept busy meanwhile.", "", gains(good), "",
+              "Billions of MACs a second. A runtime that leaves the processor half idle before pruning can gain more "
+              "than the MACs ratio, and one that is near its peak cannot:", "", work_rates(good), "",
               "Memory, in MiB: what the process grew by at its highest, while the file was loaded and first run:", "",
               memories(good), "", "Files, in megabytes:", "", files(good), "", "What was asked for:", "",
               table(["claim", "found", "reached"], [[claim, figure, "yes" if reached else "**no**"]

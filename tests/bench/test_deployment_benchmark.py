@@ -69,6 +69,10 @@ def test_the_page_says_what_was_reached_and_what_not():
     assert claim + "1.000 [1.000, 1.000] | yes |" in text
     assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0, 1,500.0 |" in text
     assert "| resnet50 | 1 | 2, - | -, - |" in text
+    # 200 MACs in 8 s and 80 in 4 s; a batch of 16 is 16 times as many.
+    assert "| resnet50 | 1 | 2.5e-08, 2e-08 | -, - | 6.67e-08, 4e-08 |" in text
+    assert "| resnet50 | 16 | 4e-07, 3.2e-07 | -, - | 1.07e-06, 6.4e-07 |" in page(
+        [a_row(settings={"network": "resnet50", "batch": 16})], 0.45, 16)
     assert "Not measured: vgg16_bn, batch 16: NOT MEASURED, took longer than 9 s" in text
     assert "not quiet" not in text
     assert "**The machine was not quiet** for 1 of 1 rows" in page([a_row(foreign_load=1.0)], 0.45, 16)
