@@ -50,7 +50,7 @@ CONVERT_MUTANTS = (
     _convert("what the file tells of its sampler is lost", "DESCRIPTION: encoded(known)}",
              'DESCRIPTION: encoded({"name": "permutation"})}',
              "test_the_report_says_of_the_sampler_what_the_file_tells"),
-    _described("a digest is of nothing", "        digest.update(np.ascontiguousarray(parameter.asnumpy()).tobytes())"),
+    _described("a digest is of nothing", "digest.update(np.ascontiguousarray(parameter.asnumpy()).tobytes())"),
     _described("any sampler with parameters is Gaussian", "== _FITTED:", ">= {\"sampler.dense.weight\"}:"),
     _in("scop/pruner.py", "tests/scop/test_described.py")(
         "a sampler that the file does not tell is the configuration's", "if loaded and DESCRIPTION not in loaded:",
