@@ -17,6 +17,7 @@ _kept = _in("cli/kept.py", "tests/cli/test_inspect.py")
 _file = _in("deploy/slim_file.py", "tests/deploy/test_checkpoint.py")
 _by_recipe = _in("cli/convert.py", "tests/cli/test_convert_slim.py")
 _masked, _convert = (_in(f"cli/{name}.py", "tests/cli/test_convert.py") for name in ("masked", "convert"))
+_described = _in("scop/described.py", "tests/scop/test_described.py")
 _undo = _in("deploy/fold/undo.py", "tests/deploy/test_fold.py::test_every_folding_can_be_undone")
 
 CONVERT_MUTANTS = (
@@ -44,11 +45,21 @@ CONVERT_MUTANTS = (
     _convert("scales of another network are overlooked", 'check_exact(applied, source.values, "--checkpoint", '
              'source.files[0])', "pass", "test_the_schedule_of_a_knockoff_phase_is_read_from_its_file"),
     _convert("a measurement may choose anew what was masked", 'if given and kind == "masked")', "if False)", _OPTIONS),
+    _convert("any sampler is a permutation", 'StoredSampler(known["name"])', '"permutation"',
+             "test_the_report_says_of_the_sampler_what_the_file_tells"),
+    _convert("what the file tells of its sampler is lost", "DESCRIPTION: encoded(known)}",
+             'DESCRIPTION: encoded({"name": "permutation"})}',
+             "test_the_report_says_of_the_sampler_what_the_file_tells"),
+    _described("a digest is of nothing", "digest.update(np.ascontiguousarray(parameter.asnumpy()).tobytes())"),
+    _described("any sampler with parameters is Gaussian", "== _FITTED:", ">= {\"sampler.dense.weight\"}:"),
+    _in("scop/pruner.py", "tests/scop/test_described.py")(
+        "a sampler that the file does not tell is the configuration's", "if loaded and DESCRIPTION not in loaded:",
+        "if False:", "test_the_checkpoint_has_the_last_word"),
     _by_recipe("the weights are the recipe's own", "            _fill(source, slim)", "            pass",
                "test_weights_of_a_slim_network_by_rank"),
     _by_recipe("nothing is folded", "return _folded if options.fold else", "return",
                "test_fold_of_an_original"),
-    _by_recipe("knockoffs of features are controls", 'config["sampler"] = StoredFeatures()', "pass",
+    _by_recipe("knockoffs of features are controls", "StoredFeatures() if features else ", "",
                "test_a_phase_with_knockoffs_of_features"),
     _in("cli/slimming.py", "tests/cli/test_convert_slim.py")(
         "packages for ONNX are missed at the end", "        need_packages()", "        pass",

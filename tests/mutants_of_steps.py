@@ -133,7 +133,7 @@ STEP_MUTANTS = (
             "__import__('golden_stick').find_groups(graph, **policies)",
             f"{REFUSED}::test_number_in_the_code_is_found_at_apply"),
     _pruner("the checkpoint is not looked at",
-            "read_checkpoint(type(self).__name__, network, ckpt_path) if ckpt_path else {}", "{}",
+            "read_checkpoint(type(self).__name__, network, ckpt_path, self._optional) if ckpt_path else {}", "{}",
             f"{PRUNERS}::TestContract::test_checkpoint_of_the_applied_network"),
     _pruner("convert does not verify", "check(masked_network(plain, plan), smaller, self._inputs)",
             "Verification(0.0, 1.0, 1e-5)", f"{REFUSED}::test_failure_of_any_step_leaves_all_as_it_was"),

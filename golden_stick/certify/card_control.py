@@ -23,7 +23,8 @@ def control_of(report: Report, knockoffs: Optional[Exchangeability]) -> Union[st
         "kind": f"{facts.get('sampler', report.config['sampler'])}: a {knockoffs.verdict if knockoffs else 'control'}",
         "data of the scales": "held out, as the configuration states" if facts.get("held_out") else
                               "may have trained the weights: 'held_out' is not set",
-        **{key: facts[key] for key in ("draws", "mixing", "blocks", "turn_steps") if key in facts},
+        **{key: facts[key] for key in ("method", "grid", "positions", "fit", "draws", "mixing", "blocks", "turn_steps")
+           if key in facts},
     }
     if knockoffs is None:
         return {**found, "exchangeability": missing(

@@ -173,17 +173,20 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import SCOP
+    from golden_stick.scop.described import DESCRIPTION, description_in, encoded
     from golden_stick.scop.feature_moments import StoredFeatures
+    from golden_stick.scop.samplers import StoredSampler
     # How the phase was mixed, as far as its parameters tell.
     held = [array for name, array in source.values.items() if name.endswith(".held_scale")]
     options.mixing = options.mixing or ("blocks" if held else "joint")
     options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
     # The sampler has done its work when there is a checkpoint; what it had fitted is in there all the same.
-    source = replace(source, values={name: array for name, array in source.values.items()
-                                     if not name.startswith("sampler.")})
+    known = description_in(source.values)
+    source = replace(source, values={**{name: array for name, array in source.values.items()
+                                        if not name.startswith("sampler.")}, DESCRIPTION: encoded(known)})
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
-    if any(name.endswith(".knockoff_mean") for name in source.values):
-        config["sampler"] = StoredFeatures()
+    features = any(name.endswith(".knockoff_mean") for name in source.values)
+    config["sampler"] = StoredFeatures() if features else StoredSampler(known["name"])
     make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source),
               finish=_finish_of(options))
 

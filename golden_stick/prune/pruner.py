@@ -9,12 +9,7 @@ from mindspore import nn
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import WidthAdvice, best_multiple
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.errors import (
-    ArgumentTypeError,
-    SlimError,
-    StateError,
-    TraceError,
-)
+from golden_stick.errors import ArgumentTypeError, SlimError, StateError, TraceError
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
@@ -76,6 +71,7 @@ class Pruner(CompAlgo):
     """
 
     options = PRUNER_OPTIONS
+    _optional: Tuple[str, ...] = ()  # parameters of the applied network that a checkpoint need not hold
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
@@ -176,7 +172,7 @@ class Pruner(CompAlgo):
             VerifyError: If the slim network gives other outputs than the masked one.
         """
         network = self._check_convert(net_opt, ckpt_path)
-        loaded = read_checkpoint(type(self).__name__, network, ckpt_path) if ckpt_path else {}
+        loaded = read_checkpoint(type(self).__name__, network, ckpt_path, self._optional) if ckpt_path else {}
         plain, values = self._restore(network, loaded)
         plan = self._final_plan(values)
         smaller = slim(plain, plan)

@@ -1,5 +1,5 @@
 """Reading a checkpoint of the network that `apply` returned."""
-from typing import Dict
+from typing import Dict, Sequence
 
 import mindspore as ms
 import numpy as np
@@ -10,7 +10,7 @@ from golden_stick.errors import CheckpointError, first_line
 __all__ = ["read_checkpoint"]
 
 
-def read_checkpoint(owner: str, network: nn.Cell, path: str) -> Dict[str, np.ndarray]:
+def read_checkpoint(owner: str, network: nn.Cell, path: str, optional: Sequence[str] = ()) -> Dict[str, np.ndarray]:
     """
     The values that a checkpoint holds, by parameter name: at least those of `network`, in its shapes.
 
@@ -18,6 +18,7 @@ def read_checkpoint(owner: str, network: nn.Cell, path: str) -> Dict[str, np.nda
         owner (str): Name of the caller, for messages.
         network (nn.Cell): The network that it must be of.
         path (str): The checkpoint.
+        optional (Sequence[str]): Parameters of `network` that it need not hold. Default: ``()``.
 
     Returns:
         dict, name of a parameter -> numpy.ndarray.
@@ -32,6 +33,8 @@ def read_checkpoint(owner: str, network: nn.Cell, path: str) -> Dict[str, np.nda
                               f"{first_line(error)}") from error
     values = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, ms.Tensor)}
     for parameter in network.get_parameters():
+        if parameter.name not in values and parameter.name in optional:
+            continue
         if parameter.name not in values:
             raise CheckpointError(f"For '{owner}', the checkpoint must hold '{parameter.name}' of the applied network, "
                                   f"but '{path}' does not.")

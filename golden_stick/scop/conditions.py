@@ -6,6 +6,7 @@ import numpy as np
 
 from golden_stick.knockoffs.selection import least_passing
 from golden_stick.scop.automatic import selected_filters
+from golden_stick.scop.described import NOT_KNOWN
 from golden_stick.scop.mixing import Schedule
 
 __all__ = ["Condition", "conditions_of"]
@@ -35,7 +36,7 @@ def conditions_of(config: Mapping[str, Any], schedule: Schedule, statistics: Map
     The nine conditions of a selection.
 
     Args:
-        config (Mapping): Of `SCOP`.
+        config (Mapping): Of `SCOP`; `sampler` may be the name of the one that the scales were trained with.
         schedule (Schedule): Of the knockoff phase.
         statistics (Mapping): Weight name -> W, shape (draws, filters).
         weights (Mapping): Weight name -> weight, filters along axis 0.
@@ -92,6 +93,8 @@ def _enough(chosen: np.ndarray, rate: float, draws: int) -> Condition:
 
 def _exchangeable(sampler: Any) -> Condition:
     name = sampler if isinstance(sampler, str) else sampler.name
+    if name == NOT_KNOWN:
+        return Condition("C6", None, f"the sampler is {NOT_KNOWN}")
     if name == "feature":
         return Condition("C6", None, "second-order knockoffs of the channels that are swapped: exchangeable up to "
                                      "means and covariances at each position")

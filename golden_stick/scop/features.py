@@ -117,7 +117,7 @@ class FeaturePhase:
     wrappers = (FeatureKnockoff,)
 
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
-        self._sampler: FeatureSampler = config["sampler"]
+        self.sampler: FeatureSampler = config["sampler"]
         self._sites = {site.path: site for site in grouping.masks if _width(site)}
         self._wide = [site for site in grouping.masks if not _width(site)]
         measured = np.unique(np.concatenate([site.channels for site in self._sites.values()] or [np.zeros(0, int)]))
@@ -134,7 +134,7 @@ class FeaturePhase:
         """The network of the phase, around `inner`, which is changed."""
         clock = self.schedule.clock()
         widths = {path: _width(site) for path, site in self._sites.items()}
-        moments = self._sampler.moments(inner, {path: (site.trailing, len(site.channels) // widths[path])
+        moments = self.sampler.moments(inner, {path: (site.trailing, len(site.channels) // widths[path])
                                                 for path, site in self._sites.items()}, widths)
 
         def wrapper(number: int, site: CellSite):
@@ -142,8 +142,8 @@ class FeaturePhase:
                 width = widths[site.path]
                 return FeatureKnockoff(
                     cell, self.schedule.scale(site.path, width, clock), site.path,
-                    _law(moments[site.path], self._sampler.method), site.trailing,
-                    len(site.channels) // width, self._sampler.seed + number + 1)
+                    _law(moments[site.path], self.sampler.method), site.trailing,
+                    len(site.channels) // width, self.sampler.seed + number + 1)
             return wrap
 
         replace_cells(inner, {path: wrapper(number, site) for number, (path, site) in enumerate(self._sites.items())})

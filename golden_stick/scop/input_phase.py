@@ -31,11 +31,11 @@ class InputPhase:
         self._graph = graph
         self.layers = _controlled(graph, grouping)
         self.schedule: Schedule = make_schedule(graph, self.layers, config)
-        self._sampler = config["sampler"]
+        self.sampler = config["sampler"]
 
     def build(self, inner: nn.Cell) -> nn.Cell:
         """The network of the phase, around `inner`, which is changed."""
-        sampler, clock = as_sampler(self._sampler, self._graph.inputs), self.schedule.clock()
+        self.sampler, clock = as_sampler(self.sampler, self._graph.inputs), self.schedule.clock()
         behind = _absorbable(self._graph, inner, set(self.layers.values()))
 
         def wrapper(path: str):
@@ -48,7 +48,7 @@ class InputPhase:
 
         replace_cells(inner, {path: wrapper(path) for path in self.layers.values()})
         replace_cells(inner, {path: AbsorbedNormalization for path in behind.values()})
-        return KnockoffInput(inner, sampler, clock)
+        return KnockoffInput(inner, self.sampler, clock)
 
     def why_unscored(self, group: ChannelGroup) -> str:
         """Why a group that can lose channels has no scales."""

@@ -20,13 +20,14 @@ from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.automatic import automatic_plan, unselected_channels
 from golden_stick.scop.cells import KnockoffConv, PhaseNetwork
 from golden_stick.scop.conditions import Condition, conditions_of
-from golden_stick.scop.facts import control_facts
+from golden_stick.scop.described import DESCRIPTION, described, description_in, encoded, stored
+from golden_stick.scop.facts import control_facts, control_notes
 from golden_stick.scop.features import FeatureKnockoff, FeaturePhase, FeatureSampler
 from golden_stick.scop.input_phase import InputPhase
 from golden_stick.scop.mixing import MIXINGS
 from golden_stick.scop.samplers import SamplerOption
 from golden_stick.scop.scales import SCALE_INIT, RealScale
-from golden_stick.scop.selection import describe_scales, rank_correlation, scop_importance
+from golden_stick.scop.selection import rank_correlation, scop_importance
 
 __all__ = ["SCOP"]
 
@@ -118,6 +119,8 @@ class SCOP(Pruner):
         "held_out": Option(False, Switch()),
         "sampler": Option("permutation", SamplerOption(FeatureSampler)),
     }
+    # Checkpoints of older versions do not describe their sampler.
+    _optional = (DESCRIPTION,)
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
@@ -183,12 +186,17 @@ class SCOP(Pruner):
         for parameter in inner.get_parameters():
             parameter.requires_grad = False
         applied = phase.build(inner)
+        fit = [parameter for parameter in applied.get_parameters() if parameter.name not in self._trained
+               and not parameter.name.startswith("mixing.") and not parameter.name.endswith("_scale")]
+        applied.description = stored(described(phase.sampler, fit))
         ms.ms_memory_recycle()
         return applied
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
         values = {parameter.name: loaded.get(parameter.name, parameter.asnumpy())
                   for parameter in applied.get_parameters()}
+        if loaded and DESCRIPTION not in loaded:
+            values[DESCRIPTION] = encoded(description_in(loaded))
         plain = copy_network(applied.network)
         unwrap_cells(plain, self._phase.wrappers)
         for parameter in plain.get_parameters():
@@ -265,22 +273,14 @@ class SCOP(Pruner):
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=4)
         conditions: Tuple[Condition, ...] = ()
+        sampler = description_in(values)
         if self._config["prune_rate"] == "auto":
             weights = {item.parameter: np.moveaxis(values[item.parameter], item.axis, 0) for item in self._filters()}
-            conditions = conditions_of(self._config, self._phase.schedule, self._statistics(values), weights)
-        self._facts = control_facts(self._config, self._phase.schedule, self._phase.scales(values), correlation,
-                                    conditions)
-        return (
-            str(self._phase.schedule),
-            "rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|"
-            if np.isnan(correlation) else
-            f"rank correlation of the scores with |gamma|, median over layers: {correlation:.2f}",
-            describe_scales(self._phase.scales(values)),
-            "scales trained on data that the weights have not seen, as the configuration states"
-            if self._config["held_out"] else
-            "scales trained on data that may have trained the weights: 'held_out' is not set",
-            *map(str, conditions),
-        )
+            conditions = conditions_of({**self._config, "sampler": sampler["name"]}, self._phase.schedule,
+                                       self._statistics(values), weights)
+        found = (self._config, sampler, self._phase.schedule, self._phase.scales(values), correlation, conditions)
+        self._facts = control_facts(*found)
+        return control_notes(*found)
 
     def _control(self) -> Mapping[str, Any]:
         return self._facts

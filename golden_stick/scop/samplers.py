@@ -9,7 +9,7 @@ from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.prune.copying import copy_network
 
 __all__ = ["SAMPLERS", "GeneratorSampler", "NoiseSampler", "PermutationSampler", "Sampler",
-           "SamplerOption", "as_sampler"]
+           "SamplerOption", "StoredSampler", "as_sampler"]
 
 
 class Sampler(nn.Cell):
@@ -142,6 +142,29 @@ class GeneratorSampler(Sampler):
         return made.astype(x.dtype)
 
 
+class StoredSampler(PermutationSampler):
+    """
+    Stands for the sampler of a phase that is trained: the phase can be converted from its checkpoint, whatever its
+    inputs.
+
+    Args:
+        name (str): Of the sampler that the scales were trained with, or that it is not known.
+
+    Inputs:
+        - **x** (Tensor) - A batch, samples along axis 0, at least two.
+
+    Outputs:
+        Tensor, of the shape and type of `x`.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, name: str):
+        super().__init__()
+        self.name = name
+
+
 SAMPLERS = {"permutation": PermutationSampler, "noise": NoiseSampler}
 
 
@@ -158,7 +181,8 @@ class SamplerOption:
         return "value" if isinstance(value, str) else "type"
 
     def __str__(self) -> str:
-        return f"{', '.join(map(repr, SAMPLERS))} or a Sampler, such as GaussianSampler().fit(data)"
+        return (f"{', '.join(map(repr, SAMPLERS))}, or a sampler of golden_stick.scop: GaussianSampler().fit(data), "
+                f"FeatureSampler(data), GeneratorSampler(cell), or a Sampler of your own")
 
 
 def as_sampler(value: Any, inputs: Tuple[Any, ...]) -> Sampler:

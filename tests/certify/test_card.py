@@ -12,7 +12,8 @@ from golden_stick.certify import Accuracy, DataUse, compare_predictions
 from golden_stick.certify.fingerprints import fingerprint, network_digest
 from golden_stick.compare import Comparison, Trial
 from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.scop import FeatureSampler, GaussianSampler, NoiseSampler
+from golden_stick.scop import FeatureSampler, GaussianSampler, NoiseSampler, PermutationSampler
+from golden_stick.scop.described import described
 from golden_stick.scop.facts import control_facts
 from golden_stick.scop.mixing import Schedule
 from tests import networks
@@ -180,11 +181,11 @@ def test_what_the_scales_became(pruned, full):
 
 
 @pytest.mark.parametrize("sampler, name, seed", [
-    ("permutation", "permutation", None), ("noise", "noise", 0), (NoiseSampler(5), "noise", 5),
+    (PermutationSampler(), "permutation", None), (NoiseSampler(), "noise", 0), (NoiseSampler(5), "noise", 5),
     (GaussianSampler(seed=6), "gaussian", 6), (FeatureSampler([], seed=7), "feature", 7)])
 def test_the_seed_of_a_control_is_told(pruned, sampler, name, seed):
     network, slim, report = pruned
-    facts = control_facts({"sampler": sampler, "held_out": True}, Schedule("joint", {"a": 0}, 10, 1),
+    facts = control_facts({"held_out": True}, described(sampler), Schedule("joint", {"a": 0}, 10, 1),
                           {"a": np.zeros((1, 3))}, float("nan"), ())
     assert (facts["sampler"], facts["seed"], facts["rank_correlation"]) == (name, seed, None)
     record = gs.pruning_card(replace(report, control=facts), network, slim).record

@@ -9,6 +9,7 @@ from golden_stick.graph.groups import find_groups
 from golden_stick.knockoffs.selection import select, select_derandomized
 from golden_stick.scop.automatic import automatic_plan, selected_filters
 from golden_stick.scop.conditions import conditions_of
+from golden_stick.scop.described import NOT_KNOWN
 from golden_stick.scop.mixing import Schedule
 from tests import networks
 from tests.graph.build import Builder
@@ -119,6 +120,11 @@ def test_conditions_that_hold():
     assert "C3 does NOT hold: 1 pairs of filters" in str(states(weights={"a.weight": weight})["C3"])
     assert "C8 does NOT hold: 0.0% of the statistics" in str(states(found={"a.weight": np.ones((1, 3))})["C8"])
     assert states({"sampler": gs.scop.GaussianSampler()})["C6"].holds is None
+
+
+def test_a_sampler_that_a_checkpoint_does_not_tell():
+    assert str(states({"sampler": NOT_KNOWN})["C6"]) == \
+        "C6 cannot be checked: the sampler is not known: the checkpoint does not say"
 
 
 def test_a_whole_phase():

@@ -1,10 +1,12 @@
 """
 What SCOP's published rates remove, by our counts: `"residual": "scatter"`, one rate for all convolutions of the blocks.
 
-The numbers are those of the paper's tables (Tang et al., NeurIPS 2020, https://arxiv.org/abs/2010.10732) for CIFAR, and
-for ImageNet those that a uniform rate gives, which the paper's lie within a point of. Its stem and shortcut
-convolutions are left alone, so ours are here, where we could prune the stem as well. In the paper's row of ResNet-18
-SCOP-B, parameters and FLOPs have changed places.
+`PUBLISHED` are the columns of the paper's tables (Tang et al., NeurIPS 2020, https://arxiv.org/abs/2010.10732) as they
+are printed. In `RATES`, beside the uniform rate that fits them best, stands what our own counts must be to 0.6 points:
+for CIFAR the printed columns, for ImageNet what that rate gives, from which the printed columns are up to 0.7 points
+away. In the paper's row of ResNet-18 SCOP-B, parameters and FLOPs have changed places: it prints 43.5 % of the
+parameters and 45.0 % of the FLOPs, where the rate takes 45.0 % and 43.5 %. Its stem and shortcut convolutions are left
+alone, so ours are here, where we could prune the stem as well.
 """
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from tests import networks
 from tests.networks import Bottleneck, conv3x3
 
 POINTS = 0.006
+# How far the printed columns of ImageNet are from those of a uniform rate.
+PRINTED = 0.007
 CIFAR, IMAGENET = (1, 3, 32, 32), (1, 3, 224, 224)
 
 
@@ -74,7 +78,18 @@ def test_the_networks_are_those_of_the_literature(build, shape, macs, parameters
     assert (count_macs(graph), count_parameters(graph)) == (macs, parameters)
 
 
-@pytest.mark.parametrize("build, shape, rate, macs, parameters", [
+# Name -> FLOPs and parameters removed, in percent, as printed.
+PUBLISHED = {
+    "resnet20": (55.7, 56.3), "resnet32": (55.8, 56.2), "resnet56": (56.0, 56.3),
+    "resnet18-A": (38.8, 39.3), "resnet18-B": (45.0, 43.5),
+    "resnet34-A": (39.1, 39.7), "resnet34-B": (44.8, 45.6),
+    "resnet50-A": (45.3, 42.8), "resnet50-B": (54.6, 51.8),
+    "resnet101-A": (48.6, 46.8), "resnet101-B": (60.2, 57.8),
+}
+SWAPPED = {"resnet18-B"}
+
+
+RATES = [
     pytest.param(cifar(3), CIFAR, 0.45, 0.557, 0.563, id="resnet20"),
     pytest.param(cifar(5), CIFAR, 0.45, 0.558, 0.562, id="resnet32"),
     pytest.param(cifar(9), CIFAR, 0.45, 0.560, 0.563, id="resnet56", marks=pytest.mark.long),
@@ -86,7 +101,23 @@ def test_the_networks_are_those_of_the_literature(build, shape, macs, parameters
     pytest.param(bottleneck(3, 4, 6, 3), IMAGENET, 0.445, 0.550, 0.517, id="resnet50-B", marks=pytest.mark.long),
     pytest.param(bottleneck(3, 4, 23, 3), IMAGENET, 0.35, 0.486, 0.468, id="resnet101-A", marks=pytest.mark.long),
     pytest.param(bottleneck(3, 4, 23, 3), IMAGENET, 0.455, 0.600, 0.576, id="resnet101-B", marks=pytest.mark.long),
-])
+]
+
+
+def test_a_uniform_rate_gives_what_was_printed():
+    """The next test holds our own counts against the same numbers."""
+    assert {row.id for row in RATES} == set(PUBLISHED)
+    for row in RATES:
+        _, shape, _, *uniform = row.values
+        printed = np.array(PUBLISHED[row.id]) / 100
+        points = (0.0 if shape is CIFAR else PRINTED) + 1e-9
+        if row.id in SWAPPED:
+            assert np.abs(printed - uniform).max() > points
+            printed = printed[::-1]
+        assert np.abs(printed - uniform).max() <= points, row.id
+
+
+@pytest.mark.parametrize("build, shape, rate, macs, parameters", RATES)
 def test_a_published_rate_removes_what_was_published(build, shape, rate, macs, parameters):
     network = build()
     graph = gs.trace(network, shape)

@@ -190,7 +190,12 @@ def test_refusals(tmp_path):
         gs.SCOP({"sampler": "noise"}).apply(TwoInputs(), inputs=(Tensor(images()), Tensor(images())))
 
 
-@pytest.mark.parametrize("value, kind", [("gaussian", ArgumentError), (3, ArgumentTypeError)])
-def test_what_is_no_sampler(value, kind):
-    with pytest.raises(kind, match="For 'SCOP', 'sampler' must be 'permutation', 'noise' or a Sampler, such as"):
+@pytest.mark.parametrize("value, kind, got", [
+    ("gaussian", ArgumentError, "'gaussian'"), ("feature", ArgumentError, "'feature'"),
+    ("generator", ArgumentError, "'generator'"), (3, ArgumentTypeError, "3 of type int")])
+def test_what_is_no_sampler(value, kind, got):
+    """The error names what to write instead."""
+    with pytest.raises(kind, match=r"For 'SCOP', 'sampler' must be 'permutation', 'noise', or a sampler of "
+                                   r"golden_stick\.scop: GaussianSampler\(\)\.fit\(data\), FeatureSampler\(data\), "
+                                   rf"GeneratorSampler\(cell\), or a Sampler of your own, but got {got}\."):
         gs.SCOP({"sampler": value})
