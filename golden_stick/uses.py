@@ -12,8 +12,8 @@ from typing import AbstractSet, Any, Dict, FrozenSet, Iterable, Iterator, Option
 
 import numpy as np
 
-__all__ = ["EarlierUse", "UsedData", "claim", "earlier_uses", "forget_used_data", "image_digests", "note", "noted",
-           "now"]
+__all__ = ["EarlierUse", "UsedData", "claim", "earlier_uses", "forget_used_data", "image_digest", "image_digests",
+           "note", "noted", "now"]
 
 # Used for what, when, and the digest of a whole data set; that is empty where batches come one after the other.
 Key = Tuple[str, str, str]
@@ -106,8 +106,13 @@ def image_digests(images: Any) -> Tuple[str, ...]:
     array = np.asarray(images.asnumpy() if hasattr(images, "asnumpy") else images)
     if not array.ndim:
         return ()
-    head = f"{array.dtype.str} {array.shape[1:]} ".encode()
-    return tuple(hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()[:16] for image in array)
+    return tuple(map(image_digest, array))
+
+
+def image_digest(image: np.ndarray, *more: Any) -> str:
+    """A digest of one image, of its type, shape and numbers, and of what else is told: 16 hexadecimal digits."""
+    head = " ".join([image.dtype.str, str(image.shape), *map(str, more), ""]).encode()
+    return hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
 
 
 def now() -> str:

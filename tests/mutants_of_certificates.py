@@ -55,7 +55,7 @@ CERTIFICATE_MUTANTS = (
     _uses("only the first batch counts", ".update(samples)", ".update(())"),
     _uses("nothing is forgotten", "self._uses.clear()"),
     _ledger("used data are passed over", "if item.images)", "if not item.images)"),
-    _digest("labels are left out", "{int(label)} \".encode()", "\".encode()"),
+    _digest("labels are left out", "image_digest(image, int(label))", "image_digest(image)"),
     _digest("order counts", "sorted(samples)).encode()", "list(samples)).encode()"),
     _gates("a hidden channel stays hidden", "gate, values.reshape(gate.shape)",
            "gate, gate.asnumpy() * values.reshape(gate.shape)"),

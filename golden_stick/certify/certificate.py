@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from golden_stick.certify.known import qualified
+from golden_stick.certify.known import OnFreshImages, qualified
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, CheckpointError, first_line
 
@@ -42,7 +42,7 @@ class CertifiedNetwork:
 
 
 @dataclass(frozen=True)
-class Certificate:
+class Certificate(OnFreshImages):
     """
     What `certify` found.
 
@@ -81,11 +81,6 @@ class Certificate:
         """Name of the smallest certified candidate, the one with the fewest parameters; None if none passed."""
         passed = [item for item in self.candidates if item.certified]
         return min(passed, key=lambda item: item.parameters).name if passed else None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the confidence holds: not on images that were used before."""
-        return not self.used_before
 
     @property
     def statement(self) -> str:

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from golden_stick.certify.records import read_record, write_record
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
 from golden_stick.progress import shown
-from golden_stick.uses import image_digests
+from golden_stick.uses import image_digest, image_digests
 
 __all__ = ["DataFingerprint", "SamplesSeen", "fingerprint", "sample_digests", "digest_of_samples", "network_digest",
            "labelled_batches"]
@@ -143,11 +143,7 @@ def sample_digests(images: np.ndarray, labels: np.ndarray) -> Tuple[str, ...]:
     Returns:
         tuple[str], 16 hexadecimal digits each.
     """
-    found = []
-    for image, label in zip(images, labels):
-        head = f"{image.dtype.str} {image.shape} {int(label)} ".encode()
-        found.append(hashlib.sha256(head + np.ascontiguousarray(image).tobytes()).hexdigest()[:16])
-    return tuple(found)
+    return tuple(image_digest(image, int(label)) for image, label in zip(images, labels))
 
 
 def digest_of_samples(samples: Iterable[str]) -> str:

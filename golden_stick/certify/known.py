@@ -9,7 +9,7 @@ from golden_stick.config import OneOf, check_value
 from golden_stick.errors import StateError
 from golden_stick.uses import EarlierUse, claim, earlier_uses, now
 
-__all__ = ["KnownUses", "known_uses", "qualified"]
+__all__ = ["KnownUses", "OnFreshImages", "known_uses", "qualified"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,17 @@ class KnownUses:
             raise StateError(f"For '{self.owner}', 'data' must be images that nothing has used before, but of "
                              f"{data.images:,} looked at it has {'; '.join(map(str, found))}: take others, or give "
                              f"reuse='declare' for a result that says so.")
+
+
+class OnFreshImages:
+    """What is claimed on images that nothing has used before. `used_before` lists their earlier uses."""
+
+    used_before: Tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether what is claimed holds: not on images that were used before."""
+        return not self.used_before
 
 
 def known_uses(owner: str, used: Any, ledger: Optional[str], reuse: str) -> KnownUses:

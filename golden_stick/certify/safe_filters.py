@@ -10,7 +10,7 @@ from mindspore import nn
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
 from golden_stick.certify.hiding import rises
-from golden_stick.certify.known import known_uses, qualified
+from golden_stick.certify.known import OnFreshImages, known_uses, qualified
 from golden_stick.config import Interval, check_value
 from golden_stick.deploy.files import whole_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
@@ -22,7 +22,7 @@ __all__ = ["SafeFilters", "safe_filters"]
 
 
 @dataclass(frozen=True, eq=False)
-class SafeFilters:
+class SafeFilters(OnFreshImages):
     """
     What `safe_filters` found. Arrays are of shape (removable channels,), in the order of the groups.
 
@@ -55,11 +55,6 @@ class SafeFilters:
     data: DataFingerprint
     used_before: Tuple[str, ...] = ()
     ledger: Optional[str] = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the false discovery rate holds: not on images that were used before."""
-        return not self.used_before
 
     @property
     def statement(self) -> str:

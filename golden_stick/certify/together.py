@@ -8,7 +8,7 @@ from mindspore import nn
 from golden_stick.certify.equivalence import equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
 from golden_stick.certify.hiding import rises
-from golden_stick.certify.known import KnownUses, known_uses, qualified
+from golden_stick.certify.known import KnownUses, OnFreshImages, known_uses, qualified
 from golden_stick.certify.records import versions, write_record
 from golden_stick.certify.safe_filters import SafeFilters
 from golden_stick.config import Fraction, Interval, Whole, check_value
@@ -22,7 +22,7 @@ _KIND = "golden_stick safe set"
 
 
 @dataclass(frozen=True, eq=False)
-class SafeTogether:
+class SafeTogether(OnFreshImages):
     """
     What `safe_together` found. The sets that were tested each hold the one before.
 
@@ -53,11 +53,6 @@ class SafeTogether:
     data: DataFingerprint
     used_before: Tuple[str, ...] = ()
     ledger: Optional[str] = None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the confidence holds: not on images that were used before."""
-        return not self.used_before
 
     @property
     def removed(self) -> Tuple[int, ...]:

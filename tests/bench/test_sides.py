@@ -65,7 +65,7 @@ def test_orders_are_answered_and_errors_are_told(fake):
             client.ask("double", number=1)
     finally:
         client.close()
-    warm = Client(sys.executable, fake, "Fake", "fake-package", 0.05)
+    warm = Client(sys.executable, fake, "Fake", "fake-package", 0.2)
     try:
         before = warm.used()
         # Appending to a list takes less than a thousandth of that.
