@@ -9,22 +9,26 @@ Each network has a process of its own, so that a crash costs one row. The rows a
 there already is not run again, unless `--again` says so.
 """
 import os
-import platform
-import re
-import sys
-import time
-from collections import Counter
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+os.environ.setdefault("GLOG_v", "4")
 
-# It sets what MindSpore must be told before it starts.
-from mindcv_coverage import build, distance, run, run_apart, run_table, table  # noqa: E402  isort: skip
+import platform  # noqa: E402
+import re  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections import Counter  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 import mindcv  # noqa: E402
 import mindspore as ms  # noqa: E402
 import numpy as np  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from mindcv_parts.networks import build, distance, run, table  # noqa: E402
+from mindcv_parts.rows import run_apart, run_table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.deploy.fold import restructured  # noqa: E402

@@ -115,7 +115,7 @@ def measure(settings, torch_python, gs_python, rate, round_to, folder):
             stack.callback(torch.close)
             row["torch"] = torch.ask("build", name=settings["network"], size=settings["size"],
                                      batch=settings["batch"], widths=widths, threads=settings["threads"])
-            turns.update({f"PyTorch, {which}": torch.turn(which) for which in row["torch"]["macs"]})
+            turns.update({f"PyTorch, {which}": torch.turn(which) for which in row["torch"]["turns"]})
             bytes_of.update({f"PyTorch checkpoint, {which}": value for which, value in row["torch"]["bytes"].items()})
         if gs_python:
             client = MindSporeGs(gs_python, WARM)

@@ -5,7 +5,7 @@ Runs in an environment of its own (pip install torch torch-pruning), started by 
 writes one JSON object a line to its standard input and reads one a line from its output:
 
     {"do": "build", "name": "resnet50", "size": 224, "batch": 1, "widths": {...}, "threads": null}
-    {"do": "turn", "which": "original" or "slim"}          one call for nothing, one timed
+    {"do": "turn", "which": "slim" or "frozen, slim", "warm": 0.05}     calls for nothing, and one timed
     {"do": "analysis", "name": ..., "size": ...}           seconds of Torch-Pruning's own steps
 """
 import copy
@@ -22,6 +22,8 @@ from torch import nn
 from deployment_parts.tables import CLASSES, MOBILENET_V2, RESNETS, VGG16
 
 RATE, ROUND_TO = 0.45, 16
+# Of the largest output: float32 sums in another order.
+FROZEN = 1e-4
 
 
 def conv(inputs, outputs, kernel, stride=1, group=1, bias=False):
@@ -163,6 +165,20 @@ def as_it_comes(network, example):
     return slim
 
 
+def frozen(network, example):
+    """What PyTorch makes of a network for deployment: traced, batch normalizations folded, weights laid out for it."""
+    with torch.no_grad():
+        found = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, example)))
+        # The first calls compile.
+        outputs = [found(example) for _ in range(3)][-1]
+        expected = network(example)
+    difference = float((outputs - expected).abs().max() / expected.abs().max())
+    if not difference <= FROZEN:
+        raise RuntimeError(f"the frozen network must give the outputs of its network within {FROZEN} of the largest, "
+                           f"but differs by {difference:.2g}")
+    return found
+
+
 class Side:
     """What was built last, and the turns of it."""
 
@@ -175,12 +191,14 @@ class Side:
         network = build(name, size)
         self._example = torch.randn(batch, 3, size, size)
         slim = slim_to(network, self._example[:1], widths)
-        self._networks = {"original": network, "slim": slim, "own": as_it_comes(network, self._example[:1])}
+        networks = {"original": network, "slim": slim, "own": as_it_comes(network, self._example[:1])}
         got = {layer: width(module) for layer, module in layers_of(slim).items() if layer in widths}
         macs = {which: tp.utils.count_ops_and_params(one, self._example[:1])[0]
-                for which, one in self._networks.items()}
-        return {"same_widths": got == widths, "macs": macs,
-                "bytes": {which: self._size(one) for which, one in self._networks.items()},
+                for which, one in networks.items()}
+        self._networks = {**networks, **{f"frozen, {which}": frozen(one, self._example)
+                                         for which, one in networks.items()}}
+        return {"same_widths": got == widths, "macs": macs, "turns": list(self._networks),
+                "bytes": {which: self._size(one) for which, one in networks.items()},
                 "threads": torch.get_num_threads(), **versions()}
 
     @staticmethod

@@ -8,6 +8,8 @@ import pytest
 import golden_stick as gs
 
 BENCHMARKS = Path(gs.__file__).parents[1] / "benchmarks"
+# Of `a_row`, called as a module and frozen: original, Torch-Pruning at our widths, as it comes.
+TORCH_TIMES = "3,000.0, 2,000.0, 1,500.0 | 2,000.0, 1,250.0, 800.0 |"
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +38,9 @@ def test_the_twin_at_the_slim_widths_is_the_slim_network(name, size):
 
 def a_row(**changes):
     seconds = {"MindIR, original": [4.0, 8.0, 12.0], "MindIR, slim": [2.0, 4.0, 6.0], "MindIR, twin": [2.0, 4.0, 6.0],
-               "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3, "PyTorch, own": [1.5] * 3}
+               "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3, "PyTorch, own": [1.5] * 3,
+               "PyTorch, frozen, original": [2.0] * 3, "PyTorch, frozen, slim": [1.25] * 3,
+               "PyTorch, frozen, own": [0.8] * 3}
     return {"settings": {"network": "resnet50", "batch": 1}, "macs": {"original": 200, "slim": 80}, "rounds": 3,
             "machine": {"processor": "P"}, "torch": {"same_widths": True, "versions": {"torch": "2"},
                                                    "macs": {"original": 200, "slim": 80, "own": 50}},
@@ -49,12 +53,18 @@ def test_speed_ups_efficiencies_and_twins_are_medians_of_ratios_within_rounds():
     from deployment_parts.page import facts, foreign
     found = facts(a_row())
     assert found["macs_ratio"] == 2.5
-    assert found["speed_up"] == {"MindIR": [2.0] * 3, "PyTorch": [1.5] * 3}
-    assert found["efficiency"] == {"MindIR": 0.8, "PyTorch": pytest.approx(0.6)}
+    assert found["speed_up"] == {"MindIR": [2.0] * 3, "PyTorch": [1.5] * 3, "PyTorch, frozen": [1.6] * 3}
+    assert found["efficiency"] == {"MindIR": 0.8, "PyTorch": pytest.approx(0.6),
+                                   "PyTorch, frozen": pytest.approx(0.64)}
     assert found["twin"] == {"MindIR": [1.0] * 3}
-    assert (found["best"], found["over_rival"]) == (0.8, pytest.approx(0.8 / 0.6))
-    assert found["own"] == {"macs_ratio": 4.0, "speed_up": [2.0] * 3, "efficiency": 0.5}
-    assert found["over_own"] == pytest.approx(1.6)
+    assert found["best"] == 0.8
+    assert found["over_rival"] == pytest.approx({"PyTorch": 0.8 / 0.6, "PyTorch, frozen": 0.8 / 0.64})
+    assert found["own"]["PyTorch"] == {"macs_ratio": 4.0, "speed_up": [2.0] * 3, "efficiency": 0.5}
+    assert found["own"]["PyTorch, frozen"] == {"macs_ratio": 4.0, "speed_up": [2.5] * 3, "efficiency": 0.625}
+    assert found["over_own"] == pytest.approx({"PyTorch": 1.6, "PyTorch, frozen": 1.28})
+    ours = {name: times for name, times in a_row()["seconds"].items() if "PyTorch" not in name}
+    alone = facts(a_row(seconds=ours))
+    assert (alone["best"], alone["own"], alone["over_own"], alone["over_rival"]) == (0.8, {}, {}, {})
     # Half a processor was PyTorch's own.
     assert foreign(a_row()) == pytest.approx(0.1)
 
@@ -64,14 +74,16 @@ def test_the_page_says_what_was_reached_and_what_not():
     failed = {"settings": {"network": "vgg16_bn", "batch": 16}, "error": "took longer than 9 s"}
     text = page([a_row(), failed], 0.45, 16)
     assert "| resnet50, batch 1: speed-up at least 0.85 of the MACs ratio | 0.80 | **no** |" in text
-    assert "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's at our widths | 1.33 | yes |" in text
+    rival = "| resnet50, batch 1: efficiency at least 1.2 of Torch-Pruning's "
+    assert rival + "at our widths in PyTorch | 1.33 | yes |" in text
+    assert rival + "as it comes in PyTorch, frozen | 1.28 | yes |" in text
     claim = "| resnet50, batch 1: slim at most 2% slower than its twin, MindIR (median [quartiles]) | "
     assert claim + "1.000 [1.000, 1.000] | yes |" in text
-    assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | 3,000.0, 2,000.0, 1,500.0 |" in text
+    assert "| resnet50 | 1 | 2.50 | 8,000.0, 4,000.0, 4,000.0 | -, -, - | " + TORCH_TIMES in text
     assert "| resnet50 | 1 | 2, - | -, - |" in text
     # 200 MACs in 8 s and 80 in 4 s; a batch of 16 is 16 times as many.
-    assert "| resnet50 | 1 | 2.5e-08, 2e-08 | -, - | 6.67e-08, 4e-08 |" in text
-    assert "| resnet50 | 16 | 4e-07, 3.2e-07 | -, - | 1.07e-06, 6.4e-07 |" in page(
+    assert "| resnet50 | 1 | 2.5e-08, 2e-08 | -, - | 6.67e-08, 4e-08 | 1e-07, 6.4e-08 |" in text
+    assert "| resnet50 | 16 | 4e-07, 3.2e-07 | -, - | 1.07e-06, 6.4e-07 | 1.6e-06, 1.02e-06 |" in page(
         [a_row(settings={"network": "resnet50", "batch": 16})], 0.45, 16)
     assert "Not measured: vgg16_bn, batch 16: NOT MEASURED, took longer than 9 s" in text
     assert "not quiet" not in text
@@ -102,11 +114,11 @@ def test_mindspore_gs_has_its_columns_or_the_reason_why_not():
     row = a_row(gs={"wrapped": 48, "versions": {"mindspore-gs": "1"}}, gs_cpu=1.0,
                 seconds={**a_row()["seconds"], **times})
     text = page([row], 0.45, 16)
-    assert "| 3,000.0, 2,000.0, 1,500.0 | 2.0, 5.0 |" in text
-    assert "| 1.50 (0.60) | 4.00, 2.00 (0.50) | 0.40 | 1.000" in text
+    assert f"| {TORCH_TIMES} 2.0, 5.0 |" in text
+    assert "| 1.50 (0.60) | 1.60 (0.64) | 4.00, 2.00 (0.50) | 4.00, 2.50 (0.62) | 0.40 | 1.000" in text
     assert "processor P, torch 2, mindspore-gs 1." in text
     # As much as PyTorch used, and a tenth of a processor of mindspore-gs's own.
     assert foreign(row) == pytest.approx(0.0, abs=1e-9)
-    assert "| 3,000.0, 2,000.0, 1,500.0 | wraps no convolution of it |" in page([a_row(gs={"wrapped": 0})], 0.45, 16)
+    assert f"| {TORCH_TIMES} wraps no convolution of it |" in page([a_row(gs={"wrapped": 0})], 0.45, 16)
     assert "| did not run: it ended |" in page([a_row(gs={"error": "it ended"})], 0.45, 16)
-    assert "| 3,000.0, 2,000.0, 1,500.0 | not measured |" in page([a_row()], 0.45, 16)
+    assert f"| {TORCH_TIMES} not measured |" in page([a_row()], 0.45, 16)

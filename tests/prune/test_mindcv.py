@@ -3,6 +3,7 @@ The networks of mindcv, pruned and compared as `benchmarks/mindcv_coverage.py` d
 
     pip install --no-deps mindcv==0.3.0
 """
+import subprocess
 from types import SimpleNamespace
 
 import mindspore as ms
@@ -93,7 +94,7 @@ def test_what_ends_without_a_row_is_a_crash():
 
 def test_a_process_that_the_system_kills_for_its_memory_is_no_crash(monkeypatch):
     ended = SimpleNamespace(returncode=-9, stdout="", stderr="")
-    monkeypatch.setattr(coverage.subprocess, "run", lambda *_, **__: ended)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
     assert coverage.measure_apart("squeezenet1_1", 64)["outcome"] == "not enough memory"
 
 

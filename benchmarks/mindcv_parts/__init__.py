@@ -1,0 +1,1 @@
+"""Parts of the benchmarks over the networks of mindcv."""
