@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-from torch_cases.table import Bottleneck, TOKENS, Net, case, conv3x3
+from torch_cases.table import TOKENS, Bottleneck, Net, case
 
 
 @case("channel shuffle", round_to=lambda net: 2)
