@@ -21,6 +21,9 @@ from golden_stick.bench.threads import limited_threads
 from golden_stick.graph.cost import count_macs
 from golden_stick.inputs import as_tensors
 
+# To tell 2 % from noise takes more rounds than a speed-up does, so slim network and twin meet again, alone: for this
+# part of the seconds each time, and so many times the least rounds.
+PAIR_PART, PAIR_ROUNDS = 1 / 3, 3
 FORMATS = {"MindIR": ("MINDIR", ".mindir"), "ONNX Runtime": ("ONNX", ".onnx")}
 
 
@@ -95,6 +98,17 @@ def rounds_in(turns, settings):
     return int(min(most, max(least, settings["seconds"] / ((time.perf_counter() - start) / 2))))
 
 
+def pairs_of(turns, settings):
+    """Runtime -> seconds of the slim network and of its twin, in rounds of these two alone."""
+    found, (least, most) = {}, settings["rounds"]
+    for runtime in FORMATS:
+        two = {which: turns[f"{runtime}, {which}"] for which in ("slim", "twin") if f"{runtime}, {which}" in turns}
+        if two:
+            count = rounds_in(two, {"seconds": PAIR_PART * settings["seconds"], "rounds": (PAIR_ROUNDS * least, most)})
+            found[runtime] = {which: list(timing.seconds) for which, timing in interleave(two, count, 1).items()}
+    return found
+
+
 def measure(settings, torch_python, gs_python, rate, round_to, folder):
     networks, widths = make(settings, rate, round_to)
     shape = (settings["batch"], 3, settings["size"], settings["size"])
@@ -127,9 +141,9 @@ def measure(settings, torch_python, gs_python, rate, round_to, folder):
         count = rounds_in(turns, settings)
         before = {side: client.used() for side, client in sides.items()}
         with ForeignLoad() as load:
-            found = interleave(turns, count, 1)
+            found, pairs = interleave(turns, count, 1), pairs_of(turns, settings)
         row.update({f"{side}_cpu": client.used() - before[side] for side, client in sides.items()})
-    row.update(bytes=bytes_of, rounds=count, foreign_load=load.processors, wall=load.wall,
+    row.update(bytes=bytes_of, rounds=count, pairs=pairs, foreign_load=load.processors, wall=load.wall,
                seconds={name: list(timing.seconds) for name, timing in found.items()},
                cpu_seconds={name: list(timing.cpu_seconds) for name, timing in found.items()})
     return row

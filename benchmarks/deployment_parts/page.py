@@ -13,24 +13,25 @@ FILES = ("checkpoint", "slim file", "MindIR", "ONNX Runtime", "PyTorch checkpoin
 
 
 def ratio(row, over, under, clock="seconds"):
-    """Median over the rounds of one time over another, and its quartiles; None if one was not measured."""
+    """`spread` of one time over another; None if one was not measured."""
     seconds = row[clock]
-    if over not in seconds or under not in seconds:
-        return None
-    return [float(value) for value in np.quantile(np.divide(seconds[over], seconds[under]), (0.5, 0.25, 0.75))]
+    return spread(seconds[over], seconds[under]) if over in seconds and under in seconds else None
+
+
+def spread(over, under):
+    """Median over the rounds of one time over another, and its quartiles."""
+    return [float(value) for value in np.quantile(np.divide(over, under), (0.5, 0.25, 0.75))]
 
 
 def facts(row):
     """What follows from the times: speed-ups, efficiencies, and how far the slim network is from its twin."""
     saved = row["macs"]["original"] / row["macs"]["slim"]
-    found = {"macs_ratio": saved, "speed_up": {}, "efficiency": {}, "twin": {}}
+    found = {"macs_ratio": saved, "speed_up": {}, "efficiency": {},
+             "twin": {runtime: spread(two["slim"], two["twin"]) for runtime, two in row["pairs"].items()}}
     for runtime in RUNTIMES:
-        speed_up, twin = (ratio(row, f"{runtime}, {one}", f"{runtime}, {other}")
-                          for one, other in (("original", "slim"), ("slim", "twin")))
+        speed_up = ratio(row, f"{runtime}, original", f"{runtime}, slim")
         if speed_up:
             found["speed_up"][runtime], found["efficiency"][runtime] = speed_up, speed_up[0] / saved
-        if twin:
-            found["twin"][runtime] = twin
     found["own"] = {runtime: own_of(row, runtime) for runtime in TORCH if f"{runtime}, own" in row["seconds"]}
     found["best"] = max(value for runtime, value in found["efficiency"].items() if runtime not in TORCH)
     found["over_rival"] = {runtime: found["best"] / found["efficiency"][runtime]
@@ -239,8 +240,9 @@ def page(rows, rate, round_to):
               "The same in CPU time of all threads, to which those add that wait by spinning:", "",
               latencies(good, "cpu_seconds"), "",
               "Speed-up: the original's time over the slim one's in the same runtime, median of the ratios within the "
-              "rounds (quartiles in brackets for the twin). Efficiency: speed-up over MACs ratio. Others' load: "
-              "processors that other processes kept busy meanwhile.", "", gains(good), "",
+              "rounds. Efficiency: speed-up over MACs ratio. Slim / twin: the same of these two, in rounds of theirs "
+              "alone, with quartiles in brackets. Others' load: processors that other processes kept busy "
+              "meanwhile.", "", gains(good), "",
               "Billions of MACs a second. A runtime that leaves the processor half idle before pruning can gain more "
               "than the MACs ratio, and one that is near its peak cannot:", "", work_rates(good), "",
               "Memory, in MiB: what the process grew by at its highest, while the file was loaded and first run:", "",

@@ -37,7 +37,7 @@ def test_the_twin_at_the_slim_widths_is_the_slim_network(name, size):
 
 
 def a_row(**changes):
-    seconds = {"MindIR, original": [4.0, 8.0, 12.0], "MindIR, slim": [2.0, 4.0, 6.0], "MindIR, twin": [2.0, 4.0, 6.0],
+    seconds = {"MindIR, original": [4.0, 8.0, 12.0], "MindIR, slim": [2.0, 4.0, 6.0], "MindIR, twin": [2.0, 4.0, 7.0],
                "PyTorch, original": [3.0] * 3, "PyTorch, slim": [2.0] * 3, "PyTorch, own": [1.5] * 3,
                "PyTorch, frozen, original": [2.0] * 3, "PyTorch, frozen, slim": [1.25] * 3,
                "PyTorch, frozen, own": [0.8] * 3}
@@ -45,6 +45,7 @@ def a_row(**changes):
             "machine": {"processor": "P"}, "torch": {"same_widths": True, "versions": {"torch": "2"},
                                                    "macs": {"original": 200, "slim": 80, "own": 50}},
             "memory": {"MindIR, original": 2**21},
+            "pairs": {"MindIR": {"slim": [2.0, 4.0, 6.0], "twin": [2.0, 4.0, 6.0]}},
             "foreign_load": 0.6, "torch_cpu": 5.0, "wall": 10.0, "seconds": seconds, "cpu_seconds": {},
             "bytes": {"slim file": 3e6, "MindIR, original": 9e6}, **changes}
 
@@ -93,7 +94,7 @@ def test_the_page_says_what_was_reached_and_what_not():
                             ((1.00, 1.018, 1.10), "1.018 [1.009, 1.059] | yes"),
                             ((0.90, 0.92, 0.94), "0.920 [0.910, 0.930] | yes"),
                             ((1.00, 1.022, 1.03), "1.022 [1.011, 1.026] | **no**")):
-        row = a_row(seconds={**a_row()["seconds"], "MindIR, twin": list(np.divide([2.0, 4.0, 6.0], ratios))})
+        row = a_row(pairs={"MindIR": {"slim": [2.0, 4.0, 6.0], "twin": list(np.divide([2.0, 4.0, 6.0], ratios))}})
         assert f"{claim}{verdict} |" in page([row], 0.45, 16)
     assert page([failed], 0.45, 16) == "# Deployment\n\nNothing was measured.\n"
 
@@ -106,6 +107,23 @@ def test_the_seconds_decide_how_many_rounds_there_are(monkeypatch):
     settings = {"rounds": (10, 2000)}
     # Two rounds took 50 ms.
     assert [measure.rounds_in({}, {**settings, "seconds": seconds}) for seconds in (25, 0.1, 120)] == [1000, 10, 2000]
+
+
+def test_the_slim_network_and_its_twin_meet_again_alone():
+    from deployment_parts.measure import pairs_of
+    taken = []
+
+    def turn(name, seconds):
+        def take():
+            taken.append(name)
+            return seconds, seconds
+        return take
+
+    turns = {name: turn(name, seconds) for name, seconds in (
+        ("MindIR, original", 3.0), ("MindIR, slim", 1.0), ("MindIR, twin", 2.0), ("PyTorch, slim", 5.0))}
+    found = pairs_of(turns, {"seconds": 0.0, "rounds": (2, 2000)})
+    assert found == {"MindIR": {"slim": [1.0] * 6, "twin": [2.0] * 6}}
+    assert set(taken) == {"MindIR, slim", "MindIR, twin"}
 
 
 def test_mindspore_gs_has_its_columns_or_the_reason_why_not():
