@@ -43,9 +43,11 @@ def evaluate(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
 
 
 def leaves(output: Any) -> List[Tensor]:
-    """The Tensors of an output in order, whatever tuple, list or dict it is."""
+    """The Tensors of an output in order, whatever tuple, list or dict it is: a number is one, None is none."""
+    if output is None:
+        return []
     if isinstance(output, dict):
         output = tuple(output.values())
     if isinstance(output, (tuple, list)):
         return [tensor for item in output for tensor in leaves(item)]
-    return [output]
+    return [output if isinstance(output, Tensor) else Tensor(output)]

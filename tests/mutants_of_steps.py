@@ -123,6 +123,7 @@ STEP_MUTANTS = (
     _calibrate("graphs of an evaluation serve", "afterwards.\n    ms.ms_memory_recycle()", "afterwards.\n    pass"),
     _calibrate("graphs of the re-estimation serve", "network.set_train(False)\n        ms.ms_memory_recycle()",
                "network.set_train(False)"),
+    _in("evaluation.py", EXPORT)("an output of None is an error", "if output is None:", "if False:"),
     _in("evaluation.py", f"{VERIFY}::test_training_flags_come_back")(
         "training flags do not come back", "cell.add_flags(training=training)"),
     _trace("the network is traced as it trains", "with _quiet_compilation(), evaluation(network):",
@@ -201,6 +202,8 @@ STEP_MUTANTS = (
     _scop("untrained scales are accepted", "if all((scale == SCALE_INIT).all() for scale in scales.values()):",
           "if False:", f"{SCOP}::test_scales_never_trained"),
     _files("half a file may stand", "temporary = os.path.join(scratch, os.path.basename(path))", "temporary = path"),
+    _files("a full disk ends in a traceback", "with placed_file(owner, path) as temporary, _writing(owner, path):",
+           "with placed_file(owner, path) as temporary:"),
     _files("read-only files are replaced", "if os.path.exists(path) and not os.access(path, os.W_OK):", "if False:"),
     _load("another architecture is passed over", "if file.original is not None:", "if False:"),
     _load("shapes are not compared", "if name in there and there[name] != shape", "if False"),
@@ -252,5 +255,6 @@ STEP_MUTANTS = (
     _fold_cells("the caller's network is changed", "copied = copy_network(network)", "copied = network",
                 "::test_the_callers_network_keeps_its_cells_values_and_flags"),
     _export("the file is not checked", "_check(network, resized(tensors, size), path)"),
+    _export("the MindIR is written where it shall stand", "file_name=_PLAIN_NAME", "file_name=path"),
     _export("NaN is tolerated", "if not difference <= _TOLERANCE", "if difference > _TOLERANCE"),
 )

@@ -99,7 +99,7 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
         ArgumentError: If two options name one file.
         CheckpointError: If a file cannot be written where an option wants it.
     """
-    from golden_stick.deploy.files import whole_file
+    from golden_stick.deploy.files import placed_file
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
     targets = {option: _ended(path, endings[option]) for option, path in given.items()}
     checkpoints = getattr(options, "checkpoint", None)
@@ -117,7 +117,7 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
                                   f"'{given[option]}'.")
         taken.add(os.path.realpath(path))
     with contextlib.ExitStack() as stack:
-        yield {option: stack.enter_context(whole_file(f"golden-stick --{option}", path))
+        yield {option: stack.enter_context(placed_file(f"golden-stick --{option}", path))
                for option, path in targets.items()}
     for path in targets.values():
         say(f"wrote {path}")
@@ -130,4 +130,6 @@ def _ended(path: str, endings: Union[str, Tuple[str, ...]]) -> str:
 
 def write_json(path: str, record: Mapping[str, Any]) -> None:
     """Write a record, indented."""
-    Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    from golden_stick.deploy.files import whole_file
+    with whole_file("golden-stick", path) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,9 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
+from golden_stick.deploy.onnx.check import run_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
+from golden_stick.inputs import as_tensors
 from tests import networks
 from tests.deploy.test_checkpoint import make_slim
 
@@ -153,3 +155,72 @@ def test_a_batch_size_in_the_code_is_said_and_kept(tmp_path):
     with pytest.warns(UserWarning, match="For 'export', the MindIR takes inputs of batch size 2 only: "):
         path = gs.export(network, (2, 3, 8, 8), str(tmp_path / "two"))
     gs.verify(network, nn.GraphCell(ms.load(path)), (2, 3, 8, 8))
+
+
+class Besides(networks.SmallNet):
+    """As detectors and language models do: a number besides, and None for what was not asked for."""
+
+    def __init__(self, *more):
+        super().__init__()
+        self.more = more
+
+    def construct(self, x):
+        return super().construct(x), *self.more
+
+
+def test_outputs_that_are_no_tensors(mode, tmp_path):
+    network = networks.randomize(Besides(3, None))
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = gs.fold(algorithm.convert(algorithm.apply(network, SHAPE)), SHAPE)
+    path = gs.export(slim, SHAPE, str(tmp_path / "slim"), file_format="ONNX")
+    inputs = as_tensors("test", SHAPE)
+    scores, number = run_file(path, [inputs[0].asnumpy()])
+    np.testing.assert_allclose(scores, slim(*inputs)[0].asnumpy(), 0, 1e-4 * np.abs(scores).max())
+    assert number == 3 and number.dtype.kind == "i"
+    assert gs.benchmark({"slim": slim}, SHAPE, rounds=1, warm_up=0).measurements[0].latency > 0
+
+
+def test_an_output_of_none_in_a_mindir(tmp_path):
+    network = networks.randomize(Besides(3))
+    assert os.path.isfile(gs.export(network, SHAPE, str(tmp_path / "number"), dynamic_batch=False))
+    with pytest.raises(ExportError, match="the MindIR, whose outputs must not be None, must run on this machine"):
+        gs.export(networks.randomize(Besides(None)), SHAPE, str(tmp_path / "none"))
+    assert os.listdir(tmp_path) == ["number.mindir"]
+
+
+def test_a_network_that_does_not_run_here(tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no kernel\nfor this")
+
+    monkeypatch.setattr("golden_stick.deploy.mindir.evaluate", fail)
+    with pytest.raises(ExportError, match="the network must run on this machine, .* but MindSpore says: no kernel$"):
+        gs.export(make_slim(), SHAPE, str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
+def test_any_name_and_path(tmp_path, file_format):
+    """MindSpore by itself refuses to write a MindIR there."""
+    folder = tmp_path / "my nets+ü"
+    folder.mkdir()
+    slim = make_slim()
+    path = gs.export(slim, SHAPE, folder / "a b", file_format=file_format)
+    assert path == f"{folder / 'a b'}.{file_format.lower()}" and os.listdir(folder) == [os.path.basename(path)]
+    if file_format == "MINDIR":
+        gs.verify(slim, nn.GraphCell(ms.load(path)), SHAPE)
+
+
+def test_no_path(tmp_path):
+    with pytest.raises(ArgumentTypeError, match="For 'export', 'path' must be a str or a path, but got NoneType"):
+        gs.export(make_slim(), SHAPE, None)
+
+
+@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
+def test_a_full_disk(tmp_path, small_files, file_format):
+    """The old file stays as it was, and nothing stands beside it."""
+    slim, path = make_slim(), tmp_path / f"x.{file_format.lower()}"
+    path.write_text("precious")
+    with small_files(), pytest.raises(CheckpointError, match=r"For 'export', 'path' must be a file that can be "
+                                                             rf"written, but got '{path}' \(File too large\)"):
+        gs.export(slim, SHAPE, str(path), file_format=file_format)
+    assert path.read_text() == "precious" and os.listdir(tmp_path) == [path.name]
