@@ -2,12 +2,15 @@
 import os
 import tempfile
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterable, Iterator, List, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
 
-__all__ = ["evaluation", "evaluate", "leaves", "scratch_directory"]
+__all__ = ["allowed_difference", "evaluation", "evaluate", "leaves", "scratch_directory"]
+
+# So far apart may two orders of summation be.
+_ROUNDINGS = 8
 
 
 @contextmanager
@@ -51,3 +54,9 @@ def leaves(output: Any) -> List[Tensor]:
     if isinstance(output, (tuple, list)):
         return [tensor for item in output for tensor in leaves(item)]
     return [output if isinstance(output, Tensor) else Tensor(output)]
+
+
+def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray]) -> float:
+    """A tolerance made for float32, as a fraction of the largest output; eight roundings where some are of float16."""
+    coarse = any(array.dtype == np.float16 for array in arrays)
+    return max(tolerance, _ROUNDINGS * float(np.finfo(np.float16).eps)) if coarse else tolerance

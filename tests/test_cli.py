@@ -519,7 +519,7 @@ def test_wrong_options_of_verify(capsys):
 def test_wrong_options_of_export_and_trace(capsys):
     line = f"--network network.py:build --inputs {SHAPE}"
     fails(f"export {line} --output model", "one of the arguments --slim --checkpoint is required", capsys)
-    fails(f"export {line} --output model --slim network.py", "'path' must be a checkpoint", capsys)
+    fails(f"export {line} --output model --slim network.py", "the checkpoint's name must end in", capsys)
     fails(f"trace {line} --residual join", "'residual' must be one of", capsys)
     fails("", "the following arguments are required: COMMAND", capsys)
     fails("squeeze", "invalid choice: 'squeeze'", capsys)

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.errors import ExportError, first_line
-from golden_stick.evaluation import evaluate
+from golden_stick.evaluation import allowed_difference, evaluate
 from golden_stick.inputs import resized
 
 __all__ = ["write_mindir"]
@@ -77,7 +77,8 @@ def _check(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
         raise ExportError("For 'export', the loaded file must give as many outputs as the network, of equal shapes.")
     for one, other in zip(wanted, got):
         difference = np.abs(one.astype(np.float64) - other).max(initial=0.0)
-        if not difference <= _TOLERANCE * max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny):
+        scale = max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny)
+        if not difference <= allowed_difference(_TOLERANCE, [one]) * scale:
             raise ExportError(
                 f"For 'export', the loaded file must give the outputs of the network, but got a largest difference of "
                 f"{difference:.6g}."
