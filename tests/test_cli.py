@@ -22,6 +22,9 @@ from golden_stick.deploy.slim_file import read_slim
 COMMANDS = ("prune", "convert", "verify", "certify", "compare", "export", "bench", "trace")
 SHAPE = "2,3,12,12"
 NETWORK = '''
+import os
+import signal
+
 import numpy as np
 from mindspore import Tensor, nn, ops
 
@@ -69,6 +72,13 @@ def divides():
 
 def interrupted():
     raise KeyboardInterrupt
+
+
+def terminated():
+    """As `timeout` does; what has been half written lies beside where it will stand."""
+    assert any(name.startswith(".golden_stick_") for name in os.listdir())
+    os.kill(os.getpid(), signal.SIGTERM)
+    return build()
 
 
 class Pair(nn.Cell):
@@ -557,6 +567,14 @@ def test_interruption(capsys):
 
 
 # In a process of its own ----------------------------------------------------------------------------------------------
+
+
+def test_process_that_is_told_to_end(folder):
+    line = f"prune --network network.py:terminated --inputs {SHAPE} --output slim"
+    before = sorted(path.name for path in folder.iterdir())
+    result = process(line, PYTHONDONTWRITEBYTECODE="1")
+    assert result.returncode == 143 and result.stderr == ""
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_process_says_one_line_where_mindspore_says_many(folder):
