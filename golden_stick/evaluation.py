@@ -2,12 +2,15 @@
 import os
 import tempfile
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterable, Iterator, List, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
 
-__all__ = ["evaluation", "evaluate", "leaves", "scratch_directory"]
+__all__ = ["allowed_difference", "evaluation", "evaluate", "leaves", "scratch_directory"]
+
+# So far apart may two orders of summation be.
+_ROUNDINGS = 8
 
 
 @contextmanager
@@ -43,9 +46,17 @@ def evaluate(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
 
 
 def leaves(output: Any) -> List[Tensor]:
-    """The Tensors of an output in order, whatever tuple, list or dict it is."""
+    """The Tensors of an output in order, whatever tuple, list or dict it is: a number is one, None is none."""
+    if output is None:
+        return []
     if isinstance(output, dict):
         output = tuple(output.values())
     if isinstance(output, (tuple, list)):
         return [tensor for item in output for tensor in leaves(item)]
-    return [output]
+    return [output if isinstance(output, Tensor) else Tensor(output)]
+
+
+def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray]) -> float:
+    """A tolerance made for float32, as a fraction of the largest output; eight roundings where some are of float16."""
+    coarse = any(array.dtype == np.float16 for array in arrays)
+    return max(tolerance, _ROUNDINGS * float(np.finfo(np.float16).eps)) if coarse else tolerance

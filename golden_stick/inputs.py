@@ -26,7 +26,7 @@ def as_tensors(owner: str, inputs: Any) -> Tuple[Tensor, ...]:
 
     Raises:
         ArgumentTypeError: If `inputs` is none of these.
-        ArgumentError: If a shape holds a number below 1.
+        ArgumentError: If a shape holds a number below 1, or there is not enough memory for it.
     """
     if isinstance(inputs, Tensor):
         return (inputs,)
@@ -73,7 +73,11 @@ def resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
 def _normal(owner: str, shape: Tuple[int, ...]) -> Tensor:
     if min(shape) < 1:
         raise ArgumentError(f"For '{owner}', every number in the shape 'inputs' must be at least 1, but got {shape}.")
-    return Tensor(np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32), ms.float32)
+    try:
+        return Tensor(np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32), ms.float32)
+    except (MemoryError, ValueError) as error:
+        raise ArgumentError(f"For '{owner}', 'inputs' must be a shape that there is memory for, but got {shape}: "
+                            f"{error}") from error
 
 
 def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:

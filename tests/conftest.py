@@ -1,6 +1,8 @@
 """Conditions that every test runs under."""
 import gc
 import os
+import resource
+from contextlib import contextmanager
 
 # Before MindSpore starts: without it, 3x3 convolutions are about 40 times slower on CPUs with AVX-512.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
@@ -32,3 +34,18 @@ def mode(request):
     ms.set_context(mode=ms.GRAPH_MODE if request.param == "GRAPH" else ms.PYNATIVE_MODE)
     yield request.param
     ms.set_context(mode=before)
+
+
+@pytest.fixture
+def small_files():
+    """A context in which a file cannot grow beyond a thousand bytes, as on a disk that is full."""
+    @contextmanager
+    def limited():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -27,6 +27,7 @@ BENCH_MUTANTS = (
     _run("the caller's mode is not put back", "        ms.set_context(mode=mode)\n    versions",
          "        pass\n    versions"),
     _run("files run whatever their shapes", "            if reason:", "            if False:"),
+    _run("there may be nothing to measure", "if all(reason for found in reasons for reason in found):", "if False:"),
     _run("the first contender is everybody's baseline", "next(iter(alike), None)", "next(iter(ran), None)"),
     _run("the MACs ratio is upside down", "macs[first] / macs[number] if", "macs[number] / macs[first] if"),
     _run("the batch keeps its size", "np.arange(batch_size) % len(values)", "np.arange(len(values))"),

@@ -22,6 +22,9 @@ from golden_stick.deploy.slim_file import read_slim
 COMMANDS = ("prune", "convert", "verify", "certify", "compare", "export", "bench", "trace")
 SHAPE = "2,3,12,12"
 NETWORK = '''
+import os
+import signal
+
 import numpy as np
 from mindspore import Tensor, nn, ops
 
@@ -71,6 +74,13 @@ def interrupted():
     raise KeyboardInterrupt
 
 
+def terminated():
+    """As `timeout` does; what has been half written lies beside where it will stand."""
+    assert any(name.startswith(".golden_stick_") for name in os.listdir())
+    os.kill(os.getpid(), signal.SIGTERM)
+    return build()
+
+
 class Pair(nn.Cell):
     def __init__(self):
         super().__init__()
@@ -79,6 +89,18 @@ class Pair(nn.Cell):
 
     def construct(self, x, y):
         return self.head(ops.relu(self.a(x)) + ops.relu(self.b(y)))
+
+
+class Tokens(nn.Cell):
+    """Takes indices and a mask, which other types do not stand for."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.a, self.b = nn.Embedding(9, 6), nn.Dense(6, 8), nn.Dense(8, 3)
+
+    def construct(self, indices, mask):
+        rows = ops.gather(self.table.embedding_table, indices, 0)
+        return self.b(ops.relu(self.a(ops.select(mask, rows, 0 * rows)))).mean(1)
 
 
 class Stubborn(nn.Cell):
@@ -319,9 +341,27 @@ def test_inspect_other_files(capsys):
     assert run("inspect knockoff.ckpt") == 0
     assert "checkpoint of SCOP's knockoff phase" in capsys.readouterr().out
     fails("inspect none.ckpt", "For 'inspect', 'path' must be a file, but got 'none.ckpt'", capsys)
-    fails("inspect network.py", "'path' must be a checkpoint, but got 'network.py'", capsys)
+    fails("inspect network.py", "the checkpoint's name must end in .ckpt or .safetensors, but got 'network.py'", capsys)
+    for name in ("empty.ckpt", "empty.safetensors"):
+        Path(name).write_bytes(b"")
+        fails(f"inspect {name}", f"the checkpoint must hold parameters, but '{name}' is empty", capsys)
     Path("net.mindir").write_bytes(b"")
     fails("inspect net.mindir", "'inspect' takes a slim file or a checkpoint, but got the exported", capsys)
+
+
+def test_inputs_of_other_types(capsys):
+    import onnxruntime
+
+    line = "--network network.py:Tokens --inputs 2,5:int32 --inputs 2,5,1:bool"
+    assert run(f"prune {line} --output slim --onnx slim --prune-rate 0.5") == 0
+    assert run(f"verify {line} --samples 3 --slim slim.safetensors") == 0
+    assert run(f"bench slim.onnx {line} --slim slim.safetensors --rounds 1") == 0
+    session = onnxruntime.InferenceSession("slim.onnx", providers=["CPUExecutionProvider"])
+    assert [item.type for item in session.get_inputs()] == ["tensor(int32)", "tensor(bool)"]
+    given = np.array([[8, 1, 4, 0, 2]], np.int32), np.array([[1, 0, 1, 1, 0]], bool)[..., None]
+    slim = gs.load_slim(build_network("network.py:Tokens"), "slim.safetensors")
+    np.testing.assert_allclose(session.run(None, dict(zip((item.name for item in session.get_inputs()), given)))[0],
+                               slim(*map(Tensor, given)).asnumpy(), atol=1e-6)
 
 
 def test_export_of_a_network_that_is_not_slim():
@@ -431,6 +471,10 @@ def test_wrong_network(network, message, capsys):
     ("--inputs 1,3,x", "'--inputs' must be a shape such as 1,3,32,32, but got '1,3,x'"),
     ("--inputs 1,0", "'--inputs' must be a shape such as 1,3,32,32, but got '1,0'"),
     ("--inputs 1,3", "could not be compiled for inputs of shape (2, 3, 12, 12), (1, 3)"),
+    ("--inputs 1,3:int", "'--inputs' must be a shape and one of the types float32, float16, float64, int32, int64, "
+                         "int16, int8, uint8, bool, such as 1,128:int32, but got '1,3:int'"),
+    ("--inputs 1,999999999,999999999", "'inputs' must be a shape that there is memory for, but got (1, 999999999, 999"),
+    ("--report slim.json --card slim", "'--report' must be a file of its own, but got 'slim.json', which another"),
     ("--prune-rate 1.0", "'prune_rate' must be in [0, 1), but got 1.0"),
     ("--prune-rate some", "argument --prune-rate: must be a number or a JSON object of patterns, but got 'some'; see "
                           "'golden-stick prune --help'"),
@@ -445,7 +489,7 @@ def test_wrong_network(network, message, capsys):
     ("--seed -1", "'seed' must be"),
     ("--pruning 3", "unrecognized arguments: --pruning 3"),
     ("--checkpoint missing.ckpt", "--checkpoint', 'path' must be a file, but got 'missing.ckpt'"),
-    ("--checkpoint network.py", "--checkpoint', 'path' must be a checkpoint, but got 'network.py'"),
+    ("--checkpoint network.py", "--checkpoint', the checkpoint's name must end in .ckpt or .safetensors, but got"),
     ("--output missing/slim.ckpt", "the folder of 'path' must exist, but got 'missing/slim.ckpt'"),
     ("--output network.py/slim.ckpt", "the folder of 'path' must exist, but got 'network.py/slim.ckpt'"),
     ("--output ''", "'--output' must be a file that can be written, but got ''"),
@@ -485,7 +529,7 @@ def test_wrong_options_of_verify(capsys):
 def test_wrong_options_of_export_and_trace(capsys):
     line = f"--network network.py:build --inputs {SHAPE}"
     fails(f"export {line} --output model", "one of the arguments --slim --checkpoint is required", capsys)
-    fails(f"export {line} --output model --slim network.py", "'path' must be a checkpoint", capsys)
+    fails(f"export {line} --output model --slim network.py", "the checkpoint's name must end in", capsys)
     fails(f"trace {line} --residual join", "'residual' must be one of", capsys)
     fails("", "the following arguments are required: COMMAND", capsys)
     fails("squeeze", "invalid choice: 'squeeze'", capsys)
@@ -523,6 +567,14 @@ def test_interruption(capsys):
 
 
 # In a process of its own ----------------------------------------------------------------------------------------------
+
+
+def test_process_that_is_told_to_end(folder):
+    line = f"prune --network network.py:terminated --inputs {SHAPE} --output slim"
+    before = sorted(path.name for path in folder.iterdir())
+    result = process(line, PYTHONDONTWRITEBYTECODE="1")
+    assert result.returncode == 143 and result.stderr == ""
+    assert sorted(path.name for path in folder.iterdir()) == before
 
 
 def test_process_says_one_line_where_mindspore_says_many(folder):
@@ -577,6 +629,7 @@ def test_bench_measures_networks_and_files(capsys):
 
 
 def test_bench_refuses_what_it_cannot_measure(capsys):
+    gs.export(build_network("network.py:build"), (2, 3, 12, 12), "two", dynamic_batch=False)
     for line, message in (
         ("bench --inputs 1,3,8,8", "'bench' must be given a file or '--network', but got neither"),
         ("bench net.mindir", "'--inputs' must be given where there is no '--network'"),
@@ -584,6 +637,8 @@ def test_bench_refuses_what_it_cannot_measure(capsys):
         ("bench net.mindir --inputs 1,3,8,8", "a contender must be a file that exists, but got 'net.mindir'"),
         ("bench --network network.py:build --inputs 1,3,12,12 --rounds 0", "'rounds' must be a whole number of at"),
         ("bench --network network.py:build --inputs 1,3,12,12 --warm-up -1", "'warm_up' must be a whole number of at"),
+        ("bench two.mindir --inputs 1,3,12,12 --batch-sizes 1 3 --rounds 1", "'inputs' must be what some contender "
+         "takes, but of 'two.mindir' the file takes (2, 3, 12, 12), not (1, 3, 12, 12)"),
         ("bench network.py --inputs 1,3,8,8 --json network.py", "'--json' must be a file of its own"),
     ):
         fails(line, message, capsys)

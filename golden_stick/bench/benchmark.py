@@ -58,7 +58,8 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
         ArgumentTypeError: If a contender is neither a Cell nor a path, `inputs` neither Tensors nor a shape, or a
             number of another type.
         ArgumentError: If there is no contender, a number is out of range, a mode or the baseline unknown, a file has
-            another ending, a contender fails on these inputs, or the system cannot limit threads.
+            another ending, no contender is of these inputs' shapes, one fails on these inputs, or the system cannot
+            limit threads.
         CheckpointError: If a file is missing or cannot be read.
         DependencyError: If there is an ONNX file, and onnxruntime is not installed.
 
@@ -78,6 +79,7 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     if baseline is not None:
         check_value(_OWNER, "baseline", baseline, OneOf(tuple(dict.fromkeys(one.name for one in entered))))
     tensors = as_tensors(_OWNER, inputs)
+    _refuse_misfits(entered, [tuple(_batch(tensor, size) for tensor in tensors) for size in batch_sizes])
     mode, found = ms.get_context("mode"), []
     try:
         with ForeignLoad() as load:
@@ -119,6 +121,14 @@ def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[Optional[int]],
                         *(("threads", count) for count in threads if count is not None), ("rounds", rounds)):
         check_value(_OWNER, name, value, Whole(1))
     check_value(_OWNER, "warm_up", warm_up, Whole(0))
+
+
+def _refuse_misfits(contenders: List[Contender], batches: List[Tuple[Tensor, ...]]) -> None:
+    """Some file may be of another batch size; if all are, at every size, there is nothing to measure."""
+    reasons = [[contender.misfit(batch) for batch in batches] for contender in contenders]
+    if all(reason for found in reasons for reason in found):
+        raise ArgumentError(f"For 'benchmark', 'inputs' must be what some contender takes, but of "
+                            f"'{contenders[0].name}' {reasons[0][0]}.")
 
 
 def _batch(tensor: Tensor, batch_size: int) -> Tensor:

@@ -61,9 +61,8 @@ def _contenders(options: argparse.Namespace) -> Tuple[Dict[str, Any], Tuple[Any,
     _refuse_without_network(options)
     if not options.inputs:
         raise ArgumentError("For 'golden-stick', '--inputs' must be given where there is no '--network', but is not.")
-    from golden_stick.cli.networks import read_shapes
-    from golden_stick.inputs import as_tensors
-    return contenders, tuple(as_tensors("golden-stick", shape)[0] for shape in read_shapes(options.inputs))
+    from golden_stick.cli.networks import read_inputs
+    return contenders, read_inputs(options.inputs)
 
 
 def _refuse_without_network(options: argparse.Namespace) -> None:

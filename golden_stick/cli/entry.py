@@ -6,9 +6,11 @@ What the user can put right is said in one line on the error stream, with exit c
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import tempfile
-from typing import Iterator, NoReturn, Optional, Sequence
+import threading
+from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
 from golden_stick.cli import bench, certify, compare, convert, export, inspect, prune, trace, verify
@@ -29,13 +31,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             of this process.
 
     Returns:
-        int, the exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C, 141 for a broken pipe.
+        int, the exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C, 141 for a broken pipe, 143
+        after the signal by which `kill` and `timeout` end a process.
     """
     # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     try:
         options = build_parser().parse_args(arguments)
-        with _without_logs():
+        with _ended_in_order(), _without_logs():
             options.run(options)
     except GoldenStickError as error:
         print(f"golden-stick: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -44,6 +47,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         # Whoever read the output has left, as 'head' does. Python would complain of what it cannot write at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except _Terminated:
+        return 143
     except KeyboardInterrupt:
         return 130
     return 0
@@ -65,6 +70,27 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ArgumentError(f"{message}; see '{self.prog} --help'")
+
+
+class _Terminated(KeyboardInterrupt):
+    """The system wants the process to end. As with Ctrl-C, nobody on the way takes it for an error of the network's."""
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let a process that is told to end take away what it has half written."""
+    def end(number: int, frame: Any) -> NoReturn:
+        raise _Terminated
+
+    # Python lets no other thread handle signals.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointErro
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.find_inputs import find_inputs
 
-__all__ = ["build_network", "load_weights", "read_shapes", "make_inputs"]
+__all__ = ["build_network", "load_weights", "read_inputs", "make_inputs"]
 
 _CLI = "golden-stick"
+_TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
 
 
 def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
@@ -60,44 +61,53 @@ def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> N
     fill(network, values)
 
 
-def read_shapes(texts: Optional[Sequence[str]]) -> Tuple[Tuple[int, ...], ...]:
+def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[Tensor, ...]:
     """
-    Shapes from texts such as ``'1,3,32,32'``.
+    Tensors of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
 
     Raises:
-        ArgumentError: If a text is not a list of whole numbers of at least 1.
+        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
+            enough memory.
     """
-    shapes = []
+    tensors = []
     for text in texts or ():
-        sizes = text.split(",")
+        shape, separator, kind = text.partition(":")
+        sizes = shape.split(",")
         # isdecimal holds for numerals of any script, and int reads them all.
         if not all(size.strip().isdecimal() and int(size) for size in sizes):
             raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
-        shapes.append(tuple(int(size) for size in sizes))
-    return tuple(shapes)
+        if separator and kind not in _TYPES:
+            raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape and one of the types {', '.join(_TYPES)}, "
+                                f"such as 1,128:int32, but got '{text}'.")
+        tensors.append(_drawn(tuple(int(size) for size in sizes), kind or _TYPES[0]))
+    return tuple(tensors)
 
 
-def make_inputs(network: nn.Cell, shapes: Sequence[Tuple[int, ...]], samples: Optional[int] = None
-                ) -> Tuple[Tensor, ...]:
+def _drawn(shape: Tuple[int, ...], kind: str) -> Tensor:
+    if kind.startswith("float"):
+        return as_tensors(_CLI, shape)[0].astype(getattr(ms, kind))
+    # As indices, 0 and 1 are within every table worth one.
+    return Tensor(np.random.default_rng(0).integers(0, 2, shape), getattr(ms, kind))
+
+
+def make_inputs(network: nn.Cell, tensors: Tuple[Tensor, ...], samples: Optional[int] = None) -> Tuple[Tensor, ...]:
     """
     Inputs for a network.
 
     Args:
         network (nn.Cell): The network.
-        shapes (Sequence[tuple[int]]): One shape for each input. If it is empty, they are found out.
+        tensors (tuple[Tensor]): What `read_inputs` returned. If it is empty, inputs are found out.
         samples (int): What the first axis of every input is set to. Default: ``None``, it stays.
 
     Returns:
         tuple[Tensor].
 
     Raises:
-        ArgumentError: If there are no shapes and none can be found out, or `samples` is below 1.
+        ArgumentError: If there are no inputs and none can be found out, or `samples` is below 1.
     """
     if samples is not None and samples < 1:
         raise ArgumentError(f"For '{_CLI}', '--samples' must be at least 1, but got {samples}.")
-    if shapes:
-        tensors = tuple(as_tensors(_CLI, shape)[0] for shape in shapes)
-    else:
+    if not tensors:
         tensors = find_inputs(_CLI, network)
         print(f"inputs were not given: taken as {describe(tensors)}", flush=True)
     return tensors if samples is None else tuple(_resampled(tensor, samples) for tensor in tensors)

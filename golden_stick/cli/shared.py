@@ -45,8 +45,9 @@ def add_plain_command(commands: Any, name: str, run: Callable, summary: str, des
 def add_network_options(command: argparse.ArgumentParser, required: bool) -> None:
     """The options that say which network, and what inputs it takes."""
     _add_factory(command, required)
-    command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32; repeat the option "
-                         "for several inputs (default: found out where possible)")
+    command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32, or 1,128:int32 "
+                         "where its type is not float32; repeat the option for several inputs (default: found out "
+                         "where possible)")
 
 
 def _add_factory(command: argparse.ArgumentParser, required: bool) -> None:
@@ -70,13 +71,13 @@ def policies_of(options: argparse.Namespace) -> Dict[str, str]:
 
 def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
     """The network that the options name, with the weights of a checkpoint if there is one, and its inputs."""
-    from golden_stick.cli.networks import build_network, load_weights, make_inputs, read_shapes
-    shapes = read_shapes(options.inputs)
+    from golden_stick.cli.networks import build_network, load_weights, make_inputs, read_inputs
+    inputs = read_inputs(options.inputs)
     network = build_network(options.network, options.kwargs)
     say(f"built {type(network).__name__} by {options.network}")
     if checkpoint:
         load_weights(network, checkpoint)
-    return network, make_inputs(network, shapes, getattr(options, "samples", None))
+    return network, make_inputs(network, inputs, getattr(options, "samples", None))
 
 
 def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
@@ -99,13 +100,13 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
         ArgumentError: If two options name one file.
         CheckpointError: If a file cannot be written where an option wants it.
     """
-    from golden_stick.deploy.files import whole_file
+    from golden_stick.deploy.files import placed_file
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
     targets = {option: _ended(path, endings[option]) for option, path in given.items()}
-    checkpoints = getattr(options, "checkpoint", None)
+    checkpoints, card = getattr(options, "checkpoint", None), getattr(options, "card", None)
     sources = (*(checkpoints if isinstance(checkpoints, list) else [checkpoints]), getattr(options, "slim", None),
                *(getattr(options, option, None) for option in ("masked_from", "recipe", "strategy")),
-               (options.network or "").rpartition(":")[0],
+               (options.network or "").rpartition(":")[0], *((f"{card}.json", f"{card}.md") if card else ()),
                *getattr(options, "files", ()))
     taken = {os.path.realpath(path) for path in sources if path}
     for option, path in targets.items():
@@ -117,7 +118,7 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
                                   f"'{given[option]}'.")
         taken.add(os.path.realpath(path))
     with contextlib.ExitStack() as stack:
-        yield {option: stack.enter_context(whole_file(f"golden-stick --{option}", path))
+        yield {option: stack.enter_context(placed_file(f"golden-stick --{option}", path))
                for option, path in targets.items()}
     for path in targets.values():
         say(f"wrote {path}")
@@ -130,4 +131,6 @@ def _ended(path: str, endings: Union[str, Tuple[str, ...]]) -> str:
 
 def write_json(path: str, record: Mapping[str, Any]) -> None:
     """Write a record, indented."""
-    Path(path).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    from golden_stick.deploy.files import whole_file
+    with whole_file("golden-stick", path) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

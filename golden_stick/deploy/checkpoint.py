@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.deploy.files import whole_file
+from golden_stick.deploy.files import path_of, whole_file
 from golden_stick.deploy.fold import restructured
 from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, Architecture, read_slim, record_of, write_slim
 from golden_stick.errors import ArgumentTypeError, CheckpointError, SlimError
@@ -27,16 +27,17 @@ def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, 
 
     Args:
         slim_network (nn.Cell): What `convert`, `slim`, `fold` or `load_slim` returned, fine-tuned or not.
-        path (str): Where to write; the folder must exist. The ending ``.safetensors`` is added if it is missing, but a
-            path that ends in ``.ckpt`` is written as a MindSpore checkpoint. An existing file is replaced once the new
-            one is complete.
+        path (Union[str, os.PathLike]): Where to write; the folder must exist. The ending ``.safetensors`` is added if
+            it is missing, but a path that ends in ``.ckpt`` is written as a MindSpore checkpoint. An existing file is
+            replaced once the new one is complete.
         metadata (dict): What else the file shall say, such as the accuracy; fit for JSON. Default: ``None``.
 
     Returns:
         str, the path of the file.
 
     Raises:
-        ArgumentTypeError: If `slim_network` is not a Cell, or `metadata` not a dict that is fit for JSON.
+        ArgumentTypeError: If `slim_network` is not a Cell, `path` no path, or `metadata` not a dict that is fit for
+            JSON.
         CheckpointError: If it carries no recipe, or the file cannot be written there.
     """
     if not isinstance(slim_network, nn.Cell):
@@ -48,6 +49,7 @@ def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, 
         )
     values = {parameter.name: _array(parameter) for parameter in slim_network.get_parameters()}
     record = record_of(slim_network, values, _checked(metadata))
+    path = path_of("save_slim", path)
     path = path if path.endswith((SAFETENSORS, CHECKPOINT)) else f"{path}{SAFETENSORS}"
     with whole_file("save_slim", path) as temporary:
         write_slim(values, record, temporary)
@@ -63,13 +65,13 @@ def load_slim(network: nn.Cell, path: str) -> nn.Cell:
 
     Args:
         network (nn.Cell): The original network, freshly built by the code that built it for pruning. It is not changed.
-        path (str): A file that `save_slim` wrote.
+        path (Union[str, os.PathLike]): A file that `save_slim` wrote.
 
     Returns:
         nn.Cell, slim, with the weights of the file.
 
     Raises:
-        ArgumentTypeError: If `network` is not a Cell.
+        ArgumentTypeError: If `network` is not a Cell, or `path` no path.
         CheckpointError: If the file is missing, damaged, is no slim file, or belongs to another network. The message
             names the first parameters that are missing, that are too many, or that have another shape.
 
@@ -89,6 +91,7 @@ def load_slim(network: nn.Cell, path: str) -> nn.Cell:
     """
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'load_slim', 'network' must be a Cell, but got {type(network).__name__}.")
+    path = path_of("load_slim", path)
     file = read_slim(path)
     if recipe_of(network):
         raise CheckpointError(

@@ -1,13 +1,30 @@
 """Files that are written whole or not at all."""
 import os
+import re
 import shutil
 import tempfile
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Any, Iterator
 
-from golden_stick.errors import CheckpointError
+from safetensors import SafetensorError
 
-__all__ = ["whole_file"]
+from golden_stick.errors import ArgumentTypeError, CheckpointError, first_line
+
+__all__ = ["path_of", "placed_file", "whole_file"]
+
+_SCRATCH = ".golden_stick_"
+
+
+def path_of(owner: str, path: Any) -> str:
+    """
+    What a user named as a path, a `pathlib.Path` too, as a str.
+
+    Raises:
+        ArgumentTypeError: If it is neither.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        return os.fspath(path)
+    raise ArgumentTypeError(f"For '{owner}', 'path' must be a str or a path, but got {type(path).__name__}.")
 
 
 @contextmanager
@@ -15,9 +32,36 @@ def whole_file(owner: str, path: str) -> Iterator[str]:
     """
     A temporary path beside `path`, which takes its place once the block has ended without an error.
 
+    The block writes the file and does nothing else that may meet an error of the operating system.
+
     Args:
         owner (str): Name of the caller, for messages.
         path (str): Where the file shall stand.
+
+    Raises:
+        CheckpointError: If the folder is missing or cannot be written to, `path` is a folder, or writing fails, as on
+            a full disk.
+    """
+    with placed_file(owner, path) as temporary, _writing(owner, path):
+        yield temporary
+
+
+@contextmanager
+def _writing(owner: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # Where files are written for others who put them in place, theirs is the name that the user knows.
+        known = re.sub(rf"{re.escape(_SCRATCH)}[^{re.escape(os.sep)}]*{re.escape(os.sep)}", "", path)
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise CheckpointError(f"For '{owner}', 'path' must be a file that can be written, but got '{known}' "
+                              f"({reason}).") from error
+
+
+@contextmanager
+def placed_file(owner: str, path: str) -> Iterator[str]:
+    """
+    As `whole_file`, but the block may meet errors of the operating system elsewhere: they stay what they are.
 
     Raises:
         CheckpointError: If the folder is missing or cannot be written to, or `path` is a folder.
@@ -30,7 +74,7 @@ def whole_file(owner: str, path: str) -> Iterator[str]:
     if os.path.exists(path) and not os.access(path, os.W_OK):
         raise CheckpointError(f"For '{owner}', 'path' must be writable, but got the read-only file '{path}'.")
     try:
-        scratch = tempfile.mkdtemp(prefix=".golden_stick_", dir=folder)
+        scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=folder)
     except OSError as error:
         raise CheckpointError(
             f"For '{owner}', 'path' must be writable, but got '{path}' ({error.strerror})."
@@ -38,8 +82,9 @@ def whole_file(owner: str, path: str) -> Iterator[str]:
     temporary = os.path.join(scratch, os.path.basename(path))
     try:
         yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with _writing(owner, path):
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
     finally:
         # MindSpore leaves a folder there when weights do not fit into one file.
         shutil.rmtree(scratch)

@@ -1,19 +1,22 @@
 """A MindIR of any batch size, where MindSpore allows it, loaded and run before anybody gets to see it."""
 import os
+import shutil
 import warnings
-from typing import Tuple
+from typing import List, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.errors import ExportError, first_line
-from golden_stick.evaluation import evaluate
+from golden_stick.evaluation import allowed_difference, evaluate
 from golden_stick.inputs import resized
 
 __all__ = ["write_mindir"]
 
 _TOLERANCE = 1e-5
+# MindSpore refuses paths with a blank or a letter like ü, so it writes here, in the working directory.
+_PLAIN_NAME = "network.mindir"
 
 
 def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynamic_batch: bool) -> None:
@@ -23,7 +26,7 @@ def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynam
     Args:
         network (nn.Cell): The network, in evaluation.
         tensors (tuple[Tensor]): What `construct` takes, samples along axis 0.
-        path (str): Where to write.
+        path (str): Where to write, in full. The working directory must be one for scratch.
         dynamic_batch (bool): Whether the file shall take any batch size, where the network does. Where it does not, a
             warning says so.
 
@@ -57,24 +60,34 @@ def _any_batch(tensor: Tensor, batch: int) -> Tensor:
 
 def _export(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
     try:
-        ms.export(network, *tensors, file_name=path, file_format="MINDIR")
+        ms.export(network, *tensors, file_name=_PLAIN_NAME, file_format="MINDIR")
     except (RuntimeError, TypeError, ValueError) as error:
         raise ExportError(f"For 'export', MindSpore could not export the network: {first_line(error)}") from error
-    if not os.path.exists(path):
+    if not os.path.exists(_PLAIN_NAME):
         raise ExportError(
             "For 'export', MindSpore must write one file, but got several: the network is too large for one MindIR."
         )
+    shutil.move(_PLAIN_NAME, path)
 
 
 def _check(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
-    loaded = nn.GraphCell(ms.load(path))
-    wanted, got = evaluate(network, tensors), evaluate(loaded, tensors)
+    wanted = _outputs("the network", network, tensors)
+    got = _outputs("the MindIR, whose outputs must not be None,", nn.GraphCell(ms.load(path)), tensors)
     if len(wanted) != len(got) or any(one.shape != other.shape for one, other in zip(wanted, got)):
         raise ExportError("For 'export', the loaded file must give as many outputs as the network, of equal shapes.")
     for one, other in zip(wanted, got):
         difference = np.abs(one.astype(np.float64) - other).max(initial=0.0)
-        if not difference <= _TOLERANCE * max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny):
+        scale = max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny)
+        if not difference <= allowed_difference(_TOLERANCE, [one]) * scale:
             raise ExportError(
                 f"For 'export', the loaded file must give the outputs of the network, but got a largest difference of "
                 f"{difference:.6g}."
             )
+
+
+def _outputs(what: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
+    try:
+        return evaluate(network, tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(f"For 'export', {what} must run on this machine, for the two to be compared, but MindSpore "
+                          f"says: {first_line(error)}") from error

@@ -157,10 +157,16 @@ def read_tensors(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], Optional
     The arrays of a safetensors file or a MindSpore checkpoint, and the record of golden_stick if there is one.
 
     Raises:
-        CheckpointError: If the file is missing or cannot be read.
+        CheckpointError: If the file is missing, has another ending, or cannot be read.
     """
     if not os.path.isfile(path):
         raise CheckpointError(f"For '{owner}', 'path' must be a file, but got '{path}'.")
+    # What MindSpore says of these two speaks of its own options.
+    if not path.endswith((SAFETENSORS, CHECKPOINT)):
+        raise CheckpointError(f"For '{owner}', the checkpoint's name must end in {CHECKPOINT} or {SAFETENSORS}, but "
+                              f"got '{path}'.")
+    if not os.path.getsize(path):
+        raise CheckpointError(f"For '{owner}', the checkpoint must hold parameters, but '{path}' is empty.")
     try:
         if path.endswith(SAFETENSORS):
             with safe_open(path, "np") as file:

@@ -43,7 +43,7 @@ class MaskedInput(nn.Cell):
         self.mask = _mask(site)
 
     def construct(self, x):
-        return self.cell(x * self.mask)
+        return self.cell(x * self.mask.astype(x.dtype))
 
 
 class MaskedOutput(nn.Cell):
@@ -70,7 +70,8 @@ class MaskedOutput(nn.Cell):
         self.mask = _mask(site)
 
     def construct(self, x):
-        return self.cell(x) * self.mask
+        x = self.cell(x)
+        return x * self.mask.astype(x.dtype)
 
 
 class ScatteredOutput(nn.Cell):

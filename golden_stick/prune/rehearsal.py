@@ -208,7 +208,14 @@ def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tupl
     running: List[str] = []
     finished: List[str] = []
 
+    def enter(path: str) -> None:
+        # An operator of the Cell around may be waiting to fail. The context's pynative_synchronize does not help where
+        # operators have run without it before.
+        ms.runtime.synchronize()
+        running.append(path)
+
     def leave(path: str, owner: bool) -> None:
+        ms.runtime.synchronize()
         running.pop()
         if owner:
             finished.append(path)
@@ -217,18 +224,17 @@ def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tupl
         # A wrapper that the slimmer put around a layer is no Cell of the user's.
         path = path[:-len(".cell")] if isinstance(_parent(network, path), ScatteredOutput) else path
         owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
-        cell.register_forward_pre_hook(lambda cell, inputs, path=path: running.append(path))
+        cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path))
         cell.register_forward_hook(lambda cell, inputs, output, path=path, owner=owner: leave(path, owner))
-    mode, at_once = ms.get_context("mode"), ms.get_context("pynative_synchronize")
-    # Otherwise an operator fails some operators later, in another Cell.
-    ms.set_context(mode=ms.PYNATIVE_MODE, pynative_synchronize=True)
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         evaluate(network, tensors)
     except Exception:  # pylint: disable=broad-except
         # Whatever the user's code raises: where it did is all that is asked.
         return (running[-1] if running else ""), finished
     finally:
-        ms.set_context(mode=mode, pynative_synchronize=at_once)
+        ms.set_context(mode=mode)
         ms.ms_memory_recycle()
     return "", finished
 

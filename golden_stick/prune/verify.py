@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.errors import ArgumentError, VerifyError, first_line
-from golden_stick.evaluation import evaluate
+from golden_stick.evaluation import allowed_difference, evaluate
 from golden_stick.inputs import as_tensors, describe
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.slimmer import recipe_of
@@ -45,7 +45,7 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
         slim (nn.Cell): The network that must give the same.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What both take, or the shape of their only argument.
         tolerance (float): Largest difference allowed, as a fraction of the largest output. Default: ``1e-5``, a few
-            hundred roundings of float32.
+            hundred roundings of float32. Where an output is of float16, at least 0.0078, eight roundings of that.
 
     Returns:
         Verification.
@@ -67,10 +67,10 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
     tensors = as_tensors("verify", inputs)
     result = compare(masked, slim, tensors, tolerance)
     # Written so that NaN fails: every comparison with it is False.
-    if not result.relative_difference <= tolerance:
-        where = _first_difference(masked, slim, tensors, tolerance)
+    if not result.relative_difference <= result.tolerance:
+        where = _first_difference(masked, slim, tensors, result.tolerance)
         raise VerifyError(
-            f"For 'verify', the outputs must agree within {tolerance:g} of {result.output_scale:.6g}, but got a "
+            f"For 'verify', the outputs must agree within {result.tolerance:g} of {result.output_scale:.6g}, but got a "
             f"largest difference of {result.largest_difference:.6g}; {where}."
         )
     return result
@@ -91,7 +91,7 @@ def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], toleran
         )
     differences = [np.abs(one.astype(np.float64) - other).max(initial=0.0) for one, other in zip(wanted, got)]
     scale = float(max((np.abs(array).max(initial=0.0) for array in wanted), default=0.0))
-    return Verification(float(max(differences, default=0.0)), scale, tolerance)
+    return Verification(float(max(differences, default=0.0)), scale, allowed_difference(tolerance, wanted))
 
 
 def _run(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:

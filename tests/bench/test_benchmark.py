@@ -223,3 +223,13 @@ def test_a_mindir_that_mindspore_cannot_load_is_refused(files, monkeypatch):
 def test_wrong_arguments_are_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         gs.benchmark(**{"contenders": network(), "inputs": SHAPE, **arguments})
+
+
+def test_inputs_that_nobody_takes(tmp_path):
+    path = str(tmp_path / "fixed.onnx")
+    onnx_file(path, batch=2)
+    with pytest.raises(ArgumentError, match=r"'inputs' must be what some contender takes, but of 'fixed.onnx' the file "
+                                            r"takes \(2, 3, 8, 8\), not \(1, 3, 8, 8\)"):
+        gs.benchmark(path, SHAPE, batch_sizes=(1, 3), rounds=1)
+    other, fitting = gs.benchmark(path, SHAPE, batch_sizes=(1, 2), rounds=1).measurements
+    assert other.reason and not fitting.reason

@@ -221,6 +221,26 @@ class TestSaveRefusals:
         with pytest.raises(CheckpointError, match=r"'path' must be writable, but got '.*' \(Permission denied\)"):
             gs.save_slim(slim, str(tmp_path / "slim.ckpt"))
 
+    @pytest.mark.parametrize("ending", [".ckpt", ".safetensors"])
+    def test_a_full_disk(self, tmp_path, small_files, ending):
+        slim, path = make_slim(), tmp_path / f"slim{ending}"
+        path.write_text("precious")
+        with small_files(), pytest.raises(CheckpointError, match=rf"For 'save_slim', 'path' must be a file that can be "
+                                                                 rf"written, but got '{path}' \(.*File too large"):
+            gs.save_slim(slim, path)
+        assert path.read_text() == "precious" and os.listdir(tmp_path) == [path.name]
+
+    def test_a_name_that_is_too_long(self, tmp_path):
+        with pytest.raises(CheckpointError, match=r"must be a file that can be written, but .* \(.*File name too long"):
+            gs.save_slim(make_slim(), tmp_path / ("x" * 300))
+        assert os.listdir(tmp_path) == []
+
+    def test_no_path(self):
+        with pytest.raises(ArgumentTypeError, match="For 'save_slim', 'path' must be a str or a path, but got int"):
+            gs.save_slim(make_slim(), 3)
+        with pytest.raises(ArgumentTypeError, match="For 'load_slim', 'path' must be a str or a path, but got None"):
+            gs.load_slim(networks.SmallNet(), None)
+
     def test_read_only_file(self, tmp_path, monkeypatch):
         path = tmp_path / "slim.ckpt"
         path.write_text("precious")

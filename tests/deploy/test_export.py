@@ -7,7 +7,10 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
+from golden_stick.deploy.onnx.check import run_file
 from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
+from golden_stick.evaluation import allowed_difference, evaluate
+from golden_stick.inputs import as_tensors
 from tests import networks
 from tests.deploy.test_checkpoint import make_slim
 
@@ -153,3 +156,105 @@ def test_a_batch_size_in_the_code_is_said_and_kept(tmp_path):
     with pytest.warns(UserWarning, match="For 'export', the MindIR takes inputs of batch size 2 only: "):
         path = gs.export(network, (2, 3, 8, 8), str(tmp_path / "two"))
     gs.verify(network, nn.GraphCell(ms.load(path)), (2, 3, 8, 8))
+
+
+class Besides(networks.SmallNet):
+    """As detectors and language models do: a number besides, and None for what was not asked for."""
+
+    def __init__(self, *more):
+        super().__init__()
+        self.more = more
+
+    def construct(self, x):
+        return super().construct(x), *self.more
+
+
+def test_outputs_that_are_no_tensors(mode, tmp_path):
+    network = networks.randomize(Besides(3, None))
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = gs.fold(algorithm.convert(algorithm.apply(network, SHAPE)), SHAPE)
+    path = gs.export(slim, SHAPE, str(tmp_path / "slim"), file_format="ONNX")
+    inputs = as_tensors("test", SHAPE)
+    scores, number = run_file(path, [inputs[0].asnumpy()])
+    np.testing.assert_allclose(scores, slim(*inputs)[0].asnumpy(), 0, 1e-4 * np.abs(scores).max())
+    assert number == 3 and number.dtype.kind == "i"
+    assert gs.benchmark({"slim": slim}, SHAPE, rounds=1, warm_up=0).measurements[0].latency > 0
+
+
+def test_a_number_in_a_mindir(tmp_path):
+    network = networks.randomize(Besides(3))
+    loaded = nn.GraphCell(ms.load(gs.export(network, SHAPE, str(tmp_path / "number"), dynamic_batch=False)))
+    assert evaluate(loaded, as_tensors("test", SHAPE))[1] == 3
+
+
+@pytest.mark.parametrize("fails, message", [
+    (nn.GraphCell, "the MindIR, whose outputs must not be None, must run on this machine, .* MindSpore says: no ker"),
+    (nn.Cell, "For 'export', the network must run on this machine, for the two to be compared, .* says: no kernel$"),
+])
+def test_what_does_not_run_here(tmp_path, monkeypatch, fails, message):
+    """Played: a MindIR with an output of None runs or not by what the process did before."""
+    def run(network, tensors):
+        if isinstance(network, fails):
+            raise RuntimeError("no kernel\nfor this")
+        return evaluate(network, tensors)
+
+    monkeypatch.setattr("golden_stick.deploy.mindir.evaluate", run)
+    with pytest.raises(ExportError, match=message):
+        gs.export(make_slim(), SHAPE, str(tmp_path / "x"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
+def test_any_name_and_path(tmp_path, file_format):
+    """MindSpore by itself refuses to write a MindIR there."""
+    folder = tmp_path / "my nets+ü"
+    folder.mkdir()
+    slim = make_slim()
+    path = gs.export(slim, SHAPE, folder / "a b", file_format=file_format)
+    assert path == f"{folder / 'a b'}.{file_format.lower()}" and os.listdir(folder) == [os.path.basename(path)]
+    if file_format == "MINDIR":
+        gs.verify(slim, nn.GraphCell(ms.load(path)), SHAPE)
+
+
+def test_no_path(tmp_path):
+    with pytest.raises(ArgumentTypeError, match="For 'export', 'path' must be a str or a path, but got NoneType"):
+        gs.export(make_slim(), SHAPE, None)
+
+
+@pytest.mark.parametrize("file_format", ["MINDIR", "ONNX"])
+def test_a_full_disk(tmp_path, small_files, file_format):
+    """The old file stays as it was, and nothing stands beside it."""
+    slim, path = make_slim(), tmp_path / f"x.{file_format.lower()}"
+    path.write_text("precious")
+    with small_files(), pytest.raises(CheckpointError, match=r"For 'export', 'path' must be a file that can be "
+                                                             rf"written, but got '{path}' \(File too large\)"):
+        gs.export(slim, SHAPE, str(path), file_format=file_format)
+    assert path.read_text() == "precious" and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("residual", ["group", "scatter"])
+def test_parameters_of_float16(tmp_path, residual):
+    """Pruned, folded, saved and exported; outputs in float16 agree within eight roundings, 2 ** -7, of the largest."""
+    def build():
+        network = networks.randomize(networks.SmallNet())
+        for parameter in network.get_parameters():
+            parameter.set_dtype(ms.float16)
+        return network
+
+    inputs = as_tensors("test", SHAPE)[0].astype(ms.float16)
+    algorithm = gs.OneShot({"prune_rate": 0.5, "residual": residual})
+    slim = gs.fold(algorithm.convert(algorithm.apply(build(), inputs)), inputs)
+    wanted = evaluate(slim, (inputs,))[0]
+    assert wanted.dtype == np.float16
+    again = gs.load_slim(build(), gs.save_slim(slim, tmp_path / "slim"))
+    np.testing.assert_array_equal(evaluate(again, (inputs,))[0], wanted)
+    found = run_file(gs.export(slim, inputs, tmp_path / "slim", file_format="ONNX"), [inputs.asnumpy()])[0]
+    np.testing.assert_allclose(found, wanted, 0, 2 ** -7 * np.abs(wanted).max())
+    result = gs.verify(slim, nn.GraphCell(ms.load(gs.export(slim, inputs, tmp_path / "slim"))), inputs)
+    assert result.tolerance == 2 ** -7
+
+
+def test_what_float16_allows():
+    assert allowed_difference(1e-5, [np.zeros(2, np.float32), np.zeros(2, np.int32)]) == 1e-5
+    assert allowed_difference(1e-5, [np.zeros(2, np.float32), np.zeros(2, np.float16)]) == 2 ** -7
+    assert allowed_difference(0.1, [np.zeros(2, np.float16)]) == 0.1

@@ -4,7 +4,7 @@ import itertools
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
 from golden_stick.errors import ArgumentTypeError, SlimError
@@ -333,3 +333,28 @@ def test_normalizations_over_channels_lose_some_only_where_asked_and_the_report_
     assert slim.norm.gamma.shape == (4,)
     assert "not equal to the masked network" in str(algorithm.report)
     assert algorithm.report.largest_difference > 1e-3
+
+
+class ScaledByHand(nn.Cell):
+    """A number in the code of the outermost Cell, behind all of its layers but one."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Dense(8, 4)
+        self.scale = ms.Parameter(Tensor(np.arange(8.0), ms.float32))
+
+    def construct(self, x):
+        return self.head((self.b(ops.relu(self.a(x))) * self.scale.reshape(1, 8, 1, 1)).mean((2, 3)))
+
+
+def test_what_fails_is_found_after_operators_have_run_on_their_own():
+    """MindSpore's queue of operators, once in use, reports a failure while the next Cell runs."""
+    network, mode = ScaledByHand(), ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        network(Tensor(np.ones((2, 3, 8, 8)), ms.float32)).asnumpy()
+        algorithm = gs.OneShot({"prune_rate": 0.5})
+        slim = algorithm.convert(algorithm.apply(network, (2, 3, 8, 8)))
+    finally:
+        ms.set_context(mode=mode)
+    assert (slim.a.out_channels, slim.b.out_channels) == (4, 8)

@@ -76,9 +76,9 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
             parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
     result = compare(network, folded, tensors, tolerance)
     # Written so that NaN fails: every comparison with it is False.
-    if not result.relative_difference <= tolerance:
+    if not result.relative_difference <= result.tolerance:
         raise VerifyError(
-            f"For 'fold', the folded network's outputs must agree with the network's within {tolerance:g} of "
+            f"For 'fold', the folded network's outputs must agree with the network's within {result.tolerance:g} of "
             f"{result.output_scale:.6g}, but got a largest difference of {result.largest_difference:.6g}. Rounding its "
             f"own weights once more changes the network's outputs by {_rounding(network, tensors):.6g}: where that is "
             f"not less, the network amplifies roundings, and a larger 'tolerance' is in place."

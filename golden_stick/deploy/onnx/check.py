@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.errors import ExportError, first_line
-from golden_stick.evaluation import evaluate
+from golden_stick.evaluation import allowed_difference, evaluate
 from golden_stick.inputs import describe
 
 __all__ = ["TOLERANCE", "check_model", "check_outputs", "Difference", "largest_difference", "run_file"]
@@ -105,8 +105,9 @@ def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> N
         raise ExportError(f"For 'export', the network must run on the CPU, for the file to be compared with it, but "
                           f"MindSpore says: {first_line(error)}") from error
     worst = largest_difference(wanted, run_file(path, [tensor.asnumpy() for tensor in tensors]))
-    if not worst.relative <= TOLERANCE:
+    tolerance = allowed_difference(TOLERANCE, wanted)
+    if not worst.relative <= tolerance:
         raise ExportError(
-            f"For 'export', the ONNX file must give the outputs of the network within {TOLERANCE:g} of their largest "
+            f"For 'export', the ONNX file must give the outputs of the network within {tolerance:g} of their largest "
             f"number, {worst.scale:.6g}, but got a largest difference of {worst.largest:.6g} in output {worst.output} "
             f"for inputs of shape {describe(tensors)}.")

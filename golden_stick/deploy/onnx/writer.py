@@ -277,7 +277,9 @@ class Writer:
         Raises:
             ExportError: If its weights are too large for one file.
         """
-        values = flatten(self.graph.outputs)
+        # ONNX has no None: who runs the file gets the other outputs, in order.
+        values = [value for value in flatten(self.graph.outputs)
+                  if not (isinstance(value, Constant) and value.value is None)]
         names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
         sources = dict(zip(names, map(self.of, values)))
         nodes = named_nodes(read_nodes(self._nodes, sources.values()), sources)
