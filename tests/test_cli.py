@@ -474,6 +474,7 @@ def test_wrong_network(network, message, capsys):
     ("--inputs 1,3:int", "'--inputs' must be a shape and one of the types float32, float16, float64, int32, int64, "
                          "int16, int8, uint8, bool, such as 1,128:int32, but got '1,3:int'"),
     ("--inputs 1,999999999,999999999", "'inputs' must be a shape that there is memory for, but got (1, 999999999, 999"),
+    ("--card missing/card", "'--card' must be in a folder that can be written to, but got 'missing/card'"),
     ("--report slim.json --card slim", "'--report' must be a file of its own, but got 'slim.json', which another"),
     ("--prune-rate 1.0", "'prune_rate' must be in [0, 1), but got 1.0"),
     ("--prune-rate some", "argument --prune-rate: must be a number or a JSON object of patterns, but got 'some'; see "

@@ -117,6 +117,9 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
             raise CheckpointError(f"For 'golden-stick', '--{option}' must be a file that can be written, but got "
                                   f"'{given[option]}'.")
         taken.add(os.path.realpath(path))
+    if card and not os.access(os.path.dirname(os.path.abspath(card)), os.W_OK):
+        raise CheckpointError(f"For 'golden-stick', '--card' must be in a folder that can be written to, but got "
+                              f"'{card}'.")
     with contextlib.ExitStack() as stack:
         yield {option: stack.enter_context(placed_file(f"golden-stick --{option}", path))
                for option, path in targets.items()}
