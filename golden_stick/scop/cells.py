@@ -3,6 +3,7 @@ from typing import Optional
 
 from mindspore import nn, ops
 
+from golden_stick.prune.cells import TemporaryCell
 from golden_stick.scop.samplers import PermutationSampler, Sampler
 from golden_stick.scop.scales import Clock, RealScale
 
@@ -47,7 +48,7 @@ def _over_pixels(scale, features):
     return ops.broadcast_to(scale.reshape((1, -1, 1, 1)).astype(features.dtype), features.shape)
 
 
-class KnockoffConv(nn.Cell):
+class KnockoffConv(TemporaryCell):
     r"""
     A convolution whose real feature maps are mixed with those of the knockoffs.
 
@@ -92,7 +93,7 @@ class KnockoffConv(nn.Cell):
     mixes = True
 
     def __init__(self, conv: nn.Conv2d, scale: RealScale):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell = conv
         self.scale = scale
         self.mix = MixedFeatures()
@@ -149,7 +150,7 @@ class KnockoffConvNormalized(KnockoffConv):
         return ops.bias_add(mixed, shift)
 
 
-class AbsorbedNormalization(nn.Cell):
+class AbsorbedNormalization(TemporaryCell):
     """
     A normalization that the convolution before it does in training, and that does it itself in evaluation.
 
@@ -169,14 +170,14 @@ class AbsorbedNormalization(nn.Cell):
     mixes = True
 
     def __init__(self, normalization: nn.BatchNorm2d):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell = normalization
 
     def construct(self, x):
         return x if self.training else self.cell(x)
 
 
-class PhaseNetwork(nn.Cell):
+class PhaseNetwork(TemporaryCell):
     """
     Base of the networks of a knockoff phase: the network inside stays in evaluation, but for the Cells of SCOP.
 
@@ -195,7 +196,7 @@ class PhaseNetwork(nn.Cell):
     """
 
     def __init__(self, network: nn.Cell, clock: Optional[Clock]):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.network = network
         self.clock = clock
         self.network.set_train(False)

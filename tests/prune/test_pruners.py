@@ -108,6 +108,28 @@ class TestContract:
         got = fresh.convert(other, ckpt_path=path)
         assert gs.verify(wanted, got, SHAPE).largest_difference == 0.0
 
+    def test_a_cell_around_the_applied_network_renames_nothing_of_the_result(self, kind, mode, tmp_path):
+        class WithLoss(nn.Cell):
+            def __init__(self, backbone):
+                super().__init__()
+                self.backbone = backbone
+
+            def construct(self, x):
+                return (self.backbone(x) ** 2).mean()
+
+        network, path = small(), str(tmp_path / "applied.ckpt")
+        algorithm, applied = run(kind, {"prune_rate": 0.5}, network)
+        wanted = algorithm.convert(applied)
+        WithLoss(applied)(Tensor(np.ones(SHAPE, np.float32)))
+        renamed = [parameter.name for parameter in applied.get_parameters()]
+        ms.save_checkpoint(applied, path)
+        for slim in (algorithm.convert(applied), algorithm.convert(applied, ckpt_path=path)):
+            assert gs.verify(wanted, slim, SHAPE).largest_difference == 0.0
+            assert [p.name for p in slim.get_parameters()] == [p.name for p in network.get_parameters()]
+        assert all(name.startswith("backbone.") for name in renamed)
+        assert renamed == [parameter.name for parameter in applied.get_parameters()]
+        assert "a.weight" in algorithm.filter_scores()
+
     @pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
     def test_report(self, kind, residual):
         algorithm, applied = run(kind, {"prune_rate": 0.5, "residual": residual})
@@ -200,6 +222,20 @@ class TestRefusals:
         with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' returned"):
             kind().apply(applied, inputs=SHAPE)
         algorithm.convert(applied)
+
+    @pytest.mark.parametrize("other", ALGORITHMS, ids=lambda other: other.__name__)
+    def test_applied_by_another_algorithm(self, kind, other):
+        _, applied = run(other, {})
+        inner = applied.network if other is gs.SCOP else applied
+        for network in (applied, inner, nn.SequentialCell(inner)):
+            with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' return"):
+                kind().apply(network, inputs=SHAPE)
+
+    def test_a_parameter_that_holds_nan(self, kind):
+        network = small()
+        network.head.weight[1] = float("nan")
+        with pytest.raises(ArgumentError, match="parameters of 'network' must be numbers, but 'head.weight' holds NaN"):
+            kind().apply(network, inputs=SHAPE)
 
     def test_network_of_another_type(self, kind):
         with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got str"):
