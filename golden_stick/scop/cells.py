@@ -233,13 +233,15 @@ class KnockoffInput(PhaseNetwork):
         clock (Clock): Ticks in every step of training. Default: ``None``, all layers mix at once.
 
     Inputs:
-        - **inputs** (Tensor) - One or more, samples along axis 0, at least two of them in training.
+        - **inputs** (Tensor) - One or more, samples along axis 0 of the first, at least two of them in training. Those
+          that have another number of rows are the same for all samples.
 
     Outputs:
-        What the network gives for the real samples: a Tensor, or a tuple or list of them.
+        What the network gives for the real samples: a Tensor, or a tuple, list or dict of them.
 
     Raises:
-        ValueError: If a batch of one sample is met in training.
+        ValueError: If in training a batch of one sample is met, the sampler gives another shape, or an output has not
+            as many rows for each sample.
 
     Supported Platforms:
         ``CPU``
@@ -256,19 +258,38 @@ class KnockoffInput(PhaseNetwork):
         if count < 2:
             raise ValueError(
                 "For 'KnockoffInput', a batch must have at least 2 samples in training, each being the control of "
-                "another, but got 1."
+                "another, but got 1: leave out a last batch of one by batch(size, drop_remainder=True)."
             )
         doubled = ()
         if self.clock is not None:
             self.clock()
         for item in inputs:
-            doubled = doubled + (ops.concat((item, self.sampler(item))),)
+            doubled = doubled + (self._doubled(item, count),)
         return self._real_half(self.network(*doubled), count)
 
+    def _doubled(self, item, count):
+        # What has no row for each sample, such as a mask or a temperature, goes for the knockoffs as well.
+        if item.ndim == 0 or item.shape[0] != count:
+            return item
+        knockoff = self.sampler(item)
+        if knockoff.shape != item.shape:
+            raise ValueError(f"For 'KnockoffInput', the sampler must give knockoffs of the shape of the samples, "
+                             f"{item.shape}, but got {knockoff.shape}.")
+        return ops.concat((item, knockoff))
+
     def _real_half(self, output, count):
+        if isinstance(output, dict):
+            named = {}
+            for key, item in output.items():
+                named[key] = self._real_half(item, count)
+            return named
         if isinstance(output, (tuple, list)):
             halves = ()
             for item in output:
                 halves = halves + (self._real_half(item, count),)
             return halves
-        return output[:count]
+        if output.ndim == 0 or output.shape[0] % (2 * count) != 0:
+            raise ValueError(f"For 'KnockoffInput', every output of the network must have as many rows for each sample "
+                             f"along axis 0, but for {count} samples and as many knockoffs one has shape "
+                             f"{output.shape}: compute the loss outside, or take a FeatureSampler.")
+        return output[:output.shape[0] // 2]
