@@ -155,7 +155,7 @@ STEP_MUTANTS = (
         "what is read late does not count", "needed_until = max(needed_until, last.get(node.number, -1))"),
     _data("a sample's gradient is a batch's", "rows.setdefault(weight, []).append(samples * gradient",
           "rows.setdefault(weight, []).append(gradient"),
-    _data("squares of means", "step(*(item[index:index + 1] for item in batch))", "step(*batch)"),
+    _data("squares of means", "step, tuple(item[index:index + 1] for item in batch))", "step, batch)"),
     _data("activations of the last place", "seen.setdefault(channel, []).append(value)", "seen[channel] = [2 * value]"),
     _driven("taylor without squares", "np.square(layer.gate_gradients.astype(np.float64))", "layer.gate_gradients"),
     _driven("hessian without weights", "np.square(layer.weight.astype(np.float64)) * layer", "1.0 * layer"),
