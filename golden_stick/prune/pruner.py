@@ -158,8 +158,8 @@ class Pruner(CompAlgo):
         Args:
             net_opt (nn.Cell): The network that `apply` returned, trained. It is not changed.
             ckpt_path (str): A checkpoint of it, whose values are used. Default: ``""``, those `net_opt` has.
-            calibration_data (Iterable): Batches of training data, on which the statistics of batch normalizations are
-                re-estimated after slimming. Default: ``None``, they stay as they are.
+            calibration_data (Iterable): Batches of training data, inputs first, on which the statistics of batch
+                normalizations are re-estimated after slimming. Default: ``None``, they stay as they are.
 
         Returns:
             nn.Cell, of the class of the original network.
@@ -183,7 +183,7 @@ class Pruner(CompAlgo):
         notes = self._notes(values) + tuple(f"not equal to the masked network: channels of {place} were removed"
                                             for place in self._grouping.inexact)
         if calibration_data is not None:
-            count = calibrate(smaller, calibration_data)
+            count = calibrate(smaller, calibration_data, len(self._inputs))
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
         smaller.set_train(False)
         self._report = self._make_report("convert", plan, graph, verification, notes)

@@ -168,6 +168,21 @@ class TestContract:
             assert same != ("moving" in one.name)
 
 
+    def test_calibration_of_a_network_with_several_inputs(self):
+        class Weighted(nn.Cell):
+            def __init__(self):
+                super().__init__()
+                self.net = small()
+
+            def construct(self, x, y):
+                return self.net(x) * y
+
+        x, y = Tensor(np.ones(SHAPE, np.float32)), Tensor(np.ones((SHAPE[0], 1), np.float32))
+        algorithm = gs.OneShot({"prune_rate": 0.5})
+        algorithm.convert(algorithm.apply(Weighted(), (x, y)), calibration_data=[(x, y, np.zeros(2))])
+        assert "re-estimated on 1 batches" in str(algorithm.report)
+
+
 class TestRefusals:
     @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), 1, float("inf")])
     def test_rate_out_of_range(self, kind, rate):
