@@ -232,7 +232,11 @@ class SCOP(Pruner):
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
         scales, schedule = self._phase.scales(values), self._phase.schedule
         for weight, scale in scales.items():
-            # Written so that NaN fails.
+            if np.isnan(scale).any():
+                raise ArgumentError(
+                    f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be numbers, but some are "
+                    f"NaN: look at the loss and the data of the knockoff phase."
+                )
             if not ((scale >= 0) & (scale <= 1)).all():
                 raise ArgumentError(
                     f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be in [0, 1], but got "
@@ -242,7 +246,8 @@ class SCOP(Pruner):
         if all((scale == SCALE_INIT).all() for scale in scales.values()):
             raise StateError(
                 f"For 'SCOP', the scales must be trained before 'convert', but all of them are still {SCALE_INIT}: "
-                f"run the knockoff phase, or give its checkpoint as 'ckpt_path'."
+                f"run the knockoff phase with an optimizer of its 'trainable_params()' on samples that differ, or give "
+                f"its checkpoint as 'ckpt_path'."
             )
         needed = schedule.steps_of(values)
         if needed and int(values["mixing.step"]) < needed:
