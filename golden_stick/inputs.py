@@ -7,7 +7,7 @@ from mindspore import Tensor
 
 from golden_stick.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["as_tensors", "batches_of", "describe", "first_inputs", "resized"]
+__all__ = ["as_tensors", "batches_of", "describe", "first_inputs", "leading_inputs", "resized"]
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
 
@@ -96,10 +96,24 @@ def first_inputs(owner: str, data: Any) -> Iterator[Tensor]:
     Raises:
         ArgumentTypeError: If it is neither a Tensor nor an array.
     """
+    return (taken for taken, in leading_inputs(owner, data, 1))
+
+
+def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple[Tensor, ...]]:
+    """
+    The first items of each batch, as many as a network takes.
+
+    Raises:
+        ArgumentError: If a batch holds fewer.
+        ArgumentTypeError: If one of them is neither a Tensor nor an array.
+    """
     for items in batches_of(data):
-        item = items[0] if items else items
-        if not isinstance(item, (Tensor, np.ndarray)):
-            raise ArgumentTypeError(
-                f"For '{owner}', a batch must be a Tensor or start with one, but got {type(item).__name__}."
-            )
-        yield item if isinstance(item, Tensor) else Tensor(item)
+        if items and len(items) < count:
+            raise ArgumentError(f"For '{owner}', a batch must hold the {count} inputs of the network, but got "
+                                f"{len(items)}.")
+        for item in items[:count] or (items,):
+            if not isinstance(item, (Tensor, np.ndarray)):
+                raise ArgumentTypeError(
+                    f"For '{owner}', a batch must be a Tensor or start with one, but got {type(item).__name__}."
+                )
+        yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items[:count])

@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from golden_stick.criteria.gates import Gate, LossOfBatch, Meter
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import batches_of
@@ -49,8 +49,9 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
         a gate that all samples share, but for the bias.
 
     Raises:
-        ArgumentError: If data or a loss is missing, there is no batch, or a gradient is not finite.
-        ArgumentTypeError: If a batch holds anything but arrays and Tensors.
+        ArgumentError: If data or a loss is missing, there is no batch, a batch is not what network and loss take, or a
+            gradient is not finite.
+        ArgumentTypeError: If a batch holds anything but arrays and Tensors, or `loss` is not a function.
     """
     if data is None:
         raise ArgumentError(f"For '{owner}', 'data' must be batches for this criterion, but got None: "
@@ -58,14 +59,17 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     if loss is None and needs != "activations":
         raise ArgumentError(f"For '{owner}', 'loss' must be a function of outputs and labels for this criterion, but "
                             f"got None: apply(network, inputs, data=..., loss=...).")
+    if loss is not None and not callable(loss):
+        raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
+                                f"{type(loss).__name__}.")
     batches = _batches(owner, data)
     filters = {item.parameter: item for group in grouping for item in group.filters}
     if needs == "activations":
         found = _activations(owner, network, graph, grouping, filters, batches)
     elif needs == "gate_gradients":
-        found = _gate_gradients(network, graph, filters, batches, loss)
+        found = _gate_gradients(owner, network, graph, filters, batches, loss)
     else:
-        found = _squared_gradients(network, graph, filters, batches, loss)
+        found = _squared_gradients(owner, network, graph, filters, batches, loss)
     if not found:
         raise ArgumentError(f"For '{owner}', 'data' must hold batches for the criterion, but got none.")
     for name, values in found.items():
@@ -86,7 +90,17 @@ def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
         yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items)
 
 
-def _gate_gradients(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
+def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
+    """What a function of the network gives for a batch, which need not be one that the network and the loss take."""
+    try:
+        return function(*batch)
+    except (TypeError, ValueError, RuntimeError) as error:
+        items = ", ".join(f"{item.dtype} {tuple(item.shape)}" for item in batch)
+        raise ArgumentError(f"For '{owner}', a batch in 'data' must hold what the network takes, samples along axis 0, "
+                            f"and then what the loss takes besides, but got {items}: {first_line(error)}") from error
+
+
+def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
                     batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
     sites = _gate_sites(graph, filters)
     rows: Dict[str, List[np.ndarray]] = {}
@@ -96,7 +110,7 @@ def _gate_gradients(network: nn.Cell, graph: Graph, filters: Mapping[str, Parame
         if samples not in steps:
             steps[samples] = _gated_step(network, graph, filters, sites, samples, loss)
         step, parameters = steps[samples]
-        _, gradients = step(*batch)
+        _, gradients = _given(owner, step, batch)
         for parameter, gradient in zip(parameters, gradients):
             gradient = gradient.asnumpy().astype(np.float64)
             if parameter.name in sites.values():
@@ -157,7 +171,7 @@ def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], 
     return ms.value_and_grad(whole, None, ms.ParameterTuple(parameters))
 
 
-def _squared_gradients(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
+def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
                        batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
@@ -167,7 +181,7 @@ def _squared_gradients(network: nn.Cell, graph: Graph, filters: Mapping[str, Par
     for batch in batches:
         # Sample by sample: the square of a mean is not the mean of squares.
         for index in range(batch[0].shape[0]):
-            _, gradients = step(*(item[index:index + 1] for item in batch))
+            _, gradients = _given(owner, step, tuple(item[index:index + 1] for item in batch))
             for parameter, gradient in zip(parameters, gradients):
                 square = np.square(gradient.asnumpy().astype(np.float64))
                 found[parameter.name] = found.get(parameter.name, 0.0) + square
@@ -196,7 +210,7 @@ def _activations(owner: str, network: nn.Cell, graph: Graph, grouping: Grouping,
     ms.ms_memory_recycle()
     count = 0
     for batch in batches:
-        metered(*batch[:len(graph.inputs)])
+        _given(owner, metered, batch[:len(graph.inputs)])
         count += 1
     if not count:
         return {}

@@ -5,9 +5,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from golden_stick.errors import ArgumentError
-from golden_stick.inputs import first_inputs
-from golden_stick.uses import noted
+from golden_stick.errors import ArgumentError, first_line
+from golden_stick.inputs import describe, leading_inputs
+from golden_stick.uses import note
 
 __all__ = ["calibrate"]
 
@@ -15,7 +15,7 @@ __all__ = ["calibrate"]
 _NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
-def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
+def calibrate(network: nn.Cell, batches: Iterable[Any], inputs: int = 1) -> int:
     """
     Set the moving mean and variance of every batch normalization to those of the given data.
 
@@ -26,12 +26,13 @@ def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
         network (nn.Cell): The network; its statistics are changed.
         batches (Iterable): Inputs: a Tensor or array each, or a tuple, list or dict whose first item is the input, or
             a `mindspore.dataset` object, whose first column is taken. Training data, not test data.
+        inputs (int): How many items at the beginning of a batch the network takes. Default: 1.
 
     Returns:
         int, how many batches were seen.
 
     Raises:
-        ArgumentError: If there are no batches.
+        ArgumentError: If there are no batches, or one is not what the network takes.
         ArgumentTypeError: If a batch is none of these.
     """
     inner = [cell for _, cell in network.cells_and_names() if _learns_statistics(cell)]
@@ -42,8 +43,8 @@ def calibrate(network: nn.Cell, batches: Iterable[Any]) -> int:
     ms.ms_memory_recycle()
     before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
     try:
-        seen = noted(first_inputs("calibrate", batches), "statistics of normalizations")
-        statistics = [_batch_statistics(network, inner, batch) for batch in seen]
+        statistics = [_batch_statistics(network, inner, batch)
+                      for batch in leading_inputs("calibrate", batches, inputs)]
         if not statistics:
             raise ArgumentError("For 'calibrate', 'batches' must hold at least one batch, but got none.")
         means = [np.stack(of_cell) for of_cell in zip(*(mean for mean, _ in statistics))]
@@ -61,11 +62,18 @@ def _learns_statistics(cell: nn.Cell) -> bool:
     return isinstance(cell, _NORMALIZATIONS) and cell.use_batch_statistics is not False and cell.momentum > 0
 
 
-def _batch_statistics(network: nn.Cell, cells: List[nn.Cell], batch: Tensor) -> Tuple[List[np.ndarray], ...]:
+def _batch_statistics(network: nn.Cell, cells: List[nn.Cell], batch: Tuple[Tensor, ...]
+                      ) -> Tuple[List[np.ndarray], ...]:
     """Mean and variance of one batch at every normalization."""
+    note(batch[0], "statistics of normalizations")
     for cell in cells:
         _write(cell, np.zeros(cell.num_features), np.zeros(cell.num_features))
-    network(batch)
+    try:
+        network(*batch)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kinds = ", ".join(str(item.dtype) for item in batch)
+        raise ArgumentError(f"For 'calibrate', a batch must be what the network takes, but got {kinds} of shape "
+                            f"{describe(batch)}: {first_line(error)}") from error
     # From zero, one step of the moving average leaves (1 - momentum) times this batch's statistic; MindSpore keeps
     # 1 - momentum under the name `momentum`.
     return ([cell.moving_mean.asnumpy().astype(np.float64) / cell.momentum for cell in cells],

@@ -9,8 +9,8 @@ from golden_stick.errors import SlimError
 from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import KeptChannels, PruningPlan
 
-__all__ = ["MaskedInput", "MaskedOutput", "ScatteredOutput", "replace_cells", "unwrap_cells", "masked_network",
-           "find_cell"]
+__all__ = ["MaskedInput", "MaskedOutput", "ScatteredOutput", "TemporaryCell", "replace_cells", "unwrap_cells",
+           "masked_network", "find_cell"]
 
 
 def _mask(site: KeptChannels) -> Tensor:
@@ -19,7 +19,26 @@ def _mask(site: KeptChannels) -> Tensor:
     return Tensor(keep.reshape((-1,) + (1,) * site.trailing), ms.float32)
 
 
-class MaskedInput(nn.Cell):
+class TemporaryCell(nn.Cell):
+    """
+    Base of the Cells that an algorithm's `apply` puts into a network, and its `convert` takes out.
+
+    Inputs:
+        - **x** (Tensor) - The subclass says.
+
+    Outputs:
+        The subclass says.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self):
+        # Parameters keep the names that they have in the network.
+        super().__init__(auto_prefix=False)
+
+
+class MaskedInput(TemporaryCell):
     """
     A Cell that does not see removed channels: they reach it as zero, whatever lies before it.
 
@@ -38,7 +57,7 @@ class MaskedInput(nn.Cell):
     """
 
     def __init__(self, cell: nn.Cell, site: KeptChannels):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell = cell
         self.mask = _mask(site)
 
@@ -46,7 +65,7 @@ class MaskedInput(nn.Cell):
         return self.cell(x * self.mask.astype(x.dtype))
 
 
-class MaskedOutput(nn.Cell):
+class MaskedOutput(TemporaryCell):
     """
     A Cell whose removed channels leave it as zero.
 
@@ -65,7 +84,7 @@ class MaskedOutput(nn.Cell):
     """
 
     def __init__(self, cell: nn.Cell, site: KeptChannels):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell = cell
         self.mask = _mask(site)
 

@@ -13,8 +13,7 @@ from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
-from golden_stick.prune.cells import masked_network, unwrap_cells
-from golden_stick.prune.copying import copy_network
+from golden_stick.prune.cells import TemporaryCell, masked_network, unwrap_cells
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.pruner import Pruner
 
@@ -149,8 +148,8 @@ class OneShot(Pruner):
         return scores
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        plain = copy_network(applied)
-        unwrap_cells(plain, self._wrappers())
+        plain = self._names.copy(applied)
+        unwrap_cells(plain, TemporaryCell)
         for parameter in plain.get_parameters():
             if parameter.name in loaded:
                 parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))

@@ -14,11 +14,12 @@ from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
+from golden_stick.prune.applied import AppliedNames, check_plain
 from golden_stick.prune.asked import Asked, asked_by_rate, held_back
 from golden_stick.prune.beginning import Beginning
 from golden_stick.prune.budget import TARGETS, Budgeted, check_budget, measure, plan_for, shrunk_by, trial_of
 from golden_stick.prune.calibration import calibrate
-from golden_stick.prune.cells import MaskedInput, MaskedOutput, masked_network
+from golden_stick.prune.cells import masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
 from golden_stick.prune.layers import check_prunable, layer_reports
@@ -79,6 +80,7 @@ class Pruner(CompAlgo):
         if any(self._config[key] is not None for key in TARGETS):
             self._config = {**self._config, "prune_rate": None}
         self._network: Optional[nn.Cell] = None
+        self._names = AppliedNames({})
         self._inputs: Tuple[ms.Tensor, ...] = ()
         self._original: Optional[nn.Cell] = None
         self._graph: Optional[Graph] = None
@@ -122,7 +124,7 @@ class Pruner(CompAlgo):
 
         Raises:
             ArgumentTypeError: If `network` is not a Cell, or `inputs` neither Tensors nor a shape.
-            ArgumentError: If `inputs` is left out and cannot be found out.
+            ArgumentError: If `inputs` is left out and cannot be found out, or a parameter of `network` holds NaN.
             NothingToPruneError: If no channel of the network can be removed.
             StateError: If `apply` was called before, or `network` is itself the result of an `apply`.
             TraceError: If MindSpore cannot compile the network for these inputs.
@@ -131,10 +133,7 @@ class Pruner(CompAlgo):
         name = type(self).__name__
         if self._network is not None:
             raise StateError(f"For '{name}', 'apply' must be called once, but it was called before: make a new {name}.")
-        if not isinstance(network, nn.Cell):
-            raise ArgumentTypeError(f"For '{name}', 'network' must be a Cell, but got {type(network).__name__}.")
-        if any(isinstance(cell, self._wrappers()) for _, cell in network.cells_and_names()):
-            raise StateError(f"For '{name}', 'network' must be a plain network, but got one that 'apply' returned.")
+        check_plain(name, network)
         notes: Tuple[str, ...] = ()
         if inputs is None:
             inputs = find_inputs(name, network)
@@ -149,6 +148,7 @@ class Pruner(CompAlgo):
         plan = self._planned()
         self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
         self._network = applied
+        self._names = AppliedNames.of(applied)
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
@@ -158,8 +158,8 @@ class Pruner(CompAlgo):
         Args:
             net_opt (nn.Cell): The network that `apply` returned, trained. It is not changed.
             ckpt_path (str): A checkpoint of it, whose values are used. Default: ``""``, those `net_opt` has.
-            calibration_data (Iterable): Batches of training data, on which the statistics of batch normalizations are
-                re-estimated after slimming. Default: ``None``, they stay as they are.
+            calibration_data (Iterable): Batches of training data, inputs first, on which the statistics of batch
+                normalizations are re-estimated after slimming. Default: ``None``, they stay as they are.
 
         Returns:
             nn.Cell, of the class of the original network.
@@ -172,7 +172,7 @@ class Pruner(CompAlgo):
             VerifyError: If the slim network gives other outputs than the masked one.
         """
         network = self._check_convert(net_opt, ckpt_path)
-        loaded = read_checkpoint(type(self).__name__, network, ckpt_path, self._optional) if ckpt_path else {}
+        loaded = self._loaded(network, ckpt_path)
         plain, values = self._restore(network, loaded)
         plan = self._final_plan(values)
         smaller = slim(plain, plan)
@@ -183,7 +183,7 @@ class Pruner(CompAlgo):
         notes = self._notes(values) + tuple(f"not equal to the masked network: channels of {place} were removed"
                                             for place in self._grouping.inexact)
         if calibration_data is not None:
-            count = calibrate(smaller, calibration_data)
+            count = calibrate(smaller, calibration_data, len(self._inputs))
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
         smaller.set_train(False)
         self._report = self._make_report("convert", plan, graph, verification, notes)
@@ -214,11 +214,6 @@ class Pruner(CompAlgo):
     def _unscored(self) -> Mapping[str, str]:
         """Names of groups that get no scores, and why."""
         return {}
-
-    @staticmethod
-    def _wrappers() -> Tuple[type, ...]:
-        """Cells that betray a network to which `apply` was already applied."""
-        return (MaskedInput, MaskedOutput)
 
     # What all share -------------------------------------------------------------------------------------------------
 
@@ -263,6 +258,11 @@ class Pruner(CompAlgo):
         if self._network is None:
             raise StateError(f"For '{type(self).__name__}', 'apply' must be called first, but it was not.")
         return self._network, self._inputs
+
+    def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
+        if not path:
+            return {}
+        return read_checkpoint(type(self).__name__, self._names.parameters(network), path, self._optional)
 
     def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> nn.Cell:
         name = type(self).__name__

@@ -1,24 +1,25 @@
 """Reading a checkpoint of the network that `apply` returned."""
-from typing import Dict, Sequence
+from typing import Dict, Mapping, Sequence
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
 
 from golden_stick.errors import CheckpointError, first_line
 
 __all__ = ["read_checkpoint"]
 
 
-def read_checkpoint(owner: str, network: nn.Cell, path: str, optional: Sequence[str] = ()) -> Dict[str, np.ndarray]:
+def read_checkpoint(owner: str, parameters: Mapping[str, ms.Parameter], path: str, optional: Sequence[str] = ()
+                    ) -> Dict[str, np.ndarray]:
     """
-    The values that a checkpoint holds, by parameter name: at least those of `network`, in its shapes.
+    The values that a checkpoint holds, by parameter name: at least those of a network's parameters, in their shapes.
 
     Args:
         owner (str): Name of the caller, for messages.
-        network (nn.Cell): The network that it must be of.
+        parameters (Mapping): Name -> parameter of the network that it must be of. One that was renamed since may stand
+            there under its new name.
         path (str): The checkpoint.
-        optional (Sequence[str]): Parameters of `network` that it need not hold. Default: ``()``.
+        optional (Sequence[str]): Names that it need not hold. Default: ``()``.
 
     Returns:
         dict, name of a parameter -> numpy.ndarray.
@@ -32,13 +33,15 @@ def read_checkpoint(owner: str, network: nn.Cell, path: str, optional: Sequence[
         raise CheckpointError(f"For '{owner}', 'ckpt_path' must be a checkpoint, but got '{path}': "
                               f"{first_line(error)}") from error
     values = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, ms.Tensor)}
-    for parameter in network.get_parameters():
-        if parameter.name not in values and parameter.name in optional:
+    for name, parameter in parameters.items():
+        if name not in values and parameter.name in values:
+            values[name] = values.pop(parameter.name)
+        if name not in values and name in optional:
             continue
-        if parameter.name not in values:
-            raise CheckpointError(f"For '{owner}', the checkpoint must hold '{parameter.name}' of the applied network, "
+        if name not in values:
+            raise CheckpointError(f"For '{owner}', the checkpoint must hold '{name}' of the applied network, "
                                   f"but '{path}' does not.")
-        if values[parameter.name].shape != tuple(parameter.shape):
-            raise CheckpointError(f"For '{owner}', '{parameter.name}' in the checkpoint must have shape "
-                                  f"{tuple(parameter.shape)}, but got {values[parameter.name].shape}.")
+        if values[name].shape != tuple(parameter.shape):
+            raise CheckpointError(f"For '{owner}', '{name}' in the checkpoint must have shape "
+                                  f"{tuple(parameter.shape)}, but got {values[name].shape}.")
     return values

@@ -3,6 +3,7 @@ from typing import Optional
 
 from mindspore import nn, ops
 
+from golden_stick.prune.cells import TemporaryCell
 from golden_stick.scop.samplers import PermutationSampler, Sampler
 from golden_stick.scop.scales import Clock, RealScale
 
@@ -47,7 +48,7 @@ def _over_pixels(scale, features):
     return ops.broadcast_to(scale.reshape((1, -1, 1, 1)).astype(features.dtype), features.shape)
 
 
-class KnockoffConv(nn.Cell):
+class KnockoffConv(TemporaryCell):
     r"""
     A convolution whose real feature maps are mixed with those of the knockoffs.
 
@@ -92,7 +93,7 @@ class KnockoffConv(nn.Cell):
     mixes = True
 
     def __init__(self, conv: nn.Conv2d, scale: RealScale):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell = conv
         self.scale = scale
         self.mix = MixedFeatures()
@@ -149,7 +150,7 @@ class KnockoffConvNormalized(KnockoffConv):
         return ops.bias_add(mixed, shift)
 
 
-class AbsorbedNormalization(nn.Cell):
+class AbsorbedNormalization(TemporaryCell):
     """
     A normalization that the convolution before it does in training, and that does it itself in evaluation.
 
@@ -169,14 +170,14 @@ class AbsorbedNormalization(nn.Cell):
     mixes = True
 
     def __init__(self, normalization: nn.BatchNorm2d):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell = normalization
 
     def construct(self, x):
         return x if self.training else self.cell(x)
 
 
-class PhaseNetwork(nn.Cell):
+class PhaseNetwork(TemporaryCell):
     """
     Base of the networks of a knockoff phase: the network inside stays in evaluation, but for the Cells of SCOP.
 
@@ -195,7 +196,7 @@ class PhaseNetwork(nn.Cell):
     """
 
     def __init__(self, network: nn.Cell, clock: Optional[Clock]):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.network = network
         self.clock = clock
         self.network.set_train(False)
@@ -232,13 +233,15 @@ class KnockoffInput(PhaseNetwork):
         clock (Clock): Ticks in every step of training. Default: ``None``, all layers mix at once.
 
     Inputs:
-        - **inputs** (Tensor) - One or more, samples along axis 0, at least two of them in training.
+        - **inputs** (Tensor) - One or more, samples along axis 0 of the first, at least two of them in training. Those
+          that have another number of rows are the same for all samples.
 
     Outputs:
-        What the network gives for the real samples: a Tensor, or a tuple or list of them.
+        What the network gives for the real samples: a Tensor, or a tuple, list or dict of them.
 
     Raises:
-        ValueError: If a batch of one sample is met in training.
+        ValueError: If in training a batch of one sample is met, the sampler gives another shape, or an output has not
+            as many rows for each sample.
 
     Supported Platforms:
         ``CPU``
@@ -255,19 +258,38 @@ class KnockoffInput(PhaseNetwork):
         if count < 2:
             raise ValueError(
                 "For 'KnockoffInput', a batch must have at least 2 samples in training, each being the control of "
-                "another, but got 1."
+                "another, but got 1: leave out a last batch of one by batch(size, drop_remainder=True)."
             )
         doubled = ()
         if self.clock is not None:
             self.clock()
         for item in inputs:
-            doubled = doubled + (ops.concat((item, self.sampler(item))),)
+            doubled = doubled + (self._doubled(item, count),)
         return self._real_half(self.network(*doubled), count)
 
+    def _doubled(self, item, count):
+        # What has no row for each sample, such as a mask or a temperature, goes for the knockoffs as well.
+        if item.ndim == 0 or item.shape[0] != count:
+            return item
+        knockoff = self.sampler(item)
+        if knockoff.shape != item.shape:
+            raise ValueError(f"For 'KnockoffInput', the sampler must give knockoffs of the shape of the samples, "
+                             f"{item.shape}, but got {knockoff.shape}.")
+        return ops.concat((item, knockoff))
+
     def _real_half(self, output, count):
+        if isinstance(output, dict):
+            named = {}
+            for key, item in output.items():
+                named[key] = self._real_half(item, count)
+            return named
         if isinstance(output, (tuple, list)):
             halves = ()
             for item in output:
                 halves = halves + (self._real_half(item, count),)
             return halves
-        return output[:count]
+        if output.ndim == 0 or output.shape[0] % (2 * count) != 0:
+            raise ValueError(f"For 'KnockoffInput', every output of the network must have as many rows for each sample "
+                             f"along axis 0, but for {count} samples and as many knockoffs one has shape "
+                             f"{output.shape}: compute the loss outside, or take a FeatureSampler.")
+        return output[:output.shape[0] // 2]

@@ -8,7 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.knockoffs.second_order import SecondOrder
-from golden_stick.prune.cells import replace_cells
+from golden_stick.prune.cells import TemporaryCell, replace_cells
 from golden_stick.scop.cells import PhaseNetwork
 from golden_stick.scop.feature_moments import FeatureSampler
 from golden_stick.scop.mixing import Schedule, make_schedule
@@ -20,7 +20,7 @@ __all__ = ["FeatureKnockoff", "FeatureNetwork", "FeaturePhase", "FeatureSampler"
 _WIDEST = 2048
 
 
-class FeatureKnockoff(nn.Cell):
+class FeatureKnockoff(TemporaryCell):
     """
     A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
 
@@ -50,7 +50,7 @@ class FeatureKnockoff(nn.Cell):
 
     def __init__(self, cell: nn.Cell, scale: RealScale, name: str, law: Tuple[np.ndarray, ...], trailing: int,
                  repeats: int, seed: int):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.cell, self.scale = cell, scale
         self.mean, self.deviation, self.shift, self.root = (
             Parameter(Tensor(np.ascontiguousarray(array, np.float32)), name=f"{name}.knockoff_{key}",
@@ -113,8 +113,6 @@ class FeaturePhase:
         grouping (Grouping): What can be removed.
         config (Mapping): Of `SCOP`, with a FeatureSampler.
     """
-
-    wrappers = (FeatureKnockoff,)
 
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self.sampler: FeatureSampler = config["sampler"]

@@ -25,8 +25,6 @@ class InputPhase:
         config (Mapping): Of `SCOP`.
     """
 
-    wrappers = (KnockoffConv, AbsorbedNormalization)
-
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self._graph = graph
         self.layers = _controlled(graph, grouping)

@@ -12,17 +12,16 @@ from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.walk import normalization_after
 from golden_stick.prune.asked import Asked, asked_by_counts
-from golden_stick.prune.cells import unwrap_cells
+from golden_stick.prune.cells import TemporaryCell, unwrap_cells
 from golden_stick.prune.copying import copy_network
 from golden_stick.prune.importance import REDUCTIONS
 from golden_stick.prune.plan import PruningPlan, plan_without
 from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.automatic import automatic_plan, unselected_channels
-from golden_stick.scop.cells import KnockoffConv, PhaseNetwork
 from golden_stick.scop.conditions import Condition, conditions_of
 from golden_stick.scop.described import DESCRIPTION, described, description_in, encoded, stored
 from golden_stick.scop.facts import control_facts, control_notes
-from golden_stick.scop.features import FeatureKnockoff, FeaturePhase, FeatureSampler
+from golden_stick.scop.features import FeaturePhase, FeatureSampler
 from golden_stick.scop.input_phase import InputPhase
 from golden_stick.scop.mixing import MIXINGS
 from golden_stick.scop.samplers import SamplerOption
@@ -166,7 +165,7 @@ class SCOP(Pruner):
             StateError: Before `apply`.
         """
         network, _ = self._applied()
-        return self._scores({parameter.name: parameter.asnumpy() for parameter in network.get_parameters()})
+        return self._scores(self._names.values(network))
 
     def _scale_cells(self) -> List[RealScale]:
         network, _ = self._applied()
@@ -193,12 +192,11 @@ class SCOP(Pruner):
         return applied
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        values = {parameter.name: loaded.get(parameter.name, parameter.asnumpy())
-                  for parameter in applied.get_parameters()}
+        values = {**self._names.values(applied), **loaded}
         if loaded and DESCRIPTION not in loaded:
             values[DESCRIPTION] = encoded(description_in(loaded))
-        plain = copy_network(applied.network)
-        unwrap_cells(plain, self._phase.wrappers)
+        plain = self._names.copy(applied.network, "network.")
+        unwrap_cells(plain, TemporaryCell)
         for parameter in plain.get_parameters():
             parameter.requires_grad = self._trained[parameter.name]
             if parameter.name in loaded:
@@ -234,7 +232,11 @@ class SCOP(Pruner):
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
         scales, schedule = self._phase.scales(values), self._phase.schedule
         for weight, scale in scales.items():
-            # Written so that NaN fails.
+            if np.isnan(scale).any():
+                raise ArgumentError(
+                    f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be numbers, but some are "
+                    f"NaN: look at the loss and the data of the knockoff phase."
+                )
             if not ((scale >= 0) & (scale <= 1)).all():
                 raise ArgumentError(
                     f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be in [0, 1], but got "
@@ -244,7 +246,8 @@ class SCOP(Pruner):
         if all((scale == SCALE_INIT).all() for scale in scales.values()):
             raise StateError(
                 f"For 'SCOP', the scales must be trained before 'convert', but all of them are still {SCALE_INIT}: "
-                f"run the knockoff phase, or give its checkpoint as 'ckpt_path'."
+                f"run the knockoff phase with an optimizer of its 'trainable_params()' on samples that differ, or give "
+                f"its checkpoint as 'ckpt_path'."
             )
         needed = schedule.steps_of(values)
         if needed and int(values["mixing.step"]) < needed:
@@ -288,7 +291,3 @@ class SCOP(Pruner):
     def _unscored(self) -> Mapping[str, str]:
         return {group.name: self._phase.why_unscored(group) for group in self._grouping
                 if not any(item.parameter in self._phase.layers for item in group.filters)}
-
-    @staticmethod
-    def _wrappers() -> Tuple[type, ...]:
-        return Pruner._wrappers() + (KnockoffConv, FeatureKnockoff, PhaseNetwork)

@@ -154,6 +154,25 @@ class TestRefusals:
         with pytest.raises(ArgumentTypeError, match="a batch in 'data' must hold Tensors or arrays, but got str"):
             self.apply(data=[("a", "b")], loss=nn.CrossEntropyLoss())
 
+    @pytest.mark.parametrize("criterion", ["taylor", "hessian", "activation"])
+    @pytest.mark.parametrize("batch, told", [
+        ((BATCHES[0][0].astype(np.float64), BATCHES[0][1]), r"Float64 \(\d, 4\)"),
+        ((np.ones((2, 7), np.float32), np.zeros(2, np.int32)), r"Float32 \(\d, 7\)"),
+    ])
+    def test_batches_that_the_network_does_not_take(self, mode, criterion, batch, told, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)  # A compilation that fails leaves a dump.
+        with pytest.raises(ArgumentError, match=rf"a batch in 'data' must hold what the network takes, .*got {told}"):
+            self.apply(criterion, data=[batch], loss=nn.CrossEntropyLoss())
+
+    def test_batches_without_what_the_loss_takes(self, mode, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(ArgumentError, match=r"then what the loss takes besides, but got Float32 \(4, 4\): "):
+            self.apply(data=[BATCHES[0][0]], loss=nn.CrossEntropyLoss())
+
+    def test_a_loss_that_is_no_function(self):
+        with pytest.raises(ArgumentTypeError, match="'loss' must be a function of outputs and labels, but got str"):
+            self.apply(data=BATCHES, loss="cross entropy")
+
     def test_a_loss_that_is_not_finite(self):
         with pytest.raises(ArgumentError, match="gradients and activations at '0.weight' must be numbers, but got NaN"):
             self.apply(data=[(BATCHES[0][0] * np.nan, BATCHES[0][1])], loss=nn.CrossEntropyLoss())

@@ -108,6 +108,28 @@ class TestContract:
         got = fresh.convert(other, ckpt_path=path)
         assert gs.verify(wanted, got, SHAPE).largest_difference == 0.0
 
+    def test_a_cell_around_the_applied_network_renames_nothing_of_the_result(self, kind, mode, tmp_path):
+        class WithLoss(nn.Cell):
+            def __init__(self, backbone):
+                super().__init__()
+                self.backbone = backbone
+
+            def construct(self, x):
+                return (self.backbone(x) ** 2).mean()
+
+        network, path = small(), str(tmp_path / "applied.ckpt")
+        algorithm, applied = run(kind, {"prune_rate": 0.5}, network)
+        wanted = algorithm.convert(applied)
+        WithLoss(applied)(Tensor(np.ones(SHAPE, np.float32)))
+        renamed = [parameter.name for parameter in applied.get_parameters()]
+        ms.save_checkpoint(applied, path)
+        for slim in (algorithm.convert(applied), algorithm.convert(applied, ckpt_path=path)):
+            assert gs.verify(wanted, slim, SHAPE).largest_difference == 0.0
+            assert [p.name for p in slim.get_parameters()] == [p.name for p in network.get_parameters()]
+        assert all(name.startswith("backbone.") for name in renamed)
+        assert renamed == [parameter.name for parameter in applied.get_parameters()]
+        assert "a.weight" in algorithm.filter_scores()
+
     @pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
     def test_report(self, kind, residual):
         algorithm, applied = run(kind, {"prune_rate": 0.5, "residual": residual})
@@ -144,6 +166,21 @@ class TestContract:
         for one, other in zip(plain.get_parameters(), calibrated.get_parameters()):
             same = np.array_equal(one.asnumpy(), other.asnumpy())
             assert same != ("moving" in one.name)
+
+
+    def test_calibration_of_a_network_with_several_inputs(self):
+        class Weighted(nn.Cell):
+            def __init__(self):
+                super().__init__()
+                self.net = small()
+
+            def construct(self, x, y):
+                return self.net(x) * y
+
+        x, y = Tensor(np.ones(SHAPE, np.float32)), Tensor(np.ones((SHAPE[0], 1), np.float32))
+        algorithm = gs.OneShot({"prune_rate": 0.5})
+        algorithm.convert(algorithm.apply(Weighted(), (x, y)), calibration_data=[(x, y, np.zeros(2))])
+        assert "re-estimated on 1 batches" in str(algorithm.report)
 
 
 class TestRefusals:
@@ -200,6 +237,20 @@ class TestRefusals:
         with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' returned"):
             kind().apply(applied, inputs=SHAPE)
         algorithm.convert(applied)
+
+    @pytest.mark.parametrize("other", ALGORITHMS, ids=lambda other: other.__name__)
+    def test_applied_by_another_algorithm(self, kind, other):
+        _, applied = run(other, {})
+        inner = applied.network if other is gs.SCOP else applied
+        for network in (applied, inner, nn.SequentialCell(inner)):
+            with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' return"):
+                kind().apply(network, inputs=SHAPE)
+
+    def test_a_parameter_that_holds_nan(self, kind):
+        network = small()
+        network.head.weight[1] = float("nan")
+        with pytest.raises(ArgumentError, match="parameters of 'network' must be numbers, but 'head.weight' holds NaN"):
+            kind().apply(network, inputs=SHAPE)
 
     def test_network_of_another_type(self, kind):
         with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got str"):

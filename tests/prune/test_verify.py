@@ -122,6 +122,29 @@ class TestCalibrate:
         np.testing.assert_allclose(statistics[0], statistics[1], rtol=1e-5)
         np.testing.assert_allclose(statistics[0], statistics[2], rtol=1e-5)
 
+    def test_as_many_inputs_as_the_network_takes(self, mode):
+        class Sum(nn.Cell):
+            def __init__(self):
+                super().__init__()
+                self.norm = nn.BatchNorm2d(3)
+
+            def construct(self, x, y):
+                return self.norm(x + y)
+
+        x, y = np.random.default_rng(0).normal(size=(2, 4, 3, 5, 5)).astype(np.float32)
+        network = Sum()
+        assert calibrate(network, [(x, y, np.zeros(4))], inputs=2) == 1
+        np.testing.assert_allclose(network.norm.moving_mean.asnumpy(), (x + y).mean((0, 2, 3)), atol=1e-6)
+        with pytest.raises(ArgumentError, match="a batch must hold the 2 inputs of the network, but got 1"):
+            calibrate(network, [x], inputs=2)
+
+    @pytest.mark.parametrize("shape, kind", [((2, 5, 8, 8), np.float32), (networks.SMALL_INPUT, np.float64)])
+    def test_a_batch_that_the_network_does_not_take(self, mode, shape, kind, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)  # A compilation that fails leaves a dump.
+        with pytest.raises(ArgumentError, match=rf"a batch must be what the network takes, but got Float\d\d of shape "
+                                                rf"\({shape[0]}, {shape[1]}, 8, 8\): "):
+            calibrate(networks.SmallNet(), [np.ones(shape, kind)])
+
     def test_failure_leaves_the_statistics(self):
         network = networks.randomize(networks.SmallNet())
         before = network.norm_a.moving_mean.asnumpy().copy()

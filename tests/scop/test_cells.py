@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.scop import KnockoffConv, KnockoffInput
+from golden_stick.scop import KnockoffConv, KnockoffInput, Sampler
 from golden_stick.scop.scales import RealScale
 from tests import networks
 
@@ -118,8 +118,60 @@ class TestKnockoffInput:
         np.testing.assert_allclose(second.asnumpy(), 2 * y.asnumpy())
 
     def test_one_sample_has_no_control(self, mode):
-        with pytest.raises(ValueError, match="a batch must have at least 2 samples in training"):
+        with pytest.raises(ValueError, match="a batch must have at least 2 samples in training, .*drop_remainder=True"):
             KnockoffInput(nn.ReLU()).set_train(True)(tensor((1, 2)))
+
+    def test_a_dict_of_outputs(self, mode):
+        class Named(nn.Cell):
+            def construct(self, x):
+                return {"same": x, "twice": (2 * x, x)}
+
+        class Sum(nn.Cell):
+            def __init__(self):
+                super().__init__()
+                self.inner = KnockoffInput(Named())
+
+            def construct(self, x):
+                found = self.inner(x)
+                return found["same"] + found["twice"][0] + found["twice"][1]
+
+        x = tensor((3, 2))
+        np.testing.assert_allclose(Sum().set_train(True)(x).asnumpy(), 4 * x.asnumpy(), rtol=1e-6)
+
+    def test_inputs_without_a_row_for_each_sample_serve_the_knockoffs_too(self, mode):
+        class Scaled(nn.Cell):
+            def construct(self, x, row, factor):
+                return x * row * factor
+
+        x, row = tensor((3, 2, 4)), tensor((1, 4), 1)
+        got = KnockoffInput(Scaled()).set_train(True)(x, row, Tensor(2.0, ms.float32))
+        np.testing.assert_allclose(got.asnumpy(), 2 * x.asnumpy() * row.asnumpy(), rtol=1e-6)
+
+    def test_outputs_with_several_rows_for_each_sample(self, mode):
+        class Frames(nn.Cell):
+            def construct(self, x):
+                return x.reshape(-1, x.shape[2])
+
+        x = tensor((3, 2, 4))
+        got = KnockoffInput(Frames()).set_train(True)(x).asnumpy()
+        np.testing.assert_array_equal(got, x.asnumpy().reshape(6, 4))
+
+    @pytest.mark.parametrize("shape", [(), (2, 6, 4)])
+    def test_an_output_without_a_row_for_each_sample(self, mode, shape):
+        class Other(nn.Cell):
+            def construct(self, x):
+                return x.swapaxes(0, 1) if shape else x.mean()
+
+        with pytest.raises(ValueError, match="every output of the network must have as many rows for each sample"):
+            KnockoffInput(Other()).set_train(True)(tensor((3, 2, 4)))
+
+    def test_a_sampler_that_gives_another_shape(self, mode):
+        class First(Sampler):
+            def construct(self, x):
+                return x[:1]
+
+        with pytest.raises(ValueError, match=r"knockoffs of the shape of the samples, \(3, 2\), but got \(1, 2\)"):
+            KnockoffInput(nn.ReLU(), First()).set_train(True)(tensor((3, 2)))
 
     def test_network_stays_in_evaluation(self):
         phase = gs.SCOP().apply(networks.SmallNet(), inputs=networks.SMALL_INPUT)
