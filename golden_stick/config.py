@@ -51,6 +51,8 @@ class PerPattern:
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None; what a dict holds is checked one by one by `check_value`."""
         if isinstance(value, Mapping):
+            if not value:
+                return "value"
             return None if all(isinstance(pattern, str) for pattern in value) else "type"
         return self.inner.check(value)
 

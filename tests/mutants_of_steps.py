@@ -10,6 +10,7 @@ CELLS, SCOP, AUTOMATIC = (f"tests/scop/test_{name}.py" for name in ("cells", "pr
 BUDGETS, DRIVEN = "tests/prune/test_budgets.py", "tests/criteria/test_data_driven.py"
 SAVING, LOADING = (f"tests/deploy/test_checkpoint.py::Test{step}Refusals" for step in ("Save", "Load"))
 EXPORT = "tests/deploy/test_export.py"
+RENAMED = "tests/deploy/test_checkpoint.py::test_a_cell_around_a_network_renames_nothing_in_its_file"
 FOLDED, REFUSALS = "::test_every_layer_takes_its_normalization_in", "::test_what_cannot_go_stays_and_says_why"
 
 
@@ -102,7 +103,13 @@ STEP_MUTANTS = (
         "the masked network has no zeros", "_zero(masked, plan)"),
     _slim("the user's network is changed", "smaller = copy_network(network)", "smaller = network",
           f"{SLIMMER}::test_the_network_is_not_changed"),
-    _slim("earlier plans are forgotten", "recipe_of(source) + (step,)", "(step,)", f"{SLIMMER}::test_slim_of_slim"),
+    _slim("earlier plans are forgotten", "recipe_of(source) + (step.renamed", "(step.renamed",
+          f"{SLIMMER}::test_slim_of_slim"),
+    _slim("parameters are saved under the names of now", "written.get(path, parameter.name)", "parameter.name",
+          RENAMED),
+    _slim("plans speak of the names of now", "step.renamed(names) if isinstance(step, PruningPlan) else step", "step",
+          RENAMED),
+    _slim("what a folding adds keeps the prefix", "parameter.name[len(prefix):]", "parameter.name", RENAMED),
     _slim("sizes are not checked", "if axis.axis >= len(shape) or shape[axis.axis] != axis.size:", "if False:",
           f"{SLIMMER}::TestRefusals"),
     _slim("residual branches are not scattered", "for site in plan.scatters})", "for site in ()})",

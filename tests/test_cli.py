@@ -480,7 +480,9 @@ def test_wrong_network(network, message, capsys):
     ("--prune-rate some", "argument --prune-rate: must be a number or a JSON object of patterns, but got 'some'; see "
                           "'golden-stick prune --help'"),
     ("--prune-rate 0.3 --target-macs 0.5", "the budget must be one of 'prune_rate', 'target_macs', 'target_params'"),
-    ("--prune-rate '{\"z*\": 0.3}'", "every pattern in 'prune_rate' must fit the path of a layer with filters"),
+    ("--prune-rate '{\"z*\": 0.3}'", "For 'OneShot', every pattern in 'prune_rate' must fit the path of a layer with "
+                                      "filters"),
+    ("--prune-rate {}", "'prune_rate' must be in [0, 1), but got {}"),
     ("--target-macs 1.5", "'target_macs' must be in (0, 1), but got 1.5"),
     ("--ranking all", "'ranking' must be one of 'local', 'global', 'isomorphic', but got 'all'"),
     ("--criterion taylor", "'data' must be batches for this criterion, but got None"),

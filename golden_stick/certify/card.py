@@ -9,7 +9,7 @@ from mindspore import nn
 
 from golden_stick.bench.result import Benchmark, machine_facts
 from golden_stick.certify.card_control import automatic_statement, control_of, scales_of, selector_of
-from golden_stick.certify.card_inputs import Accuracy
+from golden_stick.certify.card_inputs import Accuracy, check_given
 from golden_stick.certify.card_page import page_of
 from golden_stick.certify.card_parts import (
     accuracies,
@@ -112,7 +112,7 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
         PruningCard.
 
     Raises:
-        ArgumentTypeError: If `report` is not a Report, or a network not a Cell.
+        ArgumentTypeError: If `report` is not a Report, a network not a Cell, or anything else of another type.
         ArgumentError: If `certificate` or `controls` is of other networks.
 
     Supported Platforms:
@@ -132,6 +132,8 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
         if not isinstance(value, kind):
             raise ArgumentTypeError(f"For 'pruning_card', what stands as '{name}' must be a {kind.__name__}, but got "
                                     f"{type(value).__name__}.")
+    check_given(base=base, data=data, accuracy=accuracy, fine_tuning=fine_tuning, controls=controls, latency=latency,
+                certificate=certificate, discordance=discordance, knockoffs=knockoffs, seeds=seeds, seconds=seconds)
     digests = {"original": network_digest(original), "slim": network_digest(slim)}
     if certificate is not None:
         _check_certificate(certificate, **digests)

@@ -1,13 +1,19 @@
 """What a caller tells a pruning card: accuracies, and how data were used."""
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple
+from numbers import Real
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
+from golden_stick.bench.result import Benchmark
 from golden_stick.certify.card_words import missing
+from golden_stick.certify.certificate import Certificate
 from golden_stick.certify.fingerprints import DataFingerprint
+from golden_stick.certify.sequence import Comparison
+from golden_stick.errors import ArgumentTypeError
+from golden_stick.knockoffs.exchangeability import Exchangeability
 
-__all__ = ["Accuracy", "DataUse", "FROM_SCRATCH", "STAGES"]
+__all__ = ["Accuracy", "DataUse", "FROM_SCRATCH", "STAGES", "check_given"]
 
 # What a card asks accuracies of, in this order; others can be given besides.
 STAGES = ("original", "pruned", "statistics re-estimated", "fine-tuned")
@@ -73,3 +79,39 @@ class DataUse:
             "lossless": missing("give golden_stick.certify.DataUse(data, lossless=True or False)")
             if self.lossless is None else self.lossless,
         }
+
+
+# What an argument of a card must be, for those that can be told by their type, and how to say it.
+_KINDS = {
+    "base": (Mapping, "a dict"), "fine_tuning": (Mapping, "a dict"), "seeds": (Mapping, "a dict"),
+    "data": (Mapping, "a dict of splits"), "accuracy": ((list, tuple), "a list of golden_stick.certify.Accuracy"),
+    "latency": (Benchmark, "what golden_stick.benchmark returned"),
+    "certificate": (Certificate, "what golden_stick.certify returned"),
+    "discordance": (Comparison, "what golden_stick.certify.compare_predictions returned"),
+    "knockoffs": (Exchangeability, "what golden_stick.exchangeability returned"), "seconds": (Real, "a number"),
+}
+
+
+def check_given(**given: Any) -> None:
+    """
+    Check what a caller gives a card; None is not given.
+
+    Raises:
+        ArgumentTypeError: If anything is of another type than it must be.
+    """
+    for name, value in given.items():
+        kinds, words = _KINDS.get(name, (object, ""))
+        _require(value is None or isinstance(value, kinds), name, words, value)
+    for item in given["accuracy"] or ():
+        _require(isinstance(item, Accuracy), "accuracy", _KINDS["accuracy"][1], item)
+    for split, item in (given["data"] or {}).items():
+        _require(isinstance(item, (str, DataUse, DataFingerprint)), f"data['{split}']",
+                 "a DataUse or DataFingerprint of golden_stick.certify, or words", item)
+    # Comparisons are made above this module, so that it cannot name their class.
+    _require(given["controls"] is None or callable(getattr(given["controls"], "to_dict", None)), "controls",
+             "what golden_stick.compare returned", given["controls"])
+
+
+def _require(holds: bool, name: str, words: str, value: Any) -> None:
+    if not holds:
+        raise ArgumentTypeError(f"For 'pruning_card', '{name}' must be {words}, but got {type(value).__name__}.")

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 import numpy as np
 
 from golden_stick.config import Whole, check_value
-from golden_stick.errors import ArgumentError
+from golden_stick.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Exchangeability", "exchangeability"]
 
@@ -117,7 +117,7 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
         Exchangeability.
 
     Raises:
-        ArgumentTypeError: If `permutations` is not a whole number.
+        ArgumentTypeError: If `real` or `knockoffs` is not an array of numbers, or `permutations` not a whole number.
         ArgumentError: If the shapes do not fit, there are fewer than 20 samples, a number is not finite, or there are
             so few permutations that no partial swap could ever be found.
 
@@ -154,8 +154,12 @@ def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0
 
 
 def _as_rows(name: str, array: Any) -> np.ndarray:
-    rows = np.asarray(array.asnumpy() if hasattr(array, "asnumpy") else array, np.float64)
-    rows = rows.reshape(len(rows), -1)
+    try:
+        rows = np.asarray(array.asnumpy() if hasattr(array, "asnumpy") else array, np.float64)
+        rows = rows.reshape(len(rows), -1)
+    except (TypeError, ValueError) as error:
+        raise ArgumentTypeError(f"For 'exchangeability', '{name}' must be an array of numbers, samples along axis 0, "
+                                f"but got {type(array).__name__}.") from error
     if not np.isfinite(rows).all():
         raise ArgumentError(f"For 'exchangeability', '{name}' must hold no NaN and no infinity, but got one.")
     return rows

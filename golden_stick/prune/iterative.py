@@ -50,7 +50,7 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         All else in it is of the step.
 
     Raises:
-        ArgumentTypeError: If `train` is not a function, or a value is of another type.
+        ArgumentTypeError: If `config` is not a dict, `train` or `data` not a function, or a value of another type.
         ArgumentError: If `steps` is less than 1, `schedule` unknown, or the budget is one by patterns.
 
     Supported Platforms:
@@ -71,6 +71,11 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     if not callable(train):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'train' must be a function of a network and a step, but got "
                                 f"{type(train).__name__}.")
+    if not isinstance(config, Mapping):
+        raise ArgumentTypeError(f"For 'prune_in_steps', 'config' must be a dict, but got {type(config).__name__}.")
+    if data is not None and not callable(data):
+        raise ArgumentTypeError(f"For 'prune_in_steps', 'data' must be a function that gives batches, in every step "
+                                f"anew, but got {type(data).__name__}.")
     whole = OneShot(config).config
     key = next((key for key in TARGETS if whole[key] is not None), "prune_rate")
     if not isinstance(whole[key], (int, float)):

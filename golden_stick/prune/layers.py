@@ -1,12 +1,17 @@
 """The layers of a network: whether any can lose channels, and how a report lists them."""
 from typing import Mapping, Tuple
 
+from mindspore import nn
+
 from golden_stick.errors import NothingToPruneError
 from golden_stick.graph.groups import Grouping
+from golden_stick.graph.ir import Graph
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.report import LayerReport
 
-__all__ = ["check_prunable", "layer_reports"]
+__all__ = ["check_prunable", "layer_reports", "notes_on_unreached"]
+
+_NAMED = 3
 
 
 def check_prunable(owner: str, grouping: Grouping) -> None:
@@ -49,3 +54,14 @@ def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, 
     for path, layer in fixed.items():
         layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
     return tuple(layers.values())
+
+
+def notes_on_unreached(network: nn.Cell, graph: Graph) -> Tuple[str, ...]:
+    """What a report says of parameters that the traced graph, which is that of evaluation, does not read."""
+    read = {parameter.name for parameter in graph.parameters}
+    names = [parameter.name for parameter in network.get_parameters() if parameter.name not in read]
+    if not names:
+        return ()
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (f"evaluation does not reach {', '.join(names[:_NAMED])}{more}, which stay as they are: a branch for "
+            f"training alone no longer fits if it reads what was pruned, so leave it out of fine-tuning",)

@@ -1,5 +1,5 @@
 """The pruning plan: what is kept, as plain data. Made from scores and a rate; all that follows only carries it out."""
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Dict, Hashable, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
@@ -68,6 +68,12 @@ class PruningPlan:
     scatters: Tuple[KeptChannels, ...]
     layers: Tuple[LayerWidth, ...]
     zeros: Tuple[KeptAxis, ...] = ()
+
+    def renamed(self, names: Mapping[str, str]) -> "PruningPlan":
+        """The plan for a network whose parameters have other names: name here -> name there."""
+        axes, zeros = (tuple(replace(item, parameter=names.get(item.parameter, item.parameter)) for item in items)
+                       for items in (self.axes, self.zeros))
+        return replace(self, axes=axes, zeros=zeros)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""

@@ -22,7 +22,7 @@ from golden_stick.prune.calibration import calibrate
 from golden_stick.prune.cells import masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
-from golden_stick.prune.layers import check_prunable, layer_reports
+from golden_stick.prune.layers import check_prunable, layer_reports, notes_on_unreached
 from golden_stick.prune.options import PRUNER_OPTIONS
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.read_checkpoint import read_checkpoint
@@ -89,6 +89,7 @@ class Pruner(CompAlgo):
         self._beginning: Optional[Beginning] = None
         self._budgeted: Optional[Budgeted] = None
         self._importance: Mapping[str, np.ndarray] = {}
+        self._unreached: Tuple[str, ...] = ()  # what reports say of parameters that evaluation does not read
 
     def count_from(self, beginning: Optional[Beginning]) -> None:
         """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
@@ -144,6 +145,7 @@ class Pruner(CompAlgo):
         grouping = settle(name, network, graph, tensors, trial_of(self._settled_config()), **policies)
         check_prunable(name, grouping)
         self._original, self._inputs, self._graph, self._grouping = network, tensors, graph, grouping
+        self._unreached = notes_on_unreached(network, graph)
         applied = self._prepare(network, graph, grouping)
         plan = self._planned()
         self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
@@ -290,6 +292,6 @@ class Pruner(CompAlgo):
             macs_before=count_macs(self._graph), macs_after=count_macs(graph),
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
-            notes=notes + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
+            notes=notes + self._unreached + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
             targets=targets, control=self._control(),
         )

@@ -6,7 +6,7 @@ The last: Fang et al., `Isomorphic Pruning for Vision Models <https://arxiv.org/
 import fnmatch
 import math
 from collections import Counter
-from typing import Dict, Hashable, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, Hashable, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from golden_stick.errors import ArgumentError
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 
-__all__ = ["RANKINGS", "ROUNDINGS", "Rates", "cap_of", "pools_of", "rate_of_groups", "removable_first", "round_counts",
-           "rounded_down", "shares_of_pools"]
+__all__ = ["RANKINGS", "ROUNDINGS", "Rates", "cap_of", "check_patterns", "pools_of", "rate_of_groups",
+           "removable_first", "round_counts", "rounded_down", "shares_of_pools"]
 
 RANKINGS = ("local", "global", "isomorphic")
 ROUNDINGS = ("nearest", "up", "down")
@@ -53,6 +53,17 @@ def rate_of_groups(owner: str, name: str, grouping: Grouping, rates: Rates, othe
                                 f"but got {pattern!r}: layers are {', '.join(dict.fromkeys(paths[:6]))} and so on.")
     return {group.name: next((rate for pattern, rate in rates.items() if fnmatch.filter(group.layers, pattern)),
                              otherwise) for group in grouping}
+
+
+def check_patterns(owner: str, grouping: Grouping, budget: Mapping[str, Any]) -> None:
+    """
+    Refuse, for the algorithm `owner`, rates by patterns of which one fits no layer of the network.
+
+    Raises:
+        ArgumentError: If there is one.
+    """
+    for key in ("prune_rate", "max_rate"):
+        rate_of_groups(owner, key, grouping, budget.get(key), otherwise=0.0)
 
 
 def pools_of(ranking: str, graph: Graph, grouping: Grouping) -> Dict[str, Hashable]:

@@ -24,6 +24,7 @@ from golden_stick.graph.rules.pointwise import elementwise, residual_sum
 from golden_stick.graph.shrink import shrunk_shapes
 from golden_stick.prune.cells import ScatteredOutput, find_cell, masked_network
 from golden_stick.prune.plan import PruningPlan, make_plan, removed_channels
+from golden_stick.prune.ranking import check_patterns
 from golden_stick.prune.slimmer import slim
 from golden_stick.prune.trace import trace
 from golden_stick.prune.verify import verify
@@ -51,11 +52,13 @@ def settle(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, 
         Grouping.
 
     Raises:
+        ArgumentError: If a pattern of the budget fits no layer.
         SlimError: If slimming breaks the network, and no number in its code can be found that is to blame.
     """
     refuted: Counter = Counter()
     for _ in range(_ATTEMPTS):
         grouping = _freest(graph, refuted, policies)
+        check_patterns(name, grouping, budget)
         first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
         plan = make_plan(grouping, first, **budget)
         if not plan.axes:

@@ -3,7 +3,8 @@ The slimmer: carries a plan out. The only writer of Cells.
 
 A slim network remembers how it was made: its attribute `slim_recipe` holds the plans that were carried out on it, the
 oldest first, and what `fold` did to it; `slim_origin` holds names and shapes of the parameters of the network that the
-first step was carried out on. It is what `save_slim` writes beside the weights.
+first step was carried out on; `slim_names` holds the names that its own parameters had when it was made, by path. It
+is what `save_slim` writes beside the weights.
 """
 from typing import Any, Dict, Mapping, Tuple
 
@@ -17,7 +18,7 @@ from golden_stick.prune.copying import copy_network
 from golden_stick.prune.plan import KeptAxis, PruningPlan
 from golden_stick.prune.resizers import resizer_of
 
-__all__ = ["slim", "recipe_of", "origin_of", "remember"]
+__all__ = ["slim", "recipe_of", "origin_of", "names_when_made", "remember"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -88,10 +89,26 @@ def origin_of(network: nn.Cell) -> Tuple[Tuple[str, Tuple[int, ...]], ...]:
     return written or tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
 
 
+def names_when_made(network: nn.Cell) -> Dict[str, str]:
+    """
+    Name of a parameter now -> its name when the network was made.
+
+    A Cell that the user makes around a network, such as one that computes the loss, renames all that is inside.
+    """
+    written = dict(getattr(network, "slim_names", ()))
+    return {parameter.name: written.get(path, parameter.name) for path, parameter in network.parameters_and_names()}
+
+
 def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     """Write into a network that it was made from `source` by one more step."""
-    made.slim_recipe = recipe_of(source) + (step,)
+    names = names_when_made(source)
+    prefixes = {now[:len(now) - len(then)] for now, then in names.items()}
+    # A parameter that the step has added has the prefix of its siblings.
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    made.slim_recipe = recipe_of(source) + (step.renamed(names) if isinstance(step, PruningPlan) else step,)
     made.slim_origin = origin_of(source)
+    made.slim_names = tuple((path, names.get(parameter.name, parameter.name[len(prefix):]))
+                            for path, parameter in made.parameters_and_names())
 
 
 def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAxis, ...]) -> None:

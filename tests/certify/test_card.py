@@ -1,5 +1,6 @@
 """The pruning card: all that must be reported stands on it, and what is absent says how to measure it."""
 import json
+import re
 from dataclasses import replace
 
 import mindspore as ms
@@ -287,6 +288,21 @@ def test_refusals(pruned):
         gs.pruning_card(report, network, None)
     with pytest.raises(ArgumentTypeError, match="what stands as 'report' must be a Report, but got str"):
         gs.pruning_card("x", network, slim)
+    for given, message in (
+            ({"base": "mindcv"}, "'base' must be a dict, but got str"), ({"seeds": 3}, "'seeds' must be a dict, but"),
+            ({"fine_tuning": 3}, "'fine_tuning' must be a dict, but got int"),
+            ({"data": "cifar"}, "'data' must be a dict of splits, but got str"),
+            ({"data": {"train": 3}}, re.escape("'data['train']' must be a DataUse or DataFingerprint of golden_sti")),
+            ({"accuracy": 0.9}, "'accuracy' must be a list of golden_stick.certify.Accuracy, but got float"),
+            ({"accuracy": [0.9]}, "'accuracy' must be a list of golden_stick.certify.Accuracy, but got float"),
+            ({"latency": 3.1}, "'latency' must be what golden_stick.benchmark returned, but got float"),
+            ({"certificate": True}, "'certificate' must be what golden_stick.certify returned, but got bool"),
+            ({"discordance": 0.1}, "'discordance' must be what golden_stick.certify.compare_predictions returned"),
+            ({"knockoffs": "knockoff"}, "'knockoffs' must be what golden_stick.exchangeability returned, but got str"),
+            ({"controls": {}}, "'controls' must be what golden_stick.compare returned, but got dict"),
+            ({"seconds": "3"}, "'seconds' must be a number, but got str")):
+        with pytest.raises(ArgumentTypeError, match=f"For 'pruning_card', {message}"):
+            gs.pruning_card(report, network, slim, **given)
     other = comparison(networks.randomize(networks.SmallNet(), 5), report)
     with pytest.raises(ArgumentError, match="'controls' must be a comparison of 'original', but compares another net"):
         gs.pruning_card(report, network, slim, controls=other)

@@ -117,6 +117,32 @@ def test_every_order_of_steps(order, tmp_path, mode):
     assert gs.verify(network, twice, SHAPE).largest_difference == 0.0
 
 
+class WithLoss(nn.Cell):
+    """As users write it. To make one renames the parameters of the network inside."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.loss = network, nn.MSELoss()
+
+    def construct(self, x, y):
+        return self.loss(self.network(x), y)
+
+
+@pytest.mark.parametrize("order", ["prune", "prune fold", "fold prune", "prune fold prune"])
+def test_a_cell_around_a_network_renames_nothing_in_its_file(order, tmp_path, mode):
+    network = networks.randomize(networks.SmallNet())
+    for step in order.split():
+        network = gs.fold(network, SHAPE) if step == "fold" else make_slim(network=network)
+        WithLoss(network)
+    assert "network.a.weight" in {parameter.name for parameter in network.get_parameters()}
+    path = gs.save_slim(network, str(tmp_path / "slim"))
+    loaded = gs.load_slim(networks.SmallNet(), path)
+    assert gs.verify(network, loaded, SHAPE).largest_difference == 0.0
+    assert set(read_slim(path).values) == {parameter.name for parameter in loaded.get_parameters()}
+    assert {axis.parameter for plan in loaded.slim_recipe if hasattr(plan, "axes") for axis in plan.axes} <= \
+        {parameter.name for parameter in networks.SmallNet().get_parameters()} | {"a.bias", "b.bias", "c.bias"}
+
+
 def test_what_the_file_says(tmp_path):
     network = networks.randomize(networks.SmallNet())
     original = {item.name: item.asnumpy() for item in network.get_parameters()}

@@ -150,3 +150,12 @@ def test_the_statistics_by_hand():
 def test_refusals(real, made, labels, message):
     with pytest.raises(ArgumentError, match=f"For 'exchangeability', .*{message}"):
         gs.exchangeability(real, made, labels)
+
+
+@pytest.mark.parametrize("real, made, name, kind", [
+    (np.ones((30, 2)), None, "knockoffs", "NoneType"), (3.0, np.ones((30, 2)), "real", "float"),
+    (["a", "b"], np.ones((30, 2)), "real", "list")])
+def test_what_is_no_array(real, made, name, kind):
+    message = f"For 'exchangeability', '{name}' must be an array of numbers, samples along axis 0, but got {kind}"
+    with pytest.raises(ArgumentTypeError, match=message):
+        gs.exchangeability(real, made)

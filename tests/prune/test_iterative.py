@@ -126,6 +126,10 @@ def test_refusals():
         gs.prune_in_steps(wide(), SHAPE, {}, 0, print)
     with pytest.raises(ArgumentError, match="'schedule' must be one of 'linear', 'cubic', but got 'steep'"):
         gs.prune_in_steps(wide(), SHAPE, {}, 2, print, "steep")
+    with pytest.raises(ArgumentTypeError, match="For 'prune_in_steps', 'config' must be a dict, but got NoneType"):
+        gs.prune_in_steps(chain(), SHAPE, None, 2, lambda net, step: None)
+    with pytest.raises(ArgumentTypeError, match="'data' must be a function that gives batches, in every step anew"):
+        gs.prune_in_steps(chain(), SHAPE, {"criterion": "taylor"}, 2, lambda net, step: None, data=[1])
     with pytest.raises(ArgumentTypeError, match="'train' must be a function of a network and a step, but got NoneType"):
         gs.prune_in_steps(wide(), SHAPE, {}, 2, None)
     with pytest.raises(ArgumentError, match="'prune_rate' must be a number, which is spread over the steps, but got"):

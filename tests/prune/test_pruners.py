@@ -130,6 +130,24 @@ class TestContract:
         assert renamed == [parameter.name for parameter in applied.get_parameters()]
         assert "a.weight" in algorithm.filter_scores()
 
+    def test_a_branch_for_training_alone_is_named(self, kind):
+        class WithAuxiliary(nn.Cell):
+            def __init__(self):
+                super().__init__()
+                self.main, self.auxiliary = networks.SmallNet(), nn.SequentialCell(*(nn.Dense(2, 2) for _ in range(2)))
+
+            def construct(self, x):
+                outputs = self.main(x)
+                if self.training:
+                    return outputs, self.auxiliary(outputs)
+                return outputs
+
+        algorithm, applied = run(kind, {"prune_rate": 0.5}, networks.randomize(WithAuxiliary()))
+        said = "evaluation does not reach auxiliary.0.weight, auxiliary.0.bias, auxiliary.1.weight and 1 more, which"
+        assert any(note.startswith(said) for note in algorithm.report.notes)
+        algorithm.convert(applied)
+        assert any(note.startswith(said) for note in algorithm.report.notes)
+
     @pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
     def test_report(self, kind, residual):
         algorithm, applied = run(kind, {"prune_rate": 0.5, "residual": residual})
