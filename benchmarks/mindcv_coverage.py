@@ -31,14 +31,14 @@ import numpy as np  # noqa: E402
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from mindcv_parts.networks import all_variants, build, distance, run, table  # noqa: E402
+from mindcv_parts.networks import CONFIG, all_variants, build, distance, run, table  # noqa: E402
 from mindcv_parts.rows import collect, run_apart  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.errors import GoldenStickError, NothingToPruneError, TraceError, first_line  # noqa: E402
 from golden_stick.evaluation import scratch_directory  # noqa: E402
 
-CONFIG, TOLERANCE = {"criterion": "l1", "prune_rate": 0.4}, 1e-5
+TOLERANCE = 1e-5
 # Below this part of removable filters, the page says what keeps the others.
 LITTLE = 0.5
 

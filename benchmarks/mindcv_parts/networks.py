@@ -10,6 +10,8 @@ from mindcv.models.registry import get_pretrained_cfg
 
 from golden_stick.prune.calibration import calibrate
 
+# How the networks are pruned, where they are.
+CONFIG = {"criterion": "l1", "prune_rate": 0.4}
 MODELS = Path(__file__).resolve().parents[1] / "mindcv_models.csv"
 # Networks that take any size are given this one, for speed.
 SMALL, USUAL = 64, 224

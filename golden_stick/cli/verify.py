@@ -17,8 +17,8 @@ and the layers beside them changed to match.
 golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 --samples 8
 """)
     command.add_argument("--slim", required=True, help="the slim file")
-    command.add_argument("--tolerance", type=float, default=1e-5,
-                         help="largest difference allowed, as a fraction of the largest output (default: 1e-5)")
+    command.add_argument("--tolerance", type=float, help="largest difference allowed, as a fraction of the largest "
+                         "output (default: 1e-5, or 0.0078 where an output is of float16)")
     command.add_argument("--samples", type=int, help="how many samples to compare, whatever the shapes say")
 
 

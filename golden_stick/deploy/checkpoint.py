@@ -11,7 +11,7 @@ from golden_stick.deploy.fold import restructured
 from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, Architecture, read_slim, record_of, write_slim
 from golden_stick.errors import ArgumentTypeError, CheckpointError, SlimError
 from golden_stick.prune.plan import PruningPlan
-from golden_stick.prune.slimmer import names_when_made, recipe_of, slim
+from golden_stick.prune.slimmer import first_names, recipe_of, slim
 
 __all__ = ["save_slim", "load_slim"]
 
@@ -47,8 +47,7 @@ def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, 
             f"For 'save_slim', 'slim' must be a network that golden_stick made slim, but got a "
             f"'{type(slim_network).__name__}' without a recipe: use 'mindspore.save_checkpoint' for it."
         )
-    names = names_when_made(slim_network)
-    values = {names[parameter.name]: _array(parameter) for parameter in slim_network.get_parameters()}
+    values = {name: _array(parameter) for name, parameter in first_names(slim_network).parameters(slim_network).items()}
     record = record_of(slim_network, values, _checked(metadata))
     path = path_of("save_slim", path)
     path = path if path.endswith((SAFETENSORS, CHECKPOINT)) else f"{path}{SAFETENSORS}"

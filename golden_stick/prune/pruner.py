@@ -14,7 +14,6 @@ from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.inputs import as_tensors, describe
-from golden_stick.prune.applied import AppliedNames, check_plain
 from golden_stick.prune.asked import Asked, asked_by_rate, held_back
 from golden_stick.prune.beginning import Beginning
 from golden_stick.prune.budget import TARGETS, Budgeted, check_budget, measure, plan_for, shrunk_by, trial_of
@@ -23,7 +22,9 @@ from golden_stick.prune.cells import masked_network
 from golden_stick.prune.find_inputs import find_inputs
 from golden_stick.prune.importance import group_importance
 from golden_stick.prune.layers import check_prunable, layer_reports, notes_on_unreached
+from golden_stick.prune.names import FirstNames
 from golden_stick.prune.options import PRUNER_OPTIONS
+from golden_stick.prune.plain import check_plain
 from golden_stick.prune.plan import PruningPlan
 from golden_stick.prune.read_checkpoint import read_checkpoint
 from golden_stick.prune.rehearsal import settle
@@ -80,7 +81,7 @@ class Pruner(CompAlgo):
         if any(self._config[key] is not None for key in TARGETS):
             self._config = {**self._config, "prune_rate": None}
         self._network: Optional[nn.Cell] = None
-        self._names = AppliedNames({})
+        self._names = FirstNames({})
         self._inputs: Tuple[ms.Tensor, ...] = ()
         self._original: Optional[nn.Cell] = None
         self._graph: Optional[Graph] = None
@@ -150,7 +151,7 @@ class Pruner(CompAlgo):
         plan = self._planned()
         self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
         self._network = applied
-        self._names = AppliedNames.of(applied)
+        self._names = FirstNames.of(applied)
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:

@@ -15,10 +15,11 @@ from mindspore import Tensor, nn
 from golden_stick.errors import ArgumentTypeError, SlimError
 from golden_stick.prune.cells import ScatteredOutput, replace_cells
 from golden_stick.prune.copying import copy_network
+from golden_stick.prune.names import FirstNames
 from golden_stick.prune.plan import KeptAxis, PruningPlan
 from golden_stick.prune.resizers import resizer_of
 
-__all__ = ["slim", "recipe_of", "origin_of", "names_when_made", "remember"]
+__all__ = ["slim", "recipe_of", "origin_of", "first_names", "remember"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -89,19 +90,14 @@ def origin_of(network: nn.Cell) -> Tuple[Tuple[str, Tuple[int, ...]], ...]:
     return written or tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
 
 
-def names_when_made(network: nn.Cell) -> Dict[str, str]:
-    """
-    Name of a parameter now -> its name when the network was made.
-
-    A Cell that the user makes around a network, such as one that computes the loss, renames all that is inside.
-    """
-    written = dict(getattr(network, "slim_names", ()))
-    return {parameter.name: written.get(path, parameter.name) for path, parameter in network.parameters_and_names()}
+def first_names(network: nn.Cell) -> FirstNames:
+    """The names that the parameters of a network had when golden_stick made it; those of now where it did not."""
+    return FirstNames(dict(getattr(network, "slim_names", ())))
 
 
 def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     """Write into a network that it was made from `source` by one more step."""
-    names = names_when_made(source)
+    names = {parameter.name: name for name, parameter in first_names(source).parameters(source).items()}
     prefixes = {now[:len(now) - len(then)] for now, then in names.items()}
     # A parameter that the step has added has the prefix of its siblings.
     prefix = prefixes.pop() if len(prefixes) == 1 else ""

@@ -14,6 +14,9 @@ from golden_stick.prune.slimmer import recipe_of
 
 __all__ = ["Verification", "verify", "compare"]
 
+# Where a caller does not say what is allowed.
+_TOLERANCE = 1e-5
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -36,7 +39,7 @@ class Verification:
         return self.largest_difference / self.output_scale if self.output_scale else self.largest_difference
 
 
-def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> Verification:
+def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> Verification:
     """
     Run two networks on the same inputs, in evaluation, and compare all outputs.
 
@@ -44,8 +47,8 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
         masked (nn.Cell): The network whose outputs are right.
         slim (nn.Cell): The network that must give the same.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What both take, or the shape of their only argument.
-        tolerance (float): Largest difference allowed, as a fraction of the largest output. Default: ``1e-5``, a few
-            hundred roundings of float32. Where an output is of float16, at least 0.0078, eight roundings of that.
+        tolerance (float): Largest difference allowed, as a fraction of the largest output. Default: ``None``: 1e-5, a
+            few hundred roundings of float32, or 0.0078, eight roundings of float16, where an output is of that.
 
     Returns:
         Verification.
@@ -62,7 +65,7 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
         >>> print(gs.verify(net, net, (1, 4)).largest_difference)
         0.0
     """
-    if not tolerance > 0:
+    if tolerance is not None and not tolerance > 0:
         raise ArgumentError(f"For 'verify', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("verify", inputs)
     result = compare(masked, slim, tensors, tolerance)
@@ -76,7 +79,8 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: float = 1e-5)
     return result
 
 
-def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: float = 1e-5) -> Verification:
+def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...],
+            tolerance: Optional[float] = None) -> Verification:
     """
     The largest difference between the outputs of two networks, however large it is.
 
@@ -91,7 +95,8 @@ def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], toleran
         )
     differences = [np.abs(one.astype(np.float64) - other).max(initial=0.0) for one, other in zip(wanted, got)]
     scale = float(max((np.abs(array).max(initial=0.0) for array in wanted), default=0.0))
-    return Verification(float(max(differences, default=0.0)), scale, allowed_difference(tolerance, wanted))
+    return Verification(float(max(differences, default=0.0)), scale,
+                        allowed_difference(_TOLERANCE, wanted) if tolerance is None else tolerance)
 
 
 def _run(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:

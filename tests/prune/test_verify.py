@@ -27,6 +27,23 @@ def test_difference_and_scale_by_hand():
     assert (result.largest_difference, result.output_scale, result.relative_difference) == (2.0, 4.0, 0.5)
 
 
+def test_what_is_allowed_of_float16():
+    """Two roundings apart: by default that is nothing, but what the caller allows is what counts."""
+    class Times(nn.Cell):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def construct(self, x):
+            return x * self.factor
+
+    one, other, data = Times(1.0), Times(1 + 2 ** -9), Tensor(np.ones((2, 3)), ms.float16)
+    result = gs.verify(one, other, data)
+    assert (result.relative_difference, result.tolerance) == (2 ** -9, 2 ** -7)
+    with pytest.raises(VerifyError, match="the outputs must agree within 0.001 of 1, but got a largest difference of"):
+        gs.verify(one, other, data, tolerance=1e-3)
+
+
 def test_first_layer_that_differs_is_named(mode):
     network = networks.randomize(networks.SmallNet())
     plan = plan_of(network, networks.SMALL_INPUT)

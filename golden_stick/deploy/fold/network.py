@@ -1,5 +1,5 @@
 """`fold`: batch normalizations become part of the layers beside them."""
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -17,7 +17,7 @@ from golden_stick.prune.verify import compare
 __all__ = ["fold", "fold_report"]
 
 
-def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
+def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn.Cell:
     """
     A copy of a network in which batch normalizations are part of the convolutions and dense layers beside them.
 
@@ -29,7 +29,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
         network (nn.Cell): Any network, slim or not, trained to its end. It is not changed.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
         tolerance (float): Largest difference allowed between the outputs of both networks, as a fraction of the largest
-            output. Default: ``1e-5``, a few hundred roundings of float32. A network that amplifies roundings may need
+            output. Default: ``None``, as of :func:`golden_stick.verify`. A network that amplifies roundings may need
             more: the error says how its outputs change with a single rounding of its weights.
 
     Returns:
@@ -60,7 +60,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: float = 1e-5) -> nn.Cell:
     """
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'fold', 'network' must be a Cell, but got {type(network).__name__}.")
-    if not tolerance > 0:
+    if tolerance is not None and not tolerance > 0:
         raise ArgumentError(f"For 'fold', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("fold", inputs)
     sites, reasons = find_sites(trace(network, tensors), unfit_cells(network))
