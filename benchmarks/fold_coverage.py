@@ -31,8 +31,8 @@ from mindcv_parts.networks import build, distance, run, table  # noqa: E402
 from mindcv_parts.rows import run_apart, run_table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
+from golden_stick.base.errors import GoldenStickError, first_line  # noqa: E402
 from golden_stick.deploy.fold import restructured  # noqa: E402
-from golden_stick.errors import GoldenStickError, first_line  # noqa: E402
 
 TOLERANCE = 1e-5
 

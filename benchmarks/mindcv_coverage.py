@@ -35,8 +35,8 @@ from mindcv_parts.networks import CONFIG, all_variants, build, distance, run, ta
 from mindcv_parts.rows import collect, run_apart  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.errors import GoldenStickError, NothingToPruneError, TraceError, first_line  # noqa: E402
-from golden_stick.evaluation import scratch_directory  # noqa: E402
+from golden_stick.base.errors import GoldenStickError, NothingToPruneError, TraceError, first_line  # noqa: E402
+from golden_stick.cells.networks import scratch_directory  # noqa: E402
 
 TOLERANCE = 1e-5
 # Below this part of removable filters, the page says what keeps the others.

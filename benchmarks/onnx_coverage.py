@@ -34,7 +34,7 @@ from mindcv_parts.networks import CONFIG, build, distance, run, table  # noqa: E
 from mindcv_parts.rows import run_apart, run_table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.errors import GoldenStickError, NothingToPruneError, first_line  # noqa: E402
+from golden_stick.base.errors import GoldenStickError, NothingToPruneError, first_line  # noqa: E402
 
 TOLERANCE = 1e-4
 # The file is made for the first batch size and measured at the second, and at the first where it takes no other.

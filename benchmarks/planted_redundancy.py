@@ -29,8 +29,8 @@ from benchmarks.planted import page as pages  # noqa: E402
 from benchmarks.planted.experiment import SCOP_RUNS, Settings, run  # noqa: E402
 from benchmarks.planted.images import CLASSES, SHARES, load  # noqa: E402
 from benchmarks.planted.planting import WEAK_FORMS  # noqa: E402
+from golden_stick.base.files import whole_file  # noqa: E402
 from golden_stick.criteria import CRITERIA  # noqa: E402
-from golden_stick.deploy.files import whole_file  # noqa: E402
 
 _WEAK = {
     "random": "random weights, the scale that is usual in its layer, and random outgoing weights of 2 % of the usual "

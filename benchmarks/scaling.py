@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.errors import TraceError  # noqa: E402
+from golden_stick.base.errors import TraceError  # noqa: E402
 from golden_stick.graph.ir import Constant, flatten  # noqa: E402
-from golden_stick.prune import make_plan  # noqa: E402
+from golden_stick.prune.plan import make_plan  # noqa: E402
 from tests import networks  # noqa: E402
 from tests.graph.build import Builder  # noqa: E402
 

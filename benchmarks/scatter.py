@@ -29,8 +29,8 @@ from deployment_parts.page import machine_text, table  # noqa: E402
 import golden_stick as gs  # noqa: E402
 from golden_stick.bench.clock import ForeignLoad, interleave, turn_of  # noqa: E402
 from golden_stick.bench.result import is_quiet, machine_facts  # noqa: E402
-from golden_stick.prune.cells import ScatteredOutput  # noqa: E402
-from golden_stick.prune.plan import KeptChannels  # noqa: E402
+from golden_stick.cells.wrappers import ScatteredOutput  # noqa: E402
+from golden_stick.graph.plan import KeptChannels  # noqa: E402
 from tests import networks  # noqa: E402
 
 RATE, KEPT = 0.45, 0.55

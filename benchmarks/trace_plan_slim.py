@@ -37,8 +37,7 @@ from sides.client import Torch  # noqa: E402
 import golden_stick as gs  # noqa: E402
 from golden_stick.bench.clock import ForeignLoad  # noqa: E402
 from golden_stick.bench.result import is_quiet, machine_facts  # noqa: E402
-from golden_stick.prune import make_plan  # noqa: E402
-from golden_stick.prune.importance import group_importance  # noqa: E402
+from golden_stick.prune.plan import group_importance, make_plan  # noqa: E402
 
 RATE, ROUND_TO, QUICK_IMAGE = 0.45, 16, 64
 OURS, THEIRS = ("trace", "plan", "slim"), ("Torch-Pruning trace", "Torch-Pruning step")

@@ -14,8 +14,8 @@ import numpy as np  # noqa: E402
 from mindspore import Parameter, Tensor, nn, ops  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
+from golden_stick.cells.slim import add_resizer  # noqa: E402
 from golden_stick.graph.rules import add_rule  # noqa: E402
-from golden_stick.prune import add_resizer  # noqa: E402
 
 
 class Scale(nn.Cell):

@@ -1,43 +1,75 @@
 """golden_stick: structured pruning for MindSpore that proves what it did."""
-from golden_stick import errors
-from golden_stick.bench.benchmark import benchmark
-from golden_stick.certify import certify, pruning_card, safe_filters, safe_together
-from golden_stick.comp_algo import CompAlgo
-from golden_stick.compare import compare
-from golden_stick.deploy.checkpoint import load_slim, save_slim
-from golden_stick.deploy.export import export
-from golden_stick.deploy.fold import fold, fold_report
-from golden_stick.graph.groups import find_groups
-from golden_stick.knockoffs.exchangeability import exchangeability
-from golden_stick.prune.iterative import prune_in_steps
-from golden_stick.prune.one_shot import OneShot
-from golden_stick.prune.slimmer import slim
-from golden_stick.prune.trace import trace
-from golden_stick.prune.verify import verify
-from golden_stick.scop.pruner import SCOP
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from golden_stick.base import errors
+
+if TYPE_CHECKING:
+    from golden_stick.bench.benchmark import benchmark
+    from golden_stick.cells.slim import slim
+    from golden_stick.cells.trace import trace
+    from golden_stick.cells.verify import verify
+    from golden_stick.certify.card import pruning_card
+    from golden_stick.certify.certify import certify
+    from golden_stick.certify.safe_filters import safe_filters
+    from golden_stick.certify.together import safe_together
+    from golden_stick.comp_algo import CompAlgo
+    from golden_stick.compare.compare import compare
+    from golden_stick.deploy.exporters import export
+    from golden_stick.deploy.fold.network import fold, fold_report
+    from golden_stick.deploy.slim_file import load_slim, save_slim
+    from golden_stick.graph.groups import find_groups
+    from golden_stick.knockoffs.exchangeability import exchangeability
+    from golden_stick.prune.one_shot import OneShot
+    from golden_stick.prune.schedule import prune_in_steps
+    from golden_stick.scop.pruner import SCOP
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CompAlgo",
-    "OneShot",
-    "SCOP",
-    "benchmark",
-    "certify",
-    "compare",
-    "errors",
-    "exchangeability",
-    "export",
-    "find_groups",
-    "fold",
-    "fold_report",
-    "load_slim",
-    "prune_in_steps",
-    "pruning_card",
-    "safe_filters",
-    "safe_together",
-    "save_slim",
-    "slim",
-    "trace",
-    "verify",
-]
+# Where each public name lives. They are loaded when first used: MindSpore takes seconds to import.
+_HOME = {
+    "CompAlgo": "comp_algo",
+    "OneShot": "prune.one_shot",
+    "SCOP": "scop.pruner",
+    "benchmark": "bench.benchmark",
+    "certify": "certify.certify",
+    "compare": "compare.compare",
+    "exchangeability": "knockoffs.exchangeability",
+    "export": "deploy.exporters",
+    "find_groups": "graph.groups",
+    "fold": "deploy.fold.network",
+    "fold_report": "deploy.fold.network",
+    "load_slim": "deploy.slim_file",
+    "prune_in_steps": "prune.schedule",
+    "pruning_card": "certify.card",
+    "safe_filters": "certify.safe_filters",
+    "safe_together": "certify.together",
+    "save_slim": "deploy.slim_file",
+    "slim": "cells.slim",
+    "trace": "cells.trace",
+    "verify": "cells.verify",
+}
+__all__ = ["errors", *_HOME]
+
+
+class _Package(ModuleType):
+    """`certify` and `compare` are functions here; the folders of these names are reached by import statements alone."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'golden_stick' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"golden_stick.{_HOME[name]}"), name)
+
+
+def __dir__() -> list:
+    return sorted([*globals(), *_HOME])

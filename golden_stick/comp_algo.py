@@ -6,11 +6,10 @@ from typing import Any, Callable, List, Mapping, Optional
 from mindspore import nn
 from mindspore.train import Callback
 
-from golden_stick.config import Option, check_config
-from golden_stick.deploy.export import export
-from golden_stick.errors import ArgumentTypeError, StateError
-from golden_stick.report import Report
-from golden_stick.uses import note
+from golden_stick.base.config import Option, check_config
+from golden_stick.base.digests import note
+from golden_stick.base.errors import ArgumentTypeError, StateError
+from golden_stick.deploy.exporters import export
 
 __all__ = ["CompAlgo"]
 
@@ -39,7 +38,7 @@ class CompAlgo(ABC):
         self._config = check_config(type(self).__name__, config, self.options)
         self._save_mindir = False
         self._save_mindir_path = f"./{type(self).__name__.lower()}"
-        self._report: Optional[Report] = None
+        self._report: Any = None
 
     @abstractmethod
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
@@ -110,7 +109,7 @@ class CompAlgo(ABC):
         return dict(self._config)
 
     @property
-    def report(self) -> Report:
+    def report(self) -> Any:
         """
         What was done, after `apply` and after `convert`.
 

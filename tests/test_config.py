@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from golden_stick.config import Interval, OneOf, Option, Whole, check_config, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.config import Interval, OneOf, Option, Whole, check_config, check_value
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 
 OPTIONS = {
     "prune_rate": Option(0.4, Interval(0.0, 1.0)),

@@ -14,7 +14,8 @@ from benchmarks.planted.images import SHARES, batches, draw_gratings, load, spli
 from benchmarks.planted.network import LAYERS, WIDTHS, SmallNet, conv_of, read, train, write
 from benchmarks.planted.planting import KINDS, SAFE, WEAK_FORMS, consumer_of, plant
 from benchmarks.planted.scores import INPUTS, by_criterion
-from golden_stick.prune import calibrate, make_plan
+from golden_stick.prune.plan import make_plan
+from golden_stick.recover.statistics import calibrate
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,14 +12,13 @@ from sides.client import MindSporeGs, Torch
 import golden_stick as gs
 from deployment_parts.networks import build, widths_of
 from deployment_parts.tables import WARM
-from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
+from golden_stick.base.inputs import as_tensors
+from golden_stick.bench.benchmark import peak_growth
+from golden_stick.bench.clock import ForeignLoad, interleave, limited_threads, turn_of
 from golden_stick.bench.contenders import contenders_of
-from golden_stick.bench.memory import peak_growth
 from golden_stick.bench.onnx_files import onnx_runtime
 from golden_stick.bench.result import machine_facts
-from golden_stick.bench.threads import limited_threads
 from golden_stick.graph.cost import count_macs
-from golden_stick.inputs import as_tensors
 
 # To tell 2 % from noise takes more rounds than a speed-up does, so slim network and twin meet again, alone: for this
 # part of the seconds each time, and so many times the least rounds.

@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindcv.models.registry import get_pretrained_cfg
 
-from golden_stick.prune.calibration import calibrate
+from golden_stick.recover.statistics import calibrate
 
 # How the networks are pruned, where they are.
 CONFIG = {"criterion": "l1", "prune_rate": 0.4}

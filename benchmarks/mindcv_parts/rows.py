@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mindspore as ms
 
-from golden_stick.evaluation import scratch_directory
+from golden_stick.cells.networks import scratch_directory
 from mindcv_parts.networks import table
 
 ROOT = Path(__file__).resolve().parents[2]

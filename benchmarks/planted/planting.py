@@ -7,7 +7,7 @@ from mindspore import Tensor
 
 from benchmarks.planted.images import Images, batches
 from benchmarks.planted.network import BATCH, LAYERS, WIDTHS, SmallNet, conv_of, read, write
-from golden_stick.prune import calibrate
+from golden_stick.recover.statistics import calibrate
 
 __all__ = ["KINDS", "SAFE", "WEAK_FORMS", "Planted", "consumer_of", "plant"]
 

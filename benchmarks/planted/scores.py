@@ -8,11 +8,11 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from benchmarks.planted.images import SIZE, Images, batches
 from benchmarks.planted.network import BATCH, LAYERS, SmallNet, conv_of, read
+from golden_stick.cells.slim import recipe_of
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
-from golden_stick.criteria import CRITERIA, Evidence
-from golden_stick.criteria.collect import collect
-from golden_stick.prune.slimmer import recipe_of
-from golden_stick.scop.automatic import selected_filters
+from golden_stick.criteria import CRITERIA, FilterStatistics
+from golden_stick.criteria.statistics import collect
+from golden_stick.scop.selection import selected_filters
 
 __all__ = ["INPUTS", "ScopRun", "by_criterion", "by_hiding", "by_scop"]
 
@@ -38,8 +38,8 @@ def by_criterion(name: str, network: SmallNet, images: Images, seed: int) -> Lay
         found = {criterion.needs: seen[conv_of(layer)]} if seen else {}
         if criterion.needs == "squared_gradients":
             found = {criterion.needs: seen[conv_of(layer)].reshape(len(weight), -1)}
-        evidence = Evidence(weight.reshape(len(weight), -1), values[f"features.{3 * layer + 1}.gamma"], generator,
-                            **found)
+        evidence = FilterStatistics(weight.reshape(len(weight), -1), values[f"features.{3 * layer + 1}.gamma"],
+                                    generator, **found)
         scores.append(np.asarray(criterion.score(evidence), np.float64))
     return tuple(scores)
 

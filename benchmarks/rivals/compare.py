@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.errors import NothingToPruneError, SlimError, TraceError, VerifyError  # noqa: E402
+from golden_stick.base.errors import NothingToPruneError, SlimError, TraceError, VerifyError  # noqa: E402
 from tests.rival_cases import CASES  # noqa: E402
 
 CONFIG, TOLERANCE, LONGEST = {"criterion": "l1", "prune_rate": 0.4}, 1e-5, 240

@@ -16,9 +16,9 @@ import numpy as np
 
 from golden_stick.certify import certify_in_sequence, compare_predictions, drop_p_value
 from golden_stick.certify.distributions import binomial_tail
+from golden_stick.certify.equivalence import PairedCounts
 from golden_stick.certify.fingerprints import DataFingerprint
-from golden_stick.certify.ledger import overlaps
-from golden_stick.certify.sequence import Comparison
+from golden_stick.certify.prior_use import overlaps
 
 ROOT = Path(__file__).resolve().parents[2]
 BOUND, CONFIDENCE = 0.01, 0.9
@@ -86,7 +86,7 @@ def in_sequence(generator, runs, images=1000, discordance=0.05):
     """Three candidates, the second and third exactly at the bound: how often any of these two is certified."""
     wrong = []
     for _ in range(runs):
-        items = [Comparison(*(int(part[0]) for part in draw(generator, 1, images, discordance, drop)), images)
+        items = [PairedCounts(*(int(part[0]) for part in draw(generator, 1, images, discordance, drop)), images)
                  for drop in (0.0, BOUND, BOUND)]
         passed = [item.lost <= critical(images, item.lost + item.gained) for item in items]
         wrong.append(passed[0] and passed[1])

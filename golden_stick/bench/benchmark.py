@@ -1,25 +1,76 @@
 """`benchmark`: latency, throughput, memory and MACs of networks and exported files, measured in turn."""
+import ctypes
+import ctypes.util
+import gc
 import os
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
-from golden_stick.bench.clock import ForeignLoad, Timing, interleave, turn_of
+from golden_stick.base.config import OneOf, Whole, check_value
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, GoldenStickError, first_line
+from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.bench.clock import ForeignLoad, Timing, interleave, limited_threads, turn_of
 from golden_stick.bench.contenders import GRAPH, ONNX, PYNATIVE, Contender, contenders_of
-from golden_stick.bench.memory import peak_growth
 from golden_stick.bench.onnx_files import onnx_runtime
 from golden_stick.bench.result import Benchmark, Measurement, machine_facts
-from golden_stick.bench.threads import limited_threads
-from golden_stick.config import OneOf, Whole, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError, GoldenStickError, first_line
-from golden_stick.evaluation import scratch_directory
-from golden_stick.inputs import as_tensors, describe
+from golden_stick.cells.networks import scratch_directory
 
-__all__ = ["benchmark"]
+__all__ = ["peak_growth", "benchmark"]
+
+
+Result = TypeVar("Result")
+
+
+def peak_growth(function: Callable[[], Result]) -> Tuple[Result, Optional[int]]:
+    """
+    Call a function, and see by how much the resident memory of this process grew at its highest.
+
+    Args:
+        function (Callable): Takes nothing.
+
+    Returns:
+        tuple: What the function returned, and a number of bytes; None where the system cannot tell (Linux can).
+    """
+    gc.collect()
+    _give_back()
+    before = _status("VmRSS") if _reset_peak() else None
+    result = function()
+    peak = _status("VmHWM")
+    if before is None or peak is None:
+        return result, None
+    return result, max(0, peak - before)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: what a contender takes from what another left would not be seen."""
+    library = ctypes.util.find_library("c")
+    trim = getattr(ctypes.CDLL(library), "malloc_trim", None) if library else None
+    if trim is not None:
+        trim(0)
+
+
+def _reset_peak() -> bool:
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def _status(key: str) -> Optional[int]:
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            found = [line.split() for line in file if line.startswith(f"{key}:")]
+    except OSError:
+        return None
+    return 1024 * int(found[0][1]) if found else None
+
 
 _OWNER = "benchmark"
 

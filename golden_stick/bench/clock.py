@@ -1,12 +1,65 @@
 """Timing in turns: every contender runs once a round, so that whatever slows the machine down hits all alike."""
 import os
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
-__all__ = ["Timing", "Turn", "turn_of", "interleave", "ForeignLoad"]
+from golden_stick.base.errors import ArgumentError
+
+__all__ = ["available_processors", "limited_threads", "Timing", "Turn", "turn_of", "interleave", "ForeignLoad"]
+
+
+_TASKS = "/proc/self/task"
+
+
+def available_processors() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def limited_threads(owner: str, threads: Optional[int]) -> Iterator[None]:
+    """
+    Let all threads of this process, and those that it starts, run on so many processors only; for a block.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        threads (int): How many, or None for no limit.
+
+    Returns:
+        A context.
+
+    Raises:
+        ArgumentError: If the system cannot do it, or has not so many processors.
+    """
+    if threads is None:
+        yield
+        return
+    if not (hasattr(os, "sched_setaffinity") and os.path.isdir(_TASKS)):
+        raise ArgumentError(f"For '{owner}', 'threads' must be left out on this system, which cannot limit the threads "
+                            f"of a running process, but got {threads}.")
+    before = os.sched_getaffinity(0)
+    if not 1 <= threads <= len(before):
+        raise ArgumentError(f"For '{owner}', 'threads' must be in [1, {len(before)}], the processors that this process "
+                            f"may run on, but got {threads}.")
+    _bind(set(sorted(before)[:threads]))
+    try:
+        yield
+    finally:
+        _bind(before)
+
+
+def _bind(processors: Set[int]) -> None:
+    for task in os.listdir(_TASKS):
+        try:
+            os.sched_setaffinity(int(task), processors)
+        except ProcessLookupError:
+            # A thread that has ended since it was listed.
+            continue
+
 
 # Takes one turn, and says how long it took: wall seconds, and CPU seconds of all threads of the process.
 Turn = Callable[[], Tuple[float, float]]

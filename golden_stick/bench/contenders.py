@@ -9,13 +9,14 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
 from golden_stick.bench.onnx_files import count_onnx_macs, onnx_session
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
-from golden_stick.evaluation import evaluation, leaves
+from golden_stick.cells.networks import evaluation, leaves
+from golden_stick.cells.trace import trace
 from golden_stick.graph.cost import count_macs
-from golden_stick.prune.trace import trace
 
 __all__ = ["Contender", "contenders_of", "Ready"]
+
 
 GRAPH, PYNATIVE, MINDIR, ONNX = "graph", "pynative", "MindIR", "ONNX Runtime"
 _MODES = {GRAPH: ms.GRAPH_MODE, PYNATIVE: ms.PYNATIVE_MODE, MINDIR: ms.GRAPH_MODE, ONNX: ms.GRAPH_MODE}

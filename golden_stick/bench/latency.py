@@ -5,11 +5,11 @@ from typing import Any, Dict, Mapping, Tuple
 import mindspore as ms
 from mindspore import nn
 
+from golden_stick.base.config import Whole, check_value
+from golden_stick.base.errors import ArgumentTypeError
+from golden_stick.base.inputs import as_tensors
 from golden_stick.bench.clock import Timing, interleave, turn_of
-from golden_stick.config import Whole, check_value
-from golden_stick.errors import ArgumentTypeError
-from golden_stick.evaluation import evaluation, leaves
-from golden_stick.inputs import as_tensors
+from golden_stick.cells.networks import evaluation, leaves
 
 __all__ = ["latency_of", "latency_ratio"]
 

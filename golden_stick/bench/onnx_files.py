@@ -3,10 +3,11 @@ import math
 from types import ModuleType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from golden_stick.errors import CheckpointError, DependencyError, first_line
+from golden_stick.base.errors import CheckpointError, DependencyError, first_line
 from golden_stick.graph.cost import einsum_macs
 
 __all__ = ["count_onnx_macs", "onnx_session", "onnx_runtime"]
+
 
 Shapes = Mapping[str, Tuple[int, ...]]
 

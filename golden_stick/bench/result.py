@@ -7,6 +7,7 @@ from golden_stick.bench.clock import Timing
 
 __all__ = ["Measurement", "Benchmark", "is_quiet", "machine_facts"]
 
+
 # From this many processors kept busy by others on, times say little.
 _QUIET = 0.2
 

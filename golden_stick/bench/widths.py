@@ -4,24 +4,67 @@ Widths that a machine likes, found by measuring it.
 A layer of 63 filters can take longer than one of 64: runtimes work on blocks of 8 or 16 channels. So it may pay to
 remove fewer filters. Whether it does, and for which multiple, depends on the processor and on the runtime.
 """
+import json
 import math
 import os
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.bench.cache import cache_folder, recall, remember
-from golden_stick.bench.clock import ForeignLoad, Turn, interleave, turn_of
+from golden_stick.base.config import OneOf, check_value
+from golden_stick.base.errors import CheckpointError
+from golden_stick.base.files import whole_file
+from golden_stick.bench.clock import ForeignLoad, Turn, interleave, limited_threads, turn_of
 from golden_stick.bench.onnx_files import onnx_runtime, onnx_session
 from golden_stick.bench.result import is_quiet, machine_facts
-from golden_stick.bench.threads import limited_threads
-from golden_stick.config import OneOf, check_value
 
-__all__ = ["WidthAdvice", "best_multiple", "choose_multiple"]
+__all__ = ["CACHE_VARIABLE", "cache_folder", "recall", "remember", "WidthAdvice", "best_multiple", "choose_multiple"]
+
+
+CACHE_VARIABLE = "GOLDEN_STICK_CACHE"
+
+
+def cache_folder() -> Path:
+    """The folder: what the environment variable `GOLDEN_STICK_CACHE` says, or that of the system for such files."""
+    if os.environ.get(CACHE_VARIABLE):
+        return Path(os.environ[CACHE_VARIABLE])
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "golden_stick"
+    if os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"]) / "golden_stick" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "golden_stick"
+
+
+def recall(name: str, key: str) -> Optional[Any]:
+    """What `remember` kept in the file of that name under that key, or None."""
+    return _read(cache_folder() / name).get(key)
+
+
+def remember(name: str, key: str, value: Any) -> Optional[Path]:
+    """Keep plain data. The path of the file, or None if it cannot be written: then it is measured anew each time."""
+    path = cache_folder() / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file("cache", str(path)) as temporary:
+            Path(temporary).write_text(json.dumps({**_read(path), key: value}, indent=1) + "\n", encoding="utf-8")
+    except (OSError, CheckpointError):
+        return None
+    return path
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
 
 MULTIPLES = (1, 8, 16, 32)
 # Widths as pruning leaves them, between 16 and 128 and none of them a multiple of 8.

@@ -4,6 +4,7 @@ from typing import Any, List, Mapping
 
 __all__ = ["SECTIONS", "page_of"]
 
+
 # Key of the record -> title, in the order of the page. The first four stand in forms of their own.
 SECTIONS = {
     "networks": "Networks", "parameters": "Sizes", "macs": "Sizes", "widths": "Widths", "base": "Origin",

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from golden_stick.certify.known import OnFreshImages, qualified
-from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentError, CheckpointError, first_line
+from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
+from golden_stick.base.files import whole_file
+from golden_stick.certify.prior_use import OnFreshImages, with_caveats
 
 __all__ = ["Certificate", "CertifiedNetwork"]
+
 
 _KIND = "golden_stick certificate"
 _VERSION = 1
@@ -91,7 +92,7 @@ class Certificate(OnFreshImages):
         else:
             text = (f"'{self.certified}' loses less than {bound} of the accuracy of '{self.base.name}', with a "
                     f"confidence of {self.confidence:.6g}, on images drawn like the {self.images:,} of this one.")
-        return qualified(text, self.used_before, self.ledger, "THE CONFIDENCE")
+        return with_caveats(text, self.used_before, self.ledger, "THE CONFIDENCE")
 
     def __str__(self) -> str:
         return self.to_markdown()

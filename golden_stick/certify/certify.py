@@ -2,22 +2,67 @@
 import os
 import shlex
 import sys
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
+from contextlib import ExitStack
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
 
+from golden_stick.base.config import Interval, check_value
+from golden_stick.base.digests import now
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.files import versions
+from golden_stick.base.progress import shown
+from golden_stick.cells.networks import evaluation
 from golden_stick.certify.certificate import Certificate, CertifiedNetwork
-from golden_stick.certify.fingerprints import network_digest
-from golden_stick.certify.known import known_uses
-from golden_stick.certify.predictions import right_answers
-from golden_stick.certify.records import versions
-from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
-from golden_stick.config import Interval, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.uses import now
+from golden_stick.certify.equivalence import PairedCounts, certify_in_sequence, compare_predictions
+from golden_stick.certify.fingerprints import DataFingerprint, SamplesSeen, labelled_batches, network_digest
+from golden_stick.certify.prior_use import known_uses
 
-__all__ = ["certify", "LEDGER"]
+__all__ = ["right_answers", "certify", "LEDGER"]
+
+
+def right_answers(networks: Mapping[str, nn.Cell], data: Any,
+                  check: Callable[[DataFingerprint], None]) -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
+    """
+    Run all networks on all images, in evaluation. The class is that of the largest output.
+
+    Args:
+        networks (Mapping): Name -> network that takes images and gives an output, or several with that first, of
+            shape :math:`(N, classes)`.
+        data (Iterable): Batches of images and labels; taken once.
+        check (Callable): Called with the fingerprint of each batch before any network sees it; raises to stop.
+
+    Returns:
+        tuple, name -> bool array of shape (images,), whether the network is right; and the fingerprint of the data.
+
+    Raises:
+        ArgumentError: If there is no image, or a network's output is not finite or of another shape.
+    """
+    seen = SamplesSeen()
+    right: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
+    with ExitStack() as stack:
+        for network in networks.values():
+            stack.enter_context(evaluation(network))
+        for images, labels in shown(labelled_batches("certify", data), "batches"):
+            check(seen.add(images, labels))
+            tensor = Tensor(images)
+            for name, network in networks.items():
+                right[name].append(_classes(name, network(tensor), len(labels)) == labels)
+    if not seen:
+        raise ArgumentError("For 'certify', 'data' must hold at least one image, but got none.")
+    return {name: np.concatenate(parts) for name, parts in right.items()}, seen.fingerprint()
+
+
+def _classes(name: str, output: Any, images: int) -> np.ndarray:
+    values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
+    if values.ndim != 2 or len(values) != images or values.shape[1] < 2:
+        raise ArgumentError(f"For 'certify', the output of '{name}' must be of shape (images, classes), but got "
+                            f"{values.shape} for {images} images.")
+    if not np.isfinite(values).all():
+        raise ArgumentError(f"For 'certify', the output of '{name}' must be finite, but some of it is not.")
+    return values.argmax(1)
+
 
 LEDGER = "golden_stick_ledger.json"
 _BASE = "base"
@@ -148,7 +193,7 @@ def _check_free(path: Optional[str]) -> None:
 
 
 def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.ndarray],
-            item: Optional[Comparison] = None) -> CertifiedNetwork:
+            item: Optional[PairedCounts] = None) -> CertifiedNetwork:
     network = networks[name]
     compared = () if item is None else (item.lost, item.gained, item.p_value, item.certified)
     return CertifiedNetwork(name, network_digest(network), _size(network), float(right[name].mean()), *compared)

@@ -6,6 +6,7 @@ import numpy as np
 
 __all__ = ["incomplete_beta", "binomial_tail", "binomial_interval", "student_t_cdf"]
 
+
 _SMALLEST = 1e-300
 _log_gamma = np.vectorize(math.lgamma, otypes=[np.float64])
 

@@ -14,11 +14,12 @@ from typing import Tuple
 
 import numpy as np
 
+from golden_stick.base.config import Interval, Whole, check_value
+from golden_stick.base.errors import ArgumentError
 from golden_stick.certify.distributions import binomial_interval, binomial_tail
-from golden_stick.config import Interval, Whole, check_value
-from golden_stick.errors import ArgumentError
 
 __all__ = ["drop_score", "drop_p_value", "outcome_probability", "rejection_boundary"]
+
 
 # Outcomes whose scores differ by less are counted as equal: rounding shall not leave one out.
 _TIE = 1e-9

@@ -7,13 +7,14 @@ from typing import Any, FrozenSet, Iterable, Iterator, List, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.certify.records import read_record, write_record
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
-from golden_stick.progress import shown
-from golden_stick.uses import image_digest, image_digests
+from golden_stick.base.digests import image_digest, image_digests
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
+from golden_stick.base.files import read_record, write_record
+from golden_stick.base.progress import shown
 
 __all__ = ["DataFingerprint", "SamplesSeen", "fingerprint", "sample_digests", "digest_of_samples", "network_digest",
            "labelled_batches"]
+
 
 _KIND = "golden_stick data fingerprint"
 

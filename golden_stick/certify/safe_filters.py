@@ -7,16 +7,16 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.config import Interval, check_value
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
+from golden_stick.base.files import whole_file
+from golden_stick.cells.trace import trace
+from golden_stick.certify.ablation import loss_increase
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
-from golden_stick.certify.hiding import rises
-from golden_stick.certify.known import OnFreshImages, known_uses, qualified
-from golden_stick.config import Interval, check_value
-from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
+from golden_stick.certify.prior_use import OnFreshImages, known_uses, with_caveats
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.prune.plan import PruningPlan, plan_without
-from golden_stick.prune.trace import trace
+from golden_stick.graph.plan import PruningPlan, plan_without
 
 __all__ = ["SafeFilters", "safe_filters"]
 
@@ -59,7 +59,7 @@ class SafeFilters(OnFreshImages):
     @property
     def statement(self) -> str:
         """What is claimed of the safe filters; with a warning where that does not hold."""
-        return qualified(
+        return with_caveats(
             f"safe: removed alone, the mean loss rises by less than {self.eps:g}; at most {self.q:g} of these claims "
             f"are expected to be wrong ({self.correction.upper()}, {self.data.images:,} images). Removing several "
             f"together is not covered.", self.used_before, self.ledger, "THE RATE OF WRONG CLAIMS")
@@ -197,7 +197,7 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
     if not len(grouping):
         raise NothingToPruneError("For 'safe_filters', 'network' must have removable channels, but has none.")
     channels = np.concatenate([group.channels for group in grouping])
-    differences, fingerprint = rises("safe_filters", network, grouping, channels[:, None], data, loss,
+    differences, fingerprint = loss_increase("safe_filters", network, grouping, channels[:, None], data, loss,
                                     known.check)
     earlier = known.record(fingerprint, "a search for safe filters")
     images, cost, deviation = len(differences), differences.mean(0), differences.std(0, ddof=1)

@@ -5,18 +5,19 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.config import Fraction, Interval, Whole, check_value
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.files import versions, write_record
+from golden_stick.certify.ablation import loss_increase
 from golden_stick.certify.equivalence import equivalence_p_values
 from golden_stick.certify.fingerprints import DataFingerprint, network_digest
-from golden_stick.certify.hiding import rises
-from golden_stick.certify.known import KnownUses, OnFreshImages, known_uses, qualified
-from golden_stick.certify.records import versions, write_record
+from golden_stick.certify.prior_use import KnownUses, OnFreshImages, known_uses, with_caveats
 from golden_stick.certify.safe_filters import SafeFilters
-from golden_stick.config import Fraction, Interval, Whole, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import Grouping
-from golden_stick.prune.plan import PruningPlan, plan_without
+from golden_stick.graph.plan import PruningPlan, plan_without
 
 __all__ = ["SafeTogether", "safe_together", "sets_passed"]
+
 
 _KIND = "golden_stick safe set"
 
@@ -69,7 +70,7 @@ class SafeTogether(OnFreshImages):
     @property
     def statement(self) -> str:
         """What is shown of the set; with a warning where that does not hold."""
-        return qualified(f"{self._shown()}.", self.used_before, self.ledger, "THE CONFIDENCE")
+        return with_caveats(f"{self._shown()}.", self.used_before, self.ledger, "THE CONFIDENCE")
 
     def _shown(self) -> str:
         if not self.certified:
@@ -157,8 +158,8 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
     count = min(tests, len(order))
     sizes = tuple(int(size) for size in np.unique(np.linspace(1, len(order), count).round().astype(int)))
     known = known_uses("safe_together", used, ledger, reuse)
-    differences, images = rises("safe_together", network, found.grouping, [order[:size] for size in sizes], data, loss,
-                                _unseen(found, known))
+    differences, images = loss_increase("safe_together", network, found.grouping,
+                                        [order[:size] for size in sizes], data, loss, _unseen(found, known))
     earlier = known.record(images, "a test of safe filters together")
     cost = differences.mean(0)
     p_values = equivalence_p_values(cost, differences.std(0, ddof=1), images.images, eps)

@@ -3,10 +3,11 @@ import argparse
 import sys
 from typing import Any, Dict, Tuple
 
-from golden_stick.cli.shared import add_network_options, add_plain_command, output_files, say, write_json
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
+from golden_stick.cli.options import add_network_options, add_plain_command, output_files, say, write_json
 
 __all__ = ["add"]
+
 
 _BAR = 30
 
@@ -52,7 +53,7 @@ def _contenders(options: argparse.Namespace) -> Tuple[Dict[str, Any], Tuple[Any,
     contenders: Dict[str, Any] = {path: path for path in options.files}
     if options.network:
         from golden_stick import load_slim
-        from golden_stick.cli.shared import network_and_inputs
+        from golden_stick.cli.options import network_and_inputs
         network, inputs = network_and_inputs(options, options.checkpoint)
         contenders["network"] = network
         if options.slim:

@@ -2,7 +2,7 @@
 import argparse
 from typing import Any
 
-from golden_stick.cli.shared import add_network_command, say
+from golden_stick.cli.options import add_network_command, say
 
 __all__ = ["add"]
 
@@ -38,8 +38,7 @@ golden-stick certify --network resnet.py:resnet20 --checkpoint trained.ckpt --ca
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import certify, load_slim
-    from golden_stick.cli.factories import call_factory
-    from golden_stick.cli.networks import build_network, load_weights
+    from golden_stick.cli.networks import build_network, call_factory, load_weights
     base = build_network(options.network, options.kwargs)
     say(f"built {type(base).__name__} by {options.network}")
     candidates = {path: load_slim(base, path) for path in dict.fromkeys(options.candidate)}

@@ -2,11 +2,12 @@
 import argparse
 from typing import Any, Optional, Tuple
 
-from golden_stick.cli.shared import add_command, network_and_inputs, say
-from golden_stick.cli.slimming import add_budget_options, config_of
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
+from golden_stick.cli.options import add_command, network_and_inputs, say
+from golden_stick.cli.prune import add_budget_options, config_of
 
 __all__ = ["add"]
+
 
 # These stand in every record, all others only where they are not the default: so older folders can be gone on with.
 _ALWAYS = ("prune_rate", "target_macs", "target_params", "ranking", "residual", "round_to")
@@ -62,8 +63,8 @@ def _numbers(text: str) -> Tuple[float, ...]:
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import compare
-    from golden_stick.cli.factories import call_factory
-    from golden_stick.prune.options import PRUNER_OPTIONS
+    from golden_stick.cli.networks import call_factory
+    from golden_stick.prune.pruner import PRUNER_OPTIONS
     network, inputs = network_and_inputs(options, options.checkpoint)
     budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
               if key in _ALWAYS or value != PRUNER_OPTIONS[key].default}
@@ -78,7 +79,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _given(scales_data: Optional[str]) -> Any:
-    from golden_stick.cli.factories import call_factory
+    from golden_stick.cli.networks import call_factory
     return None if scales_data is None else call_factory(scales_data, option="--scales-data")
 
 

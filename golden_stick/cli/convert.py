@@ -5,10 +5,15 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, Set
+from typing import Any, Callable, Dict, Iterator, Mapping, Set
 
-from golden_stick.cli.shared import add_command, network_and_inputs, output_files, say, trace_aloud
-from golden_stick.cli.slimming import (
+import numpy as np
+from mindspore import nn
+
+from golden_stick.base.errors import ArgumentError, CheckpointError
+from golden_stick.cells.slim import recipe_of
+from golden_stick.cli.options import add_command, network_and_inputs, output_files, say, trace_aloud
+from golden_stick.cli.prune import (
     ANYWHERE,
     add_criterion_options,
     add_slim_options,
@@ -18,9 +23,60 @@ from golden_stick.cli.slimming import (
     make_slim,
     pruning_data,
 )
-from golden_stick.errors import ArgumentError, CheckpointError
 
-__all__ = ["add"]
+__all__ = ["check_masked", "add"]
+
+
+# What decaying a weight in every step adds up to in roundings, in units of a number's last place.
+_ROUNDINGS = 1000
+
+
+def check_masked(values: Mapping[str, np.ndarray], place: str, network: nn.Cell, slim: nn.Cell) -> None:
+    """
+    Refuse a checkpoint that was masked otherwise than the slim network is pruned.
+
+    No gradient reaches a masked filter: after any training it is what it was, up to a factor for the decay of weights.
+    The others are not. A layer in which nothing learned tells nothing, nor does a network with zeros in place of masks.
+
+    Args:
+        values (Mapping): Name -> array, of the checkpoint.
+        place (str): The checkpoint, for the message.
+        network (nn.Cell): What it was masked from.
+        slim (nn.Cell): What is to be made of it.
+
+    Raises:
+        CheckpointError: If a filter that goes has learned, or one that stays has not, in a layer where others have.
+    """
+    plan = recipe_of(slim)[-1]
+    before = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
+    for axis in () if plan.zeros else plan.axes:
+        old, new = before[axis.parameter], values[axis.parameter]
+        if axis.axis != 0 or old.ndim < 2 or old[0].size < 2 or len(axis.kept) == axis.size:
+            continue
+        moved, unit = _moved(old, new), 2.0 ** (-23 if old.dtype.itemsize > 2 else -7)
+        kept = np.isin(np.arange(axis.size), axis.kept)
+        still = max(2 * unit, float(moved[~kept].max()))
+        if moved[kept].max() <= 2 * unit:
+            continue
+        if still > _ROUNDINGS * unit:
+            _refuse(place, axis.parameter, int(np.argmax(np.where(kept, 0, moved))), "would go, but has learned")
+        if moved[kept].min() <= still:
+            _refuse(place, axis.parameter, int(np.argmin(np.where(kept, moved, np.inf))), "would stay, but has learned "
+                    "nothing")
+
+
+def _moved(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """How far each filter is from the multiple of its old self that is nearest, as a fraction of its largest weight."""
+    old, new = (array.astype(np.float64).reshape(len(array), -1) for array in (old, new))
+    factor = (old * new).sum(1, keepdims=True) / np.maximum((old * old).sum(1, keepdims=True), np.finfo(float).tiny)
+    return np.abs(new - factor * old).max(1) / np.maximum(np.abs(old).max(1), np.finfo(float).tiny)
+
+
+def _refuse(place: str, weight: str, filter_at: int, what: str) -> None:
+    raise CheckpointError(f"For 'golden-stick', '{place}' must be masked as the options say, but filter {filter_at} of "
+                          f"'{weight}' {what}: give the options and the checkpoint that it was masked with. If its "
+                          f"optimizer moves weights without a gradient, or the filter is dead, say '--kind masked'.")
+
 
 _CLI = "golden-stick"
 _KINDS = ("original", "knockoff", "masked", "slim", "slim-weights")
@@ -98,7 +154,7 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
 
 
 def _run(options: argparse.Namespace) -> None:
-    from golden_stick.deploy.sources import read_source
+    from golden_stick.deploy.checkpoints import read_source
     if not any(getattr(options, name) for name in ("output", "mindir", "onnx")):
         raise ArgumentError(f"For '{_CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
                             f"but none does.")
@@ -162,7 +218,7 @@ def _original(options: argparse.Namespace, source: Any) -> None:
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    from golden_stick.cli.masked import check_masked
+    from golden_stick.cli.convert import check_masked
     from golden_stick.cli.networks import load_weights
     fill = partial(load_weights, path=options.masked_from, option="--masked-from")
     # Who states the kind has the last word: no file can tell for sure.
@@ -173,11 +229,10 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import SCOP
-    from golden_stick.scop.described import DESCRIPTION, description_in, encoded
-    from golden_stick.scop.feature_moments import StoredFeatures
-    from golden_stick.scop.samplers import StoredSampler
+    from golden_stick.scop.report import DESCRIPTION, description_in, encoded
+    from golden_stick.scop.samplers import StoredFeatures, StoredSampler
     # How the phase was mixed, as far as its parameters tell.
-    held = [array for name, array in source.values.items() if name.endswith(".held_scale")]
+    held = [array for name, array in source.values.items() if name.endswith(".frozen_scale")]
     options.mixing = options.mixing or ("blocks" if held else "joint")
     options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
     # The sampler has done its work when there is a checkpoint; what it had fitted is in there all the same.
@@ -237,14 +292,14 @@ def _folded(slim: Any, inputs: Any) -> Any:
 
 
 def _fill_original(source: Any, network: Any) -> None:
-    from golden_stick.cli.matching import refuse_slim_weights
+    from golden_stick.cli.networks import refuse_slim_weights
     refuse_slim_weights(network, source.values, source.files[0])
     _fill(source, network)
 
 
 def _fill(source: Any, network: Any) -> None:
     """Put the values into a network that has these parameters and no others."""
-    from golden_stick.cli.matching import check_exact, fill
+    from golden_stick.cli.networks import check_exact, fill
     check_exact(network, source.values, "--checkpoint", source.files[0])
     source.refuse_differing(_CLI, [parameter.name for parameter in network.get_parameters()])
     fill(network, source.values)
@@ -252,7 +307,7 @@ def _fill(source: Any, network: Any) -> None:
 
 def _fill_below(source: Any, network: Any) -> None:
     """Put the values into the original network: a knockoff phase holds them under their own names, and its scales."""
-    from golden_stick.cli.matching import check_held, fill
+    from golden_stick.cli.networks import check_held, fill
     # What it holds besides, the applied network must know; `_trained` sees to it.
     check_held(network, source.values, "--checkpoint", source.files[0])
     fill(network, source.values)
@@ -263,7 +318,7 @@ def _trained(source: Any, applied: Any) -> Iterator[str]:
     """A checkpoint of the applied network, which has these parameters and no others."""
     import mindspore as ms
 
-    from golden_stick.cli.matching import check_exact
+    from golden_stick.cli.networks import check_exact
     check_exact(applied, source.values, "--checkpoint", source.files[0])
     names = [parameter.name for parameter in applied.get_parameters()]
     source.refuse_differing(_CLI, names)

@@ -13,10 +13,11 @@ import threading
 from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
+from golden_stick.base.errors import ArgumentError, GoldenStickError
 from golden_stick.cli import bench, certify, compare, convert, export, inspect, prune, trace, verify
-from golden_stick.errors import ArgumentError, GoldenStickError
 
 __all__ = ["main", "build_parser"]
+
 
 # In the order of the help. Each has `add(commands)`, which adds its subcommand; MindSpore is imported when it runs.
 COMMANDS = (prune, convert, verify, certify, compare, export, bench, inspect, trace)

@@ -2,7 +2,7 @@
 import argparse
 from typing import Any
 
-from golden_stick.cli.shared import add_command, network_and_inputs, output_files, trace_aloud
+from golden_stick.cli.options import add_command, network_and_inputs, output_files, trace_aloud
 
 __all__ = ["add"]
 

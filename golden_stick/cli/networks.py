@@ -1,20 +1,242 @@
 """Networks for the command line: how to build them, their weights and their inputs."""
-from typing import Optional, Sequence, Tuple
+import difflib
+import importlib
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.cli.factories import call_factory
-from golden_stick.cli.matching import check_exact, fill
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError
+from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.cells.trace import find_inputs
 from golden_stick.deploy.slim_file import read_tensors
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError
-from golden_stick.inputs import as_tensors, describe
-from golden_stick.prune.find_inputs import find_inputs
 
-__all__ = ["build_network", "load_weights", "read_inputs", "make_inputs"]
+__all__ = ["call_factory", "check_exact", "check_held", "fill", "refuse_slim_weights", "build_network", "load_weights",
+           "read_inputs", "make_inputs"]
+
 
 _CLI = "golden-stick"
+
+
+def call_factory(name: str, arguments: Optional[str] = None, option: str = "--network") -> Any:
+    """
+    What a factory returns.
+
+    Args:
+        name (str): ``'package.module:factory'`` or ``'path/to/file.py:factory'``. What stands beside the file, or in
+            the working directory for a module, can be imported.
+        arguments (str): Keyword arguments of the factory, as a JSON object. Default: ``None``, no arguments.
+        option (str): The option of the command line that named it, for messages. Default: ``'--network'``.
+
+    Returns:
+        Whatever the factory returns.
+
+    Raises:
+        ArgumentError: If the module, file or factory is missing, raises an error, or does not take the arguments.
+        ArgumentTypeError: If the factory is not callable.
+    """
+    source, separator, factory_name = name.rpartition(":")
+    if not (source and separator and factory_name):
+        raise ArgumentError(f"For '{_CLI}', '{option}' must look like 'package.module:factory' or "
+                            f"'path/to/file.py:factory', but got '{name}'.")
+    keywords = _read_keywords(arguments)
+    is_file = source.endswith(".py") or os.sep in source
+    if is_file and not (source.endswith(".py") and os.path.isfile(source)):
+        raise ArgumentError(f"For '{_CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
+    # A factory's initial weights are random: the same command shall give the same files.
+    ms.set_seed(0)
+    with _importable(os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()):
+        factory = _find_factory(_load_module(source, is_file, option), source, factory_name, option)
+        return _call(factory, name, keywords, option)
+
+
+def _read_keywords(arguments: Optional[str]) -> Dict[str, Any]:
+    if arguments is None:
+        return {}
+    try:
+        keywords = json.loads(arguments)
+    except ValueError as error:
+        raise ArgumentError(f"For '{_CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
+                            ) from error
+    if not isinstance(keywords, dict):
+        raise ArgumentError(f"For '{_CLI}', '--kwargs' must be a JSON object, but got '{arguments}'.")
+    return keywords
+
+
+@contextmanager
+def _importable(folder: str) -> Iterator[None]:
+    """Let modules of a folder be imported, before all others."""
+    before = list(sys.path)
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _load_module(source: str, is_file: bool, option: str) -> ModuleType:
+    try:
+        if not is_file:
+            return importlib.import_module(source)
+        # Not under the file's own name, which may be that of a library, such as 'resnet' or 'numpy'.
+        name = f"golden_stick_network_{os.path.basename(source)[:-len('.py')]}"
+        specification = importlib.util.spec_from_file_location(name, os.path.abspath(source))
+        module = importlib.util.module_from_spec(specification)
+        # MindSpore looks the source of a class up by its module's name.
+        sys.modules[name] = module
+        specification.loader.exec_module(module)
+        return module
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        raise ArgumentError(f"For '{_CLI}', '{option}' must be importable, but '{source}' raised {_describe(error)}."
+                            ) from error
+
+
+def _find_factory(module: ModuleType, source: str, name: str, option: str) -> Callable:
+    if not hasattr(module, name):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise ArgumentError(f"For '{_CLI}', '{option}' must name a factory of '{source}', but it has no '{name}'."
+                            f"{hint}")
+    factory = getattr(module, name)
+    if not callable(factory):
+        raise ArgumentTypeError(f"For '{_CLI}', '{option}' must name a factory that can be called, but '{name}' of "
+                                f"'{source}' is of type {type(factory).__name__}.")
+    return factory
+
+
+def _call(factory: Callable, name: str, keywords: Mapping[str, Any], option: str) -> Any:
+    try:
+        return factory(**keywords)
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        if isinstance(error, TypeError) and not _place(error):
+            what = f"'--kwargs' must fit the factory, but got {json.dumps(keywords)}: {error}."
+        else:
+            what = f"'{option}' must name a factory that works, but '{name}' raised {_describe(error)}."
+        raise ArgumentError(f"For '{_CLI}', {what}") from error
+
+
+def _describe(error: BaseException) -> str:
+    place = _place(error)
+    return f"{type(error).__name__}{f' at {place}' if place else ''}: {error}"
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the user's code where an error came from; '' if it was raised before that was reached."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen "):
+            return f"{frame.filename}:{frame.lineno}"
+    return ""
+
+
+_NAMED = 3
+# Beside what is named after a parameter: schedules, and counters that are no scalars.
+_STATE = ("learning_rate", "global_step", "afactor_step")
+
+
+def fill(network: nn.Cell, values: Mapping[str, np.ndarray]) -> None:
+    """Put values that were checked into a network."""
+    for parameter in network.get_parameters():
+        parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
+
+
+def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> None:
+    """
+    Refuse a checkpoint that does not hold exactly a network's parameters; what an optimizer left is only told.
+
+    Args:
+        network (nn.Cell): The network.
+        values (Mapping): Name -> array, of the checkpoint.
+        option (str): The option that named the checkpoint.
+        place (str): The checkpoint.
+
+    Raises:
+        CheckpointError: If a parameter is missing or of another shape, or there is another besides.
+    """
+    besides = check_held(network, values, option, place)
+    wanted = [parameter.name for parameter in network.get_parameters()]
+    state = [name for name in besides if _is_state(name, values[name], wanted)]
+    foreign = [name for name in besides if name not in state]
+    if foreign:
+        raise CheckpointError(f"For 'golden-stick', '{option}' must hold the network's parameters and no others, but "
+                              f"'{place}' also holds {_listed(foreign)}: name the network that it is of.")
+    if state:
+        print(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}",
+              flush=True)
+
+
+def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
+    """
+    Refuse a checkpoint that does not hold a network's parameters; what it holds besides is returned.
+
+    Args: as of `check_exact`.
+
+    Raises:
+        CheckpointError: If a parameter is missing or of another shape.
+    """
+    wanted = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+    missing = [name for name in wanted if name not in values]
+    besides = [name for name in values if name not in wanted]
+    if missing:
+        more = f", nor {len(missing) - 1} more of its {len(wanted)}" if len(missing) > 1 else ""
+        raise CheckpointError(f"For 'golden-stick', '{option}' must hold the network's parameter '{missing[0]}', but "
+                              f"'{place}' does not{more}; {_nearest(missing[0], besides)}.")
+    for name, shape in wanted.items():
+        if values[name].shape != shape:
+            raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {shape}, but got "
+                                  f"{values[name].shape}.")
+    return besides
+
+
+def refuse_slim_weights(network: nn.Cell, values: Mapping[str, np.ndarray], place: str) -> None:
+    """
+    Refuse what looks like the weights of a slim network where the original's are wanted.
+
+    Raises:
+        CheckpointError: If all parameters are there, none with a longer axis, and some with a shorter one.
+    """
+    shapes = [(item.name, tuple(item.shape), values[item.name].shape) for item in network.get_parameters()
+              if item.name in values]
+    narrower = [one for one in shapes if one[1] != one[2]]
+    if len(shapes) < len(list(network.get_parameters())) or not narrower or not all(
+            len(wanted) == len(got) and all(a >= b for a, b in zip(wanted, got)) for _, wanted, got in shapes):
+        return
+    name, wanted, got = narrower[0]
+    raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
+                          f"these are the weights of a slim network, name its slim file as '--recipe'.")
+
+
+def _is_state(name: str, array: np.ndarray, wanted: Iterable[str]) -> bool:
+    """Optimizers name what they keep for a parameter after it, as moments.conv.weight; what is appended is scalar."""
+    return (array.ndim == 0 or name.startswith(_STATE)
+            or any(name.endswith((f".{parameter}", f"_{parameter}")) for parameter in wanted))
+
+
+def _nearest(name: str, others: Iterable[str]) -> str:
+    others = list(others)
+    alike = [other for other in others if other.endswith(f".{name}") or name.endswith(f".{other}")]
+    alike = alike or difflib.get_close_matches(name, others, n=1, cutoff=0.5)
+    if alike:
+        return f"the nearest name there is '{alike[0]}'"
+    return f"it holds {_listed(others)}" if others else "it holds nothing besides"
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
+
+
 _TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
 
 

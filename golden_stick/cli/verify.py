@@ -2,7 +2,7 @@
 import argparse
 from typing import Any, List, Tuple
 
-from golden_stick.cli.shared import add_command, network_and_inputs, say, trace_aloud
+from golden_stick.cli.options import add_command, network_and_inputs, say, trace_aloud
 
 __all__ = ["add"]
 
@@ -25,7 +25,7 @@ golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,3
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import load_slim, verify
     from golden_stick.deploy.slim_file import read_slim
-    from golden_stick.prune.plan import PruningPlan
+    from golden_stick.graph.plan import PruningPlan
     network, inputs = network_and_inputs(options)
     narrow = load_slim(network, options.slim)
     steps = read_slim(options.slim).steps
@@ -45,7 +45,7 @@ def _stages(network: Any, steps: Tuple[Any, ...]) -> List[Any]:
     """The network before each step; of the values, nothing is used."""
     from golden_stick import slim
     from golden_stick.deploy.fold import restructured
-    from golden_stick.prune.plan import PruningPlan
+    from golden_stick.graph.plan import PruningPlan
     stages = [network]
     for step in steps[:-1]:
         stages.append((slim if isinstance(step, PruningPlan) else restructured)(stages[-1], step))
@@ -54,12 +54,12 @@ def _stages(network: Any, steps: Tuple[Any, ...]) -> List[Any]:
 
 def _undone(stage: Any, narrow: Any, step: Any, inputs: Tuple[Any, ...]) -> Tuple[Any, Any]:
     """What must give the outputs of `narrow`, and the network before the step that it stands for."""
+    from golden_stick.cells.slim import unslim
+    from golden_stick.cells.wrappers import masked_network
     from golden_stick.deploy.fold import unfolded_network
-    from golden_stick.prune import masked_network
-    from golden_stick.prune.expand import expanded_network
-    from golden_stick.prune.plan import PruningPlan
+    from golden_stick.graph.plan import PruningPlan
     if not isinstance(step, PruningPlan):
         unfolded = unfolded_network(stage, narrow, step, inputs)
         return unfolded, unfolded
-    wide = expanded_network(stage, narrow, step)
+    wide = unslim(stage, narrow, step)
     return masked_network(wide, step), wide

@@ -4,21 +4,19 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mindspore import Tensor, nn
 
+from golden_stick.base.errors import ArgumentTypeError
+from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.base.progress import shown
+from golden_stick.cells.networks import copy_network
+from golden_stick.cells.trace import trace
 from golden_stick.certify.fingerprints import network_digest
-from golden_stick.compare.batches import TrainingBatches, check_repeatable, digest_of
-from golden_stick.compare.candidates import slim_networks
-from golden_stick.compare.fitting import accuracies, train
+from golden_stick.compare.candidates import Settings, check_settings, slim_networks
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
-from golden_stick.compare.settings import Settings, check_settings
 from golden_stick.compare.store import Store, name_of
-from golden_stick.errors import ArgumentTypeError
+from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of, train
 from golden_stick.graph.cost import count_macs, count_parameters
-from golden_stick.inputs import as_tensors, describe
-from golden_stick.progress import shown
-from golden_stick.prune.calibration import calibrate
-from golden_stick.prune.copying import copy_network
-from golden_stick.prune.trace import trace
-from golden_stick.report import Report
+from golden_stick.prune.report import Report
+from golden_stick.recover.statistics import calibrate
 
 __all__ = ["compare"]
 

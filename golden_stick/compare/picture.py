@@ -3,11 +3,12 @@ import io
 import os
 from typing import Any, List
 
+from golden_stick.base.errors import ArgumentError, DependencyError
+from golden_stick.base.files import whole_file
 from golden_stick.compare.result import Comparison, Spread
-from golden_stick.deploy.files import whole_file
-from golden_stick.errors import ArgumentError, DependencyError
 
 __all__ = ["draw", "need_matplotlib"]
+
 
 _FORMATS = ("svg", "png", "pdf")
 _STATES = (("pruned", "right after pruning"), ("recalibrated", "statistics re-estimated"), ("finetuned", "fine-tuned"),

@@ -3,11 +3,23 @@ import json
 import math
 import statistics
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-from golden_stick.compare.table import aligned, markdown
+__all__ = ["aligned", "markdown", "UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "standard_error"]
 
-__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "standard_error"]
+
+def aligned(rows: Sequence[Sequence[str]]) -> List[str]:
+    """One line a row; the first column to the left, all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return [(row[0].ljust(widths[0]) + "".join(f"  {cell.rjust(width)}" for cell, width in zip(row[1:], widths[1:]))
+             ).rstrip() for row in rows]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> List[str]:
+    """The same; the first row is the head."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]]
+
 
 UNPRUNED, UNTOUCHED = "unpruned", "as it came"
 _STATES = ("pruned", "recalibrated", "finetuned", "test")
@@ -191,7 +203,7 @@ class Comparison:
             head = ["criterion", *(f"rate {rate:g}" for rate in self.config["rates"])]
             rows = [[criterion, *(str(getattr(item, name)) for item in items)] for criterion, items in curves.items()]
             parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *markdown([head, *rows]), ""]
-        return "\n".join([*parts, f"Asked for: `{json.dumps(dict(self.config))}`", ""])
+        return "\n".join([*parts, f"RateRequest for: `{json.dumps(dict(self.config))}`", ""])
 
     def _told(self) -> List[str]:
         """What the reports at the budget say besides: each note once, with criterion and seeds."""

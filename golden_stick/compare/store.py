@@ -7,14 +7,15 @@ from typing import Any, Dict, List, Mapping, Optional
 import mindspore as ms
 from mindspore import nn
 
+from golden_stick.base.errors import CheckpointError, StateError, first_line
+from golden_stick.base.files import whole_file
+from golden_stick.cells.networks import copy_network
 from golden_stick.compare.picture import draw, need_matplotlib
 from golden_stick.compare.result import UNPRUNED, Comparison, Trial
-from golden_stick.deploy.checkpoint import load_slim, save_slim
-from golden_stick.deploy.files import whole_file
-from golden_stick.errors import CheckpointError, StateError, first_line
-from golden_stick.prune.copying import copy_network
+from golden_stick.deploy.slim_file import load_slim, save_slim
 
 __all__ = ["Store", "name_of"]
+
 
 _RECORD, _PAGE, _NETWORKS, _FIGURES = "comparison.json", "comparison.md", "networks", ("svg", "png")
 

@@ -8,11 +8,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.errors import ExportError, first_line
-from golden_stick.evaluation import allowed_difference, evaluate
-from golden_stick.inputs import resized
+from golden_stick.base.errors import ExportError, first_line
+from golden_stick.base.inputs import resized
+from golden_stick.cells.networks import allowed_difference, evaluate
 
 __all__ = ["write_mindir"]
+
 
 _TOLERANCE = 1e-5
 # MindSpore refuses paths with a blank or a letter like ü, so it writes here, in the working directory.

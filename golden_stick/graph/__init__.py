@@ -1,0 +1,1 @@
+"""The traced network and what follows from it, in numpy alone: no MindSpore is needed."""

@@ -1,17 +1,20 @@
-"""
-Multiply-accumulates (MACs) of a traced network, operator by operator.
+"""Multiply-accumulates (MACs) and parameters of a traced network, and of the one that a plan would leave of it.
 
 One fused multiply-add counts as one. Convolutions and matrix products are counted; all that works number by number
 (normalization, activation, pooling, sums) is not, as usual in the field.
 """
 import math
-from typing import Callable, Dict, Mapping, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, Callable, Dict, Mapping, Sequence, Tuple
+
+import numpy as np
 
 from golden_stick.graph.flow import number
-from golden_stick.graph.ir import Graph, Node, Result, flatten
+from golden_stick.graph.groups import Grouping
+from golden_stick.graph.ir import Graph, Node, Parameter, Result, flatten
 from golden_stick.graph.rules.products import einsum_letters
 
-__all__ = ["count_macs", "count_parameters", "einsum_macs"]
+__all__ = ["count_macs", "count_parameters", "einsum_macs", "shrink", "shrunk_shapes"]
 
 
 def _convolution(graph: Graph, node: Node) -> int:
@@ -84,3 +87,44 @@ def count_parameters(graph: Graph) -> int:
         for value in node.inputs[3:5] if not isinstance(value, (Result, tuple)) and hasattr(value, "name")
     }
     return sum(math.prod(item.shape) for item in graph.parameters if item.name not in buffers)
+
+
+def shrink(graph: Graph, grouping: Grouping, gone: np.ndarray) -> Graph:
+    """
+    A traced network without some channels: the same nodes, with the shapes that they have in the slim network.
+
+    Args:
+        graph (Graph): The traced network.
+        grouping (Grouping): What `find_groups` found in it.
+        gone (numpy.ndarray): int64: the channels that are removed, by their numbers in `grouping`.
+
+    Returns:
+        Graph, fit for counting costs. Numbers among the arguments of its nodes are those of the original. Operators
+        that the slim network has besides, which put a branch back into its full width, are not in it.
+    """
+    lost: Dict[str, Dict[int, int]] = {}
+    for item in grouping.slices:
+        lost.setdefault(item.parameter, {})[item.axis] = int(np.isin(item.channels, gone).sum())
+    parameters = {item.name: replace(item, shape=tuple(size - lost.get(item.name, {}).get(axis, 0)
+                                                       for axis, size in enumerate(item.shape)))
+                  for item in graph.parameters}
+
+    def read(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(read(item) for item in value)
+        return parameters[value.name] if isinstance(value, Parameter) else value
+
+    nodes = tuple(replace(node, inputs=read(node.inputs), shapes=shrunk_shapes(node, found, gone))
+                  for node, found in zip(graph.nodes, grouping.outputs))
+    return Graph(nodes, graph.inputs, tuple(parameters.values()), graph.outputs)
+
+
+def shrunk_shapes(node: Node, found: Tuple, gone: np.ndarray) -> Tuple[Tuple[int, ...], ...]:
+    """The shapes of a node's outputs without the channels `gone`; `found` is the node's entry in `Grouping.outputs`."""
+    shapes = []
+    for shape, shrinking in zip(node.shapes, found):
+        if shrinking is not None:
+            axis, channels = shrinking
+            shape = shape[:axis] + (shape[axis] - int(np.isin(channels, gone).sum()),) + shape[axis + 1:]
+        shapes.append(shape)
+    return tuple(shapes)

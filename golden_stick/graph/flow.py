@@ -3,11 +3,12 @@ from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tup
 
 import numpy as np
 
-from golden_stick.graph.findings import CHANNEL, INPUT, WIDTH, Binding, Labeled, MaskSite, Rule, ScatterSite
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.labels import Labels
+from golden_stick.graph.types import CHANNEL, INPUT, WIDTH, Binding, Labeled, MaskSite, Rule, ScatterSite
 
 __all__ = ["Flow"]
+
 
 _CELLS_WITH_OUTPUT = frozenset({"BatchNorm2d", "BatchNorm1d", "Conv2d", "Conv1d", "Dense"})
 
@@ -19,12 +20,12 @@ class Flow:
     Args:
         graph (Graph): The network.
         residual (str): What a sum of two feature maps does to their channels: ``'group'``, ``'scatter'``, ``'keep'``.
-        refuted (Mapping): Number of a node -> how many readings of its numbers slimming for trial has refuted.
+        rejected_readings (Mapping): Number of a node -> how many readings of its numbers were wrong.
         approximate (bool): Whether normalizations over channels may lose some, although that changes what they give.
         whole (Collection): Numbers of the nodes that split channels into heads which go as a whole.
     """
 
-    def __init__(self, graph: Graph, residual: str, refuted: Optional[Mapping[int, int]] = None,
+    def __init__(self, graph: Graph, residual: str, rejected_readings: Optional[Mapping[int, int]] = None,
                  approximate: bool = False, whole: Collection[int] = ()):
         self.graph = graph
         self.residual = residual
@@ -42,7 +43,7 @@ class Flow:
         self.read_numbers: Set[int] = set()
         self.splits: Dict[int, Tuple[np.ndarray, bool]] = {}
         self.attended: List[np.ndarray] = []
-        self._refuted = refuted or {}
+        self._rejected_readings = rejected_readings or {}
         self._known: Dict[Result, Labeled] = {}
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
@@ -104,9 +105,9 @@ class Flow:
         # A parameter that is bound is zeroed with its channel; one that is held is not.
         return isinstance(value, Parameter) and value.name not in self._read and value.name not in self._held
 
-    def refuted(self, node: Node) -> int:
+    def rejected_readings(self, node: Node) -> int:
         """How many readings of the numbers at a node have proven wrong."""
-        return self._refuted.get(node.number, 0)
+        return self._rejected_readings.get(node.number, 0)
 
     @staticmethod
     def none(shape: Shape) -> np.ndarray:

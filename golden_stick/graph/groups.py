@@ -5,12 +5,12 @@ from typing import Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
-from golden_stick.errors import ArgumentError
-from golden_stick.graph.findings import FILTER, HEAD_POLICIES, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding
+from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.flow import Flow
 from golden_stick.graph.ir import Graph, Node, Parameter, Result
 from golden_stick.graph.labels import Solution
 from golden_stick.graph.rules import RULES
+from golden_stick.graph.types import FILTER, HEAD_POLICIES, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding
 
 __all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "find_groups"]
 
@@ -116,7 +116,7 @@ class Grouping(Sequence):
 
 
 def find_groups(graph: Graph, residual: str = "group", normalization: str = "exact", heads: str = "width",
-                refuted: Optional[Mapping[int, int]] = None) -> Grouping:
+                rejected_readings: Optional[Mapping[int, int]] = None) -> Grouping:
     """
     The channels of a network that can be removed, in the groups that belong together.
 
@@ -131,8 +131,8 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
             Default: ``'exact'``.
         heads (str): What an attention loses. ``'width'``: the same positions of every head. ``'whole'``: heads.
             Default: ``'width'``. Where the code forbids the one, the other is taken.
-        refuted (Mapping): Number of a node -> how many readings of the numbers in its arguments are known to be wrong,
-            from slimming for trial. Default: none.
+        rejected_readings (Mapping): Number of a node -> how many readings of its numbers slimming for trial has found
+            wrong. Default: none.
 
     Returns:
         Grouping, a sequence of ChannelGroup.
@@ -154,9 +154,9 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
             listed = ", ".join(repr(item) for item in known)
             raise ArgumentError(f"For 'find_groups', '{name}' must be one of {listed}, but got {policy!r}.")
     approximate = normalization == "approximate"
-    flow = Flow(graph, residual, refuted, approximate).run(RULES)
+    flow = Flow(graph, residual, rejected_readings, approximate).run(RULES)
     if heads == "whole":
-        flow = Flow(graph, residual, refuted, approximate, _heads(flow)).run(RULES)
+        flow = Flow(graph, residual, rejected_readings, approximate, _heads(flow)).run(RULES)
     return _grouping(flow)
 
 

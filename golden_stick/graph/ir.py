@@ -4,6 +4,7 @@ from typing import Any, Mapping, Tuple, Union
 
 __all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
 
+
 Shape = Tuple[int, ...]
 
 # The operator that stands for a branch or loop which a tensor's values decide. It reads all that its code reads.

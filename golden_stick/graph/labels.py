@@ -13,6 +13,7 @@ import numpy as np
 
 __all__ = ["FIXED", "Labels", "Solution", "components"]
 
+
 FIXED = 0
 
 

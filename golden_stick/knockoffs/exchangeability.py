@@ -4,10 +4,11 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
 
-from golden_stick.config import Whole, check_value
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.config import Whole, check_value
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Exchangeability", "exchangeability"]
+
 
 # Above the one or below the other, what was drawn is a control and no knockoff.
 LARGEST_GAP, SMALLEST_P = 0.2, 0.01

@@ -4,10 +4,11 @@ from typing import Callable, Iterable, Mapping, Optional, Tuple
 
 import numpy as np
 
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
 
-__all__ = ["METHODS", "Moments", "RunningMoments", "SecondOrder", "moments_of",
-           "equicorrelated", "semidefinite", "minimum_variance"]
+__all__ = ["METHODS", "Moments", "RunningMoments", "SecondOrder", "moments_of", "equicorrelated", "semidefinite",
+           "minimum_variance"]
+
 
 # Correlations are shrunk by so much towards none: a sample's may be singular, and then no knockoff differs.
 _SHRINKAGE = 1e-4

@@ -4,7 +4,7 @@ from typing import Sequence
 
 import numpy as np
 
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
 
 __all__ = ["knockoff_threshold", "least_passing", "select", "select_derandomized"]
 

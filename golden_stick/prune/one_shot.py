@@ -5,16 +5,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.config import OneOf, Option, Whole
-from golden_stick.criteria.collect import collect
-from golden_stick.criteria.evidence import Evidence
-from golden_stick.criteria.table import CRITERIA
-from golden_stick.errors import ArgumentError
+from golden_stick.base.config import OneOf, Option, Whole
+from golden_stick.base.errors import ArgumentError
+from golden_stick.cells.wrappers import TemporaryCell, masked_network, unwrap_cells
+from golden_stick.criteria.statistics import collect
+from golden_stick.criteria.table import CRITERIA, FilterStatistics
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.walk import normalization_after
-from golden_stick.prune.cells import TemporaryCell, masked_network, unwrap_cells
-from golden_stick.prune.plan import PruningPlan
+from golden_stick.graph.layers import normalization_after
+from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.pruner import Pruner
 
 __all__ = ["OneShot"]
@@ -137,7 +136,8 @@ class OneShot(Pruner):
             found = {criterion.needs: seen[item.parameter]} if seen else {}
             if criterion.needs == "squared_gradients":
                 found = {criterion.needs: rows(seen[item.parameter])}
-            scores[item.parameter] = self._checked(criterion.score(Evidence(weight, scale, generator, **found)), item)
+            statistics = FilterStatistics(weight, scale, generator, **found)
+            scores[item.parameter] = self._checked(criterion.score(statistics), item)
         return scores
 
     def _checked(self, scores: Any, item: ParameterSlice) -> np.ndarray:

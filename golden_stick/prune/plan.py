@@ -1,12 +1,12 @@
-"""The pruning plan: what is kept, as plain data. Made from scores and a rate; all that follows only carries it out."""
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Dict, Hashable, Iterable, List, Mapping, Optional, Tuple
+"""Plans made from scores and a rate: which channels go."""
+from typing import Callable, Dict, Hashable, Iterable, List, Mapping, Optional
 
 import numpy as np
 
-from golden_stick.config import Interval, OneOf, PerPattern, Whole, check_value
-from golden_stick.errors import ArgumentError
-from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
+from golden_stick.base.config import Interval, OneOf, PerPattern, Whole, check_value
+from golden_stick.base.errors import ArgumentError
+from golden_stick.graph.groups import ChannelGroup, Grouping
+from golden_stick.graph.plan import PruningPlan, plan_without
 from golden_stick.prune.ranking import (
     ROUNDINGS,
     Rates,
@@ -17,77 +17,7 @@ from golden_stick.prune.ranking import (
     shares_of_pools,
 )
 
-__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "make_plan", "plan_of_counts", "plan_of_rates",
-           "plan_without", "removed_channels"]
-
-
-@dataclass(frozen=True)
-class KeptAxis:
-    """Of `size` positions on axis `axis` of parameter `parameter`, those in `kept` stay (ascending)."""
-
-    parameter: str
-    axis: int
-    size: int
-    kept: Tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class KeptChannels:
-    """Of `size` channels at the Cell `path`, those in `kept` stay; `trailing` axes follow the channel axis."""
-
-    path: str
-    size: int
-    kept: Tuple[int, ...]
-    trailing: int
-
-
-@dataclass(frozen=True)
-class LayerWidth:
-    """Filters of the layer at `path`, before and after."""
-
-    path: str
-    before: int
-    after: int
-
-
-@dataclass(frozen=True)
-class PruningPlan:
-    """
-    What a network keeps.
-
-    Args:
-        axes (tuple[KeptAxis]): Every axis of every parameter that shrinks.
-        masks (tuple[KeptChannels]): Where the masked network hides what the slim one lacks: at these Cells' inputs.
-        scatters (tuple[KeptChannels]): Cells whose output is put back into its full width.
-        layers (tuple[LayerWidth]): The layers that shrink, for the report.
-        zeros (tuple[KeptAxis]): Where the masked network has zeros instead of masks: on these axes, but for `kept`.
-    """
-
-    axes: Tuple[KeptAxis, ...]
-    masks: Tuple[KeptChannels, ...]
-    scatters: Tuple[KeptChannels, ...]
-    layers: Tuple[LayerWidth, ...]
-    zeros: Tuple[KeptAxis, ...] = ()
-
-    def renamed(self, names: Mapping[str, str]) -> "PruningPlan":
-        """The plan for a network whose parameters have other names: name here -> name there."""
-        axes, zeros = (tuple(replace(item, parameter=names.get(item.parameter, item.parameter)) for item in items)
-                       for items in (self.axes, self.zeros))
-        return replace(self, axes=axes, zeros=zeros)
-
-    def to_dict(self) -> Dict[str, Any]:
-        """Plain data, fit for JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "PruningPlan":
-        """The plan that `to_dict` made `data` of."""
-        def read(kind, key):
-            return tuple(kind(**{**item, **({"kept": tuple(item["kept"])} if "kept" in item else {})})
-                         for item in data.get(key, ()))
-
-        return PruningPlan(read(KeptAxis, "axes"), read(KeptChannels, "masks"), read(KeptChannels, "scatters"),
-                           read(LayerWidth, "layers"), read(KeptAxis, "zeros"))
+__all__ = ["make_plan", "plan_of_counts", "plan_of_rates", "REDUCTIONS", "group_importance"]
 
 
 def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: Rates, round_to: int = 1,
@@ -206,56 +136,60 @@ def _orders(groups: Iterable[ChannelGroup], importance: Mapping[str, np.ndarray]
             for group in groups}
 
 
-def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
+# One over the filters that make a channel: score and how many there are, both of shape (channels,).
+_FINISH: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": lambda total, count: total / np.maximum(count, 1),
+    "sum": lambda total, count: total,
+    "max": lambda total, count: np.where(count > 0, total, 0.0),
+    "norm": lambda total, count: np.sqrt(total),
+}
+REDUCTIONS = tuple(_FINISH)
+
+_UNITS: Mapping[str, Callable[[np.ndarray], float]] = {
+    "mean": lambda scores: np.abs(scores).mean(),
+    "sum": lambda scores: np.abs(scores).sum(),
+    "max": lambda scores: np.abs(scores).max(),
+    "none": lambda scores: 1.0,
+}
+
+
+def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray], reduction: str = "mean",
+                     normalizer: str = "mean") -> Optional[np.ndarray]:
     """
-    The plan that removes certain channels, and nothing else.
+    One importance per channel of a group.
+
+    A layer's scores are brought to one unit, so that no layer outweighs another by its own; then those of all the
+    filters that make a channel are reduced to one number.
 
     Args:
-        grouping (Grouping): What can be removed.
-        removed (Iterable[int]): Numbers of channels, as in the groups' `channels`.
+        group (ChannelGroup): The group.
+        layer_scores (Mapping): Weight name -> scores, float, shape (filters,). Layers without scores have no say.
+        reduction (str): Over the filters that make a channel: ``'mean'``, ``'sum'``, ``'max'`` or ``'norm'`` (root of
+            the sum of squares). Default: ``'mean'``.
+        normalizer (str): What a layer's scores are divided by: their ``'mean'``, ``'sum'`` or ``'max'`` magnitude, or
+            ``'none'``. Default: ``'mean'``.
 
     Returns:
-        PruningPlan.
+        numpy.ndarray, float64, shape (channels of the group,), or None if none of its layers has scores.
 
     Raises:
-        ArgumentError: If a number is not that of a removable channel, or a layer would lose all its filters.
+        ArgumentError: If the reduction is ``'norm'`` and a score is negative: its square would rank it high.
     """
-    gone = np.unique(np.fromiter(removed, np.int64))
-    known = np.concatenate([group.channels for group in grouping] or [np.zeros(0, np.int64)])
-    if not np.isin(gone, known).all():
-        raise ArgumentError(f"For 'plan_without', 'removed' must hold numbers of removable channels, but got "
-                            f"{gone[~np.isin(gone, known)].tolist()[:5]}.")
-    axes, layers = [], []
-    zeros = tuple(axis for axis in (_axis(item, gone) for item in grouping.zeroed) if len(axis.kept) < axis.size)
-    paths = {item.parameter: path for group in grouping for item, path in zip(group.filters, group.layers)}
-    for item in grouping.slices:
-        axis = _axis(item, gone)
-        if len(axis.kept) < axis.size:
-            axes.append(axis)
-            if item.role == "filter":
-                if not axis.kept:
-                    raise ArgumentError(f"For 'plan_without', every layer must keep a filter, but "
-                                        f"'{paths[item.parameter]}' would lose all {axis.size}.")
-                layers.append(LayerWidth(paths[item.parameter], axis.size, len(axis.kept)))
-    return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros)
-
-
-def removed_channels(grouping: Grouping, plan: PruningPlan) -> np.ndarray:
-    """The channels that a plan removes, by their numbers in the grouping it was made for: int64, ascending."""
-    kept = {(axis.parameter, axis.axis): list(axis.kept) for axis in plan.axes}
-    gone = [np.delete(item.channels, kept[item.parameter, item.axis])
-            for item in grouping.slices if (item.parameter, item.axis) in kept]
-    return np.unique(np.concatenate(gone or [np.zeros(0, np.int64)]))
-
-
-def _axis(item: ParameterSlice, gone: np.ndarray) -> KeptAxis:
-    return KeptAxis(item.parameter, item.axis, len(item.channels), _kept(item.channels, gone))
-
-
-def _kept(channels: np.ndarray, gone: np.ndarray) -> Tuple[int, ...]:
-    return tuple(np.flatnonzero(~np.isin(channels, gone)).tolist())
-
-
-def _sites(sites: Tuple[CellSite, ...], gone: np.ndarray) -> Tuple[KeptChannels, ...]:
-    found = (KeptChannels(site.path, len(site.channels), _kept(site.channels, gone), site.trailing) for site in sites)
-    return tuple(site for site in found if len(site.kept) < site.size)
+    total = np.full(len(group.channels), -np.inf if reduction == "max" else 0.0)
+    count = np.zeros(len(group.channels))
+    for item in group.filters:
+        if item.parameter not in layer_scores:
+            continue
+        scores = np.asarray(layer_scores[item.parameter], np.float64)
+        if reduction == "norm" and (scores < 0).any():
+            raise ArgumentError(f"For 'group_importance', scores must not be negative for 'reduction' 'norm', but "
+                                f"those of '{item.parameter}' go down to {scores.min():.4g}: use 'mean' or 'max'.")
+        scores = scores / (_UNITS[normalizer](scores) or 1.0)
+        live = item.channels >= 0
+        index = np.searchsorted(group.channels, item.channels[live])
+        if reduction == "max":
+            np.maximum.at(total, index, scores[live])
+        else:
+            np.add.at(total, index, np.square(scores[live]) if reduction == "norm" else scores[live])
+        np.add.at(count, index, 1)
+    return _FINISH[reduction](total, count) if count.any() else None

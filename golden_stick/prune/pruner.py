@@ -6,34 +6,62 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Whole
+from golden_stick.base.errors import ArgumentTypeError, SlimError, StateError, TraceError
+from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import WidthAdvice, best_multiple
+from golden_stick.cells.networks import OriginalNames
+from golden_stick.cells.slim import slim
+from golden_stick.cells.trace import find_inputs, trace
+from golden_stick.cells.verify import Verification, compare, verify
+from golden_stick.cells.wrappers import check_network, masked_network
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.errors import ArgumentTypeError, SlimError, StateError, TraceError
+from golden_stick.criteria.table import NORMALIZERS
+from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
-from golden_stick.inputs import as_tensors, describe
-from golden_stick.prune.asked import Asked, asked_by_rate, held_back
-from golden_stick.prune.beginning import Beginning
-from golden_stick.prune.budget import TARGETS, Budgeted, check_budget, measure, plan_for, shrunk_by, trial_of
-from golden_stick.prune.calibration import calibrate
-from golden_stick.prune.cells import masked_network
-from golden_stick.prune.find_inputs import find_inputs
-from golden_stick.prune.importance import group_importance
-from golden_stick.prune.layers import check_prunable, layer_reports, notes_on_unreached
-from golden_stick.prune.names import FirstNames
-from golden_stick.prune.options import PRUNER_OPTIONS
-from golden_stick.prune.plain import check_plain
-from golden_stick.prune.plan import PruningPlan
-from golden_stick.prune.read_checkpoint import read_checkpoint
-from golden_stick.prune.rehearsal import settle
-from golden_stick.prune.slimmer import slim
-from golden_stick.prune.trace import trace
-from golden_stick.prune.verify import Verification, compare, verify
-from golden_stick.report import Report
+from golden_stick.graph.plan import PruningPlan
+from golden_stick.graph.types import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
+from golden_stick.prune.budget import (
+    TARGETS,
+    BudgetBaseline,
+    Budgeted,
+    RateRequest,
+    check_budget,
+    measure,
+    plan_for,
+    request_by_rate,
+    shortfall_reasons,
+    shrunk_by,
+    trial_of,
+)
+from golden_stick.prune.plan import REDUCTIONS, group_importance
+from golden_stick.prune.ranking import RANKINGS, ROUNDINGS
+from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
+from golden_stick.prune.trial import surviving_groups
+from golden_stick.recover.statistics import calibrate
 
-__all__ = ["Pruner"]
+__all__ = ["PRUNER_OPTIONS", "Pruner"]
+
+
+PRUNER_OPTIONS: Mapping[str, Option] = {
+    "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0))),
+    "target_macs": Option(None, Fraction()),
+    "target_params": Option(None, Fraction()),
+    "target_latency": Option(None, Fraction()),
+    "ranking": Option("local", OneOf(RANKINGS)),
+    "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True))),
+    "reduction": Option("mean", OneOf(REDUCTIONS)),
+    "normalizer": Option("auto", OneOf(("auto",) + NORMALIZERS)),
+    "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
+    "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
+    "heads": Option("width", OneOf(HEAD_POLICIES)),
+    "round_to": Option(1, Either(Whole(1), OneOf(("auto",)))),
+    "round": Option("up", OneOf(ROUNDINGS)),
+    "min_width": Option(1, Whole(1)),
+}
 
 
 class Pruner(CompAlgo):
@@ -81,22 +109,22 @@ class Pruner(CompAlgo):
         if any(self._config[key] is not None for key in TARGETS):
             self._config = {**self._config, "prune_rate": None}
         self._network: Optional[nn.Cell] = None
-        self._names = FirstNames({})
+        self._names = OriginalNames({})
         self._inputs: Tuple[ms.Tensor, ...] = ()
         self._original: Optional[nn.Cell] = None
         self._graph: Optional[Graph] = None
         self._grouping: Optional[Grouping] = None
         self._widths: Optional[WidthAdvice] = None
-        self._beginning: Optional[Beginning] = None
+        self._beginning: Optional[BudgetBaseline] = None
         self._budgeted: Optional[Budgeted] = None
         self._importance: Mapping[str, np.ndarray] = {}
         self._unreached: Tuple[str, ...] = ()  # what reports say of parameters that evaluation does not read
 
-    def count_from(self, beginning: Optional[Beginning]) -> None:
+    def set_baseline(self, baseline: Optional[BudgetBaseline]) -> None:
         """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
-        self._beginning = beginning
+        self._beginning = baseline
 
-    def spent(self) -> Beginning:
+    def remaining(self) -> BudgetBaseline:
         """
         What the budget is a fraction of, and how much of it is gone with the plan of `apply`.
 
@@ -106,8 +134,8 @@ class Pruner(CompAlgo):
         self._applied()
         return self._first().after(self._grouping, self._planned())
 
-    def _first(self) -> Beginning:
-        return self._beginning or Beginning(self._original, self._graph, self._grouping, {})
+    def _first(self) -> BudgetBaseline:
+        return self._beginning or BudgetBaseline(self._original, self._graph, self._grouping, {})
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
@@ -135,7 +163,7 @@ class Pruner(CompAlgo):
         name = type(self).__name__
         if self._network is not None:
             raise StateError(f"For '{name}', 'apply' must be called once, but it was called before: make a new {name}.")
-        check_plain(name, network)
+        check_network(name, network)
         notes: Tuple[str, ...] = ()
         if inputs is None:
             inputs = find_inputs(name, network)
@@ -143,7 +171,7 @@ class Pruner(CompAlgo):
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
         policies = {key: self._config[key] for key in ("residual", "normalization", "heads")}
-        grouping = settle(name, network, graph, tensors, trial_of(self._settled_config()), **policies)
+        grouping = surviving_groups(name, network, graph, tensors, trial_of(self._resolved_config()), **policies)
         check_prunable(name, grouping)
         self._original, self._inputs, self._graph, self._grouping = network, tensors, graph, grouping
         self._unreached = notes_on_unreached(network, graph)
@@ -151,7 +179,7 @@ class Pruner(CompAlgo):
         plan = self._planned()
         self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
         self._network = applied
-        self._names = FirstNames.of(applied)
+        self._names = OriginalNames.of(applied)
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
@@ -225,7 +253,7 @@ class Pruner(CompAlgo):
         found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
                  for group in grouping}
         self._importance = {name: importance for name, importance in found.items() if importance is not None}
-        self._budgeted = plan_for(self._graph, grouping, self._importance, self._settled_config(), self._latency_of,
+        self._budgeted = plan_for(self._graph, grouping, self._importance, self._resolved_config(), self._latency_of,
                                   self._beginning)
         return self._budgeted.plan
 
@@ -233,11 +261,11 @@ class Pruner(CompAlgo):
         """Latency with a plan carried out, as a fraction of the original's, measured here and now."""
         return latency_ratio(slim(self._original, plan), self._first().network, self._inputs)
 
-    def _asked(self) -> Optional[Asked]:
+    def _rate_request(self) -> Optional[RateRequest]:
         """How many channels a rate asks for; None where there is none, or it is not known yet."""
-        return asked_by_rate(self._first(), self._config) if self._config["prune_rate"] is not None else None
+        return request_by_rate(self._first(), self._config) if self._config["prune_rate"] is not None else None
 
-    def _settled_config(self) -> Mapping[str, Any]:
+    def _resolved_config(self) -> Mapping[str, Any]:
         """The configuration with 'auto' resolved, once, so that apply and convert cannot differ."""
         if self._config["round_to"] != "auto":
             return self._config
@@ -282,10 +310,11 @@ class Pruner(CompAlgo):
     def _make_report(self, step: str, plan: PruningPlan, graph: Graph, verification: Optional[Verification],
                      notes: Tuple[str, ...]) -> Report:
         targets = measure(self._config, self._first().graph, graph, self._budgeted)
-        asked, spent = self._asked(), self._first().after(self._grouping, plan)
-        if asked is not None:
-            targets += (asked.target(spent),)
-            notes += held_back(asked, spent, self._grouping, self._importance, self._settled_config(), plan)
+        request, remaining = self._rate_request(), self._first().after(self._grouping, plan)
+        if request is not None:
+            targets += (request.target(remaining),)
+            notes += shortfall_reasons(request, remaining, self._grouping, self._importance, self._resolved_config(),
+                                       plan)
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(self._inputs),
             layers=layer_reports(self._grouping, plan, self._unscored()), without_rule=self._grouping.without_rule,

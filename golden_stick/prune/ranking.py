@@ -10,12 +10,13 @@ from typing import Any, Dict, Hashable, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 
 __all__ = ["RANKINGS", "ROUNDINGS", "Rates", "cap_of", "check_patterns", "pools_of", "rate_of_groups",
            "removable_first", "round_counts", "rounded_down", "shares_of_pools"]
+
 
 RANKINGS = ("local", "global", "isomorphic")
 ROUNDINGS = ("nearest", "up", "down")

@@ -1,9 +1,14 @@
 """SCOP: Scientific Control for Reliable Neural Network Pruning (Tang et al., NeurIPS 2020)."""
 from golden_stick.scop.cells import KnockoffConv, KnockoffInput
-from golden_stick.scop.feature_moments import FeatureSampler
-from golden_stick.scop.gaussian import GaussianSampler
 from golden_stick.scop.pruner import SCOP
-from golden_stick.scop.samplers import GeneratorSampler, NoiseSampler, PermutationSampler, Sampler
+from golden_stick.scop.samplers import (
+    FeatureSampler,
+    GaussianSampler,
+    GeneratorSampler,
+    NoiseSampler,
+    PermutationSampler,
+    Sampler,
+)
 
 __all__ = ["FeatureSampler", "GaussianSampler", "GeneratorSampler", "KnockoffConv", "KnockoffInput", "NoiseSampler",
            "PermutationSampler", "SCOP", "Sampler"]

@@ -3,9 +3,9 @@ from typing import Optional
 
 from mindspore import nn, ops
 
-from golden_stick.prune.cells import TemporaryCell
+from golden_stick.cells.wrappers import TemporaryCell
 from golden_stick.scop.samplers import PermutationSampler, Sampler
-from golden_stick.scop.scales import Clock, RealScale
+from golden_stick.scop.scales import BlockSchedule, RealScale
 
 __all__ = ["AbsorbedNormalization", "KnockoffConv", "KnockoffConvNormalized", "KnockoffInput", "MixedFeatures",
            "PhaseNetwork"]
@@ -183,7 +183,7 @@ class PhaseNetwork(TemporaryCell):
 
     Args:
         network (nn.Cell): The network. Its parameters keep their names.
-        clock (Clock): Ticks in every step of training, or None: all layers mix at once.
+        clock (BlockSchedule): Ticks in every step of training, or None: all layers mix at once.
 
     Inputs:
         - **inputs** (Tensor) - What the network takes.
@@ -195,7 +195,7 @@ class PhaseNetwork(TemporaryCell):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, clock: Optional[Clock]):
+    def __init__(self, network: nn.Cell, clock: Optional[BlockSchedule]):
         super().__init__()
         self.network = network
         self.clock = clock
@@ -230,7 +230,7 @@ class KnockoffInput(PhaseNetwork):
     Args:
         network (nn.Cell): The network, with `KnockoffConv` in it. Its parameters keep their names.
         sampler (Sampler): Makes the knockoffs of a batch. Default: ``None``, a `PermutationSampler`.
-        clock (Clock): Ticks in every step of training. Default: ``None``, all layers mix at once.
+        clock (BlockSchedule): Ticks in every step of training. Default: ``None``, all layers mix at once.
 
     Inputs:
         - **inputs** (Tensor) - One or more, samples along axis 0 of the first, at least two of them in training. Those
@@ -247,7 +247,7 @@ class KnockoffInput(PhaseNetwork):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None, clock: Optional[Clock] = None):
+    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None, clock: Optional[BlockSchedule] = None):
         super().__init__(network, clock)
         self.sampler = PermutationSampler() if sampler is None else sampler
 

@@ -6,29 +6,35 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from golden_stick.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
-from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
+from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
+from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
+from golden_stick.cells.networks import copy_network
+from golden_stick.cells.wrappers import TemporaryCell, unwrap_cells
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.walk import normalization_after
-from golden_stick.prune.asked import Asked, asked_by_counts
-from golden_stick.prune.cells import TemporaryCell, unwrap_cells
-from golden_stick.prune.copying import copy_network
-from golden_stick.prune.importance import REDUCTIONS
-from golden_stick.prune.plan import PruningPlan, plan_without
+from golden_stick.graph.layers import normalization_after
+from golden_stick.graph.plan import PruningPlan, plan_without
+from golden_stick.prune.budget import RateRequest, request_by_counts
+from golden_stick.prune.plan import REDUCTIONS
 from golden_stick.prune.pruner import Pruner
-from golden_stick.scop.automatic import automatic_plan, unselected_channels
-from golden_stick.scop.conditions import Condition, conditions_of
-from golden_stick.scop.described import DESCRIPTION, described, description_in, encoded, stored
-from golden_stick.scop.facts import control_facts, control_notes
-from golden_stick.scop.features import FeaturePhase, FeatureSampler
-from golden_stick.scop.input_phase import InputPhase
-from golden_stick.scop.mixing import MIXINGS
+from golden_stick.scop.phase import FeaturePhase, FeatureSampler, InputPhase
+from golden_stick.scop.report import (
+    DESCRIPTION,
+    Condition,
+    conditions_of,
+    control_facts,
+    control_notes,
+    described,
+    description_in,
+    encoded,
+    stored,
+)
 from golden_stick.scop.samplers import SamplerOption
-from golden_stick.scop.scales import SCALE_INIT, RealScale
-from golden_stick.scop.selection import rank_correlation, scop_importance
+from golden_stick.scop.scales import MIXINGS, SCALE_INIT, RealScale
+from golden_stick.scop.selection import automatic_plan, rank_correlation, scop_importance, unselected_channels
 
 __all__ = ["SCOP"]
+
 
 # At this rank correlation with |gamma|, the scores are |gamma|.
 _SAME = 0.95
@@ -219,15 +225,15 @@ class SCOP(Pruner):
         if self._config["prune_rate"] == "auto":
             found = self._statistics(values)
             self._importance, self._unselected = unselected_channels(self._grouping, found, self._config["fdr"])
-            return automatic_plan(self._grouping, found, self._settled_config())
+            return automatic_plan(self._grouping, found, self._resolved_config())
         return self._plan(self._grouping, self._scores(values))
 
-    def _asked(self) -> Optional[Asked]:
+    def _rate_request(self) -> Optional[RateRequest]:
         if self._config["prune_rate"] != "auto":
-            return super()._asked()
+            return super()._rate_request()
         if self._unselected is None:
             return None
-        return asked_by_counts("prune_rate auto", self._grouping, self._unselected)
+        return request_by_counts("prune_rate auto", self._grouping, self._unselected)
 
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
         scales, schedule = self._phase.scales(values), self._phase.schedule

@@ -1,15 +1,24 @@
-"""Samplers: what stands in for a sample in the knockoff phase. Each is a Cell from a batch to a batch of its shape."""
+"""`FeatureSampler`, and the means and covariances of channels that its knockoffs need."""
 import inspect
+import os
 from dataclasses import dataclass
-from typing import Any, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
-from mindspore import nn, ops
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.prune.copying import copy_network
+from golden_stick.base.config import OneOf, Whole, check_value
+from golden_stick.base.digests import noted
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.inputs import first_inputs
+from golden_stick.base.progress import shown
+from golden_stick.cells.networks import copy_network, evaluation
+from golden_stick.cells.wrappers import replace_cells
+from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 
-__all__ = ["SAMPLERS", "GeneratorSampler", "NoiseSampler", "PermutationSampler", "Sampler",
-           "SamplerOption", "StoredSampler", "as_sampler"]
+__all__ = ["SAMPLERS", "GeneratorSampler", "NoiseSampler", "PermutationSampler", "Sampler", "SamplerOption",
+           "StoredSampler", "as_sampler", "GaussianSampler", "FeatureSampler", "StoredFeatures", "moments_at"]
 
 
 class Sampler(nn.Cell):
@@ -199,3 +208,257 @@ def as_sampler(value: Any, inputs: Tuple[Any, ...]) -> Sampler:
         raise ArgumentError(f"For 'SCOP', 'sampler' must be 'permutation' for a network of {len(inputs)} inputs, which "
                             f"belong together, but got '{made.name}'.")
     return made
+
+
+class GaussianSampler(Sampler):
+    """
+    Second-order knockoffs of coarse pixels: Model-X knockoffs as far as means and covariances tell.
+
+    Images are averaged over a grid of blocks; the averages get second-order knockoffs, and each block is shifted by
+    what its average changed. So the coarse picture is exchangeable with that of its knockoff up to the second moment,
+    and the detail within blocks stays. Whether that is enough for a data set, `golden_stick.exchangeability` tells.
+
+    Source: Candes et al., *Panning for gold*, 2018, https://arxiv.org/abs/1610.02351
+
+    Args:
+        method (str): How far each variable's knockoff is from it: ``'equi'``, ``'sdp'`` or ``'mvr'``. Default:
+            ``'mvr'``.
+        grid (int): Blocks along height and along width, which must be multiples of it. Samples that are vectors are
+            taken as they are. Default: 4.
+        seed (int): Of the draws. Default: 0.
+
+    Raises:
+        ArgumentError: If `method` is unknown.
+
+    Inputs:
+        - **x** (Tensor) - Images, shape (samples, channels, height, width), or vectors, shape (samples, variables).
+
+    Outputs:
+        Tensor, of the shape and type of `x`.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    name = "gaussian"
+
+    def __init__(self, method: str = "mvr", grid: int = 4, seed: int = 0):
+        super().__init__()
+        self.method, self.grid, self.seed = method, grid, seed
+        self.normal = ops.StandardNormal(seed=seed, seed2=1)
+        self.fitted = False
+        self.mean = self.deviation = self.shift = self.root = None
+
+    def fit(self, data: Iterable, progress: Optional[Callable[[int], None]] = None) -> "GaussianSampler":
+        """
+        Take the moments of a data set, in one pass.
+
+        Args:
+            data (Iterable): Batches: Tensors or arrays, or tuples that begin with one.
+            progress (Callable): Called with the number of samples seen after every batch. Default: ``None``.
+
+        Returns:
+            GaussianSampler, this one.
+
+        Raises:
+            ArgumentTypeError: If a batch is neither a Tensor nor an array, nor begins with one.
+            ArgumentError: If there are too few samples, or the grid does not divide their height and width.
+        """
+        batches = noted(first_inputs("GaussianSampler", data), "the moments of a GaussianSampler")
+        batches = shown(batches, "batches looked at")
+        coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
+        sampler = SecondOrder(moments_of(coarse, progress), self.method)
+        self._take(sampler.moments.mean, *sampler.parts())
+        return self
+
+    def save(self, path: str) -> str:
+        """
+        Write what was fitted to a file of numpy's.
+
+        Returns:
+            str, the path.
+
+        Raises:
+            StateError: If nothing was fitted.
+        """
+        self.check_fitted()
+        path = path if path.endswith(".npz") else f"{path}.npz"
+        np.savez(path, method=self.method, grid=self.grid, **{
+            key: getattr(self, key).asnumpy() for key in ("mean", "deviation", "shift", "root")})
+        return path
+
+    @classmethod
+    def load(cls, path: str, seed: int = 0) -> "GaussianSampler":
+        """
+        What `save` wrote.
+
+        Returns:
+            GaussianSampler.
+
+        Raises:
+            ArgumentError: If the file is missing.
+        """
+        if not os.path.isfile(path):
+            raise ArgumentError(f"For 'GaussianSampler', 'path' must be a file that 'save' wrote, but got '{path}'.")
+        with np.load(path) as stored:
+            made = cls(str(stored["method"]), int(stored["grid"]), seed)
+            made._take(stored["mean"], stored["deviation"], stored["shift"], stored["root"])
+        return made
+
+    def check_fitted(self) -> None:
+        """
+        Refuse a sampler that knows no data.
+
+        Raises:
+            StateError: If nothing was fitted.
+        """
+        if not self.fitted:
+            raise StateError("For 'GaussianSampler', 'fit' must be called with the training data first, but it was "
+                             "not: GaussianSampler().fit(data).")
+
+    def construct(self, x):
+        if x.ndim == 2:
+            return x + self._change(x).astype(x.dtype)
+        samples, channels, height, width = x.shape
+        grid = self.grid
+        blocks = x.reshape((samples, channels, grid, height // grid, grid, width // grid))
+        change = self._change(blocks.mean((3, 5)).reshape((samples, -1)))
+        change = change.reshape((samples, channels, grid, 1, grid, 1)).astype(x.dtype)
+        return (blocks + change).reshape(x.shape)
+
+    def _change(self, rows):
+        standard = (rows.astype(ms.float32) - self.mean) / self.deviation
+        noise = ops.matmul(self.normal(standard.shape), self.root)
+        return (noise - ops.matmul(standard, self.shift)) * self.deviation
+
+    def _take(self, mean, deviation, shift, root) -> None:
+        # Parameters, so that a checkpoint of the phase holds what its knockoffs were drawn from.
+        self.mean, self.deviation, self.shift, self.root = (
+            Parameter(Tensor(np.ascontiguousarray(item, np.float32)), name=f"sampler.{name}", requires_grad=False)
+            for name, item in (("mean", mean), ("deviation", deviation), ("shift", shift), ("root", root)))
+        self.fitted = True
+
+    def _coarse(self, array: np.ndarray) -> np.ndarray:
+        if array.ndim == 2:
+            return array
+        if array.ndim != 4 or array.shape[2] % self.grid or array.shape[3] % self.grid:
+            raise ArgumentError(f"For 'GaussianSampler', samples must be vectors, or images whose height and width are "
+                                f"multiples of 'grid', {self.grid}, but got shape {array.shape}.")
+        samples, channels, height, width = array.shape
+        blocks = array.reshape(samples, channels, self.grid, height // self.grid, self.grid, width // self.grid)
+        return blocks.mean((3, 5)).reshape(samples, -1)
+
+
+class FeatureSampler:
+    """
+    Second-order knockoffs of features: at every layer, of the vector of its channels after their activation.
+
+    Where images have no second-order knockoffs that differ from them, the channels of a layer have: they can be told
+    from one another much less. `apply` runs the network once over the data and takes the moments; they stand among the
+    parameters of the knockoff phase, and so in its checkpoints.
+
+    Source: Candes et al., *Panning for gold*, 2018, https://arxiv.org/abs/1610.02351
+
+    Args:
+        data (Iterable): Batches: what the network takes, and what else there is, which is not read. Arrays or Tensors;
+            or a `mindspore.dataset` object. Data for training, not for testing.
+        method (str): How far each channel's knockoff is from it: ``'equi'``, ``'sdp'`` or ``'mvr'``. Default:
+            ``'mvr'``.
+        positions (int): How many positions of each sample's feature map are taken, at random. Default: 16.
+        seed (int): Of the positions and the draws. Default: 0.
+
+    Raises:
+        ArgumentTypeError: If `method` is not a str, or `positions` or `seed` not an int.
+        ArgumentError: If `method` is none of these, `positions` less than 1 or `seed` less than 0.
+    """
+
+    name = "feature"
+
+    def __init__(self, data: Iterable, method: str = "mvr", positions: int = 16, seed: int = 0):
+        check_value("FeatureSampler", "method", method, OneOf(tuple(METHODS)))
+        check_value("FeatureSampler", "positions", positions, Whole(1))
+        check_value("FeatureSampler", "seed", seed, Whole(0))
+        self.data, self.method, self.positions, self.seed = data, method, positions, seed
+
+    def moments(self, network: nn.Cell, sites: Mapping[str, Tuple[int, int]], widths: Mapping[str, int]
+                ) -> Dict[str, Moments]:
+        """The moments of the channels that enter Cells: `moments_at`; `widths` says how many channels there are."""
+        return moments_at(network, self, sites)
+
+
+class StoredFeatures(FeatureSampler):
+    """
+    A `FeatureSampler` for a phase whose checkpoint is there, and holds what the moments were taken for.
+
+    Without data it takes none: the phase can be converted from its checkpoint, but not trained.
+    """
+
+    def __init__(self):
+        super().__init__(())
+
+    def moments(self, network: nn.Cell, sites: Mapping[str, Tuple[int, int]], widths: Mapping[str, int]
+                ) -> Dict[str, Moments]:
+        """Moments of channels that never vary, in the place of those in the checkpoint."""
+        return {path: Moments(np.zeros(width), np.zeros((width, width)), 2) for path, width in widths.items()}
+
+
+class _Tap(nn.Cell):
+    """Hands what enters a Cell to a function. PyNative mode only."""
+
+    def __init__(self, cell: nn.Cell, see: Any):
+        super().__init__(auto_prefix=False)
+        self.cell, self.see = cell, see
+
+    def construct(self, x):
+        self.see(x)
+        return self.cell(x)
+
+
+def moments_at(network: nn.Cell, sampler: FeatureSampler, sites: Mapping[str, Tuple[int, int]]) -> Dict[str, Moments]:
+    """
+    Means and covariances of the channels that enter Cells.
+
+    Args:
+        network (nn.Cell): The network. It is not changed.
+        sampler (FeatureSampler): Where the data are.
+        sites (Mapping): Path of a Cell -> how many axes are behind the channels', and how many neighbours on that axis
+            are one channel's.
+
+    Returns:
+        dict, path -> Moments.
+
+    Raises:
+        ArgumentError: If there are no data.
+    """
+    running = {path: RunningMoments() for path in sites}
+    generator = np.random.default_rng(sampler.seed)
+
+    def see(path: str):
+        trailing, repeats = sites[path]
+        return lambda x: running[path].update(_rows(x.asnumpy(), trailing, repeats, sampler.positions, generator))
+
+    tapped = copy_network(network)
+    replace_cells(tapped, {path: lambda cell, path=path: _Tap(cell, see(path)) for path in sites})
+    ms.ms_memory_recycle()
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        with evaluation(tapped):
+            batches = noted(first_inputs("FeatureSampler", sampler.data), "the moments of a FeatureSampler")
+            for batch in shown(batches, "batches for the moments of features"):
+                tapped(batch)
+    finally:
+        ms.set_context(mode=mode)
+    if not all(item.count for item in running.values()):
+        raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
+    return {path: item.moments() for path, item in running.items()}
+
+
+def _rows(array: np.ndarray, trailing: int, repeats: int, positions: int, generator: np.random.Generator) -> np.ndarray:
+    """Vectors of channels at some positions of each sample, shape (samples times positions, channels)."""
+    if repeats > 1:
+        array, trailing = array.reshape(*array.shape[:-1], -1, repeats), 1
+    array = np.moveaxis(array, array.ndim - 1 - trailing, -1)
+    array = array.reshape(len(array), -1, array.shape[-1])
+    chosen = generator.integers(0, array.shape[1], (len(array), min(positions, array.shape[1])))
+    return np.take_along_axis(array, chosen[:, :, None], 1).reshape(-1, array.shape[-1])

@@ -1,16 +1,21 @@
-"""One scale per filter, kept in [0, 1] inside the graph, and the clock that says whose turn it is to mix."""
-from typing import Tuple
+"""Which layers mix together, and for how long: the schedule of a knockoff phase."""
+from dataclasses import dataclass
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-__all__ = ["SCALE_INIT", "Clock", "RealScale", "TurnScale"]
+from golden_stick.graph.ir import Graph
+from golden_stick.graph.segments import segments_of
+
+__all__ = ["SCALE_INIT", "BlockSchedule", "RealScale", "ScheduledScale", "MIXINGS", "Schedule", "make_schedule"]
+
 
 SCALE_INIT = 0.5
 
 
-class Clock(nn.Cell):
+class BlockSchedule(nn.Cell):
     """
     Counts the training steps, and says which block's turn it is, and which draw's.
 
@@ -89,7 +94,7 @@ class RealScale(nn.Cell):
         return np.clip(self.real_scale.asnumpy(), 0.0, 1.0)
 
 
-class TurnScale(RealScale):
+class ScheduledScale(RealScale):
     """
     The scales of one layer, which mix while it is their block's turn, and are 1 otherwise: real features only.
 
@@ -100,7 +105,7 @@ class TurnScale(RealScale):
         path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
         size (int): How many filters there are.
         block (int): The number of the layer's block.
-        clock (Clock): Says whose turn it is.
+        clock (BlockSchedule): Says whose turn it is.
 
     Inputs:
         None.
@@ -112,9 +117,9 @@ class TurnScale(RealScale):
         ``CPU``
     """
 
-    def __init__(self, path: str, size: int, block: int, clock: Clock):
+    def __init__(self, path: str, size: int, block: int, clock: BlockSchedule):
         super().__init__(path, size, clock.draws)
-        self.held_scale = Parameter(self.real_scale.value().copy(), name=f"{path}.held_scale", requires_grad=False)
+        self.frozen_scale = Parameter(self.real_scale.value().copy(), name=f"{path}.frozen_scale", requires_grad=False)
         self.block = block
         self.turn, self.draw = clock.turn, clock.draw
         self.many = clock.draws > 1
@@ -123,20 +128,108 @@ class TurnScale(RealScale):
     def construct(self):
         mine = (self.turn == self.block).astype(ms.float32)
         moving = mine * (self.rows == self.draw).astype(ms.float32)
-        value = self.held_scale + moving * (ops.clip_by_value(self.real_scale, 0.0, 1.0) - self.held_scale)
+        value = self.frozen_scale + moving * (ops.clip_by_value(self.real_scale, 0.0, 1.0) - self.frozen_scale)
         self.assign(self.real_scale, value)
-        self.assign(self.held_scale, value)
+        self.assign(self.frozen_scale, value)
         mixing = (moving * (self.real_scale - 1.0)).sum(0) if self.many else moving * (self.real_scale - 1.0)
         return 1.0 + mixing
 
     def parameters(self) -> Tuple[Parameter, ...]:
         """The parameters that hold scales: those that train, and what they are held at."""
-        return self.real_scale, self.held_scale
+        return self.real_scale, self.frozen_scale
 
     def settled(self) -> np.ndarray:
         """The scales: what the last step did to those whose turn it is, and what the others are held at."""
-        held = self.held_scale.asnumpy().copy()
+        held = self.frozen_scale.asnumpy().copy()
         if int(self.turn.asnumpy()) == self.block:
             moving = (int(self.draw.asnumpy()),) if self.many else ()
             held[moving] = np.clip(self.real_scale.asnumpy()[moving], 0.0, 1.0)
         return held
+
+
+MIXINGS = ("blocks", "layers", "joint")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """
+    The turns of a knockoff phase.
+
+    Args:
+        mixing (str): ``'blocks'``, ``'layers'`` or ``'joint'``.
+        block_of (Mapping): Path of a layer -> number of its block.
+        turn_steps (int): Steps of training in a turn.
+        draws (int): How many sets of scales there are, each trained for itself.
+    """
+
+    mixing: str
+    block_of: Mapping[str, int]
+    turn_steps: int
+    draws: int
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return len(set(self.block_of.values()))
+
+    @property
+    def steps(self) -> int:
+        """How many steps give every block of every draw one turn; 0 where no turns are taken."""
+        return self.blocks * self.turn_steps * self.draws if self.takes_turns else 0
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether there is anything to take turns."""
+        return self.blocks > 1 or self.draws > 1
+
+    def steps_of(self, values: Mapping[str, np.ndarray]) -> int:
+        """As `steps`, of the phase that left these parameters, by name: its turns may have had another length."""
+        return self.blocks * self.draws * int(values["mixing.turn_steps"]) if self.takes_turns else 0
+
+    def clock(self) -> Optional[BlockSchedule]:
+        """A clock for the phase, if there are turns."""
+        return BlockSchedule(self.blocks, self.turn_steps, self.draws) if self.takes_turns else None
+
+    def scale(self, path: str, size: int, clock: Optional[BlockSchedule]) -> RealScale:
+        """The scales of the layer at `path`, which has `size` filters."""
+        return RealScale(path, size) if clock is None else ScheduledScale(path, size, self.block_of[path], clock)
+
+    def final(self, path: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The trained scales of the layer at `path`, shape (draws, filters), from the phase's parameters by name."""
+        name = "frozen_scale" if self.takes_turns else "real_scale"
+        return values[f"{path}.{name}"].reshape(self.draws, -1)
+
+    def __str__(self) -> str:
+        if not self.takes_turns:
+            return "mixing: all layers at once" if self.mixing == "joint" else "mixing: of the only block"
+        draws = f", {self.draws} draws" if self.draws > 1 else ""
+        return (f"mixing: {self.mixing}, {self.blocks} in turns of {self.turn_steps} steps{draws}: at least "
+                f"{self.steps:,} steps of training")
+
+
+def make_schedule(graph: Graph, weights: Mapping[str, str], config: Mapping) -> Schedule:
+    """
+    The schedule that a configuration asks for.
+
+    Args:
+        graph (Graph): The traced network.
+        weights (Mapping): Name of a weight -> path of the layer whose scales are trained.
+        config (Mapping): With `mixing`, `turn_steps` and `draws`.
+
+    Returns:
+        Schedule.
+    """
+    stretch = segments_of(graph)
+    if config["mixing"] == "joint":
+        blocks: Dict[str, int] = dict.fromkeys(weights.values(), 0)
+    elif config["mixing"] == "layers":
+        ordered = sorted(weights, key=lambda name: stretch.get(name, -1))
+        blocks = _numbered(weights[name] for name in ordered)
+    else:
+        numbers = _numbered(sorted(stretch.get(name, -1) for name in weights))
+        blocks = {path: numbers[stretch.get(name, -1)] for name, path in weights.items()}
+    return Schedule(config["mixing"], blocks, config["turn_steps"], config["draws"])
+
+
+def _numbered(items: Iterable) -> Dict:
+    return {item: number for number, item in enumerate(dict.fromkeys(items))}

@@ -9,9 +9,9 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
-from golden_stick.bench.memory import peak_growth
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError
+from golden_stick.bench.benchmark import peak_growth
 from golden_stick.bench.onnx_files import count_onnx_macs
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError
 from golden_stick.graph.cost import count_macs
 
 SHAPE = (2, 3, 8, 8)

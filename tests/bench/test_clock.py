@@ -8,10 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from golden_stick.bench.clock import ForeignLoad, Timing, interleave, turn_of
-from golden_stick.bench.memory import peak_growth
-from golden_stick.bench.threads import available_processors, limited_threads
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
+from golden_stick.bench.benchmark import peak_growth
+from golden_stick.bench.clock import ForeignLoad, Timing, available_processors, interleave, limited_threads, turn_of
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has")
 

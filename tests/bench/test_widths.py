@@ -7,17 +7,17 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
-from golden_stick.bench import cache, widths
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError
+from golden_stick.bench import widths
 from golden_stick.bench.latency import latency_of
 from golden_stick.bench.widths import best_multiple, choose_multiple
-from golden_stick.errors import ArgumentError, ArgumentTypeError, DependencyError
 
 ALL = sorted({-(-width // multiple) * multiple for width in widths._WANTED for multiple in widths.MULTIPLES})
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "kept"))
+    monkeypatch.setenv(widths.CACHE_VARIABLE, str(tmp_path / "kept"))
     return tmp_path / "kept"
 
 
@@ -85,25 +85,25 @@ def test_a_damaged_file_is_measured_anew(content, monkeypatch, folder):
 def test_where_nothing_can_be_kept_it_is_measured_each_time(monkeypatch, tmp_path):
     measured = machine(monkeypatch, 16)
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
+    monkeypatch.setenv(widths.CACHE_VARIABLE, str(tmp_path / "file" / "inside"))
     assert best_multiple("mindspore").kept_in is None
     assert "kept in" not in str(best_multiple("mindspore"))
     assert len(measured) == 2
 
 
 def test_the_folder_is_that_of_the_system(monkeypatch, tmp_path):
-    assert cache.cache_folder() == tmp_path / "kept"
-    for name in (cache.CACHE_VARIABLE, "LOCALAPPDATA", "XDG_CACHE_HOME"):
+    assert widths.cache_folder() == tmp_path / "kept"
+    for name in (widths.CACHE_VARIABLE, "LOCALAPPDATA", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cache.Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(cache.sys, "platform", "linux")
-    assert cache.cache_folder() == tmp_path / ".cache" / "golden_stick"
+    monkeypatch.setattr(widths.Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(widths.sys, "platform", "linux")
+    assert widths.cache_folder() == tmp_path / ".cache" / "golden_stick"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.cache_folder() == tmp_path / "xdg" / "golden_stick"
+    assert widths.cache_folder() == tmp_path / "xdg" / "golden_stick"
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache.cache_folder() == tmp_path / "local" / "golden_stick" / "Cache"
-    monkeypatch.setattr(cache.sys, "platform", "darwin")
-    assert cache.cache_folder() == tmp_path / "Library" / "Caches" / "golden_stick"
+    assert widths.cache_folder() == tmp_path / "local" / "golden_stick" / "Cache"
+    monkeypatch.setattr(widths.sys, "platform", "darwin")
+    assert widths.cache_folder() == tmp_path / "Library" / "Caches" / "golden_stick"
 
 
 def test_a_noisy_machine_is_said(monkeypatch):

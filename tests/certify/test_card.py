@@ -9,14 +9,13 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.certify import Accuracy, DataUse, compare_predictions
 from golden_stick.certify.fingerprints import fingerprint, network_digest
 from golden_stick.compare import Comparison, Trial
-from golden_stick.errors import ArgumentError, ArgumentTypeError
 from golden_stick.scop import FeatureSampler, GaussianSampler, NoiseSampler, PermutationSampler
-from golden_stick.scop.described import described
-from golden_stick.scop.facts import control_facts
-from golden_stick.scop.mixing import Schedule
+from golden_stick.scop.report import control_facts, described
+from golden_stick.scop.scales import Schedule
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT

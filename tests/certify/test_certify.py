@@ -7,9 +7,9 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.certify import Certificate, DataFingerprint, drop_p_value, fingerprint, forget_used_data
-from golden_stick.certify.ledger import read_ledger
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
+from golden_stick.certify.prior_use import read_ledger
 from tests.certify.networks import Reader, labelled
 
 BASE, LOSES, BEST = Reader(0, 9), Reader(1, 3), Reader(2, 5)

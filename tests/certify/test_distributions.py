@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
+from golden_stick.base.errors import ArgumentError
 from golden_stick.certify.distributions import binomial_interval, binomial_tail, incomplete_beta, student_t_cdf
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
-from golden_stick.errors import ArgumentError
 
 
 @pytest.mark.parametrize("degrees, quantile, probability", [

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.certify.distributions import binomial_interval
 from golden_stick.certify.drop import drop_p_value, drop_score, outcome_probability, rejection_boundary
-from golden_stick.certify.sequence import Comparison, certify_in_sequence, compare_predictions
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.certify.equivalence import PairedCounts, certify_in_sequence, compare_predictions
 
 
 def outcomes(images):
@@ -131,7 +131,7 @@ def test_wrong_arguments(arguments, error, message):
 
 
 def test_the_sequence_stops_at_the_first_failure():
-    good, bad = Comparison(10, 10, 1000), Comparison(60, 10, 1000)
+    good, bad = PairedCounts(10, 10, 1000), PairedCounts(60, 10, 1000)
     first, second, third = certify_in_sequence([good, bad, good], 0.01, 0.9)
     assert first.certified and first.p_value <= 0.1
     assert not second.certified and second.p_value == 1.0
@@ -139,7 +139,7 @@ def test_the_sequence_stops_at_the_first_failure():
 
 
 def test_the_confidence_decides():
-    item = Comparison(20, 20, 1000)
+    item = PairedCounts(20, 20, 1000)
     p_value = certify_in_sequence([item], 0.01, 0.9)[0].p_value
     assert 0.01 < p_value < 0.1
     assert not certify_in_sequence([item], 0.01, 0.999)[0].certified
@@ -149,6 +149,6 @@ def test_the_confidence_decides():
 
 def test_counts_of_disagreement():
     base, candidate = np.array([1, 1, 1, 0, 0], bool), np.array([1, 0, 0, 1, 0], bool)
-    assert compare_predictions(base, candidate) == Comparison(2, 1, 5)
+    assert compare_predictions(base, candidate) == PairedCounts(2, 1, 5)
     with pytest.raises(ArgumentError, match="both must be of one length, at least 1"):
         compare_predictions(base, candidate[:3])

@@ -7,8 +7,9 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
-from golden_stick.prune import masked_network, plan_without
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
+from golden_stick.cells.wrappers import masked_network
+from golden_stick.graph.plan import plan_without
 from tests.certify.networks import TwoConvolutions
 
 LOSS = nn.CrossEntropyLoss(reduction="none")

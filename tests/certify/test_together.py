@@ -8,10 +8,11 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.cells.wrappers import masked_network
 from golden_stick.certify.equivalence import equivalence_p_values
 from golden_stick.certify.together import sets_passed
-from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.prune import masked_network, plan_without
+from golden_stick.graph.plan import plan_without
 
 LOSS = nn.CrossEntropyLoss(reduction="none")
 SHAPE = (1, 4)
@@ -97,8 +98,8 @@ def test_the_statement_is_wrong_no_more_often_than_it_says():
     """Sets of growing cost, the third exactly at the bound: certifying that or more is the error."""
     generator, runs, wrong = np.random.default_rng(0), 2000, 0
     for _ in range(runs):
-        rises = generator.exponential(1.0, (400, 5)) - 1.0 + np.array([0.0, 0.5, 1.0, 1.1, 1.2]) * 0.1
-        p_values = equivalence_p_values(rises.mean(0), rises.std(0, ddof=1), 400, 0.1)
+        loss_increase = generator.exponential(1.0, (400, 5)) - 1.0 + np.array([0.0, 0.5, 1.0, 1.1, 1.2]) * 0.1
+        p_values = equivalence_p_values(loss_increase.mean(0), loss_increase.std(0, ddof=1), 400, 0.1)
         wrong += sets_passed(p_values, 0.9) >= 3
     # Three standard errors; a t-test of skewed numbers is not exact either.
     assert wrong / runs <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / runs)

@@ -9,12 +9,12 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.digests import UsedData, earlier_uses, image_digests
+from golden_stick.base.errors import ArgumentError, CheckpointError, StateError
 from golden_stick.certify import Certificate, fingerprint, forget_used_data
-from golden_stick.certify.ledger import read_ledger
-from golden_stick.errors import ArgumentError, CheckpointError, StateError
-from golden_stick.prune import calibrate
+from golden_stick.certify.prior_use import read_ledger
+from golden_stick.recover.statistics import calibrate
 from golden_stick.scop import FeatureSampler, GaussianSampler
-from golden_stick.uses import UsedData, earlier_uses, image_digests
 from tests.certify.networks import Reader, labelled
 
 BASE, LOSES, BEST = Reader(0, 9), Reader(1, 3), Reader(2, 5)
@@ -171,7 +171,7 @@ def test_what_golden_stick_looked_at_cannot_certify(use, used_for):
 
 
 def test_training_in_a_comparison_is_remembered():
-    from golden_stick.compare.batches import TrainingBatches
+    from golden_stick.compare.training import TrainingBatches
     list(TrainingBatches([pictures(1)], 1, 2).finetuning(0))
     TrainingBatches([pictures(2)], 1, 2, held_out=[pictures(3)]).scales(0, [])
     for seed in (1, 3):

@@ -10,10 +10,10 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
-from golden_stick.cli.matching import refuse_slim_weights
+from golden_stick.base.errors import CheckpointError
+from golden_stick.cli.networks import refuse_slim_weights
 from golden_stick.deploy.slim_file import read_slim
-from golden_stick.errors import CheckpointError
-from golden_stick.prune.plan import KeptAxis, PruningPlan
+from golden_stick.graph.plan import KeptAxis, PruningPlan
 from golden_stick.scop import FeatureSampler
 from tests.cli.test_convert import (
     SHAPE,
@@ -154,7 +154,7 @@ def test_fold_of_an_original(capsys):
 
 def test_a_knockoff_phase_by_rank_and_folded():
     algorithm, phase = knockoff_phase({"prune_rate": 0.45})
-    line = by_rank(arrays(phase), ("3.weight", "3.real_scale", "3.held_scale", "8.weight"))
+    line = by_rank(arrays(phase), ("3.weight", "3.real_scale", "3.frozen_scale", "8.weight"))
     slim = algorithm.convert(phase)
     assert convert(f"{line} --prune-rate 0.45 --fold --output folded") == 0
     holds("folded.safetensors", gs.fold(slim, SHAPE))

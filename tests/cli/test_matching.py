@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from golden_stick.cli.matching import check_exact
-from golden_stick.cli.networks import load_weights
-from golden_stick.errors import CheckpointError
+from golden_stick.base.errors import CheckpointError
+from golden_stick.cli.networks import check_exact, load_weights
 
 
 def network():

@@ -11,10 +11,10 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
 from golden_stick.certify.fingerprints import network_digest
 from golden_stick.compare import compare as compare_again
-from golden_stick.compare.fitting import train as train_all
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
+from golden_stick.compare.training import train as train_all
 from tests.compare.problem import SHAPE, build, images, splits
 
 BUDGET = {"target_macs": 0.6}
@@ -286,7 +286,7 @@ def test_batches_that_change_are_refused():
 
 
 def test_a_list_has_an_order_from_seed_and_epoch():
-    from golden_stick.compare.batches import TrainingBatches
+    from golden_stick.compare.training import TrainingBatches
     train = splits()[0]
     batches = TrainingBatches(train, 2, 2)
     taken = list(batches.finetuning(3))

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from golden_stick.base.errors import ArgumentError, DependencyError
 from golden_stick.compare import Comparison, Spread, Trial, draw
 from golden_stick.compare.result import standard_error
-from golden_stick.errors import ArgumentError, DependencyError
 
 CONFIG = {"criteria": ["l1", "random"], "budget": {"target_macs": 0.5}, "rates": [0.3], "seeds": [0, 1], "epochs": 1}
 BASE = {"macs": 1000, "parameters": 200, "digest": "d", "validation": 0.9, "test": 0.8}

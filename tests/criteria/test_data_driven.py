@@ -4,10 +4,10 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.criteria import CRITERIA, Evidence, add_criterion
-from golden_stick.criteria.collect import collect
-from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.prune.trace import trace
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.cells.trace import trace
+from golden_stick.criteria import CRITERIA, FilterStatistics, add_criterion
+from golden_stick.criteria.statistics import collect
 from tests import networks
 
 HIDDEN, CLASSES = 5, 3
@@ -43,7 +43,7 @@ def test_gate_gradients_are_output_times_derivative_sample_by_sample():
     found = look(network, "gate_gradients", BATCHES)
     assert list(found) == ["0.weight"]
     np.testing.assert_allclose(found["0.weight"], before * slope, atol=1e-6)
-    score = CRITERIA["taylor"].score(Evidence(network[0].weight.asnumpy(), gate_gradients=found["0.weight"]))
+    score = CRITERIA["taylor"].score(FilterStatistics(network[0].weight.asnumpy(), gate_gradients=found["0.weight"]))
     np.testing.assert_allclose(score, ((before * slope) ** 2).mean(0), atol=1e-6)
 
 
@@ -54,7 +54,7 @@ def test_squared_gradients_are_means_of_squares_not_squares_of_means():
     found = look(network, "squared_gradients", BATCHES)
     np.testing.assert_allclose(found["0.weight"], wanted, atol=1e-6)
     weight = network[0].weight.asnumpy()
-    score = CRITERIA["hessian"].score(Evidence(weight, squared_gradients=found["0.weight"]))
+    score = CRITERIA["hessian"].score(FilterStatistics(weight, squared_gradients=found["0.weight"]))
     np.testing.assert_allclose(score, 0.5 * (weight.astype(float) ** 2 * wanted).sum(1), atol=1e-6)
 
 
@@ -64,7 +64,7 @@ def test_activations_are_means_of_magnitudes_where_the_next_layer_reads_them():
     batches = [np.abs(np.maximum(rows, 0)).mean(0) for rows in np.split(before, [4, 7])]
     found = look(network, "activations", BATCHES)
     np.testing.assert_allclose(found["0.weight"], np.mean(batches, 0), atol=1e-6)
-    assert CRITERIA["activation"].score(Evidence(network[0].weight.asnumpy(), activations=found["0.weight"])) \
+    assert CRITERIA["activation"].score(FilterStatistics(network[0].weight.asnumpy(), activations=found["0.weight"])) \
         is found["0.weight"]
 
 

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from golden_stick.criteria import CRITERIA, Evidence, add_criterion
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.criteria import CRITERIA, FilterStatistics, add_criterion
 
 WEIGHT = np.array([[3.0, -4.0], [0.0, 0.0], [-1.0, 1.0]])
 SCALE = np.array([-2.0, 0.5, 0.0])
@@ -11,7 +11,7 @@ FROM_WEIGHTS = [name for name, criterion in CRITERIA.items() if criterion.needs 
 
 
 def score(name, weight=WEIGHT, scale=SCALE, seed=0):
-    return CRITERIA[name].score(Evidence(weight, scale, np.random.default_rng(seed)))
+    return CRITERIA[name].score(FilterStatistics(weight, scale, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("name, wanted", [

@@ -7,12 +7,12 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
-from golden_stick.deploy.onnx.check import run_file
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
-from golden_stick.evaluation import allowed_difference, evaluate
-from golden_stick.inputs import as_tensors
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
+from golden_stick.base.inputs import as_tensors
+from golden_stick.cells.networks import allowed_difference, evaluate
+from golden_stick.deploy.onnx.export import run_file
 from tests import networks
-from tests.deploy.test_checkpoint import make_slim
+from tests.deploy.test_slim_file import make_slim
 
 SHAPE = networks.SMALL_INPUT
 

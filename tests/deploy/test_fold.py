@@ -8,8 +8,8 @@ import pytest
 from mindspore import Tensor, mint, nn, ops
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from golden_stick.deploy.fold import FoldedNormalization, Folding, restructured, unfolded_network
-from golden_stick.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from tests import networks
 from tests.deploy.fold_layers import EPSILON, IMAGE, LAYERS, TwoReaders, array, normalization
 from tests.deploy.fold_refused import REFUSED, HandWrittenLayer, MixedInputs, Net, OwnCode
@@ -252,7 +252,7 @@ def test_what_cannot_go_stays_and_says_why(build, reason):
 def test_mint_normalizations_are_named():
     graph = gs.trace(nn.SequentialCell(mint.nn.Linear(4, 3), mint.nn.BatchNorm1d(3)), (2, 4))
     sites = importlib.import_module("golden_stick.deploy.fold.sites")
-    found, reasons = sites.find_sites(graph, lambda site: "")
+    found, reasons = sites.find_fusions(graph, lambda site: "")
     assert found == () and reasons == {"1": "an operator of mint, which is not folded"}
 
 

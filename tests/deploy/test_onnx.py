@@ -10,19 +10,18 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, ExportError
+from golden_stick.cells.networks import evaluate
 from golden_stick.deploy.onnx import ONNX_RULES, add_onnx_rule
-from golden_stick.deploy.onnx import check as check_module
 from golden_stick.deploy.onnx import export as export_module
 from golden_stick.deploy.onnx import writer as writer_module
 from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, Size, merge
-from golden_stick.deploy.onnx.check import run_file
+from golden_stick.deploy.onnx.export import run_file
 from golden_stick.deploy.onnx.writer import Writer
-from golden_stick.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, ExportError
-from golden_stick.evaluation import evaluate
 from golden_stick.graph.ir import Constant, Graph, Node, Result
 from golden_stick.graph.rules import RULES
 from tests import networks
-from tests.deploy.test_checkpoint import make_slim
+from tests.deploy.test_slim_file import make_slim
 from tests.graph.build import Builder
 
 SHAPE = networks.SMALL_INPUT
@@ -324,7 +323,7 @@ def test_files_that_are_no_onnx(tmp_path, monkeypatch):
 def test_networks_that_do_not_run_here(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no kernel")
-    monkeypatch.setattr(check_module, "evaluate", fail)
+    monkeypatch.setattr(export_module, "evaluate", fail)
     with pytest.raises(ExportError, match="the network must run on the CPU, for the file to be compared with it, but .*"
                                           "no kernel"):
         gs.export(networks.SmallNet(), SHAPE, str(tmp_path / "x"), file_format="ONNX", **ONE_BATCH)

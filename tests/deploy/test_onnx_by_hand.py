@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from golden_stick.bench.onnx_files import count_onnx_macs
-from golden_stick.deploy.onnx.check import check_model, run_file
+from golden_stick.deploy.onnx.export import check_model, run_file
 from golden_stick.deploy.onnx.table import ONNX_RULES
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.cost import count_macs

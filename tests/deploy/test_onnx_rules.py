@@ -6,8 +6,8 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
-from golden_stick.deploy.onnx.check import run_file
-from golden_stick.evaluation import evaluate
+from golden_stick.cells.networks import evaluate
+from golden_stick.deploy.onnx.export import run_file
 from tests.deploy import onnx_cells
 
 SHAPE = (2, 4, 5, 6)

@@ -5,11 +5,11 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 import golden_stick as gs
+from golden_stick.base.errors import CheckpointError
 from golden_stick.deploy.slim_file import read_slim
-from golden_stick.errors import CheckpointError
-from golden_stick.prune.plan import KeptAxis, KeptChannels, PruningPlan
+from golden_stick.graph.plan import KeptAxis, KeptChannels, PruningPlan
 from tests import networks
-from tests.deploy.test_checkpoint import make_slim
+from tests.deploy.test_slim_file import make_slim
 
 SHAPE = networks.SMALL_INPUT
 

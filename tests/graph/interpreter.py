@@ -13,8 +13,9 @@ from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.groups import Grouping, find_groups
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
 from golden_stick.graph.labels import Solution
+from golden_stick.graph.plan import KeptChannels, PruningPlan
 from golden_stick.graph.rules import RULES
-from golden_stick.prune.plan import KeptChannels, PruningPlan, make_plan
+from golden_stick.prune.plan import make_plan
 from tests.graph.build import walk
 
 REDUCTIONS = {"ReduceMean": np.mean, "MeanExt": np.mean, "ReduceMax": np.max, "ReduceMin": np.min,

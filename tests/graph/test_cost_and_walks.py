@@ -4,7 +4,7 @@ import pytest
 
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
-from golden_stick.graph.walk import normalization_after
+from golden_stick.graph.layers import normalization_after
 from tests.graph.build import Builder
 
 

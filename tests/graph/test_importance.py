@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.groups import find_groups
-from golden_stick.prune.importance import group_importance
+from golden_stick.prune.plan import group_importance
 from tests.graph.build import Builder
 
 

@@ -4,9 +4,10 @@ import json
 import numpy as np
 import pytest
 
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import find_groups
-from golden_stick.prune.plan import KeptAxis, KeptChannels, LayerWidth, PruningPlan, make_plan
+from golden_stick.graph.plan import KeptAxis, KeptChannels, LayerWidth, PruningPlan
+from golden_stick.prune.plan import make_plan
 from tests.graph.build import Builder
 
 

@@ -4,10 +4,10 @@ import math
 import numpy as np
 import pytest
 
-from golden_stick.graph.findings import NUMBER
 from golden_stick.graph.flow import Flow
 from golden_stick.graph.ir import Result
 from golden_stick.graph.rules import RULES
+from golden_stick.graph.types import NUMBER
 from tests.graph.build import Builder, spread, walk
 
 SEEDS = range(25)
@@ -71,8 +71,8 @@ def test_a_reshape_that_was_refuted_takes_its_next_reading_and_at_last_none():
     b = Builder()
     x = source(b, (2, 6, 3, 5))
     made = b.reshape(x, 2, 3, 2, 3, 5)
-    for refuted, axes in enumerate([(1,), (2,), ()]):
-        flow = Flow(b.graph(made), "group", {made.node: refuted}).run(RULES)
+    for rejected_readings, axes in enumerate([(1,), (2,), ()]):
+        flow = Flow(b.graph(made), "group", {made.node: rejected_readings}).run(RULES)
         assert flow.of(made).axes == axes
     assert flow.labels.solve().why_fixed(flow.of(x).labels)[0].startswith(NUMBER)
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import find_groups
 from golden_stick.graph.rules import RULES, add_rule, table
 from tests.graph.build import Builder

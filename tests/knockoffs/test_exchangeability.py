@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.knockoffs.exchangeability import _covariances, _energy, _half_of, _values
 from golden_stick.knockoffs.second_order import METHODS, Moments, SecondOrder
 

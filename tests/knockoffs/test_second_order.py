@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
 from golden_stick.knockoffs.second_order import (
     METHODS,
     Moments,

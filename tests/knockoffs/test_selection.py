@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.simulations import fdr
-from golden_stick.errors import ArgumentError
+from golden_stick.base.errors import ArgumentError
 from golden_stick.knockoffs.selection import knockoff_threshold, least_passing, select, select_derandomized
 
 

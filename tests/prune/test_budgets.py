@@ -6,15 +6,15 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.errors import ArgumentError
 from golden_stick.bench.latency import latency_ratio
-from golden_stick.errors import ArgumentError
 from golden_stick.graph.cost import count_macs
 from golden_stick.graph.groups import find_groups
-from golden_stick.prune import make_plan
 from golden_stick.prune import pruner as pruner_module
 from golden_stick.prune.budget import plan_for, shrunk_by
+from golden_stick.prune.plan import make_plan
 from golden_stick.prune.ranking import pools_of
-from golden_stick.report import Target
+from golden_stick.prune.report import Target
 from tests import networks
 from tests.graph.build import Builder
 
@@ -110,15 +110,15 @@ class TestLatency:
 
     @pytest.fixture
     def clock(self, monkeypatch):
-        asked = []
+        request = []
 
         def ratio(network, other, inputs):
             found = (sum(p.size for p in network.get_parameters()) / sum(p.size for p in other.get_parameters()))
-            asked.append(found)
+            request.append(found)
             return found
 
         monkeypatch.setattr("golden_stick.prune.pruner.latency_ratio", ratio)
-        return asked
+        return request
 
     def test_the_mildest_rate_that_meets_it(self, clock):
         algorithm = gs.OneShot({"target_latency": 0.6})

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.errors import (
+from golden_stick.base.errors import (
     ArgumentError,
     ArgumentTypeError,
     CheckpointError,
@@ -13,7 +13,7 @@ from golden_stick.errors import (
     StateError,
     TraceError,
 )
-from golden_stick.prune import make_plan
+from golden_stick.prune.plan import make_plan
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -340,7 +340,7 @@ class TestRefusals:
             np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
         algorithm.convert(applied)
 
-    @pytest.mark.parametrize("step", ["prune.pruner.trace", "prune.pruner.settle", "preparation"])
+    @pytest.mark.parametrize("step", ["prune.pruner.trace", "prune.pruner.surviving_groups", "preparation"])
     def test_failure_at_apply_leaves_all_as_it_was(self, kind, step, monkeypatch):
         network = small()
         before = {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import golden_stick as gs
-from golden_stick.errors import NothingToPruneError, SlimError
+from golden_stick.base.errors import NothingToPruneError, SlimError
 from tests.random_networks import describe, draw, settings
 
 TOLERANCE = 1e-4

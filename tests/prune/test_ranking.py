@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import find_groups
-from golden_stick.prune import make_plan
+from golden_stick.prune.plan import make_plan
 from golden_stick.prune.ranking import pools_of
 from tests.graph.build import Builder
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import golden_stick as gs
-from golden_stick.errors import NothingToPruneError, SlimError
+from golden_stick.base.errors import NothingToPruneError, SlimError
 from tests.rival_cases import CASES
 
 CONFIG = {"criterion": "l1", "prune_rate": 0.4}

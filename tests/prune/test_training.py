@@ -8,8 +8,9 @@ import pytest
 from mindspore import nn
 
 import golden_stick as gs
+from golden_stick.cells.wrappers import masked_network
 from golden_stick.graph.cost import count_macs
-from golden_stick.prune import make_plan, masked_network
+from golden_stick.prune.plan import make_plan
 from tests import networks
 
 

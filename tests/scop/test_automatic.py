@@ -4,13 +4,12 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.graph.groups import find_groups
 from golden_stick.knockoffs.selection import select, select_derandomized
-from golden_stick.scop.automatic import automatic_plan, selected_filters
-from golden_stick.scop.conditions import conditions_of
-from golden_stick.scop.described import NOT_KNOWN
-from golden_stick.scop.mixing import Schedule
+from golden_stick.scop.report import NOT_KNOWN, conditions_of
+from golden_stick.scop.scales import Schedule
+from golden_stick.scop.selection import automatic_plan, selected_filters
 from tests import networks
 from tests.graph.build import Builder
 

@@ -5,11 +5,11 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.knockoffs.second_order import SecondOrder, moments_of
 from golden_stick.scop import FeatureSampler
-from golden_stick.scop.feature_moments import moments_at
-from golden_stick.scop.features import FeatureKnockoff, FeatureNetwork
+from golden_stick.scop.phase import FeatureKnockoff, FeatureNetwork
+from golden_stick.scop.samplers import moments_at
 from golden_stick.scop.scales import RealScale
 from tests import networks
 
@@ -80,13 +80,13 @@ def test_a_phase_from_apply_to_convert(mode):
     for seed in range(3):
         step(Tensor(images(4, seed)), Tensor(np.arange(4, dtype=np.int32)))
         algorithm.after_step()
-    scales = {p.name: p.asnumpy().astype(float) for p in phase.get_parameters() if p.name.endswith("held_scale")}
+    scales = {p.name: p.asnumpy().astype(float) for p in phase.get_parameters() if p.name.endswith("frozen_scale")}
     assert all((values != 0.5).any() for values in scales.values())
     scores = algorithm.filter_scores()
-    np.testing.assert_allclose(scores["c.weight"], 2 * scales["head.held_scale"] - 1)
+    np.testing.assert_allclose(scores["c.weight"], 2 * scales["head.frozen_scale"] - 1)
     # What `a` and `b` make is summed, and `c` and (what `a` makes) `b` read it.
     gamma = np.abs(network.norm_a.gamma.asnumpy())
-    mean = (scales["b.held_scale"] + scales["c.held_scale"]) / 2
+    mean = (scales["b.frozen_scale"] + scales["c.frozen_scale"]) / 2
     np.testing.assert_allclose(scores["a.weight"], gamma * (2 * mean - 1), atol=1e-6)
     slim = algorithm.convert(phase)
     assert slim.c.out_channels == 3 and algorithm.report.config["sampler"] == "feature"

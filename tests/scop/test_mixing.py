@@ -5,11 +5,10 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.errors import StateError
+from golden_stick.base.errors import StateError
 from golden_stick.scop import GaussianSampler, KnockoffConv, KnockoffInput
 from golden_stick.scop.cells import AbsorbedNormalization, KnockoffConvNormalized
-from golden_stick.scop.mixing import make_schedule
-from golden_stick.scop.scales import Clock, RealScale, TurnScale
+from golden_stick.scop.scales import BlockSchedule, RealScale, ScheduledScale, make_schedule
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -32,12 +31,12 @@ def trainer(algorithm, phase, optimizer=nn.Adam):
 
 
 def held(phase):
-    return {p.name.split(".")[0]: p.asnumpy().copy() for p in phase.get_parameters() if p.name.endswith("held_scale")}
+    return {p.name.split(".")[0]: p.asnumpy().copy() for p in phase.get_parameters() if p.name.endswith("frozen_scale")}
 
 
 class TestClock:
     def test_blocks_then_draws_then_again(self, mode):
-        clock, seen = Clock(blocks=3, turn_steps=2, draws=2), []
+        clock, seen = BlockSchedule(blocks=3, turn_steps=2, draws=2), []
         for step in range(14):
             assert int(clock()) == step
             seen.append((int(clock.turn.asnumpy()), int(clock.draw.asnumpy())))
@@ -47,9 +46,9 @@ class TestClock:
 
 class TestTurnScale:
     def test_it_is_one_out_of_turn_and_itself_in_turn(self, mode):
-        clock = Clock(2, 1, 1)
-        scales = [TurnScale(name, 3, block, clock) for block, name in enumerate("xy")]
-        ops.assign(scales[0].held_scale, Tensor([0.2, 0.3, 0.4], ms.float32))
+        clock = BlockSchedule(2, 1, 1)
+        scales = [ScheduledScale(name, 3, block, clock) for block, name in enumerate("xy")]
+        ops.assign(scales[0].frozen_scale, Tensor([0.2, 0.3, 0.4], ms.float32))
         ops.assign(scales[0].real_scale, Tensor([0.6, 1.7, -0.2], ms.float32))
         clock()
         np.testing.assert_allclose(scales[0]().asnumpy(), [0.6, 1.0, 0.0], rtol=1e-6)
@@ -58,19 +57,19 @@ class TestTurnScale:
         ops.assign(scales[1].real_scale, Tensor([0.9, 0.9, 0.9], ms.float32))
         scales[1]()
         np.testing.assert_allclose(scales[1].real_scale.asnumpy(), [0.5, 0.5, 0.5])
-        np.testing.assert_allclose(scales[0].held_scale.asnumpy(), [0.6, 1.0, 0.0], rtol=1e-6)
+        np.testing.assert_allclose(scales[0].frozen_scale.asnumpy(), [0.6, 1.0, 0.0], rtol=1e-6)
 
     def test_each_draw_has_scales_of_its_own(self, mode):
-        clock = Clock(1, 1, 2)
-        scale = TurnScale("x", 2, 0, clock)
+        clock = BlockSchedule(1, 1, 2)
+        scale = ScheduledScale("x", 2, 0, clock)
         ops.assign(scale.real_scale, Tensor([[0.1, 0.2], [0.3, 0.4]], ms.float32))
         clock()
         np.testing.assert_allclose(scale().asnumpy(), [0.1, 0.2], rtol=1e-6)
-        np.testing.assert_allclose(scale.held_scale.asnumpy(), [[0.1, 0.2], [0.5, 0.5]], rtol=1e-6)
+        np.testing.assert_allclose(scale.frozen_scale.asnumpy(), [[0.1, 0.2], [0.5, 0.5]], rtol=1e-6)
         ops.assign(scale.real_scale, Tensor([[0.9, 0.9], [0.3, 0.4]], ms.float32))
         clock()
         np.testing.assert_allclose(scale().asnumpy(), [0.3, 0.4], rtol=1e-6)
-        np.testing.assert_allclose(scale.held_scale.asnumpy(), [[0.1, 0.2], [0.3, 0.4]], rtol=1e-6)
+        np.testing.assert_allclose(scale.frozen_scale.asnumpy(), [[0.1, 0.2], [0.3, 0.4]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("optimizer", [nn.Adam, lambda parameters, rate: nn.Momentum(parameters, rate, 0.9)])

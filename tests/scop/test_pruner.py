@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, NothingToPruneError, StateError
+from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.scop.selection import rank_correlation, scop_importance
 from tests import networks
 
@@ -152,7 +152,7 @@ def test_what_gets_no_scores_stays_and_says_why(monkeypatch):
         "stays: SCOP scores filters of nn.Conv2d only, but for a FeatureSampler",)
     assert not by_inputs.report.targets[0].met
     assert by_inputs.report.notes == ("prune_rate 0.5 is not reached, held back by missing scores: hidden",)
-    monkeypatch.setattr("golden_stick.scop.features._WIDEST", 7)
+    monkeypatch.setattr("golden_stick.scop.phase._WIDEST", 7)
     images = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
     by_features = gs.SCOP({"prune_rate": 0.5, "sampler": gs.scop.FeatureSampler([images])})
     by_features.apply(WithHidden(), inputs=(2, 3, 8, 8))

@@ -7,7 +7,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.scop import GaussianSampler, GeneratorSampler, NoiseSampler, PermutationSampler, Sampler
 from tests import networks
 

@@ -5,25 +5,26 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, mint, nn, ops
 
+from golden_stick.base.errors import SlimError
+from golden_stick.cells.networks import copy_network
+from golden_stick.cells.slim import remember
+from golden_stick.cells.wrappers import find_cell, replace_cells
 from golden_stick.deploy.fold.plan import FoldedNormalization, Folding
-from golden_stick.deploy.fold.sites import Site
-from golden_stick.errors import SlimError
-from golden_stick.prune.cells import find_cell, replace_cells
-from golden_stick.prune.copying import copy_network
-from golden_stick.prune.slimmer import remember
+from golden_stick.deploy.fold.sites import Fusion
 
 __all__ = ["unfit_cells", "whole_path", "bias_name", "restructured"]
+
 
 _TRANSPOSED = (nn.Conv1dTranspose, nn.Conv2dTranspose, nn.Conv3dTranspose)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Dense, mint.nn.Linear) + _TRANSPOSED
 _NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def unfit_cells(network: nn.Cell) -> Callable[[Site], str]:
+def unfit_cells(network: nn.Cell) -> Callable[[Fusion], str]:
     """What the Cells of a network have against a site; an empty str if nothing."""
     names = {parameter.name for parameter in network.get_parameters()}
 
-    def unfit(site: Site) -> str:
+    def unfit(site: Fusion) -> str:
         path = whole_path(network, site.normalization.path)
         if not _as_in_mindspore(find_cell(network, path), _NORMALIZATIONS):
             return f"'{path}' has code of its own"

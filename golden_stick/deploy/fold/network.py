@@ -4,15 +4,15 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError, VerifyError
+from golden_stick.base.inputs import as_tensors
+from golden_stick.cells.networks import copy_network
+from golden_stick.cells.slim import recipe_of
+from golden_stick.cells.trace import trace
+from golden_stick.cells.verify import compare
 from golden_stick.deploy.fold.cells import bias_name, restructured, unfit_cells, whole_path
 from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, KeptNormalization
-from golden_stick.deploy.fold.sites import Layer, Normalization, Site, find_sites
-from golden_stick.errors import ArgumentError, ArgumentTypeError, StateError, VerifyError
-from golden_stick.inputs import as_tensors
-from golden_stick.prune.copying import copy_network
-from golden_stick.prune.slimmer import recipe_of
-from golden_stick.prune.trace import trace
-from golden_stick.prune.verify import compare
+from golden_stick.deploy.fold.sites import Fusion, Layer, Normalization, find_fusions
 
 __all__ = ["fold", "fold_report"]
 
@@ -63,7 +63,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn
     if tolerance is not None and not tolerance > 0:
         raise ArgumentError(f"For 'fold', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("fold", inputs)
-    sites, reasons = find_sites(trace(network, tensors), unfit_cells(network))
+    sites, reasons = find_fusions(trace(network, tensors), unfit_cells(network))
     folding = Folding(
         tuple(FoldedNormalization(whole_path(network, site.normalization.path),
                                   tuple(layer.path for layer, _ in site.layers)) for site in sites),
@@ -119,7 +119,7 @@ def _rounding(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> float:
     return compare(network, moved, tensors).largest_difference
 
 
-def _folded_values(values: Dict[str, np.ndarray], sites: Tuple[Site, ...]) -> Dict[str, np.ndarray]:
+def _folded_values(values: Dict[str, np.ndarray], sites: Tuple[Fusion, ...]) -> Dict[str, np.ndarray]:
     """The parameters of the layers after folding, by name, in float64. Sites follow one another on the same layer."""
     changed: Dict[str, np.ndarray] = {}
     for site in sites:

@@ -5,11 +5,61 @@ from typing import Callable, Dict, List, Optional, Set, Tuple, Union
 
 import numpy as np
 
-from golden_stick.deploy.fold.moves import along, moved, moves, places, spread
 from golden_stick.graph.flow import number
 from golden_stick.graph.ir import Constant, Graph, Node, Owner, Parameter, Result, Value, flatten
 
-__all__ = ["Layer", "Normalization", "Site", "find_sites"]
+__all__ = ["data_movement", "moved", "spread", "along", "places", "Layer", "Normalization", "Fusion", "find_fusions"]
+
+
+_RESHAPES = frozenset({"Reshape", "Flatten", "ExpandDims", "Squeeze"})
+
+
+def data_movement(node: Node) -> bool:
+    """Whether an operator puts the numbers of one tensor elsewhere: it changes and adds none. A slice leaves some."""
+    return node.operator in _RESHAPES or node.operator == "Transpose" or _index(node) is not None
+
+
+def moved(node: Node, channels: np.ndarray) -> np.ndarray:
+    """Channel numbers behind an operator: one that moves them, or one that leaves each where it is."""
+    if node.operator == "Transpose":
+        return np.transpose(channels, number(node.inputs[1]))
+    index = _index(node)
+    return channels.reshape(node.shapes[0]) if index is None else channels[index]
+
+
+def _index(node: Node) -> Optional[Tuple[Union[slice, int], ...]]:
+    """What a slice takes, as numpy would write it; None for other operators and for slices that insert axes."""
+    if node.operator != "StridedSlice":
+        return None
+    begin, end, strides, open_begin, open_end, ellipsis, inserted, single = (number(value) for value in node.inputs[1:])
+    if begin is None or end is None or strides is None or ellipsis or inserted:
+        return None
+    return tuple(begin[axis] if single >> axis & 1 else
+                 slice(None if open_begin >> axis & 1 else begin[axis], None if open_end >> axis & 1 else end[axis],
+                       strides[axis]) for axis in range(len(begin)))
+
+
+def spread(channels: np.ndarray, axis: int, shape: Tuple[int, ...]) -> np.ndarray:
+    """Channel numbers along an axis, as an array of a tensor's shape."""
+    lengths = [1] * len(shape)
+    lengths[axis] = -1
+    return np.broadcast_to(channels.reshape(lengths), shape)
+
+
+def along(channels: np.ndarray, axis: int) -> Optional[np.ndarray]:
+    """Channel numbers along an axis, if they are the same at every place of the others."""
+    rows = np.moveaxis(channels, axis, 0).reshape(channels.shape[axis], -1)
+    return rows[:, 0].copy() if (rows == rows[:, :1]).all() else None
+
+
+def places(channels: np.ndarray, axis: int, count: int) -> np.ndarray:
+    """For each of `count` channel numbers, where along an axis it stands; -1 if nowhere or at more than one place."""
+    positions = spread(np.arange(channels.shape[axis]), axis, channels.shape)
+    found = np.full(count, -1)
+    found[channels] = positions
+    found[channels[found[channels] != positions]] = -1
+    return found
+
 
 # Operator -> kinds of Cells that call it with their own weight.
 _LAYERS = {"Conv2D": ("Conv2d", "Conv1d"), "Conv3D": ("Conv3d",), "Conv2DTranspose": ("Conv2dTranspose",),
@@ -45,7 +95,7 @@ class Normalization:
 
 
 @dataclass(frozen=True, eq=False)
-class Site:
+class Fusion:
     """
     A normalization, and where it goes.
 
@@ -62,7 +112,7 @@ class Site:
     before: bool
 
 
-def find_sites(graph: Graph, unfit: Callable[[Site], str]) -> Tuple[Tuple[Site, ...], Dict[str, str]]:
+def find_fusions(graph: Graph, unfit: Callable[[Fusion], str]) -> Tuple[Tuple[Fusion, ...], Dict[str, str]]:
     """
     Where every normalization goes, in an order in which they can go one by one; and path -> reason of those that stay.
 
@@ -71,11 +121,11 @@ def find_sites(graph: Graph, unfit: Callable[[Site], str]) -> Tuple[Tuple[Site, 
         unfit (Callable): What the Cells have against a site; an empty str if nothing.
 
     Returns:
-        tuple, of a tuple of Site and a dict.
+        tuple, of a tuple of Fusion and a dict.
     """
     search = _Search(graph)
     waiting = [node for node in graph.nodes if node.operator in _OPERATORS]
-    sites: List[Site] = []
+    sites: List[Fusion] = []
     reasons: Dict[str, str] = {}
     while True:
         left = []
@@ -95,7 +145,7 @@ def find_sites(graph: Graph, unfit: Callable[[Site], str]) -> Tuple[Tuple[Site, 
         waiting = left
 
 
-def _chosen(sites: Tuple[Site, ...], unfit: Callable[[Site], str]) -> Tuple[str, Site]:
+def _chosen(sites: Tuple[Fusion, ...], unfit: Callable[[Fusion], str]) -> Tuple[str, Fusion]:
     """The first site that nothing is against, with an empty str; or else the first, with what is against it."""
     objections = [(unfit(site), site) for site in sites]
     return next((item for item in objections if not item[0]), objections[0])
@@ -119,13 +169,13 @@ class _Search:
         self._uses.update(value.name for value in flatten(graph.outputs) if isinstance(value, Parameter))
         self.gone: Set[int] = set()
 
-    def sites(self, node: Node) -> Union[Tuple[Site, ...], str]:
+    def sites(self, node: Node) -> Union[Tuple[Fusion, ...], str]:
         """Where a normalization can go, before places after it; or why nowhere."""
         normalization = self._normalization(node)
         if isinstance(normalization, str):
             return normalization
         before, after = self._before(node), self._after(node)
-        found = tuple(Site(normalization, layers, layers is before) for layers in (before, after)
+        found = tuple(Fusion(normalization, layers, layers is before) for layers in (before, after)
                       if not isinstance(layers, str))
         return found or f"before it: {before}; after it: {after}"
 
@@ -242,7 +292,7 @@ class _Search:
 
     def _passes(self, node: Node) -> bool:
         bias = node.operator == "BiasAdd" and isinstance(node.inputs[1], Parameter)
-        return moves(node) or bias or node.number in self.gone
+        return data_movement(node) or bias or node.number in self.gone
 
     def _layer(self, node: Node) -> Union[Layer, str]:
         weight = node.inputs[1]
@@ -258,4 +308,3 @@ class _Search:
             return f"'{owner.path}', whose bias {self._owner(bias)}"
         return Layer(owner.path, weight.name, bias.name if bias else None, node.attributes.get("group", 1),
                      node.operator in _TRANSPOSED)
-

@@ -4,15 +4,16 @@ from typing import Any, Dict, Sequence, Set, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.base.errors import VerifyError
+from golden_stick.base.inputs import as_tensors
+from golden_stick.cells.networks import copy_network
+from golden_stick.cells.trace import trace
 from golden_stick.deploy.fold.cells import bias_name, unfit_cells, whole_path
 from golden_stick.deploy.fold.plan import FoldedNormalization, Folding
-from golden_stick.deploy.fold.sites import Layer, Site, find_sites
-from golden_stick.errors import VerifyError
-from golden_stick.inputs import as_tensors
-from golden_stick.prune.copying import copy_network
-from golden_stick.prune.trace import trace
+from golden_stick.deploy.fold.sites import Fusion, Layer, find_fusions
 
 __all__ = ["unfolded_network"]
+
 
 # What roundings leave of an equation that has a solution, as a fraction of its right side.
 _ROUNDINGS = 1e-4
@@ -44,11 +45,11 @@ def unfolded_network(network: nn.Cell, folded: nn.Cell, folding: Folding, inputs
     """
     unfit = unfit_cells(network)
 
-    def item_of(site: Site) -> FoldedNormalization:
+    def item_of(site: Fusion) -> FoldedNormalization:
         return FoldedNormalization(whole_path(network, site.normalization.path),
                                    tuple(layer.path for layer, _ in site.layers))
 
-    sites, _ = find_sites(trace(network, as_tensors("verify", inputs)),
+    sites, _ = find_fusions(trace(network, as_tensors("verify", inputs)),
                           lambda site: unfit(site) or ("" if item_of(site) in folding.folded else "not in the recipe"))
     found = {item_of(site): site for site in sites}
     for item in folding.folded:
@@ -68,11 +69,11 @@ def unfolded_network(network: nn.Cell, folded: nn.Cell, folding: Folding, inputs
     return unfolded
 
 
-def _channels(network: nn.Cell, site: Site) -> Tuple[int, ...]:
+def _channels(network: nn.Cell, site: Fusion) -> Tuple[int, ...]:
     return next(item.shape for item in network.get_parameters() if item.name == site.normalization.gamma)
 
 
-def _write(values: Values, site: Site, scale: np.ndarray, shift: np.ndarray, generator: np.random.Generator) -> None:
+def _write(values: Values, site: Fusion, scale: np.ndarray, shift: np.ndarray, generator: np.random.Generator) -> None:
     """The parameters of a normalization that multiplies by `scale` and adds `shift`."""
     normalization = site.normalization
     mean, variance = generator.uniform(-0.5, 0.5, scale.shape), generator.uniform(0.5, 1.5, scale.shape)
@@ -85,7 +86,7 @@ def _bias(layer: Layer) -> str:
     return layer.bias or bias_name(layer.weight)
 
 
-def _undo_before(values: Values, site: Site, scale: np.ndarray, others: Set[str], generator: np.random.Generator
+def _undo_before(values: Values, site: Fusion, scale: np.ndarray, others: Set[str], generator: np.random.Generator
                  ) -> None:
     """The layers stand before the normalization: what it adds is the biases of those that had none."""
     given = [(layer, channels) for layer, channels in site.layers if not layer.bias]
@@ -108,7 +109,7 @@ def _undo_before(values: Values, site: Site, scale: np.ndarray, others: Set[str]
     _write(values, site, scale, shift, generator)
 
 
-def _undo_after(values: Values, site: Site, scale: np.ndarray, others: Set[str], generator: np.random.Generator
+def _undo_after(values: Values, site: Fusion, scale: np.ndarray, others: Set[str], generator: np.random.Generator
                 ) -> None:
     """The layers stand after the normalization: what it adds must explain the biases of those that had none."""
     sums = {}
@@ -133,7 +134,7 @@ def _biases(values: Values, layers: Sequence[Tuple[Layer, np.ndarray]]) -> np.nd
     return np.concatenate([values[_bias(layer)] for layer, _ in layers])
 
 
-def _check(site: Site, layers: Sequence[Tuple[Layer, np.ndarray]], left: np.ndarray, wanted: np.ndarray,
+def _check(site: Fusion, layers: Sequence[Tuple[Layer, np.ndarray]], left: np.ndarray, wanted: np.ndarray,
            others: Set[str]) -> None:
     """Whether a normalization explains the biases of layers that had none: `left` is what it leaves of `wanted`."""
     # Another normalization that became part of the same layer before may account for what this one leaves.

@@ -9,6 +9,7 @@ from golden_stick.graph.ir import Constant, Node, flatten
 
 __all__ = ["MOVING"]
 
+
 # What ONNX takes for "to the end", forwards and backwards.
 _END, _START = 2 ** 63 - 1, -(2 ** 63)
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "replicate": "edge", "circular": "wrap"}

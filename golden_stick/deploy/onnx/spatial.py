@@ -9,6 +9,7 @@ from golden_stick.graph.ir import Node
 
 __all__ = ["SPATIAL"]
 
+
 # How MindSpore counts the ways to pad.
 _PAD_MODES = {0: "PAD", 1: "SAME", 2: "VALID"}
 
@@ -128,7 +129,7 @@ def _mint_average_pool(writer: Writer, node: Node) -> str:
 
 
 def _shares(size: int, made: int) -> List[Tuple[int, int]]:
-    """Beginning and end of every share of an axis: a start rounded down, an end rounded up."""
+    """BudgetBaseline and end of every share of an axis: a start rounded down, an end rounded up."""
     return [(at * size // made, -(-(at + 1) * size // made)) for at in range(made)]
 
 

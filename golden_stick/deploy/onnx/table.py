@@ -5,15 +5,16 @@ An operator without a rule is an error that names it: nothing is written that is
 """
 from typing import Callable, Dict
 
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.deploy.onnx.arithmetic import ARITHMETIC
 from golden_stick.deploy.onnx.moving import MOVING
 from golden_stick.deploy.onnx.normalizing import NORMALIZING
 from golden_stick.deploy.onnx.pointwise import POINTWISE
 from golden_stick.deploy.onnx.products import PRODUCTS
 from golden_stick.deploy.onnx.spatial import SPATIAL
-from golden_stick.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ONNX_RULES", "add_onnx_rule"]
+
 
 _FAMILIES = (ARITHMETIC, POINTWISE, PRODUCTS, NORMALIZING, MOVING, SPATIAL)
 

@@ -3,12 +3,13 @@ from typing import Set
 
 import numpy as np
 
-from golden_stick.graph.findings import CHANNEL
 from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter
+from golden_stick.graph.types import CHANNEL
 
 __all__ = ["along_axes", "sum_of_powers", "reduction", "reduced_sum", "layer_normalization", "group_normalization",
            "recurrent", "control_flow"]
+
 
 _MIXES = "mixes the channels"
 

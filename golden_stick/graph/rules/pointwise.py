@@ -3,18 +3,19 @@ from typing import Union
 
 import numpy as np
 
-from golden_stick.graph.findings import CHANNEL, Labeled, ScatterSite
 from golden_stick.graph.flow import Flow, is_data
 from golden_stick.graph.ir import Constant, Input, Node, Parameter, flatten
+from golden_stick.graph.types import CHANNEL, Labeled, ScatterSite
 
 __all__ = ["elementwise", "residual_sum", "channel_parameters", "spatial", "first_input", "CHANNELS_FIRST"]
+
 
 CHANNELS_FIRST = ("NCHW", "NCDHW")
 
 
 def elementwise(flow: Flow, node: Node) -> np.ndarray:
     """Position by position: channels that meet belong together; an axis of length 1 is broadcast and binds nothing."""
-    if flow.refuted(node):
+    if flow.rejected_readings(node):
         flow.pin(node)
     shape, values = node.shapes[0], flatten(node.inputs)
     rank = len(shape)
@@ -60,7 +61,7 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
         return elementwise(flow, node)
     if len(operands) == 1 or (len(maps) == len(operands) and all(np.array_equal(maps[0], other) for other in maps)):
         return elementwise(flow, node)
-    if flow.refuted(node):
+    if flow.rejected_readings(node):
         flow.pin(node)
     stream = f"residual stream that keeps its width ({flow.place(node)})"
     if flow.residual == "scatter":

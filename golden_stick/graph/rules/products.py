@@ -3,13 +3,14 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.graph.findings import CHANNEL, FILTER, INPUT, Labeled
 from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter, Value, flatten
 from golden_stick.graph.rules.pointwise import CHANNELS_FIRST
+from golden_stick.graph.types import CHANNEL, FILTER, INPUT, Labeled
 
 __all__ = ["convolution", "transposed_convolution", "matrix_product", "dense_product", "einsum", "einsum_letters",
            "embedding"]
+
 
 # Cells whose own input is what their weight reads: how many axes follow the channel axis there.
 _CONVOLUTION_CELLS = {"Conv2d": 2, "Conv1d": 1, "Conv3d": 3, "Conv2dTranspose": 2, "Conv1dTranspose": 1,
@@ -190,9 +191,9 @@ def _meet(flow, node, operands, letter, carriers, summed):
 def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> Labeled:
     """Channels can go along one axis of a tensor only: that of a weight, or the last; another if that leaves none."""
     order = sorted(made, key=result.index, reverse=True)
-    kept = order[min(flow.refuted(node), len(order) - 1)] if order else None
+    kept = order[min(flow.rejected_readings(node), len(order) - 1)] if order else None
     if len(order) > 1:
-        flow.splits[node.number] = (made[kept].labels, flow.refuted(node) + 1 < len(order))
+        flow.splits[node.number] = (made[kept].labels, flow.rejected_readings(node) + 1 < len(order))
     for letter, item in made.items():
         if letter != kept:
             flow.labels.fix(item.labels, f"channels of two axes meet ({flow.place(node)})")

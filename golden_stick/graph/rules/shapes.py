@@ -3,11 +3,11 @@ from typing import List, Tuple
 
 import numpy as np
 
-from golden_stick.graph.findings import NUMBER
 from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter, flatten
 from golden_stick.graph.labels import components
 from golden_stick.graph.rules.products import embedding
+from golden_stick.graph.types import NUMBER
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "gather", "tile",
            "broadcast_to", "reverse", "roll", "pad"]
@@ -31,16 +31,16 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
     if node.number in flow.whole and len(readings) > 1:
         # The heads stand before their width.
         readings.sort(key=sorted(readings)[-2].__ne__)
-    refuted = flow.refuted(node) if node.operator == "Reshape" else 0
-    if refuted >= len(readings):
+    rejected_readings = flow.rejected_readings(node) if node.operator == "Reshape" else 0
+    if rejected_readings >= len(readings):
         return flow.barrier(node, NUMBER)
-    axis = readings[refuted]
+    axis = readings[rejected_readings]
     rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
     flow.labels.unite(rows[:1], rows)
     if node.operator == "Reshape":
         flow.read_numbers.add(node.number)
     if len(readings) > 1:
-        flow.splits[node.number] = (rows[0], refuted + 1 < len(readings))
+        flow.splits[node.number] = (rows[0], rejected_readings + 1 < len(readings))
     return flow.on(target[axis], rows[0], len(shape))
 
 
@@ -143,7 +143,7 @@ def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
     axis %= len(data.shape)
     if data.axes != (axis,):
         return (data.labels,) * len(node.shapes)
-    if flow.refuted(node):
+    if flow.rejected_readings(node):
         flow.barrier(node, NUMBER)
         return tuple(flow.none(shape) for shape in node.shapes)
     flow.read_numbers.add(node.number)
@@ -186,7 +186,7 @@ def _position(value: int, size: int) -> int:
 def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int):
     """Labels of one of several equal parts, whose positions are united with those of the others; None if it is none."""
     width = last - first
-    if flow.refuted(node) or width < 1 or len(labels) % width or first % width:
+    if flow.rejected_readings(node) or width < 1 or len(labels) % width or first % width:
         return None
     flow.read_numbers.add(node.number)
     rows = labels.reshape(-1, width)
@@ -222,7 +222,7 @@ def tile(flow: Flow, node: Node) -> np.ndarray:
 def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
     """New axes come first, axes of length 1 grow; the channels stay as they are."""
     data, rank = flow.of_vector(node.inputs[0]), len(node.shapes[0])
-    if data.axes and flow.refuted(node):
+    if data.axes and flow.rejected_readings(node):
         return flow.barrier(node, NUMBER)
     if data.axes:
         flow.read_numbers.add(node.number)

@@ -6,8 +6,7 @@ without a rule is a barrier: nothing that it reads is pruned, and the report nam
 """
 from typing import Callable, Dict
 
-from golden_stick.errors import ArgumentError, ArgumentTypeError
-from golden_stick.graph.findings import Rule
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.rules.mixing import (
     along_axes,
@@ -36,6 +35,7 @@ from golden_stick.graph.rules.shapes import (
     transpose,
     unstack,
 )
+from golden_stick.graph.types import Rule
 
 __all__ = ["RULES", "add_rule"]
 

@@ -1,0 +1,1 @@
+"""What knows nothing of pruning: errors, configurations, inputs, files, digests, progress."""

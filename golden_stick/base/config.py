@@ -1,0 +1,189 @@
+"""Configurations: a dict checked key by key, with one grammar for everything that is wrong with it."""
+import difflib
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Collection, Mapping, Optional
+
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["Interval", "Fraction", "PerPattern", "Whole", "OneOf", "Either", "Switch", "Option", "check_config",
+           "check_value"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A real number in [low, high), or in [low, high] if `closed`."""
+
+    low: float
+    high: float
+    closed: bool = False
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        if isinstance(value, bool) or not isinstance(value, Real):
+            return "type"
+        inside = self.low <= value < self.high or (self.closed and value == self.high)
+        return None if inside and math.isfinite(value) else "value"
+
+    def __str__(self) -> str:
+        return f"a number in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
+
+
+@dataclass(frozen=True)
+class Fraction:
+    """A real number in (0, 1)."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return Interval(0.0, 1.0).check(value) or ("value" if value == 0 else None)
+
+    def __str__(self) -> str:
+        return "a number in (0, 1)"
+
+
+@dataclass(frozen=True)
+class PerPattern:
+    """What `inner` accepts, or a dict of such values by pattern."""
+
+    inner: Any
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None; what a dict holds is checked one by one by `check_value`."""
+        if isinstance(value, Mapping):
+            if not value:
+                return "value"
+            return None if all(isinstance(pattern, str) for pattern in value) else "type"
+        return self.inner.check(value)
+
+    def __str__(self) -> str:
+        return str(self.inner)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number of at least `low`."""
+
+    low: int
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            return "type"
+        return None if value >= self.low else "value"
+
+    def __str__(self) -> str:
+        return f"a whole number of at least {self.low}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of some strings; a table that grows may stand for them."""
+
+    choices: Collection[str]
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        if not isinstance(value, str):
+            return "type"
+        return None if value in self.choices else "value"
+
+    def __str__(self) -> str:
+        names = ", ".join(repr(choice) for choice in self.choices)
+        return names if len(self.choices) == 1 else f"one of {names}"
+
+
+@dataclass(frozen=True)
+class Either:
+    """What one of two constraints accepts."""
+
+    first: Any
+    second: Any
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        reasons = [self.first.check(value), self.second.check(value)]
+        return None if None in reasons else "value" if "value" in reasons else "type"
+
+    def __str__(self) -> str:
+        return f"{self.first} or {self.second}"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """True or False."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return None if isinstance(value, bool) else "type"
+
+    def __str__(self) -> str:
+        return "True or False"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A key of a configuration: its default, and what it accepts."""
+
+    default: Any
+    constraint: Any
+
+
+def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:
+    """
+    Raise unless `constraint` accepts `value`; `owner` and `name` are what the message calls them.
+
+    Raises:
+        ArgumentTypeError: If the value is of another type.
+        ArgumentError: If it is out of range.
+    """
+    by_pattern = constraint.first if isinstance(constraint, Either) else constraint
+    if isinstance(by_pattern, PerPattern) and isinstance(value, Mapping):
+        for pattern, item in value.items():
+            check_value(owner, f"{name}[{pattern!r}]", item, by_pattern.inner)
+    reason = constraint.check(value)
+    if reason == "type":
+        raise ArgumentTypeError(
+            f"For '{owner}', '{name}' must be {constraint}, but got {value!r} of type {type(value).__name__}."
+        )
+    if reason == "value":
+        # "must be in [0, 1)" rather than "must be a number in [0, 1)": the type is right here.
+        wanted = str(constraint).replace("a number in", "in")
+        raise ArgumentError(f"For '{owner}', '{name}' must be {wanted}, but got {value!r}.")
+
+
+def check_config(owner: str, config: Optional[Mapping[str, Any]], options: Mapping[str, Option]) -> Mapping[str, Any]:
+    """
+    The configuration with its defaults filled in.
+
+    Args:
+        owner (str): Name of the algorithm, for messages.
+        config (Mapping, None): What the user gave.
+        options (Mapping): Every key there is, with its default and what it accepts.
+
+    Returns:
+        dict, with every key of `options`.
+
+    Raises:
+        ArgumentTypeError: If `config` is not a mapping, or a value is of another type.
+        ArgumentError: If a key is unknown (the nearest right one is named), or a value is out of range.
+    """
+    config = {} if config is None else config
+    if not isinstance(config, Mapping):
+        raise ArgumentTypeError(f"For '{owner}', 'config' must be a dict, but got {type(config).__name__}.")
+    for key in config:
+        if key not in options:
+            near = difflib.get_close_matches(str(key), options, n=1, cutoff=0.0)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise ArgumentError(
+                f"For '{owner}', 'config' has an unknown key {key!r}: {hint}Known keys: {', '.join(sorted(options))}."
+            )
+        check_value(owner, key, config[key], options[key].constraint)
+    return {key: _plain(config.get(key, option.default)) for key, option in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    """A Python number for one of numpy's, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return value.item() if isinstance(value, Real) and hasattr(value, "item") else value

@@ -1,0 +1,138 @@
+"""Files that are written whole or not at all, and JSON files of a kind of their own."""
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator
+
+import mindspore as ms
+import numpy as np
+from safetensors import SafetensorError
+
+from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
+
+__all__ = ["path_of", "placed_file", "whole_file", "read_record", "versions", "write_record"]
+
+
+_SCRATCH = ".golden_stick_"
+
+
+def path_of(owner: str, path: Any) -> str:
+    """
+    What a user named as a path, a `pathlib.Path` too, as a str.
+
+    Raises:
+        ArgumentTypeError: If it is neither.
+    """
+    if isinstance(path, (str, os.PathLike)):
+        return os.fspath(path)
+    raise ArgumentTypeError(f"For '{owner}', 'path' must be a str or a path, but got {type(path).__name__}.")
+
+
+@contextmanager
+def whole_file(owner: str, path: str) -> Iterator[str]:
+    """
+    A temporary path beside `path`, which takes its place once the block has ended without an error.
+
+    The block writes the file and does nothing else that may meet an error of the operating system.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        path (str): Where the file shall stand.
+
+    Raises:
+        CheckpointError: If the folder is missing or cannot be written to, `path` is a folder, or writing fails, as on
+            a full disk.
+    """
+    with placed_file(owner, path) as temporary, _writing(owner, path):
+        yield temporary
+
+
+@contextmanager
+def _writing(owner: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # Where files are written for others who put them in place, theirs is the name that the user knows.
+        known = re.sub(rf"{re.escape(_SCRATCH)}[^{re.escape(os.sep)}]*{re.escape(os.sep)}", "", path)
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise CheckpointError(f"For '{owner}', 'path' must be a file that can be written, but got '{known}' "
+                              f"({reason}).") from error
+
+
+@contextmanager
+def placed_file(owner: str, path: str) -> Iterator[str]:
+    """
+    As `whole_file`, but the block may meet errors of the operating system elsewhere: they stay what they are.
+
+    Raises:
+        CheckpointError: If the folder is missing or cannot be written to, or `path` is a folder.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise CheckpointError(f"For '{owner}', the folder of 'path' must exist, but got '{path}'.")
+    if os.path.isdir(path):
+        raise CheckpointError(f"For '{owner}', 'path' must be a file, but got the folder '{path}'.")
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise CheckpointError(f"For '{owner}', 'path' must be writable, but got the read-only file '{path}'.")
+    try:
+        scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=folder)
+    except OSError as error:
+        raise CheckpointError(
+            f"For '{owner}', 'path' must be writable, but got '{path}' ({error.strerror})."
+        ) from error
+    temporary = os.path.join(scratch, os.path.basename(path))
+    try:
+        yield temporary
+        with _writing(owner, path):
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+    finally:
+        # MindSpore leaves a folder there when weights do not fit into one file.
+        shutil.rmtree(scratch)
+
+
+def read_record(owner: str, path: str, kind: str) -> Dict[str, Any]:
+    """
+    What a file of a kind holds.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        path (str): The file.
+        kind (str): What the file must say that it is.
+
+    Returns:
+        dict.
+
+    Raises:
+        CheckpointError: If the file is missing, no JSON, or of another kind.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"For '{owner}', '{os.path.basename(path)}' must be a JSON file that can be read, but: "
+                              f"{first_line(error)}") from error
+    if not isinstance(record, dict) or record.get("kind") != kind:
+        raise CheckpointError(f"For '{owner}', '{os.path.basename(path)}' must be a {kind}, but is another file.")
+    return record
+
+
+def write_record(owner: str, path: str, kind: str, fields: Dict[str, Any]) -> None:
+    """Write a file of a kind, whole or not at all."""
+    with whole_file(owner, path) as temporary:
+        Path(temporary).write_text(json.dumps({"kind": kind, **fields}) + "\n", encoding="utf-8")
+
+
+def versions() -> Dict[str, str]:
+    """What a record was made with: name -> version."""
+    from importlib import metadata  # slow to import, and needed here only
+    try:
+        own = metadata.version("golden-stick")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"golden_stick": own, "mindspore": ms.__version__, "numpy": np.__version__,
+            "python": sys.version.split()[0]}

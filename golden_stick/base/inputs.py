@@ -1,0 +1,120 @@
+"""What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape. All become a tuple of Tensors here."""
+from typing import Any, Iterator, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+
+__all__ = ["as_tensors", "batches_of", "describe", "first_inputs", "leading_inputs", "resized"]
+
+
+_SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
+
+
+def as_tensors(owner: str, inputs: Any) -> Tuple[Tensor, ...]:
+    """
+    The inputs as a tuple of Tensors.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): A Tensor, a tuple of Tensors, or a shape such as
+            ``(1, 3, 32, 32)``, for which standard normal float32 numbers are drawn, always the same ones.
+
+    Returns:
+        tuple[Tensor].
+
+    Raises:
+        ArgumentTypeError: If `inputs` is none of these.
+        ArgumentError: If a shape holds a number below 1, or there is not enough memory for it.
+    """
+    if isinstance(inputs, Tensor):
+        return (inputs,)
+    if isinstance(inputs, (tuple, list)) and inputs:
+        if all(isinstance(item, Tensor) for item in inputs):
+            return tuple(inputs)
+        if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
+            return (_normal(owner, tuple(int(item) for item in inputs)),)
+    raise ArgumentTypeError(
+        f"For '{owner}', 'inputs' must be a Tensor, a tuple of Tensors or a shape such as (1, 3, 32, 32), "
+        f"but got {inputs!r}."
+    )
+
+
+def describe(tensors: Tuple[Tensor, ...]) -> str:
+    """Shapes in words, such as ``(1, 3, 32, 32)`` or ``(1, 8), (1, 4)``."""
+    return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+
+
+def resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
+    """
+    Inputs of another batch size: the samples again, each time rolled by one position more.
+
+    Args:
+        tensors (tuple[Tensor]): Inputs; those with as many rows as the first have the samples along axis 0.
+        size (int): The batch size.
+
+    Returns:
+        tuple[Tensor].
+    """
+    given = tensors[0].shape[0]
+    made = []
+    for tensor in tensors:
+        if size == given or not tensor.shape or tensor.shape[0] != given:
+            made.append(tensor)
+            continue
+        array = tensor.asnumpy()
+        rows = [np.roll(array[at % given], at // given, -1) if array.ndim > 1 else array[at % given]
+                for at in range(size)]
+        made.append(Tensor(np.stack(rows), tensor.dtype))
+    return tuple(made)
+
+
+def _normal(owner: str, shape: Tuple[int, ...]) -> Tensor:
+    if min(shape) < 1:
+        raise ArgumentError(f"For '{owner}', every number in the shape 'inputs' must be at least 1, but got {shape}.")
+    try:
+        return Tensor(np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32), ms.float32)
+    except (MemoryError, ValueError) as error:
+        raise ArgumentError(f"For '{owner}', 'inputs' must be a shape that there is memory for, but got {shape}: "
+                            f"{error}") from error
+
+
+def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:
+    """The items of each batch in order: of a `mindspore.dataset` object, or of tuples, lists, dicts or single items."""
+    if hasattr(data, "create_tuple_iterator"):
+        data = data.create_tuple_iterator(num_epochs=1)
+    for batch in data:
+        items = tuple(batch.values()) if isinstance(batch, dict) else batch
+        yield tuple(items) if isinstance(items, (tuple, list)) else (items,)
+
+
+def first_inputs(owner: str, data: Any) -> Iterator[Tensor]:
+    """
+    The first item of each batch, which is what a network takes.
+
+    Raises:
+        ArgumentTypeError: If it is neither a Tensor nor an array.
+    """
+    return (taken for taken, in leading_inputs(owner, data, 1))
+
+
+def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple[Tensor, ...]]:
+    """
+    The first items of each batch, as many as a network takes.
+
+    Raises:
+        ArgumentError: If a batch holds fewer.
+        ArgumentTypeError: If one of them is neither a Tensor nor an array.
+    """
+    for items in batches_of(data):
+        if items and len(items) < count:
+            raise ArgumentError(f"For '{owner}', a batch must hold the {count} inputs of the network, but got "
+                                f"{len(items)}.")
+        for item in items[:count] or (items,):
+            if not isinstance(item, (Tensor, np.ndarray)):
+                raise ArgumentTypeError(
+                    f"For '{owner}', a batch must be a Tensor or start with one, but got {type(item).__name__}."
+                )
+        yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items[:count])

@@ -1,0 +1,1 @@
+"""All that touches a Cell: traced, wrapped, slimmed, compared."""

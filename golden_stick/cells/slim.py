@@ -1,0 +1,281 @@
+"""The way back: a slim network's weights in their places in the original network."""
+from typing import Any, Callable, Dict, Mapping, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, mint, nn
+
+from golden_stick.base.errors import ArgumentTypeError, SlimError
+from golden_stick.cells.networks import OriginalNames, copy_network
+from golden_stick.cells.wrappers import ScatteredOutput, replace_cells
+from golden_stick.graph.plan import KeptAxis, PruningPlan
+
+__all__ = ["slim", "recipe_of", "origin_of", "original_names", "remember", "resizer_of", "add_resizer", "unslim"]
+
+
+def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
+    """
+    A smaller copy of a network.
+
+    Args:
+        network (nn.Cell): The network that the plan was made for. It is not changed.
+        plan (PruningPlan): What is kept.
+
+    Returns:
+        nn.Cell, of the class of `network`, with smaller parameters under the same names. It trains, saves and exports
+        as any Cell does. An optimizer that was made for `network` does not fit it: make a new one.
+
+    Note:
+        MindSpore's compiled graphs know nothing of changed shapes, so all of them are dropped; Cells compile anew when
+        they next run. A `GraphCell` that was loaded from a MindIR before cannot: load it again.
+
+    Raises:
+        ArgumentTypeError: If `network` is not a Cell or `plan` is not a plan.
+        SlimError: If a parameter or Cell of the plan is missing, or has another size.
+
+    Examples:
+        >>> import golden_stick as gs
+        >>> from golden_stick.prune.plan import make_plan
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> groups = gs.find_groups(gs.trace(net, (1, 3, 16, 16)))
+        >>> plan = make_plan(groups, {"0": [5, 1, 6, 2, 7, 3, 8, 4]}, prune_rate=0.5)
+        >>> smaller = gs.slim(net, plan)
+        >>> print([tuple(p.shape) for p in smaller.get_parameters()])
+        [(4, 3, 3, 3), (4, 4, 3, 3)]
+    """
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'slim', 'network' must be a Cell, but got {type(network).__name__}.")
+    if not isinstance(plan, PruningPlan):
+        raise ArgumentTypeError(f"For 'slim', 'plan' must be a PruningPlan, but got {type(plan).__name__}.")
+    smaller = copy_network(network)
+    cuts: Dict[str, Tuple[KeptAxis, ...]] = {}
+    for axis in plan.axes:
+        cuts[axis.parameter] = cuts.get(axis.parameter, ()) + (axis,)
+    parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
+    for name, axes in cuts.items():
+        _check(parameters, name, axes)
+    resized = [cell for _, cell in smaller.cells_and_names()
+               if any(item is not None and item.name in cuts for item in cell._params.values())]
+    # Whether a convolution is depthwise shows only before its weight shrinks.
+    settle = [(cell, resizer_of(cell)) for cell in resized]
+    for name, axes in cuts.items():
+        _cut(parameters[name], axes)
+    for cell, resize in settle:
+        resize(cell)
+    replace_cells(smaller, {site.path: lambda cell, site=site: ScatteredOutput(cell, site) for site in plan.scatters})
+    remember(smaller, network, plan)
+    # Without this, compiled graphs run on, on memory that is no longer theirs.
+    ms.ms_memory_recycle()
+    return smaller
+
+
+def recipe_of(network: nn.Cell) -> Tuple[Any, ...]:
+    """The plans that a network was slimmed by, and other steps since, oldest first; empty for one that never was."""
+    return tuple(getattr(network, "slim_recipe", ()))
+
+
+def origin_of(network: nn.Cell) -> Tuple[Tuple[str, Tuple[int, ...]], ...]:
+    """Names and shapes of the parameters that a network had before the first step of its recipe."""
+    written = getattr(network, "slim_origin", None)
+    return written or tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
+
+
+def original_names(network: nn.Cell) -> OriginalNames:
+    """The names that the parameters of a network had when golden_stick made it; those of now where it did not."""
+    return OriginalNames(dict(getattr(network, "slim_names", ())))
+
+
+def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
+    """Write into a network that it was made from `source` by one more step."""
+    names = {parameter.name: name for name, parameter in original_names(source).parameters(source).items()}
+    prefixes = {now[:len(now) - len(then)] for now, then in names.items()}
+    # A parameter that the step has added has the prefix of its siblings.
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    made.slim_recipe = recipe_of(source) + (step.renamed(names) if isinstance(step, PruningPlan) else step,)
+    made.slim_origin = origin_of(source)
+    made.slim_names = tuple((path, names.get(parameter.name, parameter.name[len(prefix):]))
+                            for path, parameter in made.parameters_and_names())
+
+
+def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAxis, ...]) -> None:
+    if name not in parameters:
+        raise SlimError(f"For 'slim', 'network' must have the parameter '{name}' that the plan names, but got none.")
+    shape = tuple(parameters[name].shape)
+    for axis in axes:
+        if axis.axis >= len(shape) or shape[axis.axis] != axis.size:
+            raise SlimError(
+                f"For 'slim', axis {axis.axis} of parameter '{name}' must have length {axis.size}, as in the network "
+                f"that the plan was made for, but got shape {shape}."
+            )
+        if not axis.kept or min(axis.kept) < 0 or max(axis.kept) >= axis.size:
+            raise SlimError(
+                f"For 'slim', the positions kept on axis {axis.axis} of parameter '{name}' must be some of 0 to "
+                f"{axis.size - 1}, but got {list(axis.kept)[:5]}."
+            )
+
+
+def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:
+    values = parameter.asnumpy()
+    for axis in axes:
+        values = np.take(values, axis.kept, axis.axis)
+    parameter.set_data(Tensor(np.ascontiguousarray(values), parameter.dtype), slice_shape=True)
+
+
+Resizer = Callable[[nn.Cell], None]
+
+
+def resizer_of(cell: nn.Cell) -> Resizer:
+    """The function to call once the parameters of a Cell have shrunk; to be asked for before they do."""
+    if isinstance(cell, _CONVOLUTIONS):
+        return _resize_depthwise if cell.group == cell.in_channels > 1 else _resize_convolution
+    if isinstance(cell, _TRANSPOSED):
+        return _resize_transposed_depthwise if cell.group == cell.in_channels > 1 else _resize_transposed
+    return next((resize for kind, resize in reversed(_RESIZERS.items()) if isinstance(cell, kind)), _leave)
+
+
+def add_resizer(kind: type, resize: Resizer) -> None:
+    """
+    Teach golden_stick a Cell of your own that holds its width in an attribute.
+
+    Cells that read the shapes of their parameters, or hold no parameters themselves, need none.
+
+    Args:
+        kind (type): The class, a subclass of `nn.Cell`. Subclasses of it are resized alike.
+        resize (Callable): Takes the Cell, whose parameters have shrunk already, and sets its attributes.
+
+    Raises:
+        ArgumentTypeError: If `kind` is not a class of Cells, or `resize` cannot be called.
+
+    Examples:
+        >>> from golden_stick.cells.slim import add_resizer
+        >>> from mindspore import nn
+        >>> class Scale(nn.Cell):
+        ...     pass
+        >>> add_resizer(Scale, lambda cell: setattr(cell, "width", cell.weight.shape[0]))
+    """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Cell)):
+        raise ArgumentTypeError(f"For 'add_resizer', 'kind' must be a class of Cells, but got {kind!r}.")
+    if not callable(resize):
+        raise ArgumentTypeError(f"For 'add_resizer', 'resize' must be a function, but got {type(resize).__name__}.")
+    _RESIZERS[kind] = resize
+
+
+def _resize_convolution(cell: nn.Cell) -> None:
+    cell.out_channels = cell.weight.shape[0]
+    cell.in_channels = cell.weight.shape[1] * cell.group
+    _renew_primitive(cell, {"out_channel": cell.out_channels})
+
+
+def _resize_depthwise(cell: nn.Cell) -> None:
+    multiplier = cell.out_channels // cell.group
+    cell.out_channels = cell.weight.shape[0]
+    cell.in_channels = cell.group = cell.out_channels // multiplier
+    _renew_primitive(cell, {"out_channel": cell.out_channels, "group": cell.group})
+
+
+def _resize_transposed(cell: nn.Cell) -> None:
+    cell.in_channels, cell.out_channels = cell.weight.shape[0], cell.weight.shape[1] * cell.group
+    _renew_transposed(cell)
+
+
+def _resize_transposed_depthwise(cell: nn.Cell) -> None:
+    cell.in_channels = cell.group = cell.weight.shape[0]
+    cell.out_channels = cell.group * cell.weight.shape[1]
+    _renew_transposed(cell)
+
+
+def _renew_transposed(cell: nn.Cell) -> None:
+    # MindSpore names the width of what a transposed convolution reads after what a plain one makes.
+    widths = {"out_channel": cell.in_channels, "group": cell.group}
+    if isinstance(cell, nn.Conv3dTranspose):
+        widths = {"in_channel": cell.in_channels, "out_channel": cell.out_channels, "group": cell.group}
+    _renew_primitive(cell, widths)
+
+
+def _renew_primitive(cell: nn.Cell, arguments: Mapping[str, int]) -> None:
+    """A new primitive, not a changed one: a copy of a changed one would be made from its old arguments."""
+    name = next(name for name in ("conv2d", "conv3d", "conv2d_transpose", "conv3d_transpose") if hasattr(cell, name))
+    old = getattr(cell, name)
+    setattr(cell, name, type(old)(**{**old.init_attrs, **arguments}))
+
+
+def _resize_dense(cell: nn.Cell) -> None:
+    cell.out_channels, cell.in_channels = cell.weight.shape
+
+
+def _resize_linear(cell: nn.Cell) -> None:
+    cell.out_features, cell.in_features = cell.weight.shape
+
+
+def _resize_mint_convolution(cell: nn.Cell) -> None:
+    depthwise = cell.groups == cell.in_channels > 1
+    multiplier = cell.out_channels // cell.groups
+    cell.out_channels = cell.weight.shape[0]
+    if depthwise:
+        cell.groups = cell.out_channels // multiplier
+    cell.in_channels = cell.weight.shape[1] * cell.groups
+
+
+def _resize_batch_normalization(cell: nn.Cell) -> None:
+    cell.num_features = cell.gamma.shape[0]
+
+
+def _resize_layer_normalization(cell: nn.Cell) -> None:
+    cell.normalized_shape = tuple(cell.gamma.shape)
+
+
+def _resize_group_normalization(cell: nn.Cell) -> None:
+    cell.num_channels = cell.gamma.shape[0]
+
+
+def _resize_embedding(cell: nn.Cell) -> None:
+    cell.embedding_size = cell.embedding_table.shape[1]
+
+
+def _leave(cell: nn.Cell) -> None:
+    """A Cell of the user's own, which reads the shapes of its parameters; slimming for trial finds out if not."""
+
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_TRANSPOSED = (nn.Conv1dTranspose, nn.Conv2dTranspose, nn.Conv3dTranspose)
+# The last that fits is taken, so that what users add comes first.
+_RESIZERS: Dict[type, Resizer] = {
+    nn.Dense: _resize_dense,
+    nn.BatchNorm1d: _resize_batch_normalization,
+    nn.BatchNorm2d: _resize_batch_normalization,
+    nn.LayerNorm: _resize_layer_normalization,
+    nn.GroupNorm: _resize_group_normalization,
+    nn.Embedding: _resize_embedding,
+    mint.nn.Linear: _resize_linear,
+    mint.nn.Conv2d: _resize_mint_convolution,
+}
+
+
+def unslim(network: nn.Cell, slim: nn.Cell, plan: PruningPlan) -> nn.Cell:
+    """
+    A copy of the network a plan was made for, with a slim network's weights where the plan kept positions.
+
+    Removed positions hold random numbers in [0.5, 1.5), the same ones each time: masked by the plan, the copy must give
+    the outputs of `slim` all the same, and a mask or a position that is wrong shows.
+
+    Args:
+        network (nn.Cell): The network that the plan was made for. It is not changed.
+        slim (nn.Cell): What the plan made of it, fine-tuned or not.
+        plan (PruningPlan): The plan.
+
+    Returns:
+        nn.Cell, of the size of `network`, with its parameter names.
+    """
+    expanded = copy_network(network)
+    generator = np.random.default_rng(0)
+    narrow = {parameter.name: parameter.asnumpy() for parameter in slim.get_parameters()}
+    kept = {}
+    for axis in plan.axes:
+        kept.setdefault(axis.parameter, {})[axis.axis] = axis.kept
+    for parameter in expanded.get_parameters():
+        values = generator.uniform(0.5, 1.5, parameter.shape)
+        places = [kept.get(parameter.name, {}).get(axis, range(size)) for axis, size in enumerate(parameter.shape)]
+        values[np.ix_(*places)] = narrow[parameter.name]
+        parameter.set_data(Tensor(values, parameter.dtype))
+    return expanded

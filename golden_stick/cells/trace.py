@@ -1,0 +1,330 @@
+"""What a network takes, where the user did not say."""
+import itertools
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
+
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
+from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.cells.networks import evaluation, scratch_directory
+from golden_stick.graph.ir import (
+    CONTROL_FLOW,
+    Constant,
+    Graph,
+    Input,
+    Node,
+    Owner,
+    Parameter,
+    Result,
+    Value,
+    flatten,
+)
+
+__all__ = ["trace", "owners", "find_inputs"]
+
+
+try:
+    from mindspore.graph.api import _cell_graph_executor as _executor
+except ImportError:  # before MindSpore 2.9 it lived here
+    from mindspore.common.api import _cell_graph_executor as _executor
+
+
+_TYPE = AttributeProto.AttributeType
+_NUMPY_TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64,
+                9: np.bool_, 10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64}
+# What these put out is what they read first.
+_TRANSPARENT = frozenset({"Load", "Depend", "TensorMove", "Identity", "StopGradient"})
+_TUPLES = frozenset({"MakeTuple", "make_tuple", "MakeList", "make_list"})
+_MONAD = object()
+_fresh = itertools.count()
+
+
+def trace(network: nn.Cell, inputs: Any) -> Graph:
+    """
+    The graph that a network computes in evaluation.
+
+    Nothing of the network is changed, and no weight is written anywhere.
+
+    Args:
+        network (nn.Cell): Any network that MindSpore can compile in graph mode.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
+
+    Returns:
+        Graph, with the nodes in an order of execution and every parameter under its own name.
+
+    Raises:
+        ArgumentTypeError: If `network` is not a Cell or `inputs` is neither Tensors nor a shape.
+        TraceError: If the network cannot be compiled for these inputs.
+
+    Examples:
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU())
+        >>> graph = gs.trace(net, (1, 3, 16, 16))
+        >>> print([node.operator for node in graph.nodes])
+        ['Conv2D', 'ReLU']
+    """
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'trace', 'network' must be a Cell, but got {type(network).__name__}.")
+    tensors = as_tensors("trace", inputs)
+    return _Reader(_compile(network, tensors), owners(network)).read()
+
+
+def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
+    """Parameter name -> the Cells that hold it; several when it is shared."""
+    found: Dict[str, Tuple[Owner, ...]] = {}
+    for path, cell in network.cells_and_names():
+        for attribute, parameter in cell._params.items():  # pylint: disable=protected-access
+            if parameter is not None:
+                found[parameter.name] = found.get(parameter.name, ()) + (Owner(path, _kind(cell), attribute),)
+    return found
+
+
+def _kind(cell: nn.Cell) -> str:
+    """Name of the first class of MindSpore's own among the Cell's ancestors: a subclass of Conv2d is a Conv2d."""
+    for ancestor in type(cell).__mro__:
+        if ancestor.__module__.startswith("mindspore.") and ancestor not in nn.Cell.__mro__:
+            return ancestor.__name__
+    return type(cell).__name__
+
+
+@contextmanager
+def _quiet_compilation():
+    """The conditions of an export."""
+    level = ms.get_context("jit_syntax_level")
+    ms.set_context(jit_syntax_level=ms.STRICT)
+    try:
+        with scratch_directory():
+            yield
+    finally:
+        ms.set_context(jit_syntax_level=level)
+
+
+def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
+    phase = None
+    try:
+        with _quiet_compilation(), evaluation(network):
+            # A fresh phase each time: MindSpore's cache knows nothing of changed shapes, attributes or flags.
+            phase, _ = _executor.compile(
+                network, *tensors, phase=f"export.mindir.golden_stick{next(_fresh)}", do_convert=False
+            )
+            proto = ModelProto()
+            proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
+            return proto
+    except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
+        raise TraceError(
+            f"For 'trace', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
+            f"{first_line(error)}"
+        ) from error
+    finally:
+        if phase is not None:
+            _executor.del_net_res(network, {phase})
+            network.compile_cache.discard(phase)
+
+
+def _attribute_value(attribute: AttributeProto) -> Any:
+    """Python value of an attribute. Scalars stand in i/f/d/s alone, but in ints/floats/... inside a tuple."""
+    kind = _TYPE.Name(attribute.type)
+    if kind in ("FLOAT", "FLOAT16", "BFLOAT16"):
+        return attribute.floats[0] if attribute.floats else attribute.f
+    if kind == "DOUBLE":
+        return attribute.doubles[0] if attribute.doubles else attribute.d
+    if kind == "BOOL":
+        return bool(attribute.ints[0] if attribute.ints else attribute.i)
+    if kind.startswith(("INT", "UINT")):
+        return attribute.ints[0] if attribute.ints else attribute.i
+    if kind == "STRING":
+        return (attribute.strings[0] if attribute.strings else attribute.s).decode()
+    if kind in ("TUPLE", "LIST"):
+        return tuple(_attribute_value(value) for value in attribute.values)
+    if kind in ("TENSOR", "TENSORS"):
+        tensors = [_tensor_value(tensor) for tensor in attribute.tensors] or [_tensor_value(attribute.t)]
+        return tensors[0] if len(tensors) == 1 else tuple(tensors)
+    return _MONAD if kind in ("UMONAD", "IOMONAD") else None
+
+
+def _tensor_value(tensor) -> Any:
+    """An array where the file holds the data, else the shape."""
+    if tensor.raw_data and tensor.data_type in _NUMPY_TYPES:
+        return np.frombuffer(tensor.raw_data, _NUMPY_TYPES[tensor.data_type]).reshape(tuple(tensor.dims))
+    return tuple(tensor.dims)
+
+
+def _records(proto_node) -> Tuple[bool, list]:
+    """Whether the output is a tuple, and one tensor record per output: the attribute 'shape' holds them."""
+    for attribute in proto_node.attribute:
+        if attribute.name == "shape":
+            several = _TYPE.Name(attribute.type) in ("TUPLE", "LIST")
+            return several, [(list(part.tensors) or [part.t])[0] for part in
+                             (attribute.values if several else [attribute])]
+    return False, []
+
+
+def _type_name(record) -> str:
+    kind = _NUMPY_TYPES.get(record.data_type)
+    return np.dtype(kind).name if kind else ""
+
+
+@dataclass(frozen=True)
+class _Closure:
+    """A function that is called later, or one of several: the values that it holds, and its name if there is one."""
+
+    name: str
+    values: Tuple[Value, ...]
+
+
+class _Reader:
+    """Turns one ModelProto into a Graph."""
+
+    def __init__(self, proto: ModelProto, owner_map: Dict[str, Tuple[Owner, ...]]):
+        self._graph = proto.graph
+        self._primitives = {f"REF::{primitive.name}": primitive for primitive in proto.primitives}
+        self._functions = {function.name: function for function in proto.functions}
+        self._nodes: List[Node] = []
+        self._owners = owner_map
+
+    def read(self) -> Graph:
+        values: Dict[str, Any] = {}
+        parameters = []
+        for item in self._graph.parameter:
+            name = item.ref_key or item.name.split(":", 1)[1]
+            parameters.append(Parameter(name, tuple(item.dims), self._owners.get(name, ())))
+            values[item.name] = parameters[-1]
+        inputs = []
+        for item in self._graph.input:
+            inputs.append(_input(item))
+            values[item.name] = inputs[-1]
+        outputs = flatten(self._run(self._graph, values))
+        return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs)
+
+    def _run(self, graph, values: Dict[str, Any]) -> Tuple[Value, ...]:
+        for proto_node in graph.node:
+            values[proto_node.output[0]] = self._value_of(proto_node, values)
+        return tuple(values[output.name] for output in graph.output)
+
+    def _value_of(self, proto_node, values: Mapping[str, Any]) -> Any:
+        if proto_node.op_type == "Constant":
+            return Constant(_attribute_value(proto_node.attribute[0]) if proto_node.attribute else None)
+        primitive = self._primitives.get(proto_node.op_type)
+        if primitive is None:
+            return self._call(proto_node, values)
+        operator = primitive.op_type
+        if operator == "Partial":
+            return _Closure(proto_node.input[0], tuple(values[name] for name in proto_node.input[1:]))
+        inputs = [values[name] for name in proto_node.input if name not in self._functions]
+        if operator in ("Switch", "switch"):
+            return _Closure("", _opened(inputs))
+        if operator in _TRANSPARENT:
+            return inputs[0]
+        if operator == "UpdateState":
+            return Constant(_MONAD)
+        if operator in _TUPLES:
+            return tuple(inputs)
+        if operator == "TupleGetItem":
+            source, index = inputs[0], inputs[1].value
+            return source[index] if isinstance(source, tuple) else Result(source.node, index)
+        attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
+        return self._node(proto_node, operator, inputs, attributes)
+
+    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Any:
+        inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
+        several, records = _records(proto_node)
+        node = Node(len(self._nodes), operator, inputs, attributes,
+                    tuple(tuple(record.dims) for record in records) or ((),), _scope(proto_node.domain),
+                    tuple(map(_type_name, records)))
+        self._nodes.append(node)
+        results = tuple(Result(node.number, index) for index in range(len(node.shapes)))
+        return results if several else results[0]
+
+    def _call(self, proto_node, values: Mapping[str, Any]) -> Any:
+        """A call of a function is read in its place; where values decide what is called, it is one operator."""
+        target = proto_node.op_type[len("REF::"):]
+        inputs = [values[name] for name in proto_node.input]
+        called = values.get(target) if target not in self._functions else _Closure(target, ())
+        if not isinstance(called, _Closure):
+            raise TraceError(f"For 'trace', a node must be an operator, but got a call of '{target}'.")
+        inputs = [*called.values, *inputs]
+        if not self._is_flat(called.name, ()):
+            return self._node(proto_node, CONTROL_FLOW, _opened(inputs), {})
+        function = self._functions[called.name]
+        # Beside its arguments, a function may read values of the graph around it.
+        local = {**values, **{item.name: value for item, value in zip(function.input, inputs)}}
+        outputs = self._run(function, local)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _is_flat(self, name: str, around: Tuple[str, ...]) -> bool:
+        """Whether a function decides nothing by values and does not call itself."""
+        function = self._functions.get(name)
+        if function is None or name in around:
+            return False
+        kinds = [self._primitives[node.op_type].op_type if node.op_type in self._primitives else node.op_type
+                 for node in function.node]
+        called = [kind[len("REF::"):] for kind in kinds if kind.startswith("REF::")]
+        return not {"Switch", "switch", "Partial"} & set(kinds) and all(
+            self._is_flat(other, (*around, name)) for other in called)
+
+
+def _input(item) -> Input:
+    shape, kind = (tuple(item.tensor[0].dims), _type_name(item.tensor[0])) if item.tensor else ((), "")
+    return Input(item.name.split(":", 1)[1], shape, kind)
+
+
+def _opened(inputs) -> Tuple[Value, ...]:
+    """Values, with those that closures hold in their place."""
+    found = []
+    for value in inputs:
+        found.extend(value.values if isinstance(value, _Closure) else (value,))
+    return tuple(found)
+
+
+def _scope(domain: str) -> str:
+    """Dotted path of the Cell in a scope such as ``'Default/layer1-SequentialCell/0-BasicBlock/Conv2D-op3'``."""
+    return ".".join(part.split("-", 1)[0] for part in domain.split("/")[1:-1] if "-" in part)
+
+
+# Usual image sizes, smallest first: of those that a network compiles for, the smallest is the quickest to trace.
+_SIZES = (32, 28, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 384, 512)
+
+
+def find_inputs(owner: str, network: nn.Cell) -> Tuple[Tensor, ...]:
+    """
+    The inputs that `network.set_inputs` was given, or an image of the first usual size that the network compiles for.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        network (nn.Cell): The network.
+
+    Returns:
+        tuple[Tensor].
+
+    Raises:
+        ArgumentError: If neither finds any.
+    """
+    known = network.get_inputs()
+    if known and all(isinstance(item, Tensor) for item in known):
+        # A free dimension (-1) may be anything: one sample is enough to follow channels.
+        return tuple(_filled(owner, item) for item in known)
+    first = next((cell for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)), None)
+    for size in _SIZES if first is not None else ():
+        tensors = as_tensors(owner, (1, first.in_channels, size, size))
+        try:
+            trace(network, tensors)
+            return tensors
+        except TraceError:
+            continue
+    raise ArgumentError(
+        f"For '{owner}', 'inputs' must be given, as a Tensor, a tuple of Tensors or a shape such as (1, 3, 32, 32): "
+        f"it could not be found out."
+    )
+
+
+def _filled(owner: str, item: Tensor) -> Tensor:
+    shape = tuple(size if size > 0 else 1 for size in item.shape)
+    if item.dtype == ms.float32:
+        return as_tensors(owner, shape)[0]
+    return Tensor(np.zeros(shape), item.dtype)

@@ -1,0 +1,250 @@
+"""Fine-tuning and accuracy."""
+import hashlib
+import itertools
+from contextlib import ExitStack
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+
+from golden_stick.base.digests import note
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.cells.networks import evaluation
+from golden_stick.certify.fingerprints import digest_of_samples, labelled_batches, sample_digests
+
+__all__ = ["TrainingBatches", "check_repeatable", "digest_of", "accuracies", "default_optimizer", "train"]
+
+
+Batch = Tuple[np.ndarray, np.ndarray]
+_DIGITS = 16  # of a digest; enough to tell batches apart
+
+
+class TrainingBatches:
+    """
+    Batches to calibrate and fine-tune on, by seed.
+
+    Args:
+        data (Union[Sequence, Callable, Iterable]): See `train_data` of :func:`golden_stick.compare`.
+        calibration_batches (int): How many batches of a seed's first epoch criteria and normalizations look at.
+        epochs (int): Epochs of fine-tuning.
+        held_out (Iterable): What SCOP's scales are trained on. Default: ``None``, the batches of calibration.
+
+    Raises:
+        ArgumentTypeError: If `data` can be read once only, or has no length.
+    """
+
+    def __init__(self, data: Any, calibration_batches: int, epochs: int, held_out: Optional[Any] = None):
+        if not callable(data):
+            check_repeatable("train_data", data)
+        if held_out is not None:
+            check_repeatable("scales_data", held_out)
+        self._held_out = held_out
+        self._data, self._epochs, self._count = data, epochs, calibration_batches
+        self._digests: Dict[int, Dict[str, str]] = {}
+
+    def calibration(self, seed: int) -> List[Batch]:
+        """
+        The first batches of a seed's first epoch.
+
+        Raises:
+            ArgumentError: If there is no batch.
+            StateError: If they are not those of the first time.
+        """
+        found = list(itertools.islice(_noted(self._epoch(self._open(seed), seed, 0)), self._count))
+        if not found:
+            raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
+        self.expect(seed, calibrated_on=digest_of(found))
+        return found
+
+    def scales(self, seed: int, otherwise: List[Batch]) -> List[Batch]:
+        """
+        What SCOP's scales are trained on, in turn: all held-out batches, or `otherwise` where none were given.
+
+        Raises:
+            ArgumentError: If there is no batch.
+        """
+        if self._held_out is None:
+            return otherwise
+        found = list(_noted(_shuffled(self._held_out, seed, 0)))
+        if not found:
+            raise ArgumentError("For 'compare', 'scales_data' must not be empty, but it gave no batch.")
+        return found
+
+    def steps(self, seed: int) -> int:
+        """
+        How many batches all epochs of fine-tuning have together.
+
+        Raises:
+            ArgumentTypeError: If the batches of an epoch have no length.
+        """
+        data = self._open(seed)
+        length = getattr(data, "get_dataset_size", getattr(data, "__len__", None))
+        if length is None:
+            raise ArgumentTypeError("For 'compare', 'train_data' must give batches that have a length, but got "
+                                    f"{type(data).__name__}: a list, a mindspore.dataset, or an object with __len__.")
+        return self._epochs * length()
+
+    def finetuning(self, seed: int) -> Iterator[Batch]:
+        """
+        All batches of all epochs.
+
+        Raises:
+            StateError: At the end, if they are not those of the first time.
+        """
+        data, digest = self._open(seed), hashlib.sha256()
+        for epoch in range(self._epochs):
+            batches = self._epoch(data, seed, epoch)
+            # The images of later epochs are the same, or augmented: those would fill the record, and match nothing.
+            for batch in batches if epoch else _noted(batches):
+                _add(digest, *batch)
+                yield batch
+        self.expect(seed, finetuned_on=digest.hexdigest()[:_DIGITS])
+
+    def digests(self, seed: int) -> Dict[str, str]:
+        """Digests of what a seed was calibrated and fine-tuned on, as far as it was, by the names of `Trial`."""
+        return dict(self._digests.get(seed, {}))
+
+    def expect(self, seed: int, **digests: str) -> None:
+        """
+        Remember digests of a seed's batches, by the names of `Trial`, or compare them; empty ones say nothing.
+
+        Raises:
+            StateError: If there is another one already.
+        """
+        known = self._digests.setdefault(seed, {})
+        for use, digest in digests.items():
+            if digest and known.setdefault(use, digest) != digest:
+                raise StateError(f"For 'compare', 'train_data' must give the same batches each time for seed {seed}, "
+                                 f"but they differ: let order and augmentation follow from the seed, and a callable "
+                                 f"return new batches each time.")
+
+    def _open(self, seed: int) -> Any:
+        if not callable(self._data):
+            return self._data
+        data = self._data(seed)
+        check_repeatable("train_data", data)
+        return data
+
+    def _epoch(self, data: Any, seed: int, epoch: int) -> Iterator[Batch]:
+        return _taken(data) if callable(self._data) else _shuffled(data, seed, epoch)
+
+
+def check_repeatable(name: str, data: Any) -> None:
+    """
+    Raise unless data can be gone through more than once.
+
+    Raises:
+        ArgumentTypeError: If it cannot be iterated, or is spent after once.
+    """
+    if not (hasattr(data, "__iter__") or hasattr(data, "create_tuple_iterator")) or isinstance(data, (str, bytes)):
+        raise ArgumentTypeError(f"For 'compare', '{name}' must be batches of images and labels, but got "
+                                f"{type(data).__name__}.")
+    if hasattr(data, "__next__"):
+        raise ArgumentTypeError(f"For 'compare', '{name}' must be batches that can be gone through several times, but "
+                                f"got {type(data).__name__}, which is spent after the first: make it a list.")
+
+
+def digest_of(batches: List[Batch]) -> str:
+    """A digest of batches, in their order."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        _add(digest, *batch)
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _shuffled(data: Any, seed: int, epoch: int) -> Iterator[Batch]:
+    """Batches, those of a list in an order drawn from seed and epoch."""
+    if isinstance(data, (list, tuple)):
+        order = np.random.default_rng((seed, epoch)).permutation(len(data))
+        data = [data[index] for index in order]
+    return _taken(data)
+
+
+def _noted(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches; the record of used data has them."""
+    for images, labels in batches:
+        note(images, "training in 'compare'")
+        yield images, labels
+
+
+def _taken(data: Any) -> Iterator[Batch]:
+    for images, labels in labelled_batches("compare", data):
+        yield images, labels.astype(np.int32)
+
+
+def _add(digest: Any, images: np.ndarray, labels: np.ndarray) -> None:
+    digest.update(f"{images.dtype.str} {images.shape} ".encode())
+    digest.update(np.ascontiguousarray(images).tobytes())
+    digest.update(np.ascontiguousarray(labels).tobytes())
+
+
+_MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
+
+
+def default_optimizer(learning_rate: float) -> Callable[[nn.Cell, int], nn.Optimizer]:
+    """SGD with Nesterov momentum 0.9, the rate falling along half a cosine, and a weight decay of 5e-4 on weights of
+    more than one axis: on scales and biases it would only disturb."""
+    def build(network: nn.Cell, steps: int) -> nn.Optimizer:
+        rates = learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(max(steps, 1)) / max(steps, 1)))
+        decayed = [item for item in network.trainable_params() if item.ndim > 1]
+        others = [item for item in network.trainable_params() if item.ndim <= 1]
+        groups = [{"params": items, "weight_decay": decay} for items, decay in ((decayed, _WEIGHT_DECAY), (others, 0.0))
+                  if items]
+        return nn.Momentum(groups, rates.astype(np.float32).tolist(), _MOMENTUM, use_nesterov=True)
+    return build
+
+
+def train(network: nn.Cell, batches: Iterable[Tuple[np.ndarray, np.ndarray]], loss: Callable,
+          optimizer: nn.Optimizer, after_step: Optional[Callable[[], None]] = None) -> None:
+    """
+    One step for each batch; afterwards the network is in evaluation.
+
+    Raises:
+        ArgumentError: If the loss is not finite at the end.
+    """
+    step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer)
+    step.set_train()
+    last = Tensor(0.0, ms.float32)
+    for images, labels in batches:
+        last = step(Tensor(images), Tensor(labels))
+        if after_step is not None:
+            after_step()
+    network.set_train(False)
+    if not np.isfinite(last.asnumpy()).all():
+        raise ArgumentError("For 'compare', the loss must stay finite, but it did not at the end of a training: lower "
+                            "the learning rate.")
+
+
+def accuracies(networks: Mapping[str, nn.Cell], data: Any) -> Tuple[Dict[str, float], Dict[str, Any]]:
+    """
+    The accuracy of each network, in one pass over data, and the data's number of images and digest.
+
+    Raises:
+        ArgumentError: If there is no image, or an output is not finite or not of shape (images, classes).
+    """
+    right, samples = dict.fromkeys(networks, 0), []
+    with ExitStack() as stack:
+        for network in networks.values():
+            stack.enter_context(evaluation(network))
+        for images, labels in labelled_batches("compare", data):
+            samples.extend(sample_digests(images, labels))
+            note(images, "accuracies of 'compare'")
+            tensor = Tensor(images)
+            for name, network in networks.items():
+                right[name] += int((_classes(name, network(tensor), len(labels)) == labels).sum())
+    if not samples:
+        raise ArgumentError("For 'compare', validation and test data must hold at least one image, but got none.")
+    facts = {"images": len(samples), "digest": digest_of_samples(samples)}
+    return {name: count / len(samples) for name, count in right.items()}, facts
+
+
+def _classes(name: str, output: Any, images: int) -> np.ndarray:
+    values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
+    if values.ndim != 2 or len(values) != images:
+        raise ArgumentError(f"For 'compare', what the network '{name}' puts out must be of shape (images, classes), "
+                            f"but got {values.shape} for {images} images.")
+    if not np.isfinite(values).all():
+        raise ArgumentError(f"For 'compare', what the network '{name}' puts out must be numbers, but got NaN or "
+                            f"infinity: lower the learning rate.")
+    return values.argmax(1)

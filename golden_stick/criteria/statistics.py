@@ -1,0 +1,333 @@
+"""What data show of filters: gradients at gates, squared gradients of weights, magnitudes of channels. Weights stay."""
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from golden_stick.base.digests import note
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
+from golden_stick.base.inputs import batches_of
+from golden_stick.cells.networks import copy_network
+from golden_stick.cells.wrappers import replace_cells
+from golden_stick.graph.groups import Grouping, ParameterSlice
+from golden_stick.graph.ir import Graph
+
+__all__ = ["Gate", "LossOfBatch", "Meter", "collect"]
+
+
+class Gate(nn.Cell):
+    """
+    A layer with a factor of one on each filter's output, one for each sample.
+
+    Args:
+        cell (nn.Cell): The layer, used and not copied; its parameters keep their names.
+        name (str): Name of the factors' Parameter.
+        shape (tuple[int]): Shape of the factors: samples first, filters on their axis, 1 elsewhere.
+
+    Inputs:
+        - **x** (Tensor) - What `cell` takes.
+
+    Outputs:
+        What `cell` gives.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, cell: nn.Cell, name: str, shape: tuple):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+        self.gate = Parameter(Tensor(np.ones(shape), ms.float32), name=name)
+
+    def construct(self, x):
+        return self.cell(x) * self.gate
+
+
+class Meter(nn.Cell):
+    """
+    A Cell that keeps the sum of the magnitudes which enter it (or leave it), position by position of one axis.
+
+    Args:
+        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
+        name (str): Name of the Parameter that holds the sums.
+        size (int): Positions on the axis.
+        trailing (int): How many axes follow that one.
+        entering (bool): Whether what enters is measured, not what leaves.
+
+    Inputs:
+        - **x** (Tensor) - What `cell` takes.
+
+    Outputs:
+        What `cell` gives.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, cell: nn.Cell, name: str, size: int, trailing: int, entering: bool):
+        super().__init__(auto_prefix=False)
+        self.cell = cell
+        self.total = Parameter(Tensor(np.zeros(size), ms.float32), name=name, requires_grad=False)
+        self.size = size
+        self.trailing = trailing
+        self.entering = entering
+
+    def construct(self, x):
+        out = self.cell(x)
+        seen = x if self.entering else out
+        last = seen.ndim - self.trailing
+        inner = seen.abs().reshape((-1, self.size) + seen.shape[last:]) if self.trailing else \
+            seen.abs().reshape((-1, self.size))
+        axes = tuple(axis for axis in range(inner.ndim) if axis != 1)
+        self.total += inner.mean(axes)
+        return out
+
+
+class LossOfBatch(nn.Cell):
+    """
+    A network and its loss as one Cell.
+
+    Args:
+        network (nn.Cell): The network.
+        loss (Callable): Takes what the network gives and the rest of a batch.
+        count (int): How many of a batch's items the network takes.
+
+    Inputs:
+        - **batch** (Tensor) - The items of a batch.
+
+    Outputs:
+        Tensor, the loss.
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self, network: nn.Cell, loss, count: int):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.loss = loss
+        self.count = count
+
+    def construct(self, *batch):
+        return ops.mean(self.loss(self.network(*batch[:self.count]), *batch[self.count:]))
+
+
+# Layers whose output has the filters on this axis, counted from the front or the back.
+_FILTER_AXIS: Mapping[str, int] = {"Conv1d": 1, "Conv2d": 1, "Conv3d": 1, "Conv1dTranspose": 1, "Conv2dTranspose": 1,
+                                   "Conv3dTranspose": 1, "Dense": -1}
+
+Found = Dict[str, np.ndarray]
+
+
+def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Grouping, data: Any,
+            loss: Optional[Callable]) -> Found:
+    """
+    What a criterion needs of the data, for each weight that makes removable channels.
+
+    The network is in evaluation meanwhile: normalizations use their moving statistics, nothing is dropped, and so no
+    sample's loss depends on another sample.
+
+    Args:
+        owner (str): Who asks, for messages.
+        needs (str): ``'gate_gradients'``, ``'squared_gradients'`` or ``'activations'``.
+        network (nn.Cell): The network; it is not changed.
+        graph (Graph): Its trace.
+        grouping (Grouping): What can be removed.
+        data (Iterable): Batches: tuples, lists or dicts of the network's inputs and then what the loss takes besides,
+            arrays or Tensors; or a `mindspore.dataset` object.
+        loss (Callable): Takes the network's output and the rest of a batch; its mean over the batch is differentiated.
+
+    Returns:
+        dict, weight name -> the array that :class:`golden_stick.criteria.FilterStatistics` has under the name
+        `needs`; of squared gradients in the weight's own shape. Where no gate can stand (a weight that a Cell of the
+        user's own or plain code multiplies with, a layer whose output does not begin with the samples),
+        `gate_gradients` have one row per batch instead of one per sample: the sum over a filter of weight times
+        gradient, which is the derivative by a gate that all samples share, but for the bias.
+
+    Raises:
+        ArgumentError: If data or a loss is missing, there is no batch, a batch is not what network and loss take, or a
+            gradient is not finite.
+        ArgumentTypeError: If a batch holds anything but arrays and Tensors, or `loss` is not a function.
+    """
+    if data is None:
+        raise ArgumentError(f"For '{owner}', 'data' must be batches for this criterion, but got None: "
+                            f"apply(network, inputs, data=..., loss=...).")
+    if loss is None and needs != "activations":
+        raise ArgumentError(f"For '{owner}', 'loss' must be a function of outputs and labels for this criterion, but "
+                            f"got None: apply(network, inputs, data=..., loss=...).")
+    if loss is not None and not callable(loss):
+        raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
+                                f"{type(loss).__name__}.")
+    batches = _batches(owner, data)
+    filters = {item.parameter: item for group in grouping for item in group.filters}
+    if needs == "activations":
+        found = _activations(owner, network, graph, grouping, filters, batches)
+    elif needs == "gate_gradients":
+        found = _gate_gradients(owner, network, graph, filters, batches, loss)
+    else:
+        found = _squared_gradients(owner, network, graph, filters, batches, loss)
+    if not found:
+        raise ArgumentError(f"For '{owner}', 'data' must hold batches for the criterion, but got none.")
+    for name, values in found.items():
+        if not np.isfinite(values).all():
+            raise ArgumentError(f"For '{owner}', gradients and activations at '{name}' must be numbers, but got NaN or "
+                                f"infinity: look at the loss.")
+    return found
+
+
+def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
+    for items in batches_of(data):
+        for item in items:
+            if not isinstance(item, (Tensor, np.ndarray)):
+                raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
+                                        f"{type(item).__name__}.")
+        if items:
+            note(items[0], "scores of a criterion")
+        yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items)
+
+
+def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
+    """What a function of the network gives for a batch, which need not be one that the network and the loss take."""
+    try:
+        return function(*batch)
+    except (TypeError, ValueError, RuntimeError) as error:
+        items = ", ".join(f"{item.dtype} {tuple(item.shape)}" for item in batch)
+        raise ArgumentError(f"For '{owner}', a batch in 'data' must hold what the network takes, samples along axis 0, "
+                            f"and then what the loss takes besides, but got {items}: {first_line(error)}") from error
+
+
+def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
+                    batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+    sites = _gate_sites(graph, filters)
+    rows: Dict[str, List[np.ndarray]] = {}
+    steps: Dict[int, Tuple[Callable, List[Parameter]]] = {}
+    for batch in batches:
+        samples = batch[0].shape[0]
+        if samples not in steps:
+            steps[samples] = _gated_step(network, graph, filters, sites, samples, loss)
+        step, parameters = steps[samples]
+        _, gradients = _given(owner, step, batch)
+        for parameter, gradient in zip(parameters, gradients):
+            gradient = gradient.asnumpy().astype(np.float64)
+            if parameter.name in sites.values():
+                # The loss is a mean over the batch: what a sample's own loss says is so many times as much.
+                weight = next(name for name, gate in sites.items() if gate == parameter.name)
+                rows.setdefault(weight, []).append(samples * gradient.reshape(samples, -1))
+            else:
+                item = filters[parameter.name]
+                product = np.moveaxis(gradient * parameter.asnumpy(), item.axis, 0)
+                rows.setdefault(parameter.name, []).append(product.reshape(1, product.shape[0], -1).sum(axis=2))
+    return {name: np.concatenate(found) for name, found in rows.items()}
+
+
+def _gate_sites(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str, str]:
+    """Weight name -> name of the gate at its layer, for the layers that can have one."""
+    sites = {}
+    readers = [node for node in graph.nodes for value in node.inputs if getattr(value, "name", None) in filters]
+    for name in filters:
+        owners = graph.parameter(name).owners
+        nodes = [node for node in readers if any(getattr(value, "name", None) == name for value in node.inputs)]
+        samples = graph.inputs[0].shape[0]
+        if (len(owners) == 1 and owners[0].kind in _FILTER_AXIS and owners[0].attribute == "weight"
+                and all(node.shapes[0][0] == samples for node in nodes)):
+            sites[name] = f"{owners[0].path}.gate"
+    return sites
+
+
+def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice], sites: Mapping[str, str],
+                samples: int, loss: Callable) -> Tuple[Callable, List[Parameter]]:
+    gated = copy_network(network)
+
+    def wrapper(name: str) -> Callable[[nn.Cell], nn.Cell]:
+        rank = _output_rank(graph, name)
+        shape = [1] * rank
+        shape[0] = samples
+        shape[_FILTER_AXIS[graph.parameter(name).owners[0].kind]] = len(filters[name].channels)
+        return lambda cell: Gate(cell, sites[name], tuple(shape))
+
+    replace_cells(gated, {graph.parameter(name).owners[0].path: wrapper(name) for name in sites})
+    wanted = {sites.get(name, name) for name in filters}
+    parameters = [parameter for parameter in gated.get_parameters() if parameter.name in wanted]
+    return _differentiate(gated, graph, parameters, loss), parameters
+
+
+def _output_rank(graph: Graph, name: str) -> int:
+    """Number of axes of what the layer of a weight puts out: what its operator does, in layers that flatten inputs too,
+    since those give an output that does not begin with the samples and have no gate."""
+    return next(len(node.shapes[0]) for node in graph.nodes
+                if any(getattr(value, "name", None) == name for value in node.inputs))
+
+
+def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], loss: Callable) -> Callable:
+    for parameter in network.get_parameters():
+        parameter.requires_grad = any(parameter is wanted for wanted in parameters)
+    whole = LossOfBatch(network, loss, len(graph.inputs))
+    whole.set_train(False)
+    ms.ms_memory_recycle()
+    return ms.value_and_grad(whole, None, ms.ParameterTuple(parameters))
+
+
+def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
+                       batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+    copy = copy_network(network)
+    parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
+    step = _differentiate(copy, graph, parameters, loss)
+    found: Found = {}
+    count = 0
+    for batch in batches:
+        # Sample by sample: the square of a mean is not the mean of squares.
+        for index in range(batch[0].shape[0]):
+            _, gradients = _given(owner, step, tuple(item[index:index + 1] for item in batch))
+            for parameter, gradient in zip(parameters, gradients):
+                square = np.square(gradient.asnumpy().astype(np.float64))
+                found[parameter.name] = found.get(parameter.name, 0.0) + square
+            count += 1
+    return {name: total / count for name, total in found.items()}
+
+
+def _activations(owner: str, network: nn.Cell, graph: Graph, grouping: Grouping,
+                 filters: Mapping[str, ParameterSlice], batches: Iterator[Tuple[Tensor, ...]]) -> Found:
+    sites = {(site.path, True): (site.channels, site.trailing) for site in grouping.masks}
+    sites.update({(site.path, False): (site.channels, site.trailing) for site in grouping.scatters})
+    metered = copy_network(network)
+    wrappers: Dict[str, List[Tuple]] = {}
+    for (path, entering), (channels, trailing) in sites.items():
+        wrappers.setdefault(path, []).append((len(channels), trailing, entering))
+
+    def wrapper(path: str) -> Callable[[nn.Cell], nn.Cell]:
+        def wrap(cell: nn.Cell) -> nn.Cell:
+            for size, trailing, entering in wrappers[path]:
+                cell = Meter(cell, _meter(path, entering), size, trailing, entering)
+            return cell
+        return wrap
+
+    replace_cells(metered, {path: wrapper(path) for path in wrappers})
+    metered.set_train(False)
+    ms.ms_memory_recycle()
+    count = 0
+    for batch in batches:
+        _given(owner, metered, batch[:len(graph.inputs)])
+        count += 1
+    if not count:
+        return {}
+    totals = {parameter.name: parameter.asnumpy() / count for parameter in metered.get_parameters()}
+    seen: Dict[int, List[float]] = {}
+    for key, (channels, _) in sites.items():
+        for channel, value in zip(channels.tolist(), totals[_meter(*key)].tolist()):
+            seen.setdefault(channel, []).append(value)
+    return {name: _of_channels(owner, item, seen) for name, item in filters.items()}
+
+
+def _meter(path: str, entering: bool) -> str:
+    return f"{path}.{'entering' if entering else 'leaving'}"
+
+
+def _of_channels(owner: str, item: ParameterSlice, seen: Mapping[int, List[float]]) -> np.ndarray:
+    """The mean over the places where a channel was measured; positions that always stay get the mean of the others."""
+    unseen = set(item.channels.tolist()) - set(seen) - {-1}
+    if unseen:
+        raise ArgumentError(f"For '{owner}', the channels that '{item.parameter}' makes must enter a Cell where they "
+                            f"can be measured, but they enter none: take another criterion.")
+    values = np.array([np.mean(seen[channel]) if channel >= 0 else np.nan for channel in item.channels.tolist()])
+    return np.where(np.isnan(values), np.nanmean(values), values)

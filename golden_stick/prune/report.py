@@ -1,0 +1,268 @@
+"""What was pruned, what was not, and why: as a text, as data and as a figure."""
+import io
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from mindspore import nn
+
+from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError
+from golden_stick.base.files import whole_file
+from golden_stick.graph.groups import Grouping
+from golden_stick.graph.ir import Graph
+from golden_stick.graph.plan import PruningPlan
+
+__all__ = ["LayerReport", "RateTarget", "Report", "Target", "check_prunable", "layer_reports", "notes_on_unreached",
+           "draw"]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer: filters before and after, how many of them always stay, why, and the layers that shrink with it."""
+
+    path: str
+    before: int
+    after: int
+    fixed: int
+    reasons: Tuple[str, ...]
+    shares_with: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    A budget asked for, such as ``'target_macs'``: fraction of the original wanted, what was reached, if enough; and
+    whether it was missed although all was removed that may be.
+    """
+
+    name: str
+    wanted: float
+    reached: float
+    met: bool
+    exhausted: bool = False
+
+    def __str__(self) -> str:
+        why = ", no more can be removed under this configuration" if self.exhausted else ""
+        verdict = "reached" if self.met else f"NOT reached{why}"
+        return f"{self.name} {self.wanted:g}: {verdict}: {self.reached:.4f} of the original"
+
+
+@dataclass(frozen=True)
+class RateTarget(Target):
+    """A rate asked for: the fraction of all removable channels that was to go, rounded down, and that went."""
+
+    def __str__(self) -> str:
+        return (f"{self.name} {self.wanted:.4g}: {'reached' if self.met else 'NOT reached'}: {self.reached:.4f} of the "
+                f"removable channels are gone")
+
+
+@dataclass(frozen=True)
+class Report:
+    """
+    What an algorithm did.
+
+    Args:
+        algorithm (str): Its name.
+        config (Mapping): Its configuration, defaults included.
+        step (str): ``'apply'`` or ``'convert'``.
+        inputs (str): Shapes of the inputs that the network was traced with.
+        layers (tuple[LayerReport]): Every layer with filters.
+        without_rule (tuple[str]): Operators that have no rule, and where. Nothing that they read is pruned.
+        parameters_before, parameters_after (int): Numbers in the weights, moving statistics left out.
+        macs_before, macs_after (int): Multiply-accumulates for one sample.
+        largest_difference (float): Between the outputs of the masked network and the slim one; None before `convert`.
+        output_scale (float): Largest output of the masked network; None before `convert`.
+        notes (tuple[str]): What the user should know besides.
+        targets (tuple[Target]): What became of the budget: a RateTarget where it is a rate.
+        control (Mapping): What a scientific control was and what it found, as plain data; empty where there was none.
+    """
+
+    algorithm: str
+    config: Mapping[str, Any]
+    step: str
+    inputs: str
+    layers: Tuple[LayerReport, ...]
+    without_rule: Tuple[str, ...]
+    parameters_before: int
+    parameters_after: int
+    macs_before: int
+    macs_after: int
+    largest_difference: Optional[float] = None
+    output_scale: Optional[float] = None
+    notes: Tuple[str, ...] = ()
+    targets: Tuple[Target, ...] = ()
+    control: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return {
+            "algorithm": self.algorithm,
+            "config": dict(self.config),
+            "step": self.step,
+            "inputs": self.inputs,
+            "layers": [asdict(layer) for layer in self.layers],
+            "barriers": list(self.without_rule),
+            "parameters": {"before": self.parameters_before, "after": self.parameters_after},
+            "macs": {"before": self.macs_before, "after": self.macs_after},
+            "largest_difference": self.largest_difference,
+            "output_scale": self.output_scale,
+            "notes": list(self.notes),
+            "targets": [asdict(target) for target in self.targets],
+            "control": dict(self.control),
+        }
+
+    def __str__(self) -> str:
+        width = max([len("layer")] + [len(layer.path) for layer in self.layers])
+        lines = [f"{self.algorithm} after '{self.step}', inputs {self.inputs}, config {dict(self.config)}",
+                 f"{'layer':<{width}}  filters         fixed  shares channels with / why fixed"]
+        for layer in self.layers:
+            remarks = list(layer.reasons)
+            if layer.shares_with:
+                more = f" and {len(layer.shares_with) - 3} more" if len(layer.shares_with) > 3 else ""
+                remarks.insert(0, f"with {', '.join(layer.shares_with[:3])}{more}")
+            lines.append(f"{layer.path:<{width}}  {layer.before:>5} -> {layer.after:<5}  {layer.fixed:>5}  "
+                         f"{'; '.join(remarks)}".rstrip())
+        lines.append(f"parameters  {_change(self.parameters_before, self.parameters_after)}")
+        lines.append(f"MACs        {_change(self.macs_before, self.macs_after)}")
+        lines.extend(str(target) for target in self.targets)
+        if self.without_rule:
+            lines.append("operators without a rule, not pruned across: " + "; ".join(self.without_rule))
+        if self.largest_difference is not None:
+            lines.append(f"largest difference between masked and slim outputs: {self.largest_difference:.3g} "
+                         f"(largest output {self.output_scale:.3g})")
+        lines.extend(self.notes)
+        return "\n".join(lines)
+
+
+def _change(before: int, after: int) -> str:
+    removed = 100 * (1 - after / before) if before else 0.0
+    return f"{before:,} -> {after:,} ({removed:.1f} % removed)"
+
+
+_NAMED = 3
+
+
+def check_prunable(owner: str, grouping: Grouping) -> None:
+    """
+    Refuse a network that can lose nothing, for the caller `owner`.
+
+    Raises:
+        NothingToPruneError: If there is no group.
+    """
+    if grouping.groups:
+        return
+    reasons = tuple(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
+    why = "; ".join(reasons) if reasons else "no convolution or dense layer was found"
+    raise NothingToPruneError(f"For '{owner}', 'network' must have a channel that can be removed, but got none "
+                              f"({why}).")
+
+
+def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, str]) -> Tuple[LayerReport, ...]:
+    """
+    Every layer with filters: what a plan leaves of it, what always stays and why, and what shrinks with it.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        plan (PruningPlan): What is.
+        unscored (Mapping): Name of a group that stays without scores -> why it has none.
+
+    Returns:
+        tuple of LayerReport.
+    """
+    after = {layer.path: layer.after for layer in plan.layers}
+    fixed = {layer.path: layer for layer in grouping.fixed}
+    layers = {}
+    for group in grouping:
+        for item, path in zip(group.filters, group.layers):
+            others = tuple(dict.fromkeys(other for other in group.layers if other != path))
+            stays = fixed.pop(path, None)
+            reasons = (stays.reasons if stays else ()) + tuple(filter(None, (unscored.get(group.name),)))
+            layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
+                                       stays.fixed if stays else 0, reasons, others)
+    for path, layer in fixed.items():
+        layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
+    return tuple(layers.values())
+
+
+def notes_on_unreached(network: nn.Cell, graph: Graph) -> Tuple[str, ...]:
+    """What a report says of parameters that the traced graph, which is that of evaluation, does not read."""
+    read = {parameter.name for parameter in graph.parameters}
+    names = [parameter.name for parameter in network.get_parameters() if parameter.name not in read]
+    if not names:
+        return ()
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return (f"evaluation does not reach {', '.join(names[:_NAMED])}{more}, which stay as they are: a branch for "
+            f"training alone no longer fits if it reads what was pruned, so leave it out of fine-tuning",)
+
+
+_FORMATS = ("svg", "png", "pdf")
+_INCHES_PER_LAYER = 0.22
+
+
+def draw(report: Report, path: str) -> None:
+    """
+    Draw what each layer had and has, and which layers share channels.
+
+    A bar is as long as the layer had filters: full what it kept, pale what it lost, hatched what always stays. Layers
+    that share channels have one colour.
+
+    Args:
+        report (Report): Of an algorithm, after `apply` or `convert`.
+        path (str): The file, whose name ends in .svg, .png or .pdf.
+
+    Raises:
+        ArgumentError: If the name ends otherwise.
+        DependencyError: If matplotlib is not installed.
+        CheckpointError: If the file cannot be written.
+
+    Examples:
+        >>> import os, tempfile
+        >>> import golden_stick as gs
+        >>> from golden_stick.prune.report import draw
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> algo = gs.OneShot({"prune_rate": 0.5})
+        >>> masked = algo.apply(net, inputs=(1, 3, 16, 16))
+        >>> path = os.path.join(tempfile.mkdtemp(), "groups.svg")
+        >>> draw(algo.report, path)
+        >>> print(os.path.getsize(path) > 0)
+        True
+    """
+    kind = os.path.splitext(path)[1][1:]
+    if kind not in _FORMATS:
+        raise ArgumentError(f"For 'draw', 'path' must end in one of {', '.join(_FORMATS)}, but got '{path}'.")
+    try:
+        # Not at the top: only those who draw need it, and it takes a second to import.
+        from matplotlib.figure import Figure  # pylint: disable=import-outside-toplevel
+    except ImportError as error:
+        raise DependencyError("For 'draw', matplotlib must be installed, but it is not: "
+                              "pip install 'golden-stick[reports]'.") from error
+    layers, colours = report.layers, _colours(report.layers)
+    figure = Figure(figsize=(9, 1.2 + _INCHES_PER_LAYER * len(layers)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, layer in enumerate(layers):
+        colour = f"C{colours[layer.path] % 10}"
+        axes.barh(row, layer.before, color=colour, alpha=0.25)
+        axes.barh(row, layer.after, color=colour)
+        if layer.fixed:
+            axes.barh(row, layer.fixed, fill=False, hatch="////", edgecolor="white", linewidth=0)
+        axes.text(layer.before, row, f" {layer.before} → {layer.after}", va="center", fontsize=7)
+    axes.set_yticks(range(len(layers)), [layer.path for layer in layers], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("filters: kept (full), removed (pale), always stay (hatched); one colour shares channels")
+    axes.set_title(f"{report.algorithm} after '{report.step}': parameters {report.parameters_before:,} → "
+                   f"{report.parameters_after:,}, MACs {report.macs_before:,} → {report.macs_after:,}", fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=kind)
+    with whole_file("draw", path) as temporary, open(temporary, "wb") as file:
+        file.write(drawn.getvalue())
+
+
+def _colours(layers: List[LayerReport]) -> Dict[str, int]:
+    """Path of a layer -> number of its group, counted in order of appearance."""
+    numbers: Dict[str, int] = {}
+    for layer in layers:
+        known = [numbers[other] for other in layer.shares_with if other in numbers]
+        numbers[layer.path] = known[0] if known else len(set(numbers.values()))
+    return numbers

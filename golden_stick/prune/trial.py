@@ -1,0 +1,248 @@
+"""
+Slimming for trial: what the numbers in a network's code can do without.
+
+A reshape to `(-1, 512)` and one to `x.shape[1] * 49` are the same in the graph. So the network is slimmed by any
+channels, compiled, and every shape compared with the one that the labels say. Where they differ, another reading of the
+numbers is tried, and if none holds, the channels stay.
+"""
+import os
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import Any, List, Mapping, Set, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from golden_stick.base.errors import SlimError, TraceError, VerifyError
+from golden_stick.cells.networks import evaluate
+from golden_stick.cells.slim import slim
+from golden_stick.cells.trace import trace
+from golden_stick.cells.verify import verify
+from golden_stick.cells.wrappers import ScatteredOutput, find_cell, masked_network
+from golden_stick.graph.cost import shrunk_shapes
+from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
+from golden_stick.graph.plan import PruningPlan, removed_channels
+from golden_stick.graph.rules import RULES
+from golden_stick.graph.rules.pointwise import elementwise, residual_sum
+from golden_stick.prune.plan import make_plan
+from golden_stick.prune.ranking import check_patterns
+
+__all__ = ["surviving_groups"]
+
+
+# Every attempt refutes at least one reading; a network that needs more of them is refused.
+_ATTEMPTS = 40
+
+
+def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
+           budget: Mapping[str, Any], **policies: Any) -> Grouping:
+    """
+    The channel groups of a network that survives losing them.
+
+    Args:
+        name (str): Who asks, for messages.
+        network (nn.Cell): The network. It is not changed.
+        graph (Graph): Its trace.
+        tensors (tuple[Tensor]): What it was traced with.
+        budget (Mapping): What to remove for trial: `prune_rate` and more, as `make_plan` takes them.
+        policies: `residual` and `normalization`, as `find_groups` takes them.
+
+    Returns:
+        Grouping.
+
+    Raises:
+        ArgumentError: If a pattern of the budget fits no layer.
+        SlimError: If slimming breaks the network, and no number in its code can be found that is to blame.
+    """
+    rejected_readings: Counter = Counter()
+    for _ in range(_ATTEMPTS):
+        grouping = _freest(graph, rejected_readings, policies)
+        check_patterns(name, grouping, budget)
+        first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
+        plan = make_plan(grouping, first, **budget)
+        if not plan.axes:
+            return grouping
+        wrong = _attempt(name, network, graph, grouping, plan, tensors)
+        if not wrong:
+            return grouping
+        if any(rejected_readings[number] for number in wrong - set(grouping.read_numbers)):
+            places = ", ".join(str(graph.nodes[number]) for number in sorted(wrong))
+            raise SlimError(f"For '{name}', what the network computes must not depend on its widths, but a number that "
+                            f"is computed from one enters {places}.")
+        rejected_readings.update(wrong)
+    raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
+                    f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
+             tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
+    """Slim for trial; returns the nodes that were read wrongly, none if all is well."""
+    smaller = slim(network, plan)
+    try:
+        with _silence():
+            traced = trace(smaller, tensors)
+    except TraceError as error:
+        with _silence():
+            wrong = _suspects(graph, grouping, smaller, tensors)
+        if wrong:
+            return wrong
+        raise SlimError(
+            f"For '{name}', the slim network must compile, but a number in the network's code does not fit its new "
+            f"widths. Take it from the input's shape instead. MindSpore says: {error}"
+        ) from error
+    if len(traced.nodes) == len(graph.nodes):
+        return _misfits(graph, traced, grouping, plan)
+    # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
+    if not grouping.inexact:
+        _check_outputs(name, masked_network(network, plan), smaller, tensors)
+    return set()
+
+
+def _check_outputs(name: str, masked: nn.Cell, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
+    try:
+        verify(masked, smaller, tensors)
+    except VerifyError as error:
+        raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
+                        f"number in its code depends on a width. {error}") from error
+
+
+def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
+    """The groups, where splits of channels that leave none to remove are read otherwise if that helps."""
+    best = other = find_groups(graph, rejected_readings=rejected_readings, **policies)
+    tried: Counter = Counter()
+    while other.stuck:
+        tried.update(other.stuck)
+        other = find_groups(graph, rejected_readings=rejected_readings + tried, **policies)
+        if _freedom(other) > _freedom(best):
+            best = other
+            rejected_readings.update(tried)
+            tried.clear()
+    return best
+
+
+def _freedom(grouping: Grouping) -> int:
+    return sum(len(group.channels) for group in grouping)
+
+
+@contextmanager
+def _silence():
+    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
+    sys.stderr.flush()
+    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+
+
+def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
+    """Nodes whose output has another shape than the labels say, although their inputs have not."""
+    gone = removed_channels(grouping, plan)
+    expected = [shrunk_shapes(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
+    # Outputs that nobody reads, such as the statistics that a normalization also gives, carry no labels.
+    wrong = {result.node for result in graph.consumers()
+             if smaller.nodes[result.node].shapes[result.index] != expected[result.node][result.index]}
+    origins = {number for number in wrong if not wrong & {
+        value.node for value in flatten(graph.nodes[number].inputs) if isinstance(value, Result)}}
+    blamed = origins & set(grouping.read_numbers)
+    if not origins:
+        return _computed(graph, smaller)
+    if not blamed:
+        node = graph.nodes[min(origins)]
+        raise SlimError(
+            f"For 'slim', the output of {node} must have shape {expected[node.number][0]}, as its rule says, but got "
+            f"{smaller.nodes[node.number].shapes[0]}."
+        )
+    return blamed
+
+
+def _computed(graph: Graph, smaller: Graph) -> Set[int]:
+    """Nodes that calculate with a number which depends on a width, such as the root of an attention's."""
+    return {node.number for node, other in zip(graph.nodes, smaller.nodes)
+            if RULES.get(node.operator) and RULES[node.operator].flow in (elementwise, residual_sum)
+            and any(not np.array_equal(one.value, two.value) for one, two in zip(node.inputs, other.inputs)
+                    if isinstance(one, Constant) and isinstance(two, Constant))}
+
+
+def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
+    """
+    Nodes that may hold the number which broke a network, found by running it operator by operator.
+
+    They stand in the Cell that failed and read its weight, or follow the last layer that ran before, or else the one
+    before that, and so on. What breaks one Cell of a class breaks all of them, so they are taken together.
+    """
+    cells = {path: cell for path, cell in smaller.cells_and_names()}
+    owned = {number: path for number, path in grouping.read_numbers.items()
+             # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
+             if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
+    failing, finished = _run_until_failure(smaller, tensors)
+    for last in [failing, *reversed(finished)]:
+        twins = _twins(cells, failing, last)
+        found = {_signature(graph, number) for number, path in owned.items() if path in twins
+                 # Of the Cell that failed, what follows its layer has not run yet.
+                 and (last != failing or any(isinstance(item, Parameter) for item in graph.nodes[number].inputs))}
+        if found:
+            # Queries, keys and values must be read alike, or they do not fit each other.
+            return {number for number in owned if _signature(graph, number) in found}
+    return set()
+
+
+def _signature(graph: Graph, number: int) -> Tuple[str, Tuple[int, ...], Tuple[int, ...]]:
+    node = graph.nodes[number]
+    return node.operator, graph.shape(node.inputs[0]), node.shapes[0]
+
+
+def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
+    """The Cells that stand where `last` does, in every Cell of the class of the one around it and the failing one."""
+    names, others = failing.split("."), last.split(".")
+    shared = next((index for index, pair in enumerate(zip(names, others)) if pair[0] != pair[1]),
+                  min(len(names), len(others)))
+    around, rest = ".".join(others[:shared]), others[shared:]
+    kind = type(cells[around])
+    return {".".join(part for part in (path, *rest) if part) for path, cell in cells.items() if type(cell) is kind}
+
+
+def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tuple[str, List[str]]:
+    """Path of the innermost Cell in which a network fails, and those with parameters that had run before, in order."""
+    running: List[str] = []
+    finished: List[str] = []
+
+    def enter(path: str) -> None:
+        # An operator of the Cell around may be waiting to fail. The context's pynative_synchronize does not help where
+        # operators have run without it before.
+        ms.runtime.synchronize()
+        running.append(path)
+
+    def leave(path: str, owner: bool) -> None:
+        ms.runtime.synchronize()
+        running.pop()
+        if owner:
+            finished.append(path)
+
+    for path, cell in network.cells_and_names():
+        # A wrapper that the slimmer put around a layer is no Cell of the user's.
+        path = path[:-len(".cell")] if isinstance(_parent(network, path), ScatteredOutput) else path
+        owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
+        cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path))
+        cell.register_forward_hook(lambda cell, inputs, output, path=path, owner=owner: leave(path, owner))
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        evaluate(network, tensors)
+    except Exception:  # pylint: disable=broad-except
+        # Whatever the user's code raises: where it did is all that is asked.
+        return (running[-1] if running else ""), finished
+    finally:
+        ms.set_context(mode=mode)
+        ms.ms_memory_recycle()
+    return "", finished
+
+
+def _parent(network: nn.Cell, path: str) -> nn.Cell:
+    return find_cell(network, path.rpartition(".")[0])

@@ -1,0 +1,1 @@
+"""What follows slimming: statistics that are estimated anew."""

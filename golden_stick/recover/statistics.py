@@ -1,0 +1,86 @@
+"""Re-estimation of the statistics of batch normalizations, which pruning shifts."""
+from typing import Any, Iterable, List, Tuple
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from golden_stick.base.digests import note
+from golden_stick.base.errors import ArgumentError, first_line
+from golden_stick.base.inputs import describe, leading_inputs
+
+__all__ = ["calibrate"]
+
+
+# BatchNorm3d holds a BatchNorm2d, which is found by itself.
+_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def calibrate(network: nn.Cell, batches: Iterable[Any], inputs: int = 1) -> int:
+    """
+    Set the moving mean and variance of every batch normalization to those of the given data.
+
+    The mean is that of the batches' means; the variance is the mean of their variances plus the variance of their
+    means. No weight changes, and dropout is off.
+
+    Args:
+        network (nn.Cell): The network; its statistics are changed.
+        batches (Iterable): Inputs: a Tensor or array each, or a tuple, list or dict whose first item is the input, or
+            a `mindspore.dataset` object, whose first column is taken. Training data, not test data.
+        inputs (int): How many items at the beginning of a batch the network takes. Default: 1.
+
+    Returns:
+        int, how many batches were seen.
+
+    Raises:
+        ArgumentError: If there are no batches, or one is not what the network takes.
+        ArgumentTypeError: If a batch is none of these.
+    """
+    inner = [cell for _, cell in network.cells_and_names() if _learns_statistics(cell)]
+    network.set_train(False)
+    for cell in inner:
+        cell.set_train(True)
+    # Graphs compiled before do not know of the flags, and those compiled now must not serve afterwards.
+    ms.ms_memory_recycle()
+    before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
+    try:
+        statistics = [_batch_statistics(network, inner, batch)
+                      for batch in leading_inputs("calibrate", batches, inputs)]
+        if not statistics:
+            raise ArgumentError("For 'calibrate', 'batches' must hold at least one batch, but got none.")
+        means = [np.stack(of_cell) for of_cell in zip(*(mean for mean, _ in statistics))]
+        spreads = [np.stack(of_cell) for of_cell in zip(*(variance for _, variance in statistics))]
+        before = [(mean.mean(0), spread.mean(0) + mean.var(0)) for mean, spread in zip(means, spreads)]
+    finally:
+        for cell, (mean, variance) in zip(inner, before):
+            _write(cell, mean, variance)
+        network.set_train(False)
+        ms.ms_memory_recycle()
+    return len(statistics)
+
+
+def _learns_statistics(cell: nn.Cell) -> bool:
+    return isinstance(cell, _NORMALIZATIONS) and cell.use_batch_statistics is not False and cell.momentum > 0
+
+
+def _batch_statistics(network: nn.Cell, cells: List[nn.Cell], batch: Tuple[Tensor, ...]
+                      ) -> Tuple[List[np.ndarray], ...]:
+    """Mean and variance of one batch at every normalization."""
+    note(batch[0], "statistics of normalizations")
+    for cell in cells:
+        _write(cell, np.zeros(cell.num_features), np.zeros(cell.num_features))
+    try:
+        network(*batch)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kinds = ", ".join(str(item.dtype) for item in batch)
+        raise ArgumentError(f"For 'calibrate', a batch must be what the network takes, but got {kinds} of shape "
+                            f"{describe(batch)}: {first_line(error)}") from error
+    # From zero, one step of the moving average leaves (1 - momentum) times this batch's statistic; MindSpore keeps
+    # 1 - momentum under the name `momentum`.
+    return ([cell.moving_mean.asnumpy().astype(np.float64) / cell.momentum for cell in cells],
+            [cell.moving_variance.asnumpy().astype(np.float64) / cell.momentum for cell in cells])
+
+
+def _write(cell: nn.Cell, mean: np.ndarray, variance: np.ndarray) -> None:
+    ops.assign(cell.moving_mean, Tensor(mean.astype(np.float32)))
+    ops.assign(cell.moving_variance, Tensor(variance.astype(np.float32)))

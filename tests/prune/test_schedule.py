@@ -1,0 +1,136 @@
+"""Pruning in steps: the budget is that of the whole, and every step scores anew."""
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+import golden_stick as gs
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.cells.slim import recipe_of
+from tests import networks
+
+SHAPE = networks.SMALL_INPUT
+
+
+def wide():
+    return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 100, 3), nn.ReLU(), nn.Conv2d(100, 4, 3)))
+
+
+@pytest.mark.parametrize("schedule, widths", [("linear", [88, 75, 63, 50]), ("cubic", [72, 57, 51, 50])])
+def test_widths_follow_the_schedule(schedule, widths):
+    """50 % of 100 go in four steps: 12.5 % a step, or 1 - (1 - done)^3 of them."""
+    seen = []
+    slim, reports = gs.prune_in_steps(wide(), SHAPE, {"prune_rate": 0.5}, 4,
+                                      lambda net, step: seen.append((step, net[0].out_channels)), schedule)
+    assert [step for step, _ in seen] == [0, 1, 2, 3] and len(reports) == 4
+    assert [width for _, width in seen] == widths
+    assert len(recipe_of(slim)) == 4
+
+
+@pytest.mark.parametrize("key", ["target_macs", "target_params"])
+def test_a_target_is_that_of_the_whole(key):
+    network = networks.randomize(networks.SmallNet())
+    slim, reports = gs.prune_in_steps(network, SHAPE, {key: 0.5, "ranking": "global"}, 3, lambda net, step: None)
+    name = "macs" if key == "target_macs" else "parameters"
+    left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
+    assert left <= 0.5
+    whole = gs.OneShot({key: 0.5, "ranking": "global"})
+    whole.apply(network, SHAPE)
+    assert left > 0.8 * getattr(whole.report, f"{name}_after") / getattr(whole.report, f"{name}_before")
+
+
+def widths_of(network):
+    return {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+
+
+def chain():
+    return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 13, 3), nn.ReLU(),
+                                                nn.Conv2d(13, 4, 3)))
+
+
+@pytest.mark.parametrize("config, steps", [
+    ({"prune_rate": 0.3}, 5), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 3),
+    ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 3), ({"prune_rate": 0.98, "min_width": 2}, 4),
+], ids=str)
+def test_as_much_goes_as_at_once(config, steps):
+    """Nothing is lost to rounding, step by step: the widths are those of one pruning."""
+    once = gs.OneShot(config)
+    wanted = once.convert(once.apply(chain(), SHAPE))
+    slim, _ = gs.prune_in_steps(chain(), SHAPE, config, steps, lambda net, step: None)
+    assert widths_of(slim) == widths_of(wanted)
+
+
+def test_as_many_channels_of_all_layers_go_as_at_once():
+    """Which ones differs: a filter's norm shrinks with the inputs that it loses."""
+    config = {"prune_rate": 0.4, "ranking": "global"}
+    slim, _ = gs.prune_in_steps(chain(), SHAPE, config, 6, lambda net, step: None)
+    assert slim[0].out_channels + slim[2].out_channels == 16 + 13 - 11
+
+
+@pytest.mark.parametrize("key, met", [("target_macs", True), ("target_params", False)])
+def test_the_last_report_says_whether_the_whole_budget_was_met(key, met):
+    config = {key: 0.5 if met else 0.1, "min_width": 1 if met else 6}
+    slim, reports = gs.prune_in_steps(chain(), SHAPE, config, 3, lambda net, step: None)
+    (target,) = reports[-1].targets
+    name = "macs" if key == "target_macs" else "parameters"
+    left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
+    assert (target.wanted, target.reached, target.met) == (config[key], left, met)
+    goals = [report.targets[0].wanted for report in reports]
+    np.testing.assert_allclose(goals, [1 - (1 - config[key]) * step / 3 for step in (1, 2, 3)])
+
+
+def test_the_whole_rate_is_met_and_what_scattering_leaves_is_named():
+    """Scattered branches lose channels in the first step only."""
+    _, reports = gs.prune_in_steps(chain(), SHAPE, {"prune_rate": 0.3}, 2, lambda net, step: None)
+    assert [(report.targets[0].wanted, report.targets[0].met) for report in reports] == [(0.15, True), (0.3, True)]
+    assert [report.targets[0].reached for report in reports] == [(2 + 1) / 29, (4 + 3) / 29]
+    config = {"prune_rate": 0.6, "residual": "scatter"}
+    _, reports = gs.prune_in_steps(networks.randomize(networks.SmallNet()), SHAPE, config, 2, lambda net, step: None)
+    assert not reports[-1].targets[0].met
+    assert "prune_rate 0.6 is not reached, held back by what an earlier step left: b" in reports[-1].notes
+
+
+def test_every_step_scores_what_training_left():
+    """The filter that training makes the least is none of the least before, and goes in the step after."""
+    network = wide()
+    strongest = int(np.abs(network[0].weight.asnumpy()).sum((1, 2, 3)).argmax())
+    wanted, zeros = network[0].weight.asnumpy()[strongest], []
+
+    def train(net, step):
+        weight = net[0].weight.asnumpy().copy()
+        zeros.append(int((weight == 0).all((1, 2, 3)).sum()))
+        if step == 0:
+            weight[[np.array_equal(row, wanted) for row in weight].index(True)] = 0
+            net[0].weight.set_data(Tensor(weight))
+
+    slim, _ = gs.prune_in_steps(network, SHAPE, {"prune_rate": 0.02}, 2, train)
+    assert slim[0].out_channels == 98 and zeros == [0, 0]
+    kept = {row.tobytes() for row in slim[0].weight.asnumpy()}
+    least = np.abs(network[0].weight.asnumpy()).sum((1, 2, 3)).argsort()[:2]
+    assert [row.tobytes() in kept for row in network[0].weight.asnumpy()[least]] == [False, True]
+
+
+def test_data_are_asked_for_in_every_step():
+    request = []
+
+    def data():
+        request.append(1)
+        return [(np.ones((2, 3, 8, 8), np.float32), np.arange(2, dtype=np.int32))]
+
+    gs.prune_in_steps(networks.randomize(networks.SmallNet()), SHAPE, {"criterion": "taylor"}, 2,
+                      lambda net, step: None, data=data, loss=nn.CrossEntropyLoss())
+    assert len(request) == 2
+
+
+def test_refusals():
+    with pytest.raises(ArgumentError, match="For 'prune_in_steps', 'steps' must be a whole number of at least 1"):
+        gs.prune_in_steps(wide(), SHAPE, {}, 0, print)
+    with pytest.raises(ArgumentError, match="'schedule' must be one of 'linear', 'cubic', but got 'steep'"):
+        gs.prune_in_steps(wide(), SHAPE, {}, 2, print, "steep")
+    with pytest.raises(ArgumentTypeError, match="For 'prune_in_steps', 'config' must be a dict, but got NoneType"):
+        gs.prune_in_steps(chain(), SHAPE, None, 2, lambda net, step: None)
+    with pytest.raises(ArgumentTypeError, match="'data' must be a function that gives batches, in every step anew"):
+        gs.prune_in_steps(chain(), SHAPE, {"criterion": "taylor"}, 2, lambda net, step: None, data=[1])
+    with pytest.raises(ArgumentTypeError, match="'train' must be a function of a network and a step, but got NoneType"):
+        gs.prune_in_steps(wide(), SHAPE, {}, 2, None)
+    with pytest.raises(ArgumentError, match="'prune_rate' must be a number, which is spread over the steps, but got"):
+        gs.prune_in_steps(wide(), SHAPE, {"prune_rate": {"*": 0.5}}, 2, print)
