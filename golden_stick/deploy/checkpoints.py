@@ -4,7 +4,7 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -207,7 +207,7 @@ def _kind(values: Mapping[str, np.ndarray]) -> str:
 
 def _refuse_mixed(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """A part of a network in knockoff phase may have no scales of its own; the same part cannot have them and not."""
-    first = {}
+    first: Dict[str, Tuple[str, Set[str]]] = {}
     for file, values in parts.items():
         first.setdefault(_kind(values), (file, {name for name, array in values.items() if array.size > 1}))
     if len(first) > 1:

@@ -19,7 +19,7 @@ __all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "SlimFile", "arch
 SAFETENSORS, CHECKPOINT = ".safetensors", ".ckpt"
 KEY = "golden_stick"
 VERSION = 3
-_STEPS = {"prune": PruningPlan, "fold": Folding}
+_STEPS: Dict[str, Any] = {"prune": PruningPlan, "fold": Folding}
 
 Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
 Kept = Mapping[str, Mapping[int, Tuple[int, ...]]]

@@ -274,7 +274,7 @@ def test_operator_without_a_rule(tmp_path):
 
 
 def test_rule_of_ones_own(tmp_path, monkeypatch):
-    monkeypatch.setattr("golden_stick.deploy.onnx.table.ONNX_RULES", dict(ONNX_RULES))
+    monkeypatch.setattr("golden_stick.deploy.onnx.ONNX_RULES", dict(ONNX_RULES))
     with pytest.raises(ArgumentTypeError, match="For 'add_onnx_rule', 'operator' must be a str, but got int"):
         add_onnx_rule(1, print)
     with pytest.raises(ArgumentTypeError, match="'rule' must be a function, but got int"):

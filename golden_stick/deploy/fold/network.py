@@ -72,7 +72,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn
     if tolerance is not None and not tolerance > 0:
         raise ArgumentError(f"For 'fold', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("fold", inputs)
-    fusions, reasons = find_fusions(trace(network, tensors), _objections(network))
+    fusions, reasons = find_fusions(trace(network, tensors), _objection(network))
     folding = Folding(
         tuple(_folded(network, fusion) for fusion in fusions),
         tuple(KeptNormalization(_whole_path(network, path), reason) for path, reason in reasons.items()),
@@ -133,8 +133,8 @@ def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
     copied = copy_network(network)
     for item in folding.folded:
         cell = find_cell(copied, item.normalization)
-        kind = NORMALIZATIONS.get(kind_of(cell))
-        if not isinstance(cell, nn.BatchNorm3d) and (kind is None or kind.over != "batch"):
+        normalization = NORMALIZATIONS.get(kind_of(cell))
+        if not isinstance(cell, nn.BatchNorm3d) and (normalization is None or normalization.over != "batch"):
             raise _other_kind(cell, item.normalization, "a batch normalization")
         for path in item.layers:
             cell = find_cell(copied, path)
@@ -162,8 +162,8 @@ def check_folding(owner: str, network: nn.Cell, folding: Folding, inputs: Any) -
     Raises:
         VerifyError: If a normalization cannot become part of the layers that the folding names.
     """
-    objection = _objections(network)
-    fusions, _ = find_fusions(trace(network, as_tensors(owner, inputs)), lambda fusion: objection(fusion) or (
+    against = _objection(network)
+    fusions, _ = find_fusions(trace(network, as_tensors(owner, inputs)), lambda fusion: against(fusion) or (
         "" if _folded(network, fusion) in folding.folded else "not in the recipe"))
     possible = {_folded(network, fusion) for fusion in fusions}
     for item in folding.folded:
@@ -177,7 +177,7 @@ def _folded(network: nn.Cell, fusion: Fusion) -> FoldedNormalization:
                                tuple(layer.path for layer, _ in fusion.layers))
 
 
-def _objections(network: nn.Cell) -> Callable[[Fusion], str]:
+def _objection(network: nn.Cell) -> Callable[[Fusion], str]:
     """What the Cells of a network have against a fusion; an empty str if nothing."""
     names = {parameter.name for parameter in network.get_parameters()}
 

@@ -4,7 +4,7 @@ did of it, as plain data: the step of a recipe, and the report.
 """
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from golden_stick.graph.layers import (
     Layer,
 )
 
-__all__ = ["FoldedNormalization", "KeptNormalization", "Folding", "FusedLayer", "FusedNormalization", "Fusion",
-           "find_fusions"]
+__all__ = ["CannotFold", "FoldedNormalization", "KeptNormalization", "Folding", "FusedLayer", "FusedNormalization",
+           "Fusion", "find_fusions"]
 
 
 @dataclass(frozen=True)
@@ -120,17 +120,21 @@ class Fusion:
     before: bool
 
 
+class CannotFold(Exception):
+    """Why a normalization stays where it is. Never leaves this package."""
+
+
 # What multiplies by the weight of a layer.
 _MAKERS = frozenset(name for name, operator in OPERATORS.items() if operator.form is not EMBEDDING)
 
 
-def find_fusions(graph: Graph, unfit: Callable[[Fusion], str]) -> Tuple[Tuple[Fusion, ...], Dict[str, str]]:
+def find_fusions(graph: Graph, objection: Callable[[Fusion], str]) -> Tuple[Tuple[Fusion, ...], Dict[str, str]]:
     """
     Where every normalization goes, in an order in which they can go one by one; and path -> reason of those that stay.
 
     Args:
         graph (Graph): A traced network.
-        unfit (Callable): What the Cells have against a fusion; an empty str if nothing.
+        objection (Callable): What the Cells have against a fusion; an empty str if nothing.
 
     Returns:
         tuple, of a tuple of Fusion and a dict.
@@ -143,17 +147,13 @@ def find_fusions(graph: Graph, unfit: Callable[[Fusion], str]) -> Tuple[Tuple[Fu
     while True:
         left = []
         for node in waiting:
-            possible = search.fusions(node)
-            if not isinstance(possible, str):
-                objections = [unfit(fusion) for fusion in possible]
-                possible = objections[0] if all(objections) else possible[objections.index("")]
-            if isinstance(possible, str):
-                left.append(node)
-                reasons[_place(node)] = possible
-            else:
+            try:
+                chosen.append(search.fusion(node, objection))
                 search.gone.add(node.number)
-                chosen.append(possible)
                 reasons.pop(_place(node), None)
+            except CannotFold as reason:
+                left.append(node)
+                reasons[_place(node)] = str(reason)
         # One that stands behind another may go once that one is gone.
         if len(left) in (0, len(waiting)):
             return tuple(chosen), reasons
@@ -161,10 +161,11 @@ def find_fusions(graph: Graph, unfit: Callable[[Fusion], str]) -> Tuple[Tuple[Fu
 
 
 def _place(node: Node) -> str:
-    """The path of the Cell that holds the node's first parameter, or else where the node stands."""
+    """The path of the Cell that holds the node's scale, or else where the node stands."""
     parameter = node.inputs[NORMALIZERS[node.operator].gamma]
-    owned = isinstance(parameter, Parameter) and len(parameter.owners) == 1
-    return parameter.owners[0].path if owned else node.scope or str(node.number)
+    if isinstance(parameter, Parameter) and len(parameter.owners) == 1:
+        return parameter.owners[0].path
+    return node.scope or str(node.number)
 
 
 class _Search:
@@ -178,150 +179,142 @@ class _Search:
         self._uses.update(value.name for value in flatten(graph.outputs) if isinstance(value, Parameter))
         self.gone: Set[int] = set()
 
-    def fusions(self, node: Node) -> Union[Tuple[Fusion, ...], str]:
-        """Where a normalization can go, before places after it; or why nowhere."""
+    def fusion(self, node: Node, objection: Callable[[Fusion], str]) -> Fusion:
+        """Where a normalization goes: into the layers before it, or else into those after it."""
         normalization = self._normalization(node)
-        if isinstance(normalization, str):
-            return normalization
-        before, after = self._before(node), self._after(node)
-        possible = tuple(Fusion(normalization, layers, layers is before) for layers in (before, after)
-                         if not isinstance(layers, str))
-        return possible or f"before it: {before}; after it: {after}"
+        reasons, objections = [], []
+        for find, before in ((self._before, True), (self._after, False)):
+            try:
+                fusion = Fusion(normalization, find(node), before)
+            except CannotFold as reason:
+                reasons.append(str(reason))
+                continue
+            objections.append(objection(fusion))
+            if not objections[-1]:
+                return fusion
+        raise CannotFold(objections[0] if objections else f"before it: {reasons[0]}; after it: {reasons[1]}")
 
-    def _normalization(self, node: Node) -> Union[FusedNormalization, str]:
+    def _normalization(self, node: Node) -> FusedNormalization:
         operator = NORMALIZERS[node.operator]
-        values = [node.inputs[at] for at in (operator.gamma, operator.beta, operator.mean, operator.variance)]
-        owners = [self._owner(value) for value in values]
-        why = next((owner for owner in owners if isinstance(owner, str)), "")
-        if why:
-            return f"one of its parameters {why}"
+        held = [self._held(node.inputs[at], "one of its parameters {}") for at in
+                (operator.gamma, operator.beta, operator.mean, operator.variance) if at is not None]
+        owners = [owner for _, owner in held]
         kind = NORMALIZATIONS.get(owners[0].kind)
-        wanted = () if kind is None else (kind.gamma, kind.beta, kind.mean, kind.variance)
-        if len({owner.path for owner in owners}) > 1 or tuple(owner.attribute for owner in owners) != wanted:
-            return f"its parameters are held by a '{owners[0].kind}', a Cell of another kind"
+        wanted = kind and [kind.gamma, kind.beta, kind.mean, kind.variance]
+        if len({owner.path for owner in owners}) > 1 or [owner.attribute for owner in owners] != wanted:
+            raise CannotFold(f"its parameters are held by a '{owners[0].kind}', a Cell of another kind")
         if operator.argument(node, "training"):
-            return "it normalizes by the statistics of the batch"
-        names = [value.name for value in values]
-        return FusedNormalization(owners[0].path, *names, float(operator.argument(node, "epsilon")))
+            raise CannotFold("it normalizes by the statistics of the batch")
+        gamma, beta, mean, variance = (name for name, _ in held)
+        return FusedNormalization(owners[0].path, gamma, beta, mean, variance,
+                                  float(operator.argument(node, "epsilon")))
 
-    def _owner(self, value: Value) -> Union[Owner, str]:
-        """The one Cell that holds a parameter which is read once, or what is wrong with it."""
+    def _held(self, value: Value, what: str) -> Tuple[str, Owner]:
+        """The name of a parameter that is read once, and the one Cell that holds it; `what` is for messages."""
         if not isinstance(value, Parameter):
-            return "is computed, or written in the code"
+            raise CannotFold(what.format("is computed, or written in the code"))
         if self._uses[value.name] > 1:
-            return "is read more than once"
+            raise CannotFold(what.format("is read more than once"))
         if len(value.owners) != 1:
-            return "belongs to several Cells" if value.owners else "belongs to no Cell"
-        return value.owners[0]
+            raise CannotFold(what.format("belongs to several Cells" if value.owners else "belongs to no Cell"))
+        return value.name, value.owners[0]
 
-    def _before(self, node: Node) -> Union[Tuple[Tuple[FusedLayer, np.ndarray], ...], str]:
-        """The layers whose channels the normalization reads, and nothing else; or why it is not so."""
+    def _before(self, node: Node) -> Tuple[Tuple[FusedLayer, np.ndarray], ...]:
+        """The layers whose channels the normalization reads, and nothing else."""
         layers: List[Tuple[FusedLayer, int]] = []
         numbers = self._origins(node.inputs[0], layers, ())
-        if isinstance(numbers, str):
-            return numbers
         read = places(numbers, 1, sum(count for _, count in layers))
-        found = []
+        taken = []
         for layer, count in layers:
             channels, read = read[:count], read[count:]
             if channels.min() < 0:
-                return f"'{layer.path}', whose channels are mixed, cut or changed on the way"
-            found.append((layer, channels))
-        return tuple(found)
+                raise CannotFold(f"'{layer.path}', whose channels are mixed, cut or changed on the way")
+            taken.append((layer, channels))
+        return tuple(taken)
 
-    def _origins(self, value: Value, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]
-                 ) -> Union[np.ndarray, str]:
+    def _origins(self, value: Value, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]) -> np.ndarray:
         """
-        Which channel of which layer stands at every place of a tensor, or why that cannot be said.
+        Which channel of which layer stands at every place of a tensor.
 
         Layers are appended to `layers`, with how many channels they have: channels are counted through all of them.
         `biases` are those that are added further on.
         """
         if not isinstance(value, Result):
-            return "numbers written in the code" if isinstance(value, Constant) else \
-                "an input of the network, or a parameter"
+            raise CannotFold("numbers written in the code" if isinstance(value, Constant) else
+                             "an input of the network, or a parameter")
         maker = self._graph.nodes[value.node]
         if len(self._readers[value]) > 1:
-            return f"'{maker.operator}', which something else reads too"
+            raise CannotFold(f"'{maker.operator}', which something else reads too")
         if maker.operator in _MAKERS:
             return self._channels(maker, layers, biases)
         if maker.operator == "Concat":
-            parts = [self._origins(part, layers, biases) for part in flatten(maker.inputs[:-1])]
-            why = next((part for part in parts if isinstance(part, str)), "")
-            return f"'Concat' of {why}" if why else np.concatenate(parts, number(maker.inputs[-1]))
+            try:
+                parts = [self._origins(part, layers, biases) for part in flatten(maker.inputs[:-1])]
+            except CannotFold as reason:
+                raise CannotFold(f"'Concat' of {reason}") from reason
+            return np.concatenate(parts, number(maker.inputs[-1]))
         if not self._passes(maker):
-            return f"'{maker.operator}'"
-        added = (maker.inputs[1].name,) if maker.operator == "BiasAdd" else ()
-        numbers = self._origins(maker.inputs[0], layers, biases + added)
-        return numbers if isinstance(numbers, str) else moved(maker, numbers)
+            raise CannotFold(f"'{maker.operator}'")
+        if maker.operator == "BiasAdd" and isinstance(maker.inputs[1], Parameter):
+            biases += (maker.inputs[1].name,)
+        return moved(maker, self._origins(maker.inputs[0], layers, biases))
 
-    def _channels(self, node: Node, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]
-                  ) -> Union[np.ndarray, str]:
+    def _channels(self, node: Node, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]) -> np.ndarray:
         """Numbers for the channels of a layer, which is appended to `layers`."""
         layer = self._layer(node)
-        if isinstance(layer, str):
-            return layer
         if any(name != layer.bias for name in biases):
-            return f"'{layer.path}', whose channels are mixed, cut or changed on the way"
+            raise CannotFold(f"'{layer.path}', whose channels are mixed, cut or changed on the way")
         axis, shape = layer.kind.form.channel_axis, node.shapes[0]
         first = sum(count for _, count in layers)
         layers.append((layer, shape[axis]))
         return spread(np.arange(first, first + shape[axis]), axis, shape)
 
-    def _after(self, node: Node) -> Union[Tuple[Tuple[FusedLayer, np.ndarray], ...], str]:
-        """The layers that read the normalization, and nothing else; or why it is not so."""
+    def _after(self, node: Node) -> Tuple[Tuple[FusedLayer, np.ndarray], ...]:
+        """The layers that read the normalization, and nothing else."""
         shape = node.shapes[0]
-        found: List[Tuple[FusedLayer, np.ndarray]] = []
+        layers: List[Tuple[FusedLayer, np.ndarray]] = []
         waiting = [(Result(node.number), spread(np.arange(shape[1]), 1, shape))]
         while waiting:
             value, channels = waiting.pop()
-            for reader in self._readers.get(value, (-1,)):
-                if reader < 0:
-                    return "an output of the network"
-                reader = self._graph.nodes[reader]
+            for at in self._readers.get(value, (-1,)):
+                if at < 0:
+                    raise CannotFold("an output of the network")
+                reader = self._graph.nodes[at]
                 if reader.operator in _MAKERS:
-                    layer = self._reading_layer(reader, value, channels)
-                    if isinstance(layer, str):
-                        return layer
-                    found.append(layer)
+                    layers.append(self._reading_layer(reader, value, channels))
                 elif reader.inputs[0] == value and self._passes(reader) and reader.operator != "BiasAdd":
-                    waiting.append((Result(reader.number), moved(reader, channels)))
+                    waiting.append((Result(at), moved(reader, channels)))
                 else:
-                    return f"'{reader.operator}'"
-        return tuple(found)
+                    raise CannotFold(f"'{reader.operator}'")
+        return tuple(layers)
 
-    def _reading_layer(self, node: Node, value: Value, channels: np.ndarray
-                       ) -> Union[Tuple[FusedLayer, np.ndarray], str]:
+    def _reading_layer(self, node: Node, value: Value, channels: np.ndarray) -> Tuple[FusedLayer, np.ndarray]:
         layer = self._layer(node)
-        if isinstance(layer, str):
-            return layer
         if layer.transposed:
-            return f"'{layer.path}', a transposed convolution, whose outputs do not all read as many inputs"
+            raise CannotFold(f"'{layer.path}', a transposed convolution, whose outputs do not all read as many inputs")
         padding = OPERATORS[node.operator].argument(node, "padding", "unknown")
         if layer.kind.form is CONVOLUTION and (isinstance(padding, str) or np.any(padding)):
-            return f"'{layer.path}', a convolution with zero padding"
+            raise CannotFold(f"'{layer.path}', a convolution with zero padding")
         read = along(channels, layer.kind.form.channel_axis) if node.inputs[0] == value else None
-        return f"'{layer.path}', whose inputs are mixed on the way" if read is None else (layer, read)
+        if read is None:
+            raise CannotFold(f"'{layer.path}', whose inputs are mixed on the way")
+        return layer, read
 
     def _passes(self, node: Node) -> bool:
         bias = node.operator == "BiasAdd" and isinstance(node.inputs[1], Parameter)
         return data_movement(node) or bias or node.number in self.gone
 
-    def _layer(self, node: Node) -> Union[FusedLayer, str]:
+    def _layer(self, node: Node) -> FusedLayer:
         operator = OPERATORS[node.operator]
-        weight = node.inputs[operator.weight]
-        owner = self._owner(weight)
-        if isinstance(owner, str):
-            return f"'{node.operator}', whose weight {owner}"
+        name, owner = self._held(node.inputs[operator.weight], f"'{node.operator}', whose weight {{}}")
         kind = LAYERS.get(owner.kind)
         turned = node.operator == "MatMul" and [bool(number(value)) for value in node.inputs[2:4]] != [False, True]
         # A convolution of mint takes a single sample as well, whose channels are on axis 0.
-        single = operator.form is not DENSE and len(node.shapes[0]) != len(weight.shape)
+        single = operator.form is not DENSE and len(node.shapes[0]) != len(self._graph.parameter(name).shape)
         if kind is None or node.operator not in kind.operators or owner.attribute != kind.weight or turned or single:
-            return f"'{owner.path}', a Cell of another kind ('{owner.kind}')"
+            raise CannotFold(f"'{owner.path}', a Cell of another kind ('{owner.kind}')")
         bias = next((item for item in self._graph.parameters
                      if kind.bias and Owner(owner.path, owner.kind, kind.bias) in item.owners), None)
-        if bias is not None and isinstance(self._owner(bias), str):
-            return f"'{owner.path}', whose bias {self._owner(bias)}"
-        return FusedLayer(owner.path, kind, weight.name, bias.name if bias else None,
-                          operator.argument(node, "group", 1))
+        if bias is not None:
+            self._held(bias, f"'{owner.path}', whose bias {{}}")
+        return FusedLayer(owner.path, kind, name, bias.name if bias else None, operator.argument(node, "group", 1))

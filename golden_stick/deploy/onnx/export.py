@@ -12,8 +12,8 @@ from golden_stick.base.errors import ExportError, TraceError, first_line
 from golden_stick.base.inputs import describe, resized
 from golden_stick.cells.networks import allowed_difference, evaluate
 from golden_stick.cells.trace import trace
+from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.batch import FixedBatch, merge
-from golden_stick.deploy.onnx.table import ONNX_RULES
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.ir import Graph
 
@@ -167,8 +167,8 @@ def _write_any_batch(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, w
         raise FixedBatch("the first input has no axes")
     given = tensors[0].shape[0]
     first, second, third = (2, 3, 3) if given == 1 else (given, given + 1, given + 2)
-    graphs = [_trace_at(network, tensors, size) for size in (first, second)]
-    _write(merge(*graphs, (first, second)), path, weights, opset, "any")
+    one, two = (_trace_at(network, tensors, size) for size in (first, second))
+    _write(merge(one, two, (first, second)), path, weights, opset, "any")
     _prove(network, tensors, path, given)
     _prove(network, resized(tensors, third), path, third)
 

@@ -3,8 +3,8 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.deploy.onnx.batch import FixedBatch, grows
-from golden_stick.deploy.onnx.writer import Writer
+from golden_stick.deploy.onnx.batch import FixedBatch, grows, line
+from golden_stick.deploy.onnx.writer import Writer, is_none
 from golden_stick.graph.ir import Constant, Node, flatten
 
 __all__ = ["MOVING"]
@@ -45,9 +45,7 @@ def _stack(writer: Writer, node: Node) -> str:
 
 
 def _pieces(writer: Writer, node: Node, axis: int, sizes: Sequence[int]) -> Tuple[str, ...]:
-    data = writer.of(node.inputs[0])
-    made = writer.emit("Split", [data, writer.vector(sizes)], outputs=len(sizes), axis=axis)
-    return (made,) if isinstance(made, str) else made
+    return writer.emit_several("Split", [writer.of(node.inputs[0]), writer.vector(sizes)], len(sizes), axis=axis)
 
 
 def _unstack(writer: Writer, node: Node) -> Tuple[str, ...]:
@@ -100,8 +98,7 @@ class _Slicing:
     @staticmethod
     def _stop(last: int, size: int) -> int:
         """The end of the axis is that at any batch size, if it grows as the axis does."""
-        same = grows(last) == grows(size) and (not grows(last) or last.per_sample == size.per_sample)
-        return _END if same and last == size else last
+        return _END if line(last) == line(size) else last
 
     def _take(self, axis: int, start: int, stop: int, step: int) -> None:
         self.axes.append(axis)
@@ -146,6 +143,11 @@ def _gather(writer: Writer, node: Node) -> str:
 def _index_select(writer: Writer, node: Node) -> str:
     return writer.emit("Gather", [writer.of(node.inputs[0]), _indices(writer, node.inputs[2])],
                        axis=writer.number(node, 1))
+
+
+def _embedding(writer: Writer, node: Node) -> str:
+    """Inputs: places, weight."""
+    return writer.emit("Gather", [writer.of(node.inputs[1]), _indices(writer, node.inputs[0])], axis=0)
 
 
 def _gather_nd(writer: Writer, node: Node) -> str:
@@ -210,22 +212,20 @@ def _padded(writer: Writer, node: Node, pairs: Sequence[Tuple[int, int]], mode: 
 
 def _pad(writer: Writer, node: Node) -> str:
     """Pairs from the first axis, filled with zeros."""
-    return _padded(writer, node, node.attributes["paddings"], "constant",
-                   writer.constant(np.zeros((), node.types[0])))
+    return _padded(writer, node, node.attributes["paddings"], "constant", writer.scalar(node, 0))
 
 
 def _pad_last_axes(mode: str = "") -> Callable:
     """Inputs: data, pairs from the last axis backwards, what fills."""
     def rule(writer: Writer, node: Node) -> str:
         flat = [int(item) for item in np.ravel(writer.number(node, 1))]
-        pairs = [tuple(flat[at:at + 2]) for at in range(0, len(flat), 2)]
+        pairs = list(zip(flat[::2], flat[1::2]))
         if not node.attributes.get("paddings_contiguous", True):
             half = len(flat) // 2
             pairs = list(zip(flat[:half], flat[half:]))
         pairs = [(0, 0)] * (len(node.shapes[0]) - len(pairs)) + pairs[::-1]
         value = node.inputs[2] if len(node.inputs) > 2 else Constant(None)
-        none = isinstance(value, Constant) and value.value is None
-        filler = writer.constant(np.zeros((), node.types[0])) if none else writer.of(value, node.types[0])
+        filler = writer.scalar(node, 0) if is_none(value) else writer.of(value, node.types[0])
         return _padded(writer, node, pairs, mode or node.attributes.get("mode", "constant"), filler)
     return rule
 
@@ -249,6 +249,7 @@ MOVING = (
     (_one_position, "SelectExtView SelectExt"),
     (_gather, "Gather"),
     (_index_select, "IndexSelect"),
+    (_embedding, "Embedding"),
     (_gather_nd, "GatherNd"),
     (_tile, "Tile Repeat"),
     (_repeat, "RepeatInterleaveInt"),
