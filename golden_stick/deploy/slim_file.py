@@ -132,7 +132,7 @@ def read_slim(path: str) -> SlimFile:
     return file
 
 
-def read_tensors(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], Optional[str]]:
+def read_tensors(owner: str, path: str, argument: str = "path") -> Tuple[Dict[str, np.ndarray], Optional[str]]:
     """
     The arrays of a safetensors file or a MindSpore checkpoint, and the record of golden_stick if there is one.
 
@@ -140,7 +140,7 @@ def read_tensors(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], Optional
         CheckpointError: If the file is missing, has another ending, or cannot be read.
     """
     if not os.path.isfile(path):
-        raise CheckpointError(f"For '{owner}', 'path' must be a file, but got '{path}'.")
+        raise CheckpointError(f"For '{owner}', '{argument}' must be a file, but got '{path}'.")
     # What MindSpore says of these two speaks of its own options.
     if not path.endswith((SAFETENSORS, CHECKPOINT)):
         raise CheckpointError(f"For '{owner}', the checkpoint's name must end in {CHECKPOINT} or {SAFETENSORS}, but "
@@ -155,7 +155,7 @@ def read_tensors(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], Optional
         values = ms.load_checkpoint(path)
     except (SafetensorError, ValueError, RuntimeError, OSError, TypeError) as error:
         raise CheckpointError(
-            f"For '{owner}', 'path' must be a checkpoint, but got '{path}': {first_line(error)}"
+            f"For '{owner}', '{argument}' must be a checkpoint, but got '{path}': {first_line(error)}"
         ) from error
     text = values.pop(KEY, None)
     # A checkpoint may hold texts besides, which its writer appended.

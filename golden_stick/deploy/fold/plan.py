@@ -4,11 +4,10 @@ did of it, as plain data: the step of a recipe, and the report.
 """
 from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
 
-from golden_stick.deploy.fold.channels import along, data_movement, moved, places, spread
 from golden_stick.graph.flow import number
 from golden_stick.graph.ir import Constant, Graph, Node, Owner, Parameter, Result, Value, flatten
 from golden_stick.graph.layers import (
@@ -120,6 +119,57 @@ class Fusion:
     before: bool
 
 
+# Channel numbers: an array of a tensor's shape that says which channel stands at every place.
+_RESHAPES = frozenset({"Reshape", "Flatten", "ExpandDims", "Squeeze"})
+
+
+def _data_movement(node: Node) -> bool:
+    """Whether an operator puts the numbers of one tensor elsewhere: it changes and adds none. A slice leaves some."""
+    return node.operator in _RESHAPES or node.operator == "Transpose" or _index(node) is not None
+
+
+def _moved(node: Node, channels: np.ndarray) -> np.ndarray:
+    """Channel numbers behind an operator: one that moves them, or one that leaves each where it is."""
+    if node.operator == "Transpose":
+        return np.transpose(channels, number(node.inputs[1]))
+    index = _index(node)
+    return channels.reshape(node.shapes[0]) if index is None else channels[index]
+
+
+def _index(node: Node) -> Optional[Tuple[Union[slice, int], ...]]:
+    """What a slice takes, as numpy would write it; None for other operators and for slices that insert axes."""
+    if node.operator != "StridedSlice":
+        return None
+    begin, end, strides, open_begin, open_end, ellipsis, inserted, single = (number(value) for value in node.inputs[1:])
+    if begin is None or end is None or strides is None or ellipsis or inserted:
+        return None
+    return tuple(begin[axis] if single >> axis & 1 else
+                 slice(None if open_begin >> axis & 1 else begin[axis], None if open_end >> axis & 1 else end[axis],
+                       strides[axis]) for axis in range(len(begin)))
+
+
+def _spread(channels: np.ndarray, axis: int, shape: Tuple[int, ...]) -> np.ndarray:
+    """Channel numbers along an axis, as an array of a tensor's shape."""
+    lengths = [1] * len(shape)
+    lengths[axis] = -1
+    return np.broadcast_to(channels.reshape(lengths), shape)
+
+
+def _along(channels: np.ndarray, axis: int) -> Optional[np.ndarray]:
+    """Channel numbers along an axis, if they are the same at every place of the others."""
+    rows = np.moveaxis(channels, axis, 0).reshape(channels.shape[axis], -1)
+    return rows[:, 0].copy() if (rows == rows[:, :1]).all() else None
+
+
+def _places(channels: np.ndarray, axis: int, count: int) -> np.ndarray:
+    """For each of `count` channel numbers, where along an axis it stands; -1 if nowhere or at more than one place."""
+    positions = _spread(np.arange(channels.shape[axis]), axis, channels.shape)
+    found = np.full(count, -1)
+    found[channels] = positions
+    found[channels[found[channels] != positions]] = -1
+    return found
+
+
 class CannotFold(Exception):
     """Why a normalization stays where it is. Never leaves this package."""
 
@@ -223,7 +273,7 @@ class _Search:
         """The layers whose channels the normalization reads, and nothing else."""
         layers: List[Tuple[FusedLayer, int]] = []
         numbers = self._origins(node.inputs[0], layers, ())
-        read = places(numbers, 1, sum(count for _, count in layers))
+        read = _places(numbers, 1, sum(count for _, count in layers))
         taken = []
         for layer, count in layers:
             channels, read = read[:count], read[count:]
@@ -257,7 +307,7 @@ class _Search:
             raise CannotFold(f"'{maker.operator}'")
         if maker.operator == "BiasAdd" and isinstance(maker.inputs[1], Parameter):
             biases += (maker.inputs[1].name,)
-        return moved(maker, self._origins(maker.inputs[0], layers, biases))
+        return _moved(maker, self._origins(maker.inputs[0], layers, biases))
 
     def _channels(self, node: Node, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]) -> np.ndarray:
         """Numbers for the channels of a layer, which is appended to `layers`."""
@@ -267,13 +317,13 @@ class _Search:
         axis, shape = layer.kind.form.channel_axis, node.shapes[0]
         first = sum(count for _, count in layers)
         layers.append((layer, shape[axis]))
-        return spread(np.arange(first, first + shape[axis]), axis, shape)
+        return _spread(np.arange(first, first + shape[axis]), axis, shape)
 
     def _after(self, node: Node) -> Tuple[Tuple[FusedLayer, np.ndarray], ...]:
         """The layers that read the normalization, and nothing else."""
         shape = node.shapes[0]
         layers: List[Tuple[FusedLayer, np.ndarray]] = []
-        waiting = [(Result(node.number), spread(np.arange(shape[1]), 1, shape))]
+        waiting = [(Result(node.number), _spread(np.arange(shape[1]), 1, shape))]
         while waiting:
             value, channels = waiting.pop()
             for at in self._readers.get(value, (-1,)):
@@ -283,7 +333,7 @@ class _Search:
                 if reader.operator in _MAKERS:
                     layers.append(self._reading_layer(reader, value, channels))
                 elif reader.inputs[0] == value and self._passes(reader) and reader.operator != "BiasAdd":
-                    waiting.append((Result(at), moved(reader, channels)))
+                    waiting.append((Result(at), _moved(reader, channels)))
                 else:
                     raise CannotFold(f"'{reader.operator}'")
         return tuple(layers)
@@ -295,14 +345,14 @@ class _Search:
         padding = OPERATORS[node.operator].argument(node, "padding", "unknown")
         if layer.kind.form is CONVOLUTION and (isinstance(padding, str) or np.any(padding)):
             raise CannotFold(f"'{layer.path}', a convolution with zero padding")
-        read = along(channels, layer.kind.form.channel_axis) if node.inputs[0] == value else None
+        read = _along(channels, layer.kind.form.channel_axis) if node.inputs[0] == value else None
         if read is None:
             raise CannotFold(f"'{layer.path}', whose inputs are mixed on the way")
         return layer, read
 
     def _passes(self, node: Node) -> bool:
         bias = node.operator == "BiasAdd" and isinstance(node.inputs[1], Parameter)
-        return data_movement(node) or bias or node.number in self.gone
+        return _data_movement(node) or bias or node.number in self.gone
 
     def _layer(self, node: Node) -> FusedLayer:
         operator = OPERATORS[node.operator]

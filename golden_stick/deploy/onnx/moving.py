@@ -63,58 +63,39 @@ def _split(axis_at: int) -> Callable:
     return rule
 
 
-class _Slicing:
-    """A slice as MindSpore writes it, read axis by axis."""
-
-    def __init__(self, writer: Writer, node: Node):
-        begin, end, steps = (list(writer.number(node, at)) for at in (1, 2, 3))
-        begin_mask, end_mask, ellipsis, new_axis, shrink = (int(writer.number(node, at, 0)) for at in range(4, 9))
-        shape = writer.shape(node.inputs[0])
-        self.starts: List[Any] = []
-        self.stops: List[Any] = []
-        self.steps: List[int] = []
-        self.axes: List[int] = []
-        self.gone: List[int] = []
-        self.new: List[int] = []
-        taken = sum(not (new_axis >> at & 1 or ellipsis >> at & 1) for at in range(len(begin)))
-        axis = place = 0
-        for at, (first, last, step) in enumerate(zip(begin, end, steps)):
-            if ellipsis >> at & 1:
-                axis, place = axis + len(shape) - taken, place + len(shape) - taken
-            elif new_axis >> at & 1:
-                self.new.append(place)
-                place += 1
-            elif shrink >> at & 1:
-                self._take(axis, first, _END if first == -1 else first + 1, 1)
-                self.gone.append(axis)
-                axis += 1
-            else:
-                first = (0 if step > 0 else _END) if begin_mask >> at & 1 else first
-                last = (_END if step > 0 else _START) if end_mask >> at & 1 else self._stop(last, shape[axis])
-                if (first, last, step) != (0, _END, 1):
-                    self._take(axis, first, last, step)
-                axis, place = axis + 1, place + 1
-
-    @staticmethod
-    def _stop(last: int, size: int) -> int:
-        """The end of the axis is that at any batch size, if it grows as the axis does."""
-        return _END if line(last) == line(size) else last
-
-    def _take(self, axis: int, start: int, stop: int, step: int) -> None:
-        self.axes.append(axis)
-        self.starts.append(start)
-        self.stops.append(stop)
-        self.steps.append(step)
-
-
 def _strided_slice(writer: Writer, node: Node) -> str:
-    data, slicing = writer.of(node.inputs[0]), _Slicing(writer, node)
-    if slicing.axes:
-        data = writer.emit("Slice", [data, *(writer.vector(numbers) for numbers in (
-            slicing.starts, slicing.stops, slicing.axes, slicing.steps))])
-    if slicing.gone:
-        data = writer.squeeze(data, slicing.gone)
-    return writer.unsqueeze(data, slicing.new) if slicing.new else data
+    """A slice as MindSpore writes it, read axis by axis; masks have one bit for each."""
+    begin, end, steps = (list(writer.number(node, at)) for at in (1, 2, 3))
+    begin_mask, end_mask, ellipsis, new_axis, shrink = (int(writer.number(node, at, 0)) for at in range(4, 9))
+    data, shape = writer.of(node.inputs[0]), writer.shape(node.inputs[0])
+    cuts: List[Tuple[int, int, int, int]] = []  # start, stop, axis, step
+    gone, new = [], []
+    skipped = len(shape) - sum(not (new_axis | ellipsis) >> at & 1 for at in range(len(begin)))
+    axis = place = 0
+    for at, (first, last, step) in enumerate(zip(begin, end, steps)):
+        if ellipsis >> at & 1:
+            axis, place = axis + skipped, place + skipped
+        elif new_axis >> at & 1:
+            new.append(place)
+            place += 1
+        elif shrink >> at & 1:
+            cuts.append((first, _END if first == -1 else first + 1, axis, 1))
+            gone.append(axis)
+            axis += 1
+        else:
+            first = (0 if step > 0 else _END) if begin_mask >> at & 1 else first
+            if end_mask >> at & 1:
+                last = _END if step > 0 else _START
+            elif line(last) == line(shape[axis]):
+                last = _END  # that of the axis at any batch size
+            if (first, last, step) != (0, _END, 1):
+                cuts.append((first, last, axis, step))
+            axis, place = axis + 1, place + 1
+    if cuts:
+        data = writer.emit("Slice", [data, *map(writer.vector, zip(*cuts))])
+    if gone:
+        data = writer.squeeze(data, gone)
+    return writer.unsqueeze(data, new) if new else data
 
 
 def _narrow(writer: Writer, node: Node) -> str:
