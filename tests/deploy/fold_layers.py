@@ -209,8 +209,8 @@ TWINS = {
         lambda: (nn.Conv2dTranspose(4, 8, 3, pad_mode="valid", group=2), nn.BatchNorm2d(8)), IMAGE),
     "dense": (lambda: (mint.nn.Linear(4, 8), mint.nn.BatchNorm1d(8)), lambda: (nn.Dense(4, 8), nn.BatchNorm1d(8)),
               (5, 4)),
-    "after": (lambda: (mint.nn.BatchNorm2d(4), mint.nn.Conv2d(4, 8, 3, bias=False)),
-              lambda: (nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, pad_mode="valid")), IMAGE),
+    "after": (lambda: (mint.nn.BatchNorm2d(4), mint.nn.Conv2d(4, 8, 3, padding="valid", groups=2, bias=False)),
+              lambda: (nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, pad_mode="valid", group=2)), IMAGE),
     "after, dense": (lambda: (mint.nn.BatchNorm1d(4), mint.nn.Linear(4, 8)),
                      lambda: (nn.BatchNorm1d(4), nn.Dense(4, 8)), (5, 4)),
 }

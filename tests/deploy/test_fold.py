@@ -246,11 +246,11 @@ def test_layers_of_mint_take_in_what_their_twins_do(name):
     assert "BatchNormExt" not in operators and len(operators) < len(trace(network, shape).nodes)
 
 
-@pytest.mark.parametrize("padding, reason", [(1, "a convolution with zero padding"), ("same", "")])
-def test_a_convolution_of_mint_that_pads_takes_nothing_in_from_before_it(padding, reason):
+@pytest.mark.parametrize("padding", [1, "same"])
+def test_a_convolution_of_mint_that_pads_takes_nothing_in_from_before_it(padding):
     network = chain(mint.nn.BatchNorm2d(4), mint.nn.Conv2d(4, 3, 3, padding=padding))
     fusions, reasons = find_fusions(trace(network, IMAGE), lambda fusion: "")
-    assert fusions == () and reason in reasons["0"]
+    assert fusions == () and reasons["0"].endswith("after it: '1', a convolution with zero padding")
 
 
 def test_one_sample_without_a_batch_is_not_folded():

@@ -47,13 +47,6 @@ def _argument(writer: Writer, node: Node, name: str, default: Any = None) -> Any
 def _padding(writer: Writer, node: Node, rank: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
     """At the beginning and at the end of every axis: an attribute holds pairs, an input one number for both."""
     padding = _argument(writer, node, "padding")
-    if padding == "valid":
-        padding = 0
-    if padding == "same":
-        kernel = writer.shape(node.inputs[1])[2:]
-        spread = spatial_numbers(_argument(writer, node, "dilation"), rank)
-        missing = [max(space * (width - 1), 0) for width, space in zip(kernel, spread)]
-        return tuple(total // 2 for total in missing), tuple(total - total // 2 for total in missing)
     if isinstance(OPERATORS[node.operator].padding, str):
         return tuple(padding[0::2]), tuple(padding[1::2])
     return (spatial_numbers(padding, rank),) * 2
