@@ -4,38 +4,24 @@ import os
 import re
 import tempfile
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor
 
 from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
-from golden_stick.deploy.slim_file import read_tensors
+from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, read_tensors
 
-__all__ = ["merged_shards", "read_checkpoint", "Source", "read_source"]
+__all__ = ["read_checkpoint", "Source", "read_source"]
 
 
 _RANK = re.compile(r"rank[_-]?(\d+)")
 
 
-def merged_shards(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]], strategy: str) -> Dict[str, np.ndarray]:
-    """
-    Whole parameters, merged by MindSpore.
-
-    Args:
-        owner (str): Who asks, for messages.
-        parts (Mapping): Path, which must name its rank, as ``rank_0/net.ckpt`` does -> arrays by name.
-        strategy (str): The file in which MindSpore saved the parallel strategy of the training, of all stages of a
-            pipeline (`mindspore.merge_pipeline_strategys`).
-
-    Returns:
-        dict, name -> array.
-
-    Raises:
-        ArgumentError: If a path names no rank, or two the same.
-        CheckpointError: If `strategy` is no strategy file, ranks are missing, or files and strategy do not fit.
-    """
+def _merged_shards(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]], strategy: str
+                   ) -> Dict[str, np.ndarray]:
+    """Whole parameters, merged by MindSpore; `parts` are by path, which must name its rank, as ``rank_0/net.ckpt``."""
     files = _by_rank(owner, parts)
     with tempfile.TemporaryDirectory() as folder:
         # Written anew: MindSpore's merging reads .ckpt files alone.
@@ -98,12 +84,7 @@ def read_checkpoint(owner: str, parameters: Mapping[str, ms.Parameter], path: st
     Raises:
         CheckpointError: If it cannot be read or belongs to another network.
     """
-    try:
-        loaded = ms.load_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, TypeError) as error:
-        raise CheckpointError(f"For '{owner}', 'ckpt_path' must be a checkpoint, but got '{path}': "
-                              f"{first_line(error)}") from error
-    values = {name: value.asnumpy() for name, value in loaded.items() if isinstance(value, ms.Tensor)}
+    values, _ = read_tensors(owner, path, "ckpt_path")
     for name, parameter in parameters.items():
         if name not in values and parameter.name in values:
             values[name] = values.pop(parameter.name)
@@ -116,9 +97,6 @@ def read_checkpoint(owner: str, parameters: Mapping[str, ms.Parameter], path: st
             raise CheckpointError(f"For '{owner}', '{name}' in the checkpoint must have shape "
                                   f"{tuple(parameter.shape)}, but got {values[name].shape}.")
     return values
-
-
-_ENDINGS = (".ckpt", ".safetensors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +171,7 @@ def read_source(owner: str, paths: Sequence[str], strategy: Optional[str] = None
                                   f"{'a strategy' if strategy else f'{len(files) - 1} other files'}.")
     _refuse_mixed(owner, parts)
     if strategy:
-        merged = merged_shards(owner, parts, strategy)
+        merged = _merged_shards(owner, parts, strategy)
         return Source(tuple(files), merged, False, _differing(parts, merged))
     values: Dict[str, np.ndarray] = {}
     for found in parts.values():
@@ -207,7 +185,7 @@ def _kind(values: Mapping[str, np.ndarray]) -> str:
 
 def _refuse_mixed(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """A part of a network in knockoff phase may have no scales of its own; the same part cannot have them and not."""
-    first = {}
+    first: Dict[str, Tuple[str, Set[str]]] = {}
     for file, values in parts.items():
         first.setdefault(_kind(values), (file, {name for name, array in values.items() if array.size > 1}))
     if len(first) > 1:
@@ -221,10 +199,10 @@ def _files(owner: str, path: str) -> List[str]:
     if os.path.isfile(path):
         return [path]
     inside = os.path.join(path, "**", "*") if os.path.isdir(path) else path
-    found = sorted(file for file in glob.glob(inside, recursive=True) if file.endswith(_ENDINGS))
+    found = sorted(file for file in glob.glob(inside, recursive=True) if file.endswith((CHECKPOINT, SAFETENSORS)))
     if not found:
         raise ArgumentError(f"For '{owner}', 'checkpoint' must be a file, a pattern or a folder of files that end in "
-                            f"{' or '.join(_ENDINGS)}, but nothing fits '{path}'.")
+                            f"{CHECKPOINT} or {SAFETENSORS}, but nothing fits '{path}'.")
     return found
 
 
@@ -235,12 +213,9 @@ def _differing(parts: Mapping[str, Mapping[str, np.ndarray]], values: Mapping[st
         holding = [(file, part[name]) for file, part in parts.items() if name in part]
         whole, first = holding[0]
         for file, other in holding[1:]:
-            if not _same(first, other) and array.shape == first.shape:
+            # Byte by byte: a number that is none must not make two equal files differ.
+            same = (first.shape, first.dtype, first.tobytes()) == (other.shape, other.dtype, other.tobytes())
+            if not same and array.shape == first.shape:
                 found.setdefault(name, f"'{whole}' and '{file}' differ in '{name}', of shapes {first.shape} and "
                                        f"{other.shape}")
     return found
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    # Byte by byte: a number that is none must not make two equal files differ.
-    return one.shape == other.shape and one.dtype == other.dtype and one.tobytes() == other.tobytes()

@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from golden_stick.bench.onnx_files import count_onnx_macs
+from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.export import check_model, run_file
-from golden_stick.deploy.onnx.table import ONNX_RULES
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.cost import count_macs
 from golden_stick.graph.ir import Result
@@ -17,26 +17,29 @@ from tests.graph.build import Builder
 X = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
 VECTORS = {name: np.random.default_rng(index).uniform(0.3, 1.5, 4).astype(np.float32)
            for index, name in enumerate(("scale", "shift", "mean", "variance"))}
-KERNEL = np.random.default_rng(5).normal(size=(4, 4, 3, 3)).astype(np.float32)
 
 
-def written(tmp_path, operator, inputs, shapes, types=("float32",), opset=17, weights=None, **attributes):
-    """The outputs of one node, by way of a file. `inputs` follow X; the names of weights among them are parameters."""
+def written(tmp_path, operator, inputs, shapes, types=("float32",), opset=17, weights=None, data=X, **attributes):
+    """The outputs of one node, by way of a file. `inputs` follow the data; names of weights are parameters."""
     b, weights = Builder(), weights or {}
-    values = [b.input(*X.shape)] + [b.parameter(item, weights[item].shape) if isinstance(item, str) and item in weights
-                                    else item for item in inputs]
-    b.node(operator, values, *shapes, **attributes)
-    return run_graph(tmp_path, b.graph(*(Result(0, index) for index in range(len(shapes)))), types, weights, opset)
+    values = [b.parameter(item, weights[item].shape) if isinstance(item, str) and item in weights else item
+              for item in inputs]
+    b.node(operator, [b.input(*data.shape), *values], *shapes, **attributes)
+    graph = b.graph(*(Result(0, index) for index in range(len(shapes))))
+    return run_graph(tmp_path, graph, types, weights, opset, data)
 
 
-def run_graph(tmp_path, graph, types, weights, opset=17):
+def run_graph(tmp_path, graph, types, weights, opset=17, data=X):
     """The outputs of a graph of one node, whose outputs are of these types."""
-    graph = replace(graph, nodes=(replace(graph.nodes[0], types=tuple(types)),))
+    given = {item: replace(item, type=data.dtype.name) for item in graph.inputs}
+    inputs = tuple(given.get(value, value) for value in graph.nodes[0].inputs)
+    graph = replace(graph, nodes=(replace(graph.nodes[0], inputs=inputs, types=tuple(types)),),
+                    inputs=tuple(given.values()))
     model = Writer(graph, weights, opset).run(ONNX_RULES).model({})
     check_model(model)
     path = str(tmp_path / "x.onnx")
     onnx.save_model(model, path)
-    return run_file(path, [X])
+    return run_file(path, [data])
 
 
 def sigmoid(x):
@@ -180,22 +183,64 @@ def test_normalizations(tmp_path, opset):
     np.testing.assert_allclose(root, X / np.sqrt((X ** 2).mean(3, keepdims=True) + 1e-2) * row["g"], rtol=1e-4)
 
 
-def convolved(x, kernel, padding):
-    x = np.pad(x, ((0, 0), (0, 0)) + ((padding, padding),) * 2)
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[2:], (2, 3))
-    return np.einsum("nchwij,ocij->nohw", windows, kernel)
+def convolved(x, kernel, stride=1, padding=((0, 0),), dilation=1, group=1):
+    """The definition of a convolution of any rank: a sum of products over windows, group by group."""
+    rank = x.ndim - 2
+    x = np.pad(x, ((0, 0), (0, 0), *(padding * rank if len(padding) == 1 else padding)))
+    size = [dilation * (width - 1) + 1 for width in kernel.shape[2:]]
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, tuple(range(2, x.ndim)))
+    windows = windows[(slice(None), slice(None), *(slice(None, None, stride),) * rank,
+                       *(slice(None, None, dilation),) * rank)]
+    axes = tuple(range(2 + rank, 2 + 2 * rank))
+    parts = [np.tensordot(rows, filters, ((1, *axes), tuple(range(1, kernel.ndim))))
+             for rows, filters in zip(np.split(windows, group, 1), np.split(kernel, group))]
+    return np.moveaxis(np.concatenate(parts, -1), -1, 1)
 
 
-def test_mint_convolutions(tmp_path):
-    weights = {"w": KERNEL, "b": VECTORS["shift"]}
-    wanted = convolved(X, KERNEL, 1) + along(weights["b"])
-    plain, = written(tmp_path, "Conv2DExt", ["w", "b", (1, 1), (1, 1), (1, 1), 1], [wanted.shape], weights=weights)
-    np.testing.assert_allclose(plain, wanted, atol=1e-4)
-    # The transposed one with a step of 1 is a convolution by the turned kernel.
-    turned = convolved(X, np.flip(KERNEL.swapaxes(0, 1), (2, 3)), 1)
+def kernel(*shape):
+    return np.random.default_rng(5).normal(size=shape).astype(np.float32)
+
+
+LINE, BLOCK = X[:, :, 0], X.reshape(2, 4, 5, 3, 2)
+ONE, TWO = ((1, 1),), ((1, 2), (0, 1))
+CONVOLUTIONS = [
+    ("Conv2DExt", X, (4, 4, 3, 3), ["b", (1, 1), (1, 1), (1, 1), 1], {}, {"padding": ONE}),
+    ("Conv2DExt", X, (6, 2, 3, 3), [None, (2, 2), (2, 2), (2, 2), 2], {}, dict(padding=((2, 2),), stride=2, dilation=2,
+                                                                             group=2)),
+    ("Conv1DExt", LINE, (4, 4, 3), ["b", 2, 1, 1, 1], {}, dict(padding=ONE, stride=2)),
+    ("Conv3DExt", BLOCK, (4, 1, 3, 2, 2), [None, (1,), (0,), (1,), 4], {}, {"group": 4}),
+    ("Conv2D", X, (6, 2, 3, 3), [], dict(stride=(1, 1, 1, 1), pad_list=(1, 2, 0, 1), dilation=(1, 1, 1, 1), group=2),
+     dict(padding=TWO, group=2)),
+    ("Conv3D", BLOCK, (3, 4, 2, 2, 2), [], dict(stride=(1, 1, 2, 2, 2), pad_list=(1, 1) * 3, dilation=(1,) * 5),
+     dict(padding=ONE, stride=2)),
+]
+
+
+@pytest.mark.parametrize("operator, data, shape, inputs, attributes, options", CONVOLUTIONS,
+                         ids=[f"{case[0]}{case[2]}" for case in CONVOLUTIONS])
+def test_convolutions(tmp_path, operator, data, shape, inputs, attributes, options):
+    """Of nn and of mint: one rule, which finds its numbers where the record says."""
+    weights = {"w": kernel(*shape), "b": VECTORS["shift"]}
+    wanted = convolved(data, weights["w"], **options)
+    if "b" in inputs:
+        wanted = wanted + weights["b"].reshape(-1, *(1,) * (data.ndim - 2))
+    got, = written(tmp_path, operator, ["w", *inputs], [wanted.shape], weights=weights, data=data, **attributes)
+    np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+def test_a_transposed_convolution_of_mint(tmp_path):
+    """With a step of 1, it is a convolution by the turned kernel."""
+    weights = {"w": kernel(4, 4, 3, 3)}
+    turned = convolved(X, np.flip(weights["w"].swapaxes(0, 1), (2, 3)), padding=ONE)
     back, = written(tmp_path, "ConvTranspose2D", ["w", None, (1, 1), (1, 1), (0, 0), 1, (1, 1)], [turned.shape],
                     weights=weights)
     np.testing.assert_allclose(back, turned, atol=1e-4)
+
+
+def test_an_embedding_of_mint(tmp_path):
+    weights, places = {"w": kernel(5, 3)}, np.array([[0, 4], [2, 2]])
+    got, = written(tmp_path, "Embedding", ["w", None, None, 2.0, False], [(2, 2, 3)], weights=weights, data=places)
+    np.testing.assert_array_equal(got, weights["w"][places])
 
 
 @pytest.mark.parametrize("equation", ["bchw,bcHw->bchH", "...hw,...Hw->...hH"])

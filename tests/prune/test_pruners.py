@@ -288,7 +288,7 @@ class TestRefusals:
         algorithm, applied = run(kind, {"prune_rate": 0.5})
         with pytest.raises(ArgumentTypeError, match="'ckpt_path' must be a str, but got int"):
             algorithm.convert(applied, ckpt_path=3)
-        with pytest.raises(CheckpointError, match="'ckpt_path' must be a checkpoint, but got '.*none.ckpt'"):
+        with pytest.raises(CheckpointError, match="'ckpt_path' must be a file, but got '.*none.ckpt'"):
             algorithm.convert(applied, ckpt_path=str(tmp_path / "none.ckpt"))
         _, other = run(kind, {}, networks.CifarResNet(1), (1, 3, 32, 32))
         ms.save_checkpoint(other, str(tmp_path / "other.ckpt"))

@@ -11,7 +11,7 @@ import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Value
 
-__all__ = ["FixedBatch", "Size", "Repeated", "merge", "grows", "sizes_of"]
+__all__ = ["FixedBatch", "Size", "Repeated", "merge", "grows", "line", "sizes_of"]
 
 
 class FixedBatch(Exception):
@@ -48,9 +48,14 @@ def grows(number: Any) -> bool:
     return isinstance(number, Size)
 
 
+def line(number: int) -> Tuple[int, int]:
+    """Offset and growth of a number: it is ``offset + per_sample * batch``."""
+    return (number.offset, number.per_sample) if isinstance(number, Size) else (int(number), 0)
+
+
 def sizes_of(shape: Sequence[int]) -> Tuple[Tuple[int, int], ...]:
-    """A shape such that two are equal only if they are at every batch size: offset and growth of each axis."""
-    return tuple((size.offset, size.per_sample) if grows(size) else (int(size), 0) for size in shape)
+    """A shape such that two are equal only if they are at every batch size."""
+    return tuple(map(line, shape))
 
 
 def merge(graph: Graph, other: Graph, batches: Tuple[int, int]) -> Graph:

@@ -3,8 +3,8 @@ from typing import Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.deploy.onnx.batch import FixedBatch, grows
-from golden_stick.deploy.onnx.writer import Writer
+from golden_stick.deploy.onnx.batch import FixedBatch, grows, line
+from golden_stick.deploy.onnx.writer import Writer, is_none
 from golden_stick.graph.ir import Constant, Node, flatten
 
 __all__ = ["MOVING"]
@@ -45,9 +45,7 @@ def _stack(writer: Writer, node: Node) -> str:
 
 
 def _pieces(writer: Writer, node: Node, axis: int, sizes: Sequence[int]) -> Tuple[str, ...]:
-    data = writer.of(node.inputs[0])
-    made = writer.emit("Split", [data, writer.vector(sizes)], outputs=len(sizes), axis=axis)
-    return (made,) if isinstance(made, str) else made
+    return writer.emit_several("Split", [writer.of(node.inputs[0]), writer.vector(sizes)], len(sizes), axis=axis)
 
 
 def _unstack(writer: Writer, node: Node) -> Tuple[str, ...]:
@@ -65,59 +63,39 @@ def _split(axis_at: int) -> Callable:
     return rule
 
 
-class _Slicing:
-    """A slice as MindSpore writes it, read axis by axis."""
-
-    def __init__(self, writer: Writer, node: Node):
-        begin, end, steps = (list(writer.number(node, at)) for at in (1, 2, 3))
-        begin_mask, end_mask, ellipsis, new_axis, shrink = (int(writer.number(node, at, 0)) for at in range(4, 9))
-        shape = writer.shape(node.inputs[0])
-        self.starts: List[Any] = []
-        self.stops: List[Any] = []
-        self.steps: List[int] = []
-        self.axes: List[int] = []
-        self.gone: List[int] = []
-        self.new: List[int] = []
-        taken = sum(not (new_axis >> at & 1 or ellipsis >> at & 1) for at in range(len(begin)))
-        axis = place = 0
-        for at, (first, last, step) in enumerate(zip(begin, end, steps)):
-            if ellipsis >> at & 1:
-                axis, place = axis + len(shape) - taken, place + len(shape) - taken
-            elif new_axis >> at & 1:
-                self.new.append(place)
-                place += 1
-            elif shrink >> at & 1:
-                self._take(axis, first, _END if first == -1 else first + 1, 1)
-                self.gone.append(axis)
-                axis += 1
-            else:
-                first = (0 if step > 0 else _END) if begin_mask >> at & 1 else first
-                last = (_END if step > 0 else _START) if end_mask >> at & 1 else self._stop(last, shape[axis])
-                if (first, last, step) != (0, _END, 1):
-                    self._take(axis, first, last, step)
-                axis, place = axis + 1, place + 1
-
-    @staticmethod
-    def _stop(last: int, size: int) -> int:
-        """The end of the axis is that at any batch size, if it grows as the axis does."""
-        same = grows(last) == grows(size) and (not grows(last) or last.per_sample == size.per_sample)
-        return _END if same and last == size else last
-
-    def _take(self, axis: int, start: int, stop: int, step: int) -> None:
-        self.axes.append(axis)
-        self.starts.append(start)
-        self.stops.append(stop)
-        self.steps.append(step)
-
-
 def _strided_slice(writer: Writer, node: Node) -> str:
-    data, slicing = writer.of(node.inputs[0]), _Slicing(writer, node)
-    if slicing.axes:
-        data = writer.emit("Slice", [data, *(writer.vector(numbers) for numbers in (
-            slicing.starts, slicing.stops, slicing.axes, slicing.steps))])
-    if slicing.gone:
-        data = writer.squeeze(data, slicing.gone)
-    return writer.unsqueeze(data, slicing.new) if slicing.new else data
+    """A slice as MindSpore writes it, read axis by axis; masks have one bit for each."""
+    begin, end, steps = (list(writer.number(node, at)) for at in (1, 2, 3))
+    begin_mask, end_mask, ellipsis, new_axis, shrink = (int(writer.number(node, at, 0)) for at in range(4, 9))
+    data, shape = writer.of(node.inputs[0]), writer.shape(node.inputs[0])
+    cuts: List[Tuple[int, int, int, int]] = []  # start, stop, axis, step
+    gone, new = [], []
+    skipped = len(shape) - sum(not (new_axis | ellipsis) >> at & 1 for at in range(len(begin)))
+    axis = place = 0
+    for at, (first, last, step) in enumerate(zip(begin, end, steps)):
+        if ellipsis >> at & 1:
+            axis, place = axis + skipped, place + skipped
+        elif new_axis >> at & 1:
+            new.append(place)
+            place += 1
+        elif shrink >> at & 1:
+            cuts.append((first, _END if first == -1 else first + 1, axis, 1))
+            gone.append(axis)
+            axis += 1
+        else:
+            first = (0 if step > 0 else _END) if begin_mask >> at & 1 else first
+            if end_mask >> at & 1:
+                last = _END if step > 0 else _START
+            elif line(last) == line(shape[axis]):
+                last = _END  # that of the axis at any batch size
+            if (first, last, step) != (0, _END, 1):
+                cuts.append((first, last, axis, step))
+            axis, place = axis + 1, place + 1
+    if cuts:
+        data = writer.emit("Slice", [data, *map(writer.vector, zip(*cuts))])
+    if gone:
+        data = writer.squeeze(data, gone)
+    return writer.unsqueeze(data, new) if new else data
 
 
 def _narrow(writer: Writer, node: Node) -> str:
@@ -146,6 +124,11 @@ def _gather(writer: Writer, node: Node) -> str:
 def _index_select(writer: Writer, node: Node) -> str:
     return writer.emit("Gather", [writer.of(node.inputs[0]), _indices(writer, node.inputs[2])],
                        axis=writer.number(node, 1))
+
+
+def _embedding(writer: Writer, node: Node) -> str:
+    """Inputs: places, weight."""
+    return writer.emit("Gather", [writer.of(node.inputs[1]), _indices(writer, node.inputs[0])], axis=0)
 
 
 def _gather_nd(writer: Writer, node: Node) -> str:
@@ -210,22 +193,20 @@ def _padded(writer: Writer, node: Node, pairs: Sequence[Tuple[int, int]], mode: 
 
 def _pad(writer: Writer, node: Node) -> str:
     """Pairs from the first axis, filled with zeros."""
-    return _padded(writer, node, node.attributes["paddings"], "constant",
-                   writer.constant(np.zeros((), node.types[0])))
+    return _padded(writer, node, node.attributes["paddings"], "constant", writer.scalar(node, 0))
 
 
 def _pad_last_axes(mode: str = "") -> Callable:
     """Inputs: data, pairs from the last axis backwards, what fills."""
     def rule(writer: Writer, node: Node) -> str:
         flat = [int(item) for item in np.ravel(writer.number(node, 1))]
-        pairs = [tuple(flat[at:at + 2]) for at in range(0, len(flat), 2)]
+        pairs = list(zip(flat[::2], flat[1::2]))
         if not node.attributes.get("paddings_contiguous", True):
             half = len(flat) // 2
             pairs = list(zip(flat[:half], flat[half:]))
         pairs = [(0, 0)] * (len(node.shapes[0]) - len(pairs)) + pairs[::-1]
         value = node.inputs[2] if len(node.inputs) > 2 else Constant(None)
-        none = isinstance(value, Constant) and value.value is None
-        filler = writer.constant(np.zeros((), node.types[0])) if none else writer.of(value, node.types[0])
+        filler = writer.scalar(node, 0) if is_none(value) else writer.of(value, node.types[0])
         return _padded(writer, node, pairs, mode or node.attributes.get("mode", "constant"), filler)
     return rule
 
@@ -249,6 +230,7 @@ MOVING = (
     (_one_position, "SelectExtView SelectExt"),
     (_gather, "Gather"),
     (_index_select, "IndexSelect"),
+    (_embedding, "Embedding"),
     (_gather_nd, "GatherNd"),
     (_tile, "Tile Repeat"),
     (_repeat, "RepeatInterleaveInt"),

@@ -1,19 +1,57 @@
-"""ONNX rules of operators that turn one number into one number: activations, roundings, casts."""
+"""ONNX rules of operators that work number by number, on one tensor or on several."""
 import math
-from typing import Callable
+from typing import Callable, List, Sequence
 
-from golden_stick.deploy.onnx.arithmetic import scalar, truncated
-from golden_stick.deploy.onnx.writer import Writer
-from golden_stick.graph.ir import Node
+import numpy as np
+
+from golden_stick.deploy.onnx.writer import Expression, Writer, is_none
+from golden_stick.graph.ir import Constant, Node, Value, flatten
 
 __all__ = ["POINTWISE"]
 
 
-def _unary(operator: str, since: int = 0) -> Callable:
+def _formula(function: Callable[..., Expression]) -> Callable:
+    """A rule from a formula of as many inputs as the function has, each in the type that the node puts out."""
+    count = function.__code__.co_argcount
+
+    def rule(writer: Writer, node: Node) -> str:
+        return function(*(writer.expression(node, value) for value in node.inputs[:count])).name
+    return rule
+
+
+def _same_name(operator: str, since: int = 0) -> Callable:
+    """One ONNX operator, of the inputs in the type that the node puts out."""
     def rule(writer: Writer, node: Node) -> str:
         if writer.opset < since:
             raise writer.refuse(node, f"ONNX has '{operator}' since opset {since}")
         return writer.emit(operator, [writer.of(node.inputs[0], node.types[0])])
+    return rule
+
+
+def _arithmetic(operator: str, kind: str = "", **attributes: int) -> Callable:
+    def rule(writer: Writer, node: Node) -> str:
+        return writer.emit(operator, _operands(writer, node, kind), **attributes)
+    return rule
+
+
+def _operands(writer: Writer, node: Node, kind: str = "") -> List[str]:
+    return [writer.of(value, kind or node.types[0]) for value in node.inputs[:2]]
+
+
+def _common(writer: Writer, values: Sequence[Value]) -> str:
+    """The type that MindSpore computes in: the widest, where any float is wider than any whole number."""
+    kinds = [np.dtype(writer.type(value)) for value in values]
+    tensors = [kind for value, kind in zip(values, kinds) if not isinstance(value, Constant)] or kinds
+    floats = [kind for kind in tensors if kind.kind == "f"]
+    if not floats and any(kind.kind == "f" for kind in kinds):
+        return "float32"
+    return np.result_type(*(floats or tensors)).name
+
+
+def _comparison(operator: str, negated: bool = False) -> Callable:
+    def rule(writer: Writer, node: Node) -> str:
+        made = writer.emit(operator, _operands(writer, node, _common(writer, node.inputs[:2])))
+        return writer.emit("Not", [made]) if negated else made
     return rule
 
 
@@ -23,64 +61,94 @@ def _test(operator: str) -> Callable:
     return rule
 
 
-def _trunc(writer: Writer, node: Node) -> str:
-    return truncated(writer, writer.of(node.inputs[0]))
+def _scaled(operator: str) -> Callable:
+    """Sums and differences whose third input scales the second."""
+    def rule(writer: Writer, node: Node) -> str:
+        first, second = (writer.expression(node, value) for value in node.inputs[:2])
+        alpha = writer.number(node, 2, 1)
+        return first(operator, second if alpha == 1 else second * alpha).name
+    return rule
 
 
-def _square(writer: Writer, node: Node) -> str:
-    data = writer.of(node.inputs[0])
-    return writer.emit("Mul", [data, data])
+def _sum(writer: Writer, node: Node) -> str:
+    return writer.emit("Sum", [writer.of(value, node.types[0]) for value in flatten(node.inputs[:1])])
 
 
-def _silu(writer: Writer, node: Node) -> str:
-    data = writer.of(node.inputs[0])
-    return writer.emit("Mul", [data, writer.emit("Sigmoid", [data])])
+def _is_float(node: Node) -> bool:
+    return np.dtype(node.types[0]).kind == "f"
 
 
-def _relu6(writer: Writer, node: Node) -> str:
-    return writer.emit("Clip", [writer.of(node.inputs[0]), scalar(writer, node, 0), scalar(writer, node, 6)])
+def _floor_division(writer: Writer, node: Node) -> str:
+    """ONNX cuts the fraction off where numbers are whole, but its remainder has the divisor's sign."""
+    first, second = (writer.expression(node, value) for value in node.inputs[:2])
+    return ((first / second)("Floor") if _is_float(node) else (first - first("Mod", second)) / second).name
 
 
-def _gelu(writer: Writer, data: str, node: Node, approximate: bool) -> str:
-    if writer.opset >= 20:
-        return writer.emit("Gelu", [data], approximate="tanh" if approximate else "none")
-    if approximate:
-        cube = writer.emit("Mul", [writer.emit("Mul", [data, data]), data])
-        inner = writer.emit("Add", [data, writer.emit("Mul", [cube, scalar(writer, node, 0.044715)])])
-        curve = writer.emit("Tanh", [writer.emit("Mul", [inner, scalar(writer, node, math.sqrt(2 / math.pi))])])
-    else:
-        curve = writer.emit("Erf", [writer.emit("Div", [data, scalar(writer, node, math.sqrt(2))])])
-    whole = writer.emit("Mul", [data, writer.emit("Add", [curve, scalar(writer, node, 1)])])
-    return writer.emit("Mul", [whole, scalar(writer, node, 0.5)])
+def _floor_remainder(writer: Writer, node: Node) -> str:
+    """Of the divisor's sign. ONNX's Mod of floats has the dividend's."""
+    first, second = (writer.expression(node, value) for value in node.inputs[:2])
+    return (first - (first / second)("Floor") * second if _is_float(node) else first("Mod", second)).name
 
 
-def _gelu_tanh(writer: Writer, node: Node) -> str:
-    """MindSpore's GeLU is the approximation by tanh."""
-    return _gelu(writer, writer.of(node.inputs[0]), node, True)
+def _square(x: Expression) -> Expression:
+    return x * x
 
 
-def _gelu_by_mode(writer: Writer, node: Node) -> str:
-    return _gelu(writer, writer.of(node.inputs[0]), node, writer.number(node, 1, 0) == 1)
+def _truncated(x: Expression) -> Expression:
+    """Without its fraction, towards zero."""
+    return x("Sign") * x("Abs")("Floor")
 
 
-def _fast_gelu(writer: Writer, node: Node) -> str:
-    """x * sigmoid(1.702 x)."""
-    data = writer.of(node.inputs[0])
-    return writer.emit("Mul", [data, writer.emit("Sigmoid", [
-        writer.emit("Mul", [data, scalar(writer, node, 1.702)])])])
+def _division_by_mode(writer: Writer, node: Node) -> str:
+    """MindSpore's modes: none, 1 cuts the fraction off, 2 takes the floor."""
+    first, second = (writer.expression(node, value) for value in node.inputs[:2])
+    made, mode = first / second, writer.number(node, 2)
+    if mode in (None, 0) or not _is_float(node):
+        return made.name
+    return (made("Floor") if mode == 2 else _truncated(made)).name
 
 
-def _hard_sigmoid(writer: Writer, node: Node) -> str:
-    return writer.emit("HardSigmoid", [writer.of(node.inputs[0])], alpha=1 / 6, beta=0.5)
+def _angle(writer: Writer, node: Node) -> str:
+    """atan(y / x), turned round where x is negative."""
+    rise, run = (writer.expression(node, value) for value in node.inputs[:2])
+    zero, half = writer.scalar(node, 0), writer.scalar(node, math.pi)
+    turn = writer.emit("Where", [rise("Less", 0).name, writer.scalar(node, -math.pi), half])
+    turn = writer.emit("Where", [run("Less", 0).name, turn, zero])
+    made = writer.emit("Add", [(rise / run)("Atan").name, turn])
+    return writer.emit("Where", [rise("Equal", 0)("And", run("Equal", 0)).name, zero, made])
 
 
-def _hard_swish(writer: Writer, node: Node) -> str:
-    return writer.emit("Mul", [writer.of(node.inputs[0]), _hard_sigmoid(writer, node)])
+def _select(writer: Writer, node: Node) -> str:
+    where = writer.of(node.inputs[0], "bool")
+    return writer.emit("Where", [where, *(writer.of(value, node.types[0]) for value in node.inputs[1:3])])
 
 
-def _mish(writer: Writer, node: Node) -> str:
-    data = writer.of(node.inputs[0])
-    return writer.emit("Mul", [data, writer.emit("Tanh", [writer.emit("Softplus", [data])])])
+def _masked_fill(writer: Writer, node: Node) -> str:
+    data, mask, value = node.inputs[:3]
+    return writer.emit("Where", [writer.of(mask, "bool"), writer.of(value, node.types[0]),
+                                 writer.of(data, node.types[0])])
+
+
+def _clamp(writer: Writer, node: Node) -> str:
+    data = writer.of(node.inputs[0], node.types[0])
+    for operator, value in zip(("Max", "Min"), node.inputs[1:3]):
+        if not is_none(value):
+            data = writer.emit(operator, [data, writer.of(value, node.types[0])])
+    return data
+
+
+def _gelu(approximate: Callable[[Writer, Node], bool]) -> Callable:
+    """By tanh or by erf; ONNX has both since opset 20."""
+    def rule(writer: Writer, node: Node) -> str:
+        x, tanh = writer.expression(node, node.inputs[0]), approximate(writer, node)
+        if writer.opset >= 20:
+            return x("Gelu", approximate="tanh" if tanh else "none").name
+        if tanh:
+            curve = ((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))("Tanh")
+        else:
+            curve = (x / math.sqrt(2))("Erf")
+        return (x * (curve + 1) * 0.5).name
+    return rule
 
 
 def _with_alpha(operator: str, attribute: str, default: float) -> Callable:
@@ -99,22 +167,17 @@ def _shrink(soft: bool) -> Callable:
 
 
 def _threshold(writer: Writer, node: Node) -> str:
-    data = writer.of(node.inputs[0])
-    bound, value = (scalar(writer, node, writer.number(node, at)) for at in (1, 2))
-    return writer.emit("Where", [writer.emit("Greater", [data, bound]), data, value])
+    x = writer.expression(node, node.inputs[0])
+    bound, value = (writer.number(node, at) for at in (1, 2))
+    return writer.emit("Where", [x("Greater", bound).name, x.name, writer.scalar(node, value)])
 
 
 def _softplus(writer: Writer, node: Node) -> str:
     """With a slope, and the identity above a bound."""
-    data, slope, bound = writer.of(node.inputs[0]), writer.number(node, 1, 1), writer.number(node, 2, 20)
-    steep = writer.emit("Mul", [data, scalar(writer, node, slope)])
-    curve = writer.emit("Div", [writer.emit("Softplus", [steep]), scalar(writer, node, slope)])
-    return writer.emit("Where", [writer.emit("Greater", [steep, scalar(writer, node, bound)]), data, curve])
-
-
-def _log_sigmoid(writer: Writer, node: Node) -> str:
-    made = writer.emit("Softplus", [writer.emit("Neg", [writer.of(node.inputs[0])])])
-    return writer.emit("Neg", [made])
+    x, slope, bound = writer.expression(node, node.inputs[0]), writer.number(node, 1, 1), writer.number(node, 2, 20)
+    steep = x * slope
+    curve = steep("Softplus") / slope
+    return writer.emit("Where", [steep("Greater", bound).name, x.name, curve.name])
 
 
 def _logarithm(writer: Writer, node: Node) -> str:
@@ -122,26 +185,6 @@ def _logarithm(writer: Writer, node: Node) -> str:
     if (attributes.get("base", -1.0), attributes.get("scale", 1.0), attributes.get("shift", 0.0)) != (-1.0, 1.0, 0.0):
         raise writer.refuse(node, "a logarithm with a base, scale or shift of its own")
     return writer.emit("Log", [writer.of(node.inputs[0], node.types[0])])
-
-
-def _exponential(writer: Writer, node: Node) -> str:
-    return writer.emit("Exp", [writer.of(node.inputs[0], node.types[0])])
-
-
-def _rsqrt(writer: Writer, node: Node) -> str:
-    return writer.emit("Reciprocal", [writer.emit("Sqrt", [writer.of(node.inputs[0])])])
-
-
-def _exponential_minus_one(writer: Writer, node: Node) -> str:
-    return writer.emit("Sub", [writer.emit("Exp", [writer.of(node.inputs[0])]), scalar(writer, node, 1)])
-
-
-def _logarithm_plus_one(writer: Writer, node: Node) -> str:
-    return writer.emit("Log", [writer.emit("Add", [writer.of(node.inputs[0]), scalar(writer, node, 1)])])
-
-
-def _error_complement(writer: Writer, node: Node) -> str:
-    return writer.emit("Sub", [scalar(writer, node, 1), writer.emit("Erf", [writer.of(node.inputs[0])])])
 
 
 def _round(writer: Writer, node: Node) -> str:
@@ -166,64 +209,75 @@ def _same(writer: Writer, node: Node) -> str:
 def _filled(number: float) -> Callable:
     def rule(writer: Writer, node: Node) -> str:
         shape = writer.emit("Shape", [writer.of(node.inputs[0])])
-        return writer.emit("Expand", [scalar(writer, node, number), shape])
+        return writer.emit("Expand", [writer.scalar(node, number), shape])
     return rule
 
 
+_SAME_NAMES = ("Softplus Softsign Sigmoid Tanh Sqrt Abs Neg Sign Erf Exp Reciprocal Sin Cos Tan Asin Acos Atan Sinh "
+               "Cosh Asinh Acosh Atanh Floor Ceil").split()
+
 POINTWISE = (
-    (_unary("Not"), "LogicalNot"),
-    (_unary("BitwiseNot", since=18), "BitwiseNot"),
-    (_unary("Relu"), "ReLU ReLUExt InplaceReLU"),
-    (_relu6, "ReLU6"),
-    (_silu, "SiLU SiLUExt"),
-    (_gelu_tanh, "GeLU"),
-    (_gelu_by_mode, "GeluExt"),
-    (_fast_gelu, "FastGeLU"),
-    (_hard_sigmoid, "HSigmoid HSigmoidExt"),
-    (_hard_swish, "HSwish"),
-    (_mish, "Mish MishExt"),
+    *((_same_name(name), name) for name in _SAME_NAMES),
+    (_same_name("Not"), "LogicalNot"),
+    (_same_name("BitwiseNot", since=18), "BitwiseNot"),
+    (_same_name("Relu"), "ReLU ReLUExt InplaceReLU"),
+    (_same_name("Selu"), "SeLU"),
+    (_same_name("Reciprocal"), "Inv"),
+    (_same_name("Acos"), "ACos"),
+    (_same_name("Round"), "Rint"),
+    (_arithmetic("Mul"), "Mul Muls"),
+    (_arithmetic("Div"), "Div RealDiv Divs"),
+    (_arithmetic("Sub"), "Sub Subs"),
+    (_arithmetic("Add"), "Add Adds"),
+    (_arithmetic("Max"), "Maximum"),
+    (_arithmetic("Min"), "Minimum"),
+    (_arithmetic("Pow"), "Pow PowTensorScalar PowScalarTensor"),
+    (_arithmetic("Mod", fmod=1), "Mod FmodScalar FmodTensor"),
+    (_arithmetic("And", "bool"), "LogicalAnd"),
+    (_arithmetic("Or", "bool"), "LogicalOr"),
+    (_scaled("Add"), "AddExt InplaceAddExt"),
+    (_scaled("Sub"), "SubExt SubScalar"),
+    (_sum, "AddN AccumulateNV2"),
+    (_floor_division, "FloorDiv"),
+    (_division_by_mode, "DivMod"),
+    (_floor_remainder, "FloorMod RemainderTensorScalar RemainderTensorTensor"),
+    (_angle, "Atan2"),
+    (_comparison("Equal"), "Equal EqualScalar"),
+    (_comparison("Equal", negated=True), "NotEqual NotEqualScalar"),
+    (_comparison("Greater"), "Greater GreaterScalar"),
+    (_comparison("GreaterOrEqual"), "GreaterEqual GreaterEqualScalar"),
+    (_comparison("Less"), "Less LessScalar"),
+    (_comparison("LessOrEqual"), "LessEqual LessEqualScalar"),
+    (_select, "Select"),
+    (_masked_fill, "MaskedFill"),
+    (_clamp, "ClampTensor ClampScalar HardTanh Hardtanh"),
+    (_formula(lambda x, y: _square(x - y)), "SquaredDifference"),
+    (_formula(lambda x, y, weight: x + weight * (y - x)), "Lerp LerpScalar"),
+    (_formula(lambda x: x("Clip", 0, 6)), "ReLU6"),
+    (_formula(lambda x: x * x("Sigmoid")), "SiLU SiLUExt"),
+    (_formula(lambda x: x * (x * 1.702)("Sigmoid")), "FastGeLU"),
+    (_formula(lambda x: x("HardSigmoid", alpha=1 / 6, beta=0.5)), "HSigmoid HSigmoidExt"),
+    (_formula(lambda x: x * x("HardSigmoid", alpha=1 / 6, beta=0.5)), "HSwish"),
+    (_formula(lambda x: x * x("Softplus")("Tanh")), "Mish MishExt"),
+    (_formula(lambda x: x("Neg")("Softplus")("Neg")), "LogSigmoid LogSigmoidExt"),
+    (_formula(lambda x: x("Sqrt")("Reciprocal")), "Rsqrt"),
+    (_formula(_square), "Square"),
+    (_formula(lambda x: 1 - x("Erf")), "Erfc"),
+    (_formula(lambda x: x("Exp") - 1), "Expm1"),
+    (_formula(lambda x: (x + 1)("Log")), "Log1p"),
+    (_formula(_truncated), "Trunc"),
+    # MindSpore's GeLU is the approximation by tanh; of GeluExt, input 1 says.
+    (_gelu(lambda writer, node: True), "GeLU"),
+    (_gelu(lambda writer, node: writer.number(node, 1, 0) == 1), "GeluExt"),
     (_with_alpha("Elu", "alpha", 1.0), "Elu EluExt"),
     (_with_alpha("Celu", "alpha", 1.0), "CeLU"),
     (_with_alpha("LeakyRelu", "negative_slope", 0.01), "LeakyReLU LeakyReLUExt"),
-    (_unary("Selu"), "SeLU"),
     (_shrink(soft=False), "HShrink"),
     (_shrink(soft=True), "SoftShrink"),
     (_threshold, "Threshold"),
     (_softplus, "SoftplusExt"),
-    (_unary("Softplus"), "Softplus"),
-    (_unary("Softsign"), "Softsign"),
-    (_log_sigmoid, "LogSigmoid LogSigmoidExt"),
-    (_unary("Sigmoid"), "Sigmoid"),
-    (_unary("Tanh"), "Tanh"),
-    (_unary("Sqrt"), "Sqrt"),
-    (_rsqrt, "Rsqrt"),
-    (_square, "Square"),
-    (_unary("Abs"), "Abs"),
-    (_unary("Neg"), "Neg"),
-    (_unary("Sign"), "Sign"),
-    (_unary("Erf"), "Erf"),
-    (_error_complement, "Erfc"),
-    (_exponential, "Exp"),
-    (_exponential_minus_one, "Expm1"),
     (_logarithm, "Log"),
-    (_logarithm_plus_one, "Log1p"),
-    (_unary("Reciprocal"), "Reciprocal Inv"),
-    (_unary("Sin"), "Sin"),
-    (_unary("Cos"), "Cos"),
-    (_unary("Tan"), "Tan"),
-    (_unary("Asin"), "Asin"),
-    (_unary("Acos"), "Acos ACos"),
-    (_unary("Atan"), "Atan"),
-    (_unary("Sinh"), "Sinh"),
-    (_unary("Cosh"), "Cosh"),
-    (_unary("Asinh"), "Asinh"),
-    (_unary("Acosh"), "Acosh"),
-    (_unary("Atanh"), "Atanh"),
-    (_unary("Floor"), "Floor"),
-    (_unary("Ceil"), "Ceil"),
     (_round, "Round"),
-    (_unary("Round"), "Rint"),
-    (_trunc, "Trunc"),
     (_test("IsNaN"), "IsNan"),
     (_test("IsInf"), "IsInf"),
     (_finite, "IsFinite"),

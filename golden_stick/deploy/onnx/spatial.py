@@ -3,7 +3,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.deploy.onnx.products import check_layout, spatial_numbers
+from golden_stick.deploy.onnx.mixing import check_layout, spatial_numbers
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.ir import Node
 
@@ -104,7 +104,7 @@ def _own_average_pool(writer: Writer, node: Node) -> str:
         check_layout(writer, node, "NHWC")
     kernel, stride = (spatial_numbers(writer.number(node, at), 2) for at in (1, 2))
     mode = writer.number(node, 3)
-    begin = (0, 0)
+    begin: Sequence[int] = (0, 0)
     if _PAD_MODES.get(mode, mode) == "SAME":
         begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
     return _average(writer, node, kernel, stride, begin, (0, 0), False)
@@ -129,7 +129,7 @@ def _mint_average_pool(writer: Writer, node: Node) -> str:
 
 
 def _shares(size: int, made: int) -> List[Tuple[int, int]]:
-    """BudgetBaseline and end of every share of an axis: a start rounded down, an end rounded up."""
+    """Start and end of every share of an axis: a start rounded down, an end rounded up."""
     return [(at * size // made, -(-(at + 1) * size // made)) for at in range(made)]
 
 

@@ -5,21 +5,26 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, 
 import numpy as np
 
 from golden_stick.base.errors import ExportError
-from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, sizes_of
+from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, line, sizes_of
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
-__all__ = ["assembled", "named_nodes", "read_nodes", "tensor_info", "Writer"]
+__all__ = ["Expression", "Writer", "assembled", "is_none", "named_nodes", "read_nodes", "tensor_info"]
 
 
 _BATCH = "batch"
+
+
+def is_none(value: Value) -> bool:
+    """Whether an input is left out."""
+    return isinstance(value, Constant) and value.value is None
 
 
 def tensor_info(name: str, kind: str, shape: Sequence[int]) -> Any:
     """What an ONNX file says of an input or output; sizes that follow the batch have a name instead of a number."""
     from onnx import helper
 
-    sizes = [_BATCH if grows(size) and (size.offset, size.per_sample) == (0, 1) else
-             f"{size.per_sample} * {_BATCH} + {size.offset}" if grows(size) else int(size) for size in shape]
+    sizes = [_BATCH if line(size) == (0, 1) else f"{line(size)[1]} * {_BATCH} + {line(size)[0]}" if grows(size) else
+             int(size) for size in shape]
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
 
 
@@ -48,9 +53,11 @@ def assembled(nodes: Sequence[tuple], inputs: Sequence[Any], outputs: Sequence[A
     """The model, as onnx's protobuf."""
     from onnx import helper, numpy_helper
 
-    made = [helper.make_node(operator, read, names, name=names[0], **{
-        key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
-        for key, value in attributes.items()}) for operator, read, names, attributes in nodes]
+    made = []
+    for operator, read, names, attributes in nodes:
+        written: Dict[str, Any] = {key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
+                                   for key, value in attributes.items()}
+        made.append(helper.make_node(operator, read, names, name=names[0], **written))
     tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     model = helper.make_model(helper.make_graph(made, "golden_stick", inputs, outputs, tensors),
                               opset_imports=[helper.make_opsetid("", opset)], producer_name="golden_stick")
@@ -61,6 +68,35 @@ def assembled(nodes: Sequence[tuple], inputs: Sequence[Any], outputs: Sequence[A
 
 # A protobuf message cannot be larger; room is left for the nodes.
 LARGEST = 2 ** 31 - 2 ** 24
+
+
+class Expression:
+    """A value of an ONNX file that formulas can be written with: ``x * 2``, ``x("Tanh")``, ``x("Max", 0)``."""
+
+    def __init__(self, writer: "Writer", node: Node, name: str):
+        self.name, self._writer, self._node = name, writer, node
+
+    def __call__(self, operator: str, *others: Any, **attributes: Any) -> "Expression":
+        names = [self.name, *(self._name(other) for other in others)]
+        return Expression(self._writer, self._node, self._writer.emit(operator, names, **attributes))
+
+    def _name(self, other: Any) -> str:
+        return other.name if isinstance(other, Expression) else self._writer.scalar(self._node, other)
+
+    def __add__(self, other: Any) -> "Expression":
+        return self("Add", other)
+
+    def __sub__(self, other: Any) -> "Expression":
+        return self("Sub", other)
+
+    def __rsub__(self, other: Any) -> "Expression":
+        return Expression(self._writer, self._node, self._name(other))("Sub", self)
+
+    def __mul__(self, other: Any) -> "Expression":
+        return self("Mul", other)
+
+    def __truediv__(self, other: Any) -> "Expression":
+        return self("Div", other)
 
 
 class Writer:
@@ -77,17 +113,15 @@ class Writer:
         self.graph = graph
         self.opset = opset
         self._weights = weights
-        self._names: Dict[Any, str] = {}
+        self._names: Dict[Any, str] = {item: item.name for item in graph.inputs}
         self._types: Dict[str, np.dtype] = {}
         self._nodes: List[tuple] = []
         self._arrays: Dict[str, np.ndarray] = {}
         self._digests: Dict[bytes, str] = {}
         self._vectors: Dict[tuple, str] = {}
         self._reshaped: Dict[str, Tuple[str, tuple]] = {}  # name -> what it was before its reshapes, and its shape
-        self._used = {item.name for item in (*graph.inputs, *graph.parameters)}
+        self._used = {item.name for item in graph.inputs} | {item.name for item in graph.parameters}
         self._at = ""
-        for item in graph.inputs:
-            self._names[item] = item.name
 
     def run(self, rules: Mapping[str, Any]) -> "Writer":
         """
@@ -138,10 +172,9 @@ class Writer:
             array = np.asarray(value.value)
             return self.constant(array.astype(like or self.type(value)))
         if isinstance(value, Parameter):
-            if value.name not in self._arrays:
-                self._arrays[value.name] = self._weights[value.name]
+            self._arrays.setdefault(value.name, self._weights[value.name])
             return value.name
-        if value not in self._names:
+        if isinstance(value, Result) and value not in self._names:
             node = self.graph.nodes[value.node]
             raise ExportError(f"For 'export', output {value.index} of {node} must not be read: its ONNX rule writes "
                               f"the others only.")
@@ -155,17 +188,19 @@ class Writer:
             ExportError: If numpy has no such type.
         """
         if isinstance(value, Constant):
-            kind = np.asarray(getattr(value.value, "row", value.value)).dtype
-            return "float32" if kind == np.float64 and not isinstance(value.value, np.ndarray) else kind.name
+            written = np.asarray(getattr(value.value, "row", value.value)).dtype.name
+            return "float32" if written == "float64" and not isinstance(value.value, np.ndarray) else written
         if isinstance(value, Parameter):
             return self._weights[value.name].dtype.name
-        found = value.type if isinstance(value, Input) else dict(
-            enumerate(self.graph.nodes[value.node].types)).get(value.index, "")
-        if not found:
-            what = f"the input '{value.name}'" if isinstance(value, Input) else str(self.graph.nodes[value.node])
+        if isinstance(value, Result):
+            node = self.graph.nodes[value.node]
+            kind, what = node.types[value.index] if value.index < len(node.types) else "", str(node)
+        elif isinstance(value, Input):
+            kind, what = value.type, f"the input '{value.name}'"
+        if not kind:
             raise ExportError(f"For 'export', every tensor must be of a type that numpy has as well, but got {what}, "
                               f"which is not.")
-        return found
+        return kind
 
     def shape(self, value: Value) -> Tuple[int, ...]:
         """Shape of a value, in which sizes that follow the batch are :class:`Size`."""
@@ -177,46 +212,49 @@ class Writer:
             return self._weights[value.name]
         return value.value if isinstance(value, Constant) and isinstance(value.value, np.ndarray) else None
 
-    def number(self, node: Node, at: int, default: Any = None) -> Any:
+    def number(self, node: Node, at: Optional[int], default: Any = None) -> Any:
         """
         The number, tuple, string or None that is input number `at` of a node, as Python's own type.
 
         Raises:
             ExportError: If it is computed by the network.
         """
-        if at >= len(node.inputs):
+        if at is None or at >= len(node.inputs):
             return default
         value = node.inputs[at]
-        if isinstance(value, tuple):
-            return tuple(item.value for item in value)
-        if not isinstance(value, Constant):
-            raise ExportError(f"For 'export', input {at} of {node} must be written in the code, but is computed.")
-        return value.value.tolist() if isinstance(value.value, np.ndarray) else value.value
+        numbers = []
+        for item in value if isinstance(value, tuple) else (value,):
+            if not isinstance(item, Constant):
+                raise ExportError(f"For 'export', input {at} of {node} must be written in the code, but is computed.")
+            numbers.append(item.value.tolist() if isinstance(item.value, np.ndarray) else item.value)
+        return tuple(numbers) if isinstance(value, tuple) else numbers[0]
 
-    def emit(self, operator: str, inputs: Sequence[str], outputs: int = 1,
-             **attributes: Any) -> Union[str, Tuple[str, ...]]:
+    def emit(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
         """
         Add an ONNX node.
 
         Args:
             operator (str): ONNX's name, such as ``'Conv'``.
             inputs (Sequence[str]): Names of what it reads; '' for one that is left out.
-            outputs (int): How many outputs it has. Default: ``1``.
             attributes: ONNX attributes; those that are None are left out.
 
         Returns:
-            str, the name of the output, or a tuple of names.
+            str, the name of the output.
 
         Raises:
             FixedBatch: If an attribute, which ONNX fixes, depends on the batch size.
         """
+        return self.emit_several(operator, inputs, 1, **attributes)[0]
+
+    def emit_several(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> Tuple[str, ...]:
+        """As `emit`, of a node with several outputs: their names."""
         attributes = {key: value for key, value in attributes.items() if value is not None}
         for key, value in attributes.items():
             if any(grows(item) for item in (value if isinstance(value, (tuple, list)) else (value,))):
                 raise FixedBatch(f"'{key}' of {self._at} depends on the batch size")
         names = tuple(self._fresh(f"{self._at}/{operator}") for _ in range(outputs))
         self._nodes.append((operator, list(inputs), names, attributes))
-        return names[0] if outputs == 1 else names
+        return names
 
     def maker(self, name: str) -> Optional[str]:
         """The ONNX operator that makes a value; None for inputs and weights."""
@@ -245,30 +283,25 @@ class Writer:
         numbers = tuple(numbers)
         if not any(grows(number) for number in numbers):
             return self.constant(np.asarray(numbers, np.int64))
-        key = tuple((number.offset, number.per_sample) if grows(number) else int(number) for number in numbers)
+        key = sizes_of(numbers)
         if key not in self._vectors:
-            pieces = [self._size(number) if grows(number) else self.constant(np.asarray([number], np.int64))
-                      for number in numbers]
+            pieces = [self._size(*line(number)) if grows(number) else self.vector([number]) for number in numbers]
             self._vectors[key] = pieces[0] if len(pieces) == 1 else self.emit("Concat", pieces, axis=0)
         return self._vectors[key]
 
-    def _size(self, size) -> str:
-        key = (size.offset, size.per_sample)
+    def _size(self, offset: int, per_sample: int) -> str:
+        key = ("size", offset, per_sample)
         if key not in self._vectors:
-            made = self._batch()
-            if size.per_sample != 1:
-                made = self.emit("Mul", [made, self.constant(np.asarray([size.per_sample], np.int64))])
-            if size.offset:
-                made = self.emit("Add", [made, self.constant(np.asarray([size.offset], np.int64))])
+            if key == ("size", 0, 1):
+                first = next(item for item in self.graph.inputs if item.shape and grows(item.shape[0]))
+                made = self.emit("Gather", [self.emit("Shape", [first.name]), self.vector([0])], axis=0)
+            else:
+                made = self._size(0, 1)
+                if per_sample != 1:
+                    made = self.emit("Mul", [made, self.vector([per_sample])])
+                if offset:
+                    made = self.emit("Add", [made, self.vector([offset])])
             self._vectors[key] = made
-        return self._vectors[key]
-
-    def _batch(self) -> str:
-        key = (0, 1)
-        if key not in self._vectors:
-            first = next(item for item in self.graph.inputs if item.shape and grows(item.shape[0]))
-            self._vectors[key] = self.emit("Gather", [self.emit("Shape", [first.name]),
-                                                      self.constant(np.asarray([0], np.int64))], axis=0)
         return self._vectors[key]
 
     def cast(self, name: str, dtype: str) -> str:
@@ -314,6 +347,14 @@ class Writer:
             return self.emit(operator, [name, self.vector(axes)], keepdims=int(keep))
         return self.emit(operator, [name], axes=list(axes), keepdims=int(keep))
 
+    def expression(self, node: Node, value: Union[Value, str]) -> Expression:
+        """A value, in the type that a node puts out, to write formulas with; or the ONNX value of that name."""
+        return Expression(self, node, value if isinstance(value, str) else self.of(value, node.types[0]))
+
+    def scalar(self, node: Node, number: float) -> str:
+        """A number of the type that a node puts out."""
+        return self.constant(np.asarray(number, node.types[0]))
+
     def refuse(self, node: Node, reason: str) -> ExportError:
         """The error that a rule raises where ONNX cannot say what a node does."""
         return ExportError(f"For 'export', {node} cannot be written to ONNX: {reason}.")
@@ -326,8 +367,7 @@ class Writer:
             ExportError: If its weights are too large for one file.
         """
         # ONNX has no None: who runs the file gets the other outputs, in order.
-        values = [value for value in flatten(self.graph.outputs)
-                  if not (isinstance(value, Constant) and value.value is None)]
+        values = [value for value in flatten(self.graph.outputs) if not is_none(value)]
         names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
         sources = dict(zip(names, map(self.of, values)))
         nodes = named_nodes(read_nodes(self._nodes, sources.values()), sources)
