@@ -7,15 +7,13 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, Mapping
 
-import mindspore as ms
-import numpy as np
 from safetensors import SafetensorError
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
-__all__ = ["path_of", "placed_file", "whole_file", "read_record", "versions", "write_record"]
+__all__ = ["path_of", "placed_file", "whole_file", "read_record", "versions", "write_json", "write_record"]
 
 
 _SCRATCH = ".golden_stick_"
@@ -127,12 +125,21 @@ def write_record(owner: str, path: str, kind: str, fields: Dict[str, Any]) -> No
         Path(temporary).write_text(json.dumps({"kind": kind, **fields}) + "\n", encoding="utf-8")
 
 
+def write_json(owner: str, path: str, record: Mapping[str, Any]) -> None:
+    """Write a record as indented JSON, whole or not at all."""
+    with whole_file(owner, path) as temporary:
+        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 def versions() -> Dict[str, str]:
-    """What a record was made with: name -> version."""
+    """What a record was made with: name -> version. MindSpore need not be imported for it."""
     from importlib import metadata  # slow to import, and needed here only
-    try:
-        own = metadata.version("golden-stick")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
-    return {"golden_stick": own, "mindspore": ms.__version__, "numpy": np.__version__,
-            "python": sys.version.split()[0]}
+
+    def installed(package: str) -> str:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return "not installed"
+
+    return {"golden_stick": installed("golden-stick"), "mindspore": installed("mindspore"),
+            "numpy": installed("numpy"), "python": sys.version.split()[0]}

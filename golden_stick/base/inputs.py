@@ -1,19 +1,23 @@
-"""What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape. All become a tuple of Tensors here."""
-from typing import Any, Iterator, Tuple
+"""
+What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape; and batches of data. MindSpore is imported where
+Tensors are made, since files of other runtimes are measured without it.
+"""
+from typing import TYPE_CHECKING, Any, Iterator, Tuple
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 
-__all__ = ["as_tensors", "batches_of", "describe", "first_inputs", "leading_inputs", "resized"]
+if TYPE_CHECKING:
+    from mindspore import Tensor
+
+__all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "first_inputs", "leading_inputs", "resized"]
 
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
 
 
-def as_tensors(owner: str, inputs: Any) -> Tuple[Tensor, ...]:
+def as_tensors(owner: str, inputs: Any) -> Tuple["Tensor", ...]:
     """
     The inputs as a tuple of Tensors.
 
@@ -29,25 +33,52 @@ def as_tensors(owner: str, inputs: Any) -> Tuple[Tensor, ...]:
         ArgumentTypeError: If `inputs` is none of these.
         ArgumentError: If a shape holds a number below 1, or there is not enough memory for it.
     """
+    from mindspore import Tensor
+
     if isinstance(inputs, Tensor):
         return (inputs,)
-    if isinstance(inputs, (tuple, list)) and inputs:
-        if all(isinstance(item, Tensor) for item in inputs):
-            return tuple(inputs)
-        if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
-            return (_normal(owner, tuple(int(item) for item in inputs)),)
-    raise ArgumentTypeError(
-        f"For '{owner}', 'inputs' must be a Tensor, a tuple of Tensors or a shape such as (1, 3, 32, 32), "
-        f"but got {inputs!r}."
-    )
+    if isinstance(inputs, (tuple, list)) and inputs and all(isinstance(item, Tensor) for item in inputs):
+        return tuple(inputs)
+    return (Tensor(_drawn(owner, inputs)),)
 
 
-def describe(tensors: Tuple[Tensor, ...]) -> str:
-    """Shapes in words, such as ``(1, 3, 32, 32)`` or ``(1, 8), (1, 4)``."""
+def as_arrays(owner: str, inputs: Any) -> Tuple[np.ndarray, ...]:
+    """
+    As `as_tensors`, but as arrays, which are taken as well; MindSpore is not needed.
+
+    Raises:
+        ArgumentTypeError: If `inputs` is none of these.
+        ArgumentError: If a shape holds a number below 1, or there is not enough memory for it.
+    """
+    items = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    arrays = [item.asnumpy() if hasattr(item, "asnumpy") else item for item in items]
+    if arrays and all(isinstance(array, np.ndarray) for array in arrays):
+        return tuple(arrays)
+    return (_drawn(owner, inputs),)
+
+
+def _drawn(owner: str, shape: Any) -> np.ndarray:
+    """Standard normal float32 numbers, always the same ones of a shape."""
+    if not (isinstance(shape, (tuple, list)) and shape
+            and all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) for size in shape)):
+        raise ArgumentTypeError(f"For '{owner}', 'inputs' must be a Tensor, a tuple of Tensors or a shape such as "
+                                f"(1, 3, 32, 32), but got {shape!r}.")
+    shape = tuple(int(size) for size in shape)
+    if min(shape) < 1:
+        raise ArgumentError(f"For '{owner}', every number in the shape 'inputs' must be at least 1, but got {shape}.")
+    try:
+        return np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32)
+    except (MemoryError, ValueError) as error:
+        raise ArgumentError(f"For '{owner}', 'inputs' must be a shape that there is memory for, but got {shape}: "
+                            f"{error}") from error
+
+
+def describe(tensors: Tuple[Any, ...]) -> str:
+    """Shapes of Tensors or arrays in words, such as ``(1, 3, 32, 32)`` or ``(1, 8), (1, 4)``."""
     return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
 
 
-def resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
+def resized(tensors: Tuple["Tensor", ...], size: int) -> Tuple["Tensor", ...]:
     """
     Inputs of another batch size: the samples again, each time rolled by one position more.
 
@@ -58,6 +89,8 @@ def resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
     Returns:
         tuple[Tensor].
     """
+    from mindspore import Tensor
+
     given = tensors[0].shape[0]
     made = []
     for tensor in tensors:
@@ -71,16 +104,6 @@ def resized(tensors: Tuple[Tensor, ...], size: int) -> Tuple[Tensor, ...]:
     return tuple(made)
 
 
-def _normal(owner: str, shape: Tuple[int, ...]) -> Tensor:
-    if min(shape) < 1:
-        raise ArgumentError(f"For '{owner}', every number in the shape 'inputs' must be at least 1, but got {shape}.")
-    try:
-        return Tensor(np.random.default_rng(_SEED).standard_normal(shape).astype(np.float32), ms.float32)
-    except (MemoryError, ValueError) as error:
-        raise ArgumentError(f"For '{owner}', 'inputs' must be a shape that there is memory for, but got {shape}: "
-                            f"{error}") from error
-
-
 def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:
     """The items of each batch in order: of a `mindspore.dataset` object, or of tuples, lists, dicts or single items."""
     if hasattr(data, "create_tuple_iterator"):
@@ -90,7 +113,7 @@ def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:
         yield tuple(items) if isinstance(items, (tuple, list)) else (items,)
 
 
-def first_inputs(owner: str, data: Any) -> Iterator[Tensor]:
+def first_inputs(owner: str, data: Any) -> Iterator["Tensor"]:
     """
     The first item of each batch, which is what a network takes.
 
@@ -100,7 +123,7 @@ def first_inputs(owner: str, data: Any) -> Iterator[Tensor]:
     return (taken for taken, in leading_inputs(owner, data, 1))
 
 
-def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple[Tensor, ...]]:
+def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple["Tensor", ...]]:
     """
     The first items of each batch, as many as a network takes.
 
@@ -108,6 +131,8 @@ def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple[Tensor, 
         ArgumentError: If a batch holds fewer.
         ArgumentTypeError: If one of them is neither a Tensor nor an array.
     """
+    from mindspore import Tensor
+
     for items in batches_of(data):
         if items and len(items) < count:
             raise ArgumentError(f"For '{owner}', a batch must hold the {count} inputs of the network, but got "
