@@ -32,7 +32,7 @@ from mindcv_parts.rows import run_apart, run_table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.base.errors import GoldenStickError, first_line  # noqa: E402
-from golden_stick.deploy.fold import restructured  # noqa: E402
+from golden_stick.deploy.fold.network import restructured  # noqa: E402
 
 TOLERANCE = 1e-5
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from golden_stick.compare.compare import compare
     from golden_stick.deploy.exporters import export
     from golden_stick.deploy.fold.network import fold, fold_report
-    from golden_stick.deploy.slim_file import load_slim, save_slim
+    from golden_stick.deploy.slim_network import load_slim, save_slim
     from golden_stick.graph.groups import find_groups
     from golden_stick.knockoffs.exchangeability import exchangeability
     from golden_stick.prune.one_shot import OneShot
@@ -41,12 +41,12 @@ _HOME = {
     "find_groups": "graph.groups",
     "fold": "deploy.fold.network",
     "fold_report": "deploy.fold.network",
-    "load_slim": "deploy.slim_file",
+    "load_slim": "deploy.slim_network",
     "prune_in_steps": "prune.schedule",
     "pruning_card": "certify.card",
     "safe_filters": "certify.safe_filters",
     "safe_together": "certify.together",
-    "save_slim": "deploy.slim_file",
+    "save_slim": "deploy.slim_network",
     "slim": "cells.slim",
     "trace": "cells.trace",
     "verify": "cells.verify",

@@ -67,7 +67,7 @@ class ScopRun:
     def removed(self) -> LayerArrays:
         """Of each layer, the filters that `convert` removes: bool."""
         gone = {conv_of(layer): np.zeros(len(score), bool) for layer, score in enumerate(self.scores)}
-        for axis in recipe_of(self.algorithm.convert(self.phase))[-1].axes:
+        for axis in recipe_of(self.algorithm.convert(self.phase)).steps[-1].axes:
             if axis.axis == 0 and axis.parameter in gone:
                 gone[axis.parameter][np.setdiff1d(np.arange(axis.size), axis.kept)] = True
         return _by_layer(gone)

@@ -62,18 +62,20 @@ class PerPattern:
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number of at least `low`."""
+    """A whole number of at least `low`, and of at most `high` if that is given."""
 
     low: int
+    high: Optional[int] = None
 
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Integral):
             return "type"
-        return None if value >= self.low else "value"
+        return None if self.low <= value and (self.high is None or value <= self.high) else "value"
 
     def __str__(self) -> str:
-        return f"a whole number of at least {self.low}"
+        return f"a whole number of at least {self.low}" if self.high is None else \
+            f"a whole number in [{self.low}, {self.high}]"
 
 
 @dataclass(frozen=True)

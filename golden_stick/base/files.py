@@ -7,7 +7,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 from safetensors import SafetensorError
 
@@ -119,16 +119,15 @@ def read_record(owner: str, path: str, kind: str) -> Dict[str, Any]:
     return record
 
 
-def write_record(owner: str, path: str, kind: str, fields: Dict[str, Any]) -> None:
-    """Write a file of a kind, whole or not at all."""
+def write_json(owner: str, path: str, record: Mapping[str, Any], indent: Optional[int] = 2) -> None:
+    """Write a record as JSON, whole or not at all; on one line if `indent` is None."""
     with whole_file(owner, path) as temporary:
-        Path(temporary).write_text(json.dumps({"kind": kind, **fields}) + "\n", encoding="utf-8")
+        Path(temporary).write_text(json.dumps(record, indent=indent) + "\n", encoding="utf-8")
 
 
-def write_json(owner: str, path: str, record: Mapping[str, Any]) -> None:
-    """Write a record as indented JSON, whole or not at all."""
-    with whole_file(owner, path) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+def write_record(owner: str, path: str, kind: str, fields: Mapping[str, Any]) -> None:
+    """Write a file of a kind, on one line: some hold a digest for every image of a data set."""
+    write_json(owner, path, {"kind": kind, **fields}, indent=None)
 
 
 def versions() -> Dict[str, str]:

@@ -1,4 +1,5 @@
 """The way back: a slim network's weights in their places in the original network."""
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, Mapping, Tuple
 
 import mindspore as ms
@@ -10,7 +11,8 @@ from golden_stick.cells.networks import OriginalNames, copy_network
 from golden_stick.cells.wrappers import ScatteredOutput, replace_cells
 from golden_stick.graph.plan import KeptAxis, PruningPlan
 
-__all__ = ["slim", "recipe_of", "origin_of", "original_names", "remember", "resizer_of", "add_resizer", "unslim"]
+__all__ = ["Architecture", "Recipe", "add_resizer", "architecture_of", "recipe_of", "remember", "resizer_of", "slim",
+           "unslim"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -70,32 +72,46 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     return smaller
 
 
-def recipe_of(network: nn.Cell) -> Tuple[Any, ...]:
-    """The plans that a network was slimmed by, and other steps since, oldest first; empty for one that never was."""
-    return tuple(getattr(network, "slim_recipe", ()))
+Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
 
 
-def origin_of(network: nn.Cell) -> Tuple[Tuple[str, Tuple[int, ...]], ...]:
-    """Names and shapes of the parameters that a network had before the first step of its recipe."""
-    written = getattr(network, "slim_origin", None)
-    return written or tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
+@dataclass(frozen=True)
+class Recipe:
+    """
+    How a network was made: all that a slim Cell remembers.
+
+    Args:
+        steps (tuple): PruningPlans and other steps, the oldest first; empty for a network that is an original.
+        original (tuple): Names and shapes of the parameters before the first step.
+        names (OriginalNames): Of the parameters of now, as they were when the network was made.
+    """
+
+    steps: Tuple[Any, ...]
+    original: Architecture
+    names: OriginalNames
 
 
-def original_names(network: nn.Cell) -> OriginalNames:
-    """The names that the parameters of a network had when golden_stick made it; those of now where it did not."""
-    return OriginalNames(dict(getattr(network, "slim_names", ())))
+def architecture_of(network: nn.Cell) -> Architecture:
+    """Names and shapes of a network's parameters."""
+    return tuple((parameter.name, tuple(parameter.shape)) for parameter in network.get_parameters())
+
+
+def recipe_of(network: nn.Cell) -> Recipe:
+    """How a network was made; one that golden_stick did not make is its own original."""
+    return getattr(network, "slim_recipe", None) or Recipe((), architecture_of(network), OriginalNames.of(network))
 
 
 def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     """Write into a network that it was made from `source` by one more step."""
-    names = {parameter.name: name for name, parameter in original_names(source).parameters(source).items()}
+    recipe = recipe_of(source)
+    names = {parameter.name: name for name, parameter in recipe.names.parameters(source).items()}
     prefixes = {now[:len(now) - len(then)] for now, then in names.items()}
     # A parameter that the step has added has the prefix of its siblings.
     prefix = prefixes.pop() if len(prefixes) == 1 else ""
-    made.slim_recipe = recipe_of(source) + (step.renamed(names) if isinstance(step, PruningPlan) else step,)
-    made.slim_origin = origin_of(source)
-    made.slim_names = tuple((path, names.get(parameter.name, parameter.name[len(prefix):]))
-                            for path, parameter in made.parameters_and_names())
+    made.slim_recipe = Recipe(
+        recipe.steps + (step.renamed(names) if isinstance(step, PruningPlan) else step,), recipe.original,
+        OriginalNames({path: names.get(parameter.name, parameter.name[len(prefix):])
+                       for path, parameter in made.parameters_and_names()}))
 
 
 def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAxis, ...]) -> None:

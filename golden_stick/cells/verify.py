@@ -126,7 +126,7 @@ def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...
 
 
 def _kept_filters(slim: nn.Cell, name: str) -> Optional[Tuple[int, ...]]:
-    plans = [step for step in recipe_of(slim) if isinstance(step, PruningPlan)]
+    plans = [step for step in recipe_of(slim).steps if isinstance(step, PruningPlan)]
     if not plans:
         return None
     return next((axis.kept for axis in plans[-1].axes if axis.parameter == name and axis.axis == 0), None)

@@ -47,7 +47,7 @@ def check_masked(values: Mapping[str, np.ndarray], place: str, network: nn.Cell,
     Raises:
         CheckpointError: If a filter that goes has learned, or one that stays has not, in a layer where others have.
     """
-    plan = recipe_of(slim)[-1]
+    plan = recipe_of(slim).steps[-1]
     before = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     for axis in () if plan.zeros else plan.axes:
         old, new = before[axis.parameter], values[axis.parameter]

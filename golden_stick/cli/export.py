@@ -17,19 +17,18 @@ golden-stick export --network resnet.py:resnet20 --checkpoint resnet20.ckpt --in
     weights = command.add_mutually_exclusive_group(required=True)
     weights.add_argument("--slim", help="a slim file")
     weights.add_argument("--checkpoint", help="a checkpoint of the original network")
-    command.add_argument("--output", required=True, help="where to write the file: ONNX if it ends in .onnx, "
-                         "MindIR otherwise")
+    command.add_argument("--output", required=True, help="where to write the file: its ending names the format, "
+                         "such as .onnx; MindIR without one")
     command.add_argument("--opset", type=int, help="version of ONNX's operators, from 13 to 23 (default: 17)")
 
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import export, load_slim
-    from golden_stick.deploy.onnx.export import need_packages
-    ending = ".onnx" if options.output.endswith(".onnx") else ".mindir"
-    if ending == ".onnx":
-        need_packages()
-    with output_files(options, output=ending) as paths:
+    from golden_stick.deploy.formats import FORMATS, format_of_path
+    name = format_of_path(options.output)
+    FORMATS[name].check("golden-stick", {} if options.opset is None else {"opset": options.opset})
+    with output_files(options, output=FORMATS[name].ending) as paths:
         network, inputs = network_and_inputs(options, options.checkpoint)
         network = load_slim(network, options.slim) if options.slim else network
         trace_aloud(network, inputs)
-        export(network, inputs, paths["output"], ending[1:].upper(), options.opset)
+        export(network, inputs, paths["output"], name, options.opset)

@@ -146,7 +146,7 @@ def _shapes(values: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _slim(file: Any) -> Dict[str, Any]:
     """What only a slim file holds."""
-    from golden_stick.deploy.fold import Folding
+    from golden_stick.deploy.fold.plan import Folding
     widths: Dict[str, Any] = {}
     steps = []
     for step in file.steps:

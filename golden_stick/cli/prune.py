@@ -71,10 +71,9 @@ def check_onnx(options: argparse.Namespace) -> None:
         ArgumentError: If '--opset' is out of range, or stands without '--onnx'.
         DependencyError: If there is '--onnx', but onnx or onnxruntime is not installed.
     """
-    from golden_stick.deploy.onnx.export import check_opset, need_packages
+    from golden_stick.deploy.formats import FORMATS
     if options.onnx:
-        check_opset(options.opset)
-        need_packages()
+        FORMATS["ONNX"].check("golden-stick", {} if options.opset is None else {"opset": options.opset})
     elif options.opset is not None:
         raise ArgumentError("For 'golden-stick', '--opset' must stand with '--onnx', but that is not given.")
 

@@ -1,6 +1,6 @@
-"""``golden-stick verify``: a slim file proven against the original architecture."""
+"""``golden-stick verify``: a slim file checked against the original architecture."""
 import argparse
-from typing import Any, List, Tuple
+from typing import Any
 
 from golden_stick.cli.options import add_command, network_and_inputs, say, trace_aloud
 
@@ -9,10 +9,11 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = add_command(commands, "verify", _run, "prove a slim file against the original architecture", """
-Put the weights of a slim file into the places where they stand in the original network, mask all others, and compare
-the outputs with those of the slim network. Where normalizations were folded, put them back first, with other numbers
-and the layers beside them changed to match.
+    command = add_command(commands, "verify", _run, "check a slim file against the original architecture", """
+Check the digests of a slim file, build the slim network from the original one step by step, and prove every pruning:
+put the weights of the slim network into the places where they stand in the larger one, mask all others, and compare the
+outputs. Of a folding, the file does not hold the weights from before: that normalizations and layers stand beside each
+other in the network is checked, and a pruning before it is proven with the weights that the factory gives.
 """, """
 golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 --samples 8
 """)
@@ -24,42 +25,32 @@ golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,3
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import load_slim, verify
+    from golden_stick.cells.slim import unslim
+    from golden_stick.cells.wrappers import masked_network
+    from golden_stick.deploy.fold.network import check_folding
     from golden_stick.deploy.slim_file import read_slim
+    from golden_stick.deploy.slim_network import take_step
     from golden_stick.graph.plan import PruningPlan
     network, inputs = network_and_inputs(options)
     narrow = load_slim(network, options.slim)
     steps = read_slim(options.slim).steps
+    say("digests agree: the weights are those that were written, for a network of these names and shapes")
     trace_aloud(network, inputs)
-    stages = _stages(network, steps)
-    # A network that was changed twice is proven step by step: what one step came from, the step before led to.
-    for step, stage in zip(reversed(steps), reversed(stages)):
-        expected, before = _undone(stage, narrow, step, inputs)
-        result = verify(expected, narrow, inputs, options.tolerance)
-        what = "verified" if isinstance(step, PruningPlan) else "verified with normalizations put back"
-        say(f"{what}: largest difference {result.largest_difference:.3g}, largest output {result.output_scale:.3g}, "
-            f"allowed {result.tolerance:g} of it")
-        narrow = before
-
-
-def _stages(network: Any, steps: Tuple[Any, ...]) -> List[Any]:
-    """The network before each step; of the values, nothing is used."""
-    from golden_stick import slim
-    from golden_stick.deploy.fold import restructured
-    from golden_stick.graph.plan import PruningPlan
     stages = [network]
     for step in steps[:-1]:
-        stages.append((slim if isinstance(step, PruningPlan) else restructured)(stages[-1], step))
-    return stages
-
-
-def _undone(stage: Any, narrow: Any, step: Any, inputs: Tuple[Any, ...]) -> Tuple[Any, Any]:
-    """What must give the outputs of `narrow`, and the network before the step that it stands for."""
-    from golden_stick.cells.slim import unslim
-    from golden_stick.cells.wrappers import masked_network
-    from golden_stick.deploy.fold import unfolded_network
-    from golden_stick.graph.plan import PruningPlan
-    if not isinstance(step, PruningPlan):
-        unfolded = unfolded_network(stage, narrow, step, inputs)
-        return unfolded, unfolded
-    wide = unslim(stage, narrow, step)
-    return masked_network(wide, step), wide
+        stages.append(take_step(stages[-1], step))
+    whose = "the weights of the file"
+    # From the last to the first: what one step came from, the step before led to.
+    for number in range(len(steps), 0, -1):
+        step, stage = steps[number - 1], stages[number - 1]
+        if isinstance(step, PruningPlan):
+            wide = unslim(stage, narrow, step)
+            result = verify(masked_network(wide, step), narrow, inputs, options.tolerance)
+            say(f"step {number}, pruned: verified with {whose}: largest difference {result.largest_difference:.3g}, "
+                f"largest output {result.output_scale:.3g}, allowed {result.tolerance:g} of it")
+            narrow = wide
+        else:
+            check_folding("verify", stage, step, inputs)
+            say(f"step {number}, folded: {len(step.folded)} normalizations stand beside their layers; outputs were not "
+                f"compared, since the file does not hold the weights from before")
+            narrow, whose = stage, "weights of the factory"

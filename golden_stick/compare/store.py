@@ -12,7 +12,7 @@ from golden_stick.base.files import whole_file
 from golden_stick.cells.networks import copy_network
 from golden_stick.compare.picture import draw, need_matplotlib
 from golden_stick.compare.result import UNPRUNED, Comparison, Trial
-from golden_stick.deploy.slim_file import load_slim, save_slim
+from golden_stick.deploy.slim_network import load_slim, save_slim
 
 __all__ = ["Store", "name_of"]
 

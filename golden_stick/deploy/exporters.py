@@ -1,23 +1,21 @@
-"""Export to MindIR and ONNX, checked by loading what was written."""
+"""Export to a file of any format in the table, checked where the format can: by loading what was written."""
 from typing import Any, Optional
 
 import mindspore as ms
 from mindspore import nn
 
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.config import OneOf, check_value
+from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.files import path_of, whole_file
 from golden_stick.base.inputs import as_tensors
 from golden_stick.cells.networks import evaluation, scratch_directory
-from golden_stick.deploy.mindir import write_mindir
+from golden_stick.deploy.formats import FORMATS
 
 __all__ = ["export"]
 
 
-_ENDINGS = {"MINDIR": ".mindir", "ONNX": ".onnx"}
-
-
 def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", opset: Optional[int] = None,
-           dynamic_batch: bool = True) -> str:
+           dynamic_batch: bool = True, **options: Any) -> str:
     """
     Write a network to a file, load the file, and check that it gives the same outputs.
 
@@ -25,21 +23,25 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", o
         slim (nn.Cell): The network, slim or not. It is not changed.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
             The exported network takes inputs of these shapes; of any batch size, where `dynamic_batch` says so.
-        path (Union[str, os.PathLike]): Where to write; the ending ``.mindir`` or ``.onnx`` is added if it is missing.
-        file_format (str): ``'MINDIR'`` or ``'ONNX'``. An ONNX file is run in ONNX Runtime and must give the outputs of
-            the network within 1e-4 of the largest of them, or 0.0078 in float16. Default: ``'MINDIR'``.
+        path (Union[str, os.PathLike]): Where to write; the ending of the format, such as ``.mindir`` or ``.onnx``, is
+            added if it is missing.
+        file_format (str): ``'MINDIR'``, ``'ONNX'``, or a format that
+            :func:`golden_stick.deploy.formats.add_format` or an installed package has added. An ONNX file is run in
+            ONNX Runtime and must give the outputs of the network within 1e-4 of the largest of them, or 0.0078 in
+            float16. Default: ``'MINDIR'``.
         opset (int, optional): Version of ONNX's operators, in [13, 23]. Default: ``None``, which is 17.
         dynamic_batch (bool): Whether the file takes any batch size. It is then run at a second one as well. Where the
             network's code fixes the batch size, the file does so too and a warning says why. Default: ``True``.
+        options: What a format that others have added takes besides.
 
     Returns:
         str, the path of the file.
 
     Raises:
         ArgumentTypeError: If `slim` is not a Cell, `inputs` is neither Tensors nor a shape, or `path` is no path.
-        ArgumentError: If `file_format` is unknown, or `opset` is out of range or given for another format.
+        ArgumentError: If `file_format` is unknown, or `opset` is out of range or given for a format without it.
         CheckpointError: If the file cannot be written there.
-        DependencyError: If `file_format` is ``'ONNX'`` and onnx or onnxruntime is not installed.
+        DependencyError: If a package that the format needs is not installed: onnx and onnxruntime for ``'ONNX'``.
         TraceError: If `file_format` is ``'ONNX'`` and the network cannot be compiled for these inputs.
         ExportError: If the loaded file gives other outputs than the network, or an operator cannot be written to ONNX.
             Nothing is left at `path` then.
@@ -53,21 +55,15 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", o
     """
     if not isinstance(slim, nn.Cell):
         raise ArgumentTypeError(f"For 'export', 'slim' must be a Cell, but got {type(slim).__name__}.")
-    if file_format not in _ENDINGS:
-        known = " or ".join(repr(known) for known in _ENDINGS)
-        raise ArgumentError(f"For 'export', 'file_format' must be {known}, but got {file_format!r}.")
-    if opset is not None and file_format != "ONNX":
-        raise ArgumentError(f"For 'export', 'opset' must be None unless 'file_format' is 'ONNX', but got {opset!r}.")
-    tensors, ending = as_tensors("export", inputs), _ENDINGS[file_format]
-    path = path_of("export", path)
-    path = path if path.endswith(ending) else f"{path}{ending}"
+    check_value("export", "file_format", file_format, OneOf(FORMATS))
+    written = FORMATS[file_format]
+    given = {**options, **({} if opset is None else {"opset": opset}),
+             **({} if dynamic_batch is True else {"dynamic_batch": dynamic_batch})}
+    written.check("export", given)
+    tensors, path = as_tensors("export", inputs), path_of("export", path)
+    path = path if path.endswith(written.ending) else f"{path}{written.ending}"
     # An earlier export of the same Cell in another shape would be served from MindSpore's cache.
     ms.ms_memory_recycle()
     with whole_file("export", path) as temporary, evaluation(slim), scratch_directory():
-        if file_format == "ONNX":
-            # Not at the top: the tracer's package uses this module.
-            from golden_stick.deploy.onnx.export import check_opset, write_onnx
-            write_onnx(slim, tensors, temporary, check_opset(opset), dynamic_batch)
-        else:
-            write_mindir(slim, tensors, temporary, dynamic_batch)
+        written.writer()(slim, tensors, temporary, **given)
     return path

@@ -20,7 +20,8 @@ _TOLERANCE = 1e-5
 _PLAIN_NAME = "network.mindir"
 
 
-def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynamic_batch: bool) -> None:
+def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str,
+                 dynamic_batch: bool = True) -> None:
     """
     Write a network as MindIR, load the file, and compare; at two batch sizes where the batch is free.
 
@@ -29,7 +30,7 @@ def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynam
         tensors (tuple[Tensor]): What `construct` takes, samples along axis 0.
         path (str): Where to write, in full. The working directory must be one for scratch.
         dynamic_batch (bool): Whether the file shall take any batch size, where the network does. Where it does not, a
-            warning says so.
+            warning says so. Default: ``True``.
 
     Raises:
         ExportError: If MindSpore cannot export the network, or the loaded file gives other outputs.

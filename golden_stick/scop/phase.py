@@ -6,7 +6,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.cells.wrappers import TemporaryCell, find_cell, replace_cells
-from golden_stick.deploy.fold.sites import find_fusions
+from golden_stick.deploy.fold.plan import find_fusions
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.knockoffs.second_order import SecondOrder

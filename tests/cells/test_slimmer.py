@@ -97,7 +97,7 @@ def test_slim_of_slim(mode):
     second_plan = plan_of(first, networks.SMALL_INPUT, rate=0.3, seed=1)
     second = gs.slim(first, second_plan)
     gs.verify(masked_network(first, second_plan), second, networks.SMALL_INPUT)
-    assert len(recipe_of(second)) == 2
+    assert len(recipe_of(second).steps) == 2
 
 
 def test_slim_network_trains_and_exports_with_mindspore_alone(tmp_path, mode):

@@ -176,7 +176,7 @@ def test_a_phase_with_knockoffs_of_features(capsys):
     assert convert("--checkpoint features.ckpt --prune-rate 0.45 --output out --report report.json") == 0
     slim = algorithm.convert(phase)
     holds("out.safetensors", slim)
-    assert read_slim("out.safetensors").steps == slim.slim_recipe
+    assert read_slim("out.safetensors").steps == slim.slim_recipe.steps
     assert json.loads(Path("report.json").read_text())["config"]["sampler"] == "feature"
     values = items(phase.get_parameters())
     ms.save_checkpoint([one for one in values if one["name"] != "3.knockoff_root"], "part.ckpt")

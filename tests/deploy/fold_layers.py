@@ -190,3 +190,27 @@ LAYERS = {
     "after, dense": (lambda: (normalization(4, nn.BatchNorm1d), nn.Dense(4, 8)), (5, 4)),
     "after, flattened": (lambda: (normalization(4), nn.Flatten(), nn.Dense(4 * 49, 8, has_bias=False)), IMAGE),
 }
+
+# Layers and normalizations of mint, and their twins of nn: channels on both sides, kernel, groups.
+TWINS = {
+    "convolution": (lambda: (mint.nn.Conv2d(4, 8, 3), mint.nn.BatchNorm2d(8)),
+                    lambda: (nn.Conv2d(4, 8, 3, pad_mode="valid", has_bias=True), nn.BatchNorm2d(8)), IMAGE),
+    "grouped, padded, without bias": (
+        lambda: (mint.nn.Conv2d(4, 8, 3, padding=1, groups=2, bias=False), mint.nn.BatchNorm2d(8)),
+        lambda: (nn.Conv2d(4, 8, 3, pad_mode="pad", padding=1, group=2), nn.BatchNorm2d(8)), IMAGE),
+    "depthwise": (lambda: (mint.nn.Conv2d(4, 4, 3, groups=4, bias=False), mint.nn.BatchNorm2d(4)),
+                  lambda: (nn.Conv2d(4, 4, 3, pad_mode="valid", group=4), nn.BatchNorm2d(4)), IMAGE),
+    "signal": (lambda: (mint.nn.Conv1d(4, 8, 3, bias=False), mint.nn.BatchNorm1d(8)),
+               lambda: (nn.Conv1d(4, 8, 3, pad_mode="valid"), nn.BatchNorm1d(8)), SIGNAL),
+    "volume": (lambda: (mint.nn.Conv3d(4, 8, 3, bias=False), mint.nn.BatchNorm3d(8)),
+               lambda: (nn.Conv3d(4, 8, 3, pad_mode="valid"), nn.BatchNorm3d(8)), VOLUME),
+    "transposed, grouped": (
+        lambda: (mint.nn.ConvTranspose2d(4, 8, 3, groups=2, bias=False), mint.nn.BatchNorm2d(8)),
+        lambda: (nn.Conv2dTranspose(4, 8, 3, pad_mode="valid", group=2), nn.BatchNorm2d(8)), IMAGE),
+    "dense": (lambda: (mint.nn.Linear(4, 8), mint.nn.BatchNorm1d(8)), lambda: (nn.Dense(4, 8), nn.BatchNorm1d(8)),
+              (5, 4)),
+    "after": (lambda: (mint.nn.BatchNorm2d(4), mint.nn.Conv2d(4, 8, 3, bias=False)),
+              lambda: (nn.BatchNorm2d(4), nn.Conv2d(4, 8, 3, pad_mode="valid")), IMAGE),
+    "after, dense": (lambda: (mint.nn.BatchNorm1d(4), mint.nn.Linear(4, 8)),
+                     lambda: (nn.BatchNorm1d(4), nn.Dense(4, 8)), (5, 4)),
+}

@@ -76,7 +76,7 @@ def test_not_a_cell(tmp_path):
 
 
 def test_format(tmp_path):
-    with pytest.raises(ArgumentError, match="'file_format' must be 'MINDIR' or 'ONNX', but got 'TFLITE'"):
+    with pytest.raises(ArgumentError, match="'file_format' must be one of 'MINDIR', 'ONNX', but got 'TFLITE'"):
         gs.export(make_slim(), SHAPE, str(tmp_path / "x"), file_format="TFLITE")
 
 

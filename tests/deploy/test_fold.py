@@ -9,9 +9,12 @@ from mindspore import Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
-from golden_stick.deploy.fold import FoldedNormalization, Folding, restructured, unfolded_network
+from golden_stick.cells.slim import recipe_of
+from golden_stick.cells.trace import trace
+from golden_stick.deploy.fold.network import _folded_values, check_folding, restructured
+from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, find_fusions
 from tests import networks
-from tests.deploy.fold_layers import EPSILON, IMAGE, LAYERS, TwoReaders, array, normalization
+from tests.deploy.fold_layers import EPSILON, IMAGE, LAYERS, TWINS, TwoReaders, array, normalization
 from tests.deploy.fold_refused import REFUSED, HandWrittenLayer, MixedInputs, Net, OwnCode
 
 
@@ -71,7 +74,7 @@ def test_weight_and_bias_are_those_of_the_paper_and_pencil(order, has_bias, mode
 
 
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_layer_takes_its_normalization_in(name, mode):
+def test_every_layer_takes_its_normalization_in(name):
     make, shape = LAYERS[name]
     network, data = chain(*make()), array(shape)
     wanted = outputs(network, data)
@@ -80,35 +83,7 @@ def test_every_layer_takes_its_normalization_in(name, mode):
     got = outputs(folded, data)
     assert np.abs(got - wanted).max() <= 1e-5 * np.abs(wanted).max()
     np.testing.assert_array_equal(outputs(network, data), wanted)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_every_folding_can_be_undone(name):
-    make, shape = LAYERS[name]
-    network = chain(*make())
-    folded = gs.fold(network, shape)
-    other = networks.randomize(chain(*make()), 8)
-    unfolded = unfolded_network(other, folded, gs.fold_report(folded), shape)
-    assert normalizations(unfolded) == normalizations(network)
-    gs.verify(unfolded, folded, Tensor(array(shape)))
-    # Other normalizations than the network had: nothing is right by being what it was.
-    values = {item.name: item.asnumpy() for item in unfolded.get_parameters()}
-    for item in network.get_parameters():
-        assert "moving" not in item.name or not np.allclose(values[item.name], item.asnumpy(), atol=1e-3)
-
-
-def test_a_folding_into_several_is_undone_and_one_that_cannot_have_been_is_refused():
-    network = networks.randomize(TwoReaders())
-    folded, shape = gs.fold(network, (2, 4, 3, 3)), (2, 4, 3, 3)
-    report = gs.fold_report(folded)
-    gs.verify(unfolded_network(network, folded, report, shape), folded, Tensor(array(shape)))
-    with pytest.raises(VerifyError, match="the recipe must fold normalizations into layers beside them, but 'norm' "
-                                          "cannot become part of 'one'"):
-        unfolded_network(network, folded, Folding((FoldedNormalization("norm", ("one",)),), ()), shape)
-    # Six biases that four channels must explain.
-    folded.one.bias.set_data(Tensor(array((6,))))
-    with pytest.raises(VerifyError, match="the bias that 'one' got by folding must be what 'norm' can add, but no"):
-        unfolded_network(network, folded, report, shape)
+    check_folding("verify", network, gs.fold_report(folded), shape)
 
 
 @pytest.mark.parametrize("pruned", [False, True])
@@ -126,16 +101,6 @@ def test_a_folding_into_layers_side_by_side_goes_through_a_file(pruned, tmp_path
     assert gs.fold_report(loaded) == report
     data = array(shape)
     np.testing.assert_array_equal(outputs(loaded, data), outputs(folded, data))
-    gs.verify(unfolded_network(network, loaded, report, shape), folded, Tensor(data))
-
-
-def test_what_training_made_of_a_bias_that_channels_shared_is_not_undone():
-    network, shape = networks.randomize(networks.Wide()), networks.SMALL_INPUT
-    folded = gs.fold(network, shape)
-    folded.regions.bias.set_data(Tensor(array((196,))))
-    with pytest.raises(VerifyError, match="the bias that 'regions' got by folding must be what 'norm_regions' can add, "
-                                          "but no numbers of it give that bias: was the network trained after"):
-        unfolded_network(network, folded, gs.fold_report(folded), shape)
 
 
 class Between(nn.Cell):
@@ -158,7 +123,14 @@ def test_where_the_layer_before_cannot_take_it_the_layers_after_do():
     # The recipe says where it went, although a network of MindSpore's own layers would fold it into the first.
     network = networks.randomize(Between(nn.Conv2d))
     assert gs.fold_report(gs.fold(network, IMAGE)).folded == (FoldedNormalization("norm", ("first",)),)
-    gs.verify(unfolded_network(network, folded, report, IMAGE), folded, Tensor(array(IMAGE)))
+    check_folding("verify", network, report, IMAGE)
+
+
+def test_a_folding_that_cannot_be_one_of_the_network():
+    folding = Folding((FoldedNormalization("norm", ("one",)),), ())
+    with pytest.raises(VerifyError, match="For 'verify', the recipe must fold normalizations into layers beside them, "
+                                          "but 'norm' cannot become part of 'one'"):
+        check_folding("verify", TwoReaders(), folding, (2, 4, 3, 3))
 
 
 def test_a_normalization_goes_into_all_that_read_it(mode):
@@ -226,7 +198,7 @@ def test_the_callers_network_keeps_its_cells_values_and_flags(mode):
     assert normalizations(network) == ["norm_a", "norm_b"] and network.a.bias is None and not network.a.has_bias
     for item in network.get_parameters():
         np.testing.assert_array_equal(item.asnumpy(), before[item.name])
-    assert not hasattr(network, "slim_recipe")
+    assert recipe_of(network).steps == ()
     assert "a.bias" in {item.name for item in folded.trainable_params()}
 
 
@@ -246,14 +218,45 @@ def test_what_cannot_go_stays_and_says_why(build, reason):
     report = gs.fold_report(folded)
     assert report.folded == () and [item.normalization for item in report.kept] == ["norm"]
     assert reason in report.kept[0].reason
-    assert gs.verify(network, folded, Tensor(array(shape))).largest_difference == 0.0
 
 
-def test_mint_normalizations_are_named():
-    graph = gs.trace(nn.SequentialCell(mint.nn.Linear(4, 3), mint.nn.BatchNorm1d(3)), (2, 4))
-    sites = importlib.import_module("golden_stick.deploy.fold.sites")
-    found, reasons = sites.find_fusions(graph, lambda site: "")
-    assert found == () and reasons == {"1": "an operator of mint, which is not folded"}
+AS_OF_MINT = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_layers_of_mint_take_in_what_their_twins_do(name):
+    """They have no kernel on the CPU. Weights are laid out alike, so that the folded ones must be equal."""
+    make, make_twin, shape = TWINS[name]
+    network, twin = nn.SequentialCell(*make()), chain(*make_twin())
+    parameters = {item.name: item for item in network.get_parameters()}
+    for item in twin.get_parameters():
+        place, *_, attribute = item.name.split(".")
+        same = parameters[f"{place}.{AS_OF_MINT.get(attribute, attribute)}"]
+        same.set_data(Tensor(item.asnumpy().reshape(same.shape)))
+    wanted = {item.name: item.asnumpy() for item in gs.fold(twin, shape).get_parameters()}
+    fusions, reasons = find_fusions(trace(network, shape), lambda fusion: "")
+    assert len(fusions) == 1 and reasons == {}
+    values = _folded_values({item.name: item.asnumpy() for item in network.get_parameters()}, fusions)
+    for parameter, value in values.items():
+        np.testing.assert_allclose(value.reshape(wanted[parameter].shape), wanted[parameter], rtol=1e-5, atol=1e-6)
+    layer = fusions[0].layers[0][0].path
+    made = restructured(network, Folding((FoldedNormalization(fusions[0].normalization.path, (layer,)),), ()))
+    assert {item.name for item in made.get_parameters()} == set(wanted)
+    operators = [node.operator for node in trace(made, shape).nodes]
+    assert "BatchNormExt" not in operators and len(operators) < len(trace(network, shape).nodes)
+
+
+@pytest.mark.parametrize("padding, reason", [(1, "a convolution with zero padding"), ("same", "")])
+def test_a_convolution_of_mint_that_pads_takes_nothing_in_from_before_it(padding, reason):
+    network = chain(mint.nn.BatchNorm2d(4), mint.nn.Conv2d(4, 3, 3, padding=padding))
+    fusions, reasons = find_fusions(trace(network, IMAGE), lambda fusion: "")
+    assert fusions == () and reason in reasons["0"]
+
+
+def test_one_sample_without_a_batch_is_not_folded():
+    network = chain(mint.nn.Conv2d(4, 2, 3), mint.nn.BatchNorm1d(2))
+    fusions, reasons = find_fusions(trace(network, (4, 6, 4)), lambda fusion: "")
+    assert fusions == () and "a Cell of another kind" in reasons["1"]
 
 
 def test_a_difference_is_an_error_and_nothing_is_changed(monkeypatch):

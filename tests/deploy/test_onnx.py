@@ -338,13 +338,13 @@ def test_two_gigabytes(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
 def test_packages_that_are_not_there(tmp_path, monkeypatch, name):
     monkeypatch.setitem(__import__("sys").modules, name, None)
-    with pytest.raises(DependencyError, match=f"ONNX files must have the package '{name}', .*golden-stick\\[onnx\\]"):
+    with pytest.raises(DependencyError, match=f".onnx files must have the package '{name}', .*golden-stick\\[onnx\\]"):
         gs.export(networks.SmallNet(), SHAPE, str(tmp_path / "x"), file_format="ONNX")
 
 
 @pytest.mark.parametrize("opset, error, message", [
-    (12, ArgumentError, r"'opset' must be in \[13, 23\], but got 12"), (24, ArgumentError, "but got 24"),
-    ("17", ArgumentTypeError, "'opset' must be an int, but got str"), (True, ArgumentTypeError, "but got bool"),
+    (12, ArgumentError, r"'opset' must be a whole number in \[13, 23\], but got 12"), (24, ArgumentError, "but got 24"),
+    ("17", ArgumentTypeError, "but got '17' of type str"), (True, ArgumentTypeError, "but got True of type bool"),
 ])
 def test_opset(tmp_path, opset, error, message):
     with pytest.raises(error, match=message):
@@ -352,7 +352,7 @@ def test_opset(tmp_path, opset, error, message):
 
 
 def test_opset_of_another_format(tmp_path):
-    with pytest.raises(ArgumentError, match="'opset' must be None unless 'file_format' is 'ONNX', but got 17"):
+    with pytest.raises(ArgumentError, match="'opset' must stand with a format that takes it, but got 17 for .mindir"):
         gs.export(networks.SmallNet(), SHAPE, str(tmp_path / "x"), opset=17)
 
 

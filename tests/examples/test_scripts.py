@@ -136,3 +136,11 @@ def test_custom_rule():
     assert lines[0] == "first convolution: 16 -> 16 filters operator 'Lgamma' has no rule (Lgamma after '0')"
     assert lines[1].startswith("first convolution: 16 -> 16 filters meets a tensor that keeps its width")
     assert lines[2] == "first convolution: 16 -> 8 filters"
+
+
+def test_custom_format():
+    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_format.py")], capture_output=True, text=True,
+                         check=True)
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("slim.npz: ['Conv2D', 'BiasAdd', 'ReLU', 'Conv2D'")
+    assert lines[1] == "0.weight (8, 3, 3, 3), 0.bias (8,), 3.weight (4, 8, 3, 3)"

@@ -23,7 +23,7 @@ def test_widths_follow_the_schedule(schedule, widths):
                                       lambda net, step: seen.append((step, net[0].out_channels)), schedule)
     assert [step for step, _ in seen] == [0, 1, 2, 3] and len(reports) == 4
     assert [width for _, width in seen] == widths
-    assert len(recipe_of(slim)) == 4
+    assert len(recipe_of(slim).steps) == 4
 
 
 @pytest.mark.parametrize("key", ["target_macs", "target_params"])

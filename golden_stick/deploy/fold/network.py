@@ -1,20 +1,29 @@
 """`fold`: batch normalizations become part of the layers beside them."""
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError, VerifyError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors
 from golden_stick.cells.networks import copy_network
-from golden_stick.cells.slim import recipe_of
-from golden_stick.cells.trace import trace
+from golden_stick.cells.slim import recipe_of, remember
+from golden_stick.cells.trace import owners, trace
 from golden_stick.cells.verify import compare
-from golden_stick.deploy.fold.cells import bias_name, restructured, unfit_cells, whole_path
-from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, KeptNormalization
-from golden_stick.deploy.fold.sites import Fusion, Layer, Normalization, find_fusions
+from golden_stick.cells.wrappers import find_cell, replace_cells
+from golden_stick.deploy.fold.plan import (
+    FoldedNormalization,
+    Folding,
+    FusedLayer,
+    FusedNormalization,
+    Fusion,
+    KeptNormalization,
+    find_fusions,
+)
+from golden_stick.graph.layers import EMBEDDING, FILTERS, GROUPS, LAYERS, NORMALIZATIONS, Layer
 
-__all__ = ["fold", "fold_report"]
+__all__ = ["check_folding", "fold", "fold_report", "restructured"]
 
 
 def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn.Cell:
@@ -63,14 +72,13 @@ def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn
     if tolerance is not None and not tolerance > 0:
         raise ArgumentError(f"For 'fold', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("fold", inputs)
-    sites, reasons = find_fusions(trace(network, tensors), unfit_cells(network))
+    fusions, reasons = find_fusions(trace(network, tensors), _objections(network))
     folding = Folding(
-        tuple(FoldedNormalization(whole_path(network, site.normalization.path),
-                                  tuple(layer.path for layer, _ in site.layers)) for site in sites),
-        tuple(KeptNormalization(whole_path(network, path), reason) for path, reason in reasons.items()),
+        tuple(_folded(network, fusion) for fusion in fusions),
+        tuple(KeptNormalization(_whole_path(network, path), reason) for path, reason in reasons.items()),
     )
     folded = restructured(network, folding)
-    values = _folded_values({item.name: item.asnumpy() for item in network.get_parameters()}, sites)
+    values = _folded_values({item.name: item.asnumpy() for item in network.get_parameters()}, fusions)
     for parameter in folded.get_parameters():
         if parameter.name in values:
             parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
@@ -102,10 +110,135 @@ def fold_report(network: nn.Cell) -> Folding:
     """
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'fold_report', 'network' must be a Cell, but got {type(network).__name__}.")
-    foldings = [step for step in recipe_of(network) if isinstance(step, Folding)]
+    foldings = [step for step in recipe_of(network).steps if isinstance(step, Folding)]
     if not foldings:
         raise StateError("For 'fold_report', 'network' must be one that 'fold' returned, but it was never folded.")
     return foldings[-1]
+
+
+def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
+    """
+    A copy of a network with the Cells that a folding leaves, but with the values from before it.
+
+    Args:
+        network (nn.Cell): The network that the folding was made for, or one built like it. It is not changed.
+        folding (Folding): What is folded.
+
+    Returns:
+        nn.Cell, with the folding as the last step of its recipe. New biases are zero.
+
+    Raises:
+        SlimError: If a Cell is missing or of another kind.
+    """
+    copied = copy_network(network)
+    kinds = _kinds(copied)
+    for item in folding.folded:
+        cell = find_cell(copied, item.normalization)
+        if not isinstance(cell, nn.BatchNorm3d) and kinds.get(item.normalization) not in _BATCH:
+            raise _other_kind(cell, item.normalization, "a batch normalization")
+        for path in item.layers:
+            cell, kind = find_cell(copied, path), LAYERS.get(kinds.get(path, ""))
+            if kind is None or kind.form is EMBEDDING:
+                raise _other_kind(cell, path, "a convolution or dense layer")
+            _give_bias(cell, kind)
+    replace_cells(copied, {item.normalization: lambda cell: nn.Identity() for item in folding.folded})
+    remember(copied, network, folding)
+    # Without this, compiled graphs run on, with the Cells from before.
+    ms.ms_memory_recycle()
+    return copied
+
+
+def check_folding(owner: str, network: nn.Cell, folding: Folding, inputs: Any) -> None:
+    """
+    Refuse a folding that cannot be one of a network, as in a file that was changed. Of values, nothing is used.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        network (nn.Cell): As before the folding.
+        folding (Folding): The folding.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What the network takes, or the shape of its only argument.
+
+    Raises:
+        VerifyError: If a normalization cannot become part of the layers that the folding names.
+    """
+    objection = _objections(network)
+    fusions, _ = find_fusions(trace(network, as_tensors(owner, inputs)), lambda fusion: objection(fusion) or (
+        "" if _folded(network, fusion) in folding.folded else "not in the recipe"))
+    possible = {_folded(network, fusion) for fusion in fusions}
+    for item in folding.folded:
+        if item not in possible:
+            raise VerifyError(f"For '{owner}', the recipe must fold normalizations into layers beside them, but "
+                              f"'{item.normalization}' cannot become part of {', '.join(map(repr, item.layers))}.")
+
+
+def _folded(network: nn.Cell, fusion: Fusion) -> FoldedNormalization:
+    return FoldedNormalization(_whole_path(network, fusion.normalization.path),
+                               tuple(layer.path for layer, _ in fusion.layers))
+
+
+_BATCH = frozenset(name for name, kind in NORMALIZATIONS.items() if kind.over == "batch")
+
+
+def _kinds(network: nn.Cell) -> Dict[str, str]:
+    """Path of every Cell that holds parameters -> its kind."""
+    return {owner.path: owner.kind for holders in owners(network).values() for owner in holders}
+
+
+def _objections(network: nn.Cell) -> Callable[[Fusion], str]:
+    """What the Cells of a network have against a fusion; an empty str if nothing."""
+    names = {parameter.name for parameter in network.get_parameters()}
+
+    def objection(fusion: Fusion) -> str:
+        path = _whole_path(network, fusion.normalization.path)
+        if not _computes_as_mindspore(find_cell(network, path)):
+            return f"'{path}' has code of its own"
+        for layer, _ in fusion.layers:
+            cell = find_cell(network, layer.path)
+            beside = f"'{layer.path}', the layer beside it,"
+            if layer.kind.cell.startswith(("nn.", "mint.")) and not _computes_as_mindspore(cell):
+                return f"{beside} has code of its own"
+            if (layer.bias is None) != (getattr(cell, layer.kind.bias or "bias", None) is None):
+                return f"{beside} has a bias that it does not use"
+            if layer.bias is None and not layer.kind.bias:
+                return f"{beside} is of a kind without bias"
+            if layer.bias is None and _bias_name(layer.weight) in names:
+                return f"{beside} needs a bias, but its name '{_bias_name(layer.weight)}' is another parameter's"
+        return ""
+
+    return objection
+
+
+def _computes_as_mindspore(cell: nn.Cell) -> bool:
+    """Whether a Cell is of MindSpore's own class, or of a subclass that computes just the same."""
+    return type(cell).construct.__module__.startswith("mindspore.")
+
+
+def _whole_path(network: nn.Cell, path: str) -> str:
+    """The path of the normalization whose parameters stand at `path`: a BatchNorm3d holds a BatchNorm2d."""
+    above = path.rpartition(".")[0]
+    return above if "." in path and isinstance(find_cell(network, above), nn.BatchNorm3d) else path
+
+
+def _bias_name(weight: str) -> str:
+    """The name of the bias that a layer gets, from its weight's."""
+    return f"{weight[:-len('weight')]}bias" if weight.endswith("weight") else f"{weight}.bias"
+
+
+def _other_kind(cell: nn.Cell, path: str, wanted: str) -> SlimError:
+    return SlimError(f"For 'fold', the Cell at '{path}' must be {wanted}, as in the network that was folded, but got a "
+                     f"'{type(cell).__name__}'.")
+
+
+def _give_bias(cell: nn.Cell, kind: Layer) -> None:
+    if getattr(cell, kind.bias) is not None:
+        return
+    weight = getattr(cell, kind.weight)
+    count = kind.widths_of(weight.shape, getattr(cell, kind.attribute(GROUPS) or "group", 1))[FILTERS]
+    setattr(cell, kind.bias, Parameter(Tensor(np.zeros(count), weight.dtype), name=_bias_name(weight.name)))
+    cell.has_bias = True
+    if not hasattr(cell, "bias_add"):
+        # Convolutions have one in any case.
+        cell.bias_add = ops.BiasAdd()
 
 
 def _rounding(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> float:
@@ -119,21 +252,21 @@ def _rounding(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> float:
     return compare(network, moved, tensors).largest_difference
 
 
-def _folded_values(values: Dict[str, np.ndarray], sites: Tuple[Fusion, ...]) -> Dict[str, np.ndarray]:
-    """The parameters of the layers after folding, by name, in float64. Sites follow one another on the same layer."""
+def _folded_values(values: Dict[str, np.ndarray], fusions: Tuple[Fusion, ...]) -> Dict[str, np.ndarray]:
+    """The parameters of the layers after folding, by name, in float64. Fusions follow one another on the same layer."""
     changed: Dict[str, np.ndarray] = {}
-    for site in sites:
-        scale, shift = _affine(values, site.normalization)
-        for layer, channels in site.layers:
-            bias = layer.bias or bias_name(layer.weight)
+    for fusion in fusions:
+        scale, shift = _affine(values, fusion.normalization)
+        for layer, channels in fusion.layers:
+            bias = layer.bias or _bias_name(layer.weight)
             weight, old = changed.get(layer.weight, values[layer.weight]), changed.get(bias, values.get(bias))
-            old = np.zeros(_filters(weight, layer)) if old is None else old
-            change = _before if site.before else _after
+            old = np.zeros(layer.kind.widths_of(weight.shape, layer.group)[FILTERS]) if old is None else old
+            change = _before if fusion.before else _after
             changed[layer.weight], changed[bias] = change(weight, old, layer, scale[channels], shift[channels])
     return changed
 
 
-def _affine(values: Dict[str, np.ndarray], normalization: Normalization) -> Tuple[np.ndarray, np.ndarray]:
+def _affine(values: Dict[str, np.ndarray], normalization: FusedNormalization) -> Tuple[np.ndarray, np.ndarray]:
     """What a normalization multiplies each channel by, and what it adds."""
     names = (normalization.gamma, normalization.beta, normalization.mean, normalization.variance)
     gamma, beta, mean, variance = (values[name].astype(np.float64) for name in names)
@@ -141,11 +274,7 @@ def _affine(values: Dict[str, np.ndarray], normalization: Normalization) -> Tupl
     return scale, beta - mean * scale
 
 
-def _filters(weight: np.ndarray, layer: Layer) -> int:
-    return weight.shape[1] * layer.group if layer.transposed else weight.shape[0]
-
-
-def _before(weight, bias, layer: Layer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+def _before(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
     """Weight and bias of a layer that also does what the normalization after it did, by channel of the layer."""
     if layer.transposed:
         # (C_in, C_out / group, ...): rows of one group make the channels of that group.
@@ -155,7 +284,7 @@ def _before(weight, bias, layer: Layer, scale, shift) -> Tuple[np.ndarray, np.nd
     return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1)), bias * scale + shift
 
 
-def _after(weight, bias, layer: Layer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+def _after(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
     """Weight and bias of a layer that also does what the normalization before it did, by input of the layer."""
     # (C_out, C_in / group, ...): filters of one group read the channels of that group.
     parts = weight.reshape(layer.group, -1, *weight.shape[1:])

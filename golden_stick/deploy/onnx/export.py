@@ -8,14 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    DependencyError,
-    ExportError,
-    TraceError,
-    first_line,
-)
+from golden_stick.base.errors import ExportError, TraceError, first_line
 from golden_stick.base.inputs import describe, resized
 from golden_stick.cells.networks import allowed_difference, evaluate
 from golden_stick.cells.trace import trace
@@ -24,8 +17,7 @@ from golden_stick.deploy.onnx.table import ONNX_RULES
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.ir import Graph
 
-__all__ = ["TOLERANCE", "check_model", "check_outputs", "Difference", "largest_difference", "run_file", "OPSETS",
-           "DEFAULT_OPSET", "check_opset", "need_packages", "write_onnx"]
+__all__ = ["TOLERANCE", "check_model", "check_outputs", "Difference", "largest_difference", "run_file", "write_onnx"]
 
 
 TOLERANCE = 1e-4
@@ -128,29 +120,8 @@ def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> N
             f"for inputs of shape {describe(tensors)}.")
 
 
-# The oldest in which axes are inputs, and the newest that this package is tested with.
-OPSETS = range(13, 24)
-DEFAULT_OPSET = 17
-
-
-def check_opset(opset: Any) -> int:
-    """
-    A version of ONNX's operators, the default one for None.
-
-    Raises:
-        ArgumentTypeError: If it is not an int.
-        ArgumentError: If it is out of range.
-    """
-    if opset is None:
-        return DEFAULT_OPSET
-    if isinstance(opset, bool) or not isinstance(opset, int):
-        raise ArgumentTypeError(f"For 'export', 'opset' must be an int, but got {type(opset).__name__}.")
-    if opset not in OPSETS:
-        raise ArgumentError(f"For 'export', 'opset' must be in [{OPSETS[0]}, {OPSETS[-1]}], but got {opset}.")
-    return opset
-
-
-def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: int, dynamic_batch: bool) -> None:
+def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: int = 17,
+               dynamic_batch: bool = True) -> None:
     """
     Write a network to an ONNX file and run the file, at two batch sizes where the batch is free.
 
@@ -158,16 +129,14 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
         network (nn.Cell): The network, in evaluation.
         tensors (tuple[Tensor]): What `construct` takes.
         path (str): Where to write.
-        opset (int): Version of ONNX's operators.
+        opset (int): Version of ONNX's operators. Default: ``17``.
         dynamic_batch (bool): Whether the file shall take any batch size, where the network does. Where it does not, a
-            warning says why.
+            warning says why. Default: ``True``.
 
     Raises:
-        DependencyError: If onnx or onnxruntime is not installed.
         TraceError: If the network cannot be compiled.
         ExportError: If an operator cannot be written, or the file gives other outputs than the network.
     """
-    need_packages()
     weights = {item.name: item.asnumpy() for item in network.get_parameters()}
     reason = None
     if dynamic_batch:
@@ -181,21 +150,6 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
     if reason:
         warnings.warn(f"For 'export', the ONNX file takes inputs of shape {describe(tensors)} only: {reason}.",
                       stacklevel=4)
-
-
-def need_packages() -> None:
-    """
-    Refuse where ONNX files cannot be written.
-
-    Raises:
-        DependencyError: If onnx or onnxruntime is not installed.
-    """
-    for name in ("onnx", "onnxruntime"):
-        try:
-            __import__(name)
-        except ImportError as error:
-            raise DependencyError(f"For 'export', ONNX files must have the package '{name}', which is not installed: "
-                                  f"pip install 'golden-stick[onnx]'.") from error
 
 
 def _write(graph: Graph, path: str, weights: Dict[str, np.ndarray], opset: int, batch: str) -> None:

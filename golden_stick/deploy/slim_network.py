@@ -1,0 +1,169 @@
+"""`save_slim` and `load_slim`: between a slim network and its file."""
+import json
+from typing import Any, Dict, Mapping, Optional
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from safetensors.numpy import save_file
+
+from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError
+from golden_stick.base.files import path_of, whole_file
+from golden_stick.cells.slim import architecture_of, recipe_of, slim
+from golden_stick.deploy.fold.network import restructured
+from golden_stick.deploy.slim_file import CHECKPOINT, KEY, SAFETENSORS, Architecture, read_slim, record_of
+from golden_stick.graph.plan import PruningPlan
+
+__all__ = ["save_slim", "load_slim", "take_step"]
+
+
+def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, Any]] = None) -> str:
+    """
+    Write a slim network to one file: its weights, and the recipe that makes it from the original network.
+
+    The file is in the safetensors format. It also holds which positions of the original's parameters are kept, names
+    and shapes of these, and digests: `golden-stick inspect` shows them.
+
+    Args:
+        slim_network (nn.Cell): What `convert`, `slim`, `fold` or `load_slim` returned, fine-tuned or not.
+        path (Union[str, os.PathLike]): Where to write; the folder must exist. The ending ``.safetensors`` is added if
+            it is missing, but a path that ends in ``.ckpt`` is written as a MindSpore checkpoint. An existing file is
+            replaced once the new one is complete.
+        metadata (dict): What else the file shall say, such as the accuracy; fit for JSON. Default: ``None``.
+
+    Returns:
+        str, the path of the file.
+
+    Raises:
+        ArgumentTypeError: If `slim_network` is not a Cell, `path` no path, or `metadata` not a dict that is fit for
+            JSON.
+        CheckpointError: If it carries no recipe, or the file cannot be written there.
+    """
+    if not isinstance(slim_network, nn.Cell):
+        raise ArgumentTypeError(f"For 'save_slim', 'slim' must be a Cell, but got {type(slim_network).__name__}.")
+    recipe = recipe_of(slim_network)
+    if not recipe.steps:
+        raise CheckpointError(
+            f"For 'save_slim', 'slim' must be a network that golden_stick made slim, but got a "
+            f"'{type(slim_network).__name__}' without a recipe: use 'mindspore.save_checkpoint' for it."
+        )
+    values = {name: _array(parameter) for name, parameter in recipe.names.parameters(slim_network).items()}
+    record = record_of(type(slim_network).__name__, recipe.steps, recipe.original, values, _checked(metadata))
+    text = json.dumps(record, separators=(",", ":"))
+    path = path_of("save_slim", path)
+    path = path if path.endswith((SAFETENSORS, CHECKPOINT)) else f"{path}{SAFETENSORS}"
+    with whole_file("save_slim", path) as temporary:
+        if path.endswith(CHECKPOINT):
+            items = [{"name": name, "data": Tensor(array)} for name, array in values.items()]
+            ms.save_checkpoint(items, temporary, append_dict={KEY: text})
+        else:
+            save_file(values, temporary, {"format": "np", KEY: text})
+    return path
+
+
+def load_slim(network: nn.Cell, path: str) -> nn.Cell:
+    """
+    The slim network that a file holds. Nothing is traced, and no algorithm is needed.
+
+    The order in which Cells are declared does not matter. What parameters do not show, such as strides and activations,
+    is not compared.
+
+    Args:
+        network (nn.Cell): The original network, freshly built by the code that built it for pruning. It is not changed.
+        path (Union[str, os.PathLike]): A file that `save_slim` wrote.
+
+    Returns:
+        nn.Cell, slim, with the weights of the file.
+
+    Raises:
+        ArgumentTypeError: If `network` is not a Cell, or `path` no path.
+        CheckpointError: If the file is missing, damaged, is no slim file, or belongs to another network. The message
+            names the first parameters that are missing, that are too many, or that have another shape.
+
+    Examples:
+        >>> import os, tempfile
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> def build():
+        ...     return nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        >>> algo = gs.OneShot({"prune_rate": 0.5})
+        >>> slim = algo.convert(algo.apply(build(), inputs=(1, 3, 16, 16)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = gs.save_slim(slim, os.path.join(folder, "slim.safetensors"), {"accuracy": 0.93})
+        ...     again = gs.load_slim(build(), path)
+        >>> print(gs.verify(slim, again, (1, 3, 16, 16)).largest_difference)
+        0.0
+    """
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'load_slim', 'network' must be a Cell, but got {type(network).__name__}.")
+    path = path_of("load_slim", path)
+    file = read_slim(path)
+    if recipe_of(network).steps:
+        raise CheckpointError(
+            "For 'load_slim', 'network' must be the original network, but got one that is slim already."
+        )
+    difference = _difference(file.original, architecture_of(network))
+    if difference:
+        raise CheckpointError(f"For 'load_slim', 'network' must be built as the one that '{path}' was made from, a "
+                              f"'{file.network}', but this '{type(network).__name__}' differs: {difference}.")
+    smaller = network
+    try:
+        for step in file.steps:
+            smaller = take_step(smaller, step)
+    except SlimError as error:
+        raise CheckpointError(
+            f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: {error}"
+        ) from error
+    _fill(smaller, file.values, path)
+    return smaller
+
+
+def take_step(network: nn.Cell, step: Any) -> nn.Cell:
+    """
+    The network after one more step of a slim file; of a folding, with the values from before it.
+
+    Raises:
+        SlimError: If the step does not fit the network.
+    """
+    return slim(network, step) if isinstance(step, PruningPlan) else restructured(network, step)
+
+
+def _array(parameter: ms.Parameter) -> np.ndarray:
+    """A copy of the values; numpy has no bfloat16, and float32 holds it without loss."""
+    exact = parameter.astype(ms.float32) if parameter.dtype == ms.bfloat16 else parameter
+    return np.array(exact.asnumpy(), order="C")
+
+
+def _checked(metadata: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if metadata is None:
+        return {}
+    try:
+        if isinstance(metadata, dict) and json.loads(json.dumps(metadata, allow_nan=False)) is not None:
+            return metadata
+        reason = type(metadata).__name__
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    raise ArgumentTypeError(f"For 'save_slim', 'metadata' must be a dict that is fit for JSON, but got: {reason}.")
+
+
+def _difference(wanted: Architecture, got: Architecture) -> str:
+    """In words, what parameters are missing, too many or of another shape; the first three of each."""
+    here, there = dict(wanted), dict(got)
+    found = (
+        ("it lacks", [f"'{name}' {shape}" for name, shape in wanted if name not in there]),
+        ("it has besides", [f"'{name}' {shape}" for name, shape in got if name not in here]),
+        ("of another shape are", [f"'{name}' {there[name]} instead of {shape}" for name, shape in wanted
+                                  if name in there and there[name] != shape]),
+    )
+    return "; ".join(f"{what} {', '.join(items[:3])}{f' and {len(items) - 3} more' if len(items) > 3 else ''}"
+                     for what, items in found if items)
+
+
+def _fill(smaller: nn.Cell, values: Dict[str, np.ndarray], path: str) -> None:
+    parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
+    difference = _difference(tuple((name, array.shape) for name, array in values.items()), architecture_of(smaller))
+    if difference:
+        raise CheckpointError(f"For 'load_slim', the slim network must have the parameters of '{path}', but it "
+                              f"differs: {difference}.")
+    for name, parameter in parameters.items():
+        parameter.set_data(Tensor(values[name], parameter.dtype))
