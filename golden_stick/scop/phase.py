@@ -71,7 +71,7 @@ def _controlled(graph: Graph, grouping: Grouping) -> Dict[str, str]:
     for group in grouping:
         for item in group.filters:
             owners = graph.parameter(item.parameter).owners
-            if owners and owners[0].kind == "Conv2d" and owners[0].attribute == "weight":
+            if owners and owners[0].kind == "nn.Conv2d" and owners[0].attribute == "weight":
                 found[item.parameter] = owners[0].path
     return found
 

@@ -7,9 +7,9 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors
-from golden_stick.cells.networks import copy_network
+from golden_stick.cells.networks import copy_network, kind_of
 from golden_stick.cells.slim import recipe_of, remember
-from golden_stick.cells.trace import owners, trace
+from golden_stick.cells.trace import trace
 from golden_stick.cells.verify import compare
 from golden_stick.cells.wrappers import find_cell, replace_cells
 from golden_stick.deploy.fold.plan import (
@@ -131,13 +131,14 @@ def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
         SlimError: If a Cell is missing or of another kind.
     """
     copied = copy_network(network)
-    kinds = _kinds(copied)
     for item in folding.folded:
         cell = find_cell(copied, item.normalization)
-        if not isinstance(cell, nn.BatchNorm3d) and kinds.get(item.normalization) not in _BATCH:
+        kind = NORMALIZATIONS.get(kind_of(cell))
+        if not isinstance(cell, nn.BatchNorm3d) and (kind is None or kind.over != "batch"):
             raise _other_kind(cell, item.normalization, "a batch normalization")
         for path in item.layers:
-            cell, kind = find_cell(copied, path), LAYERS.get(kinds.get(path, ""))
+            cell = find_cell(copied, path)
+            kind = LAYERS.get(kind_of(cell))
             if kind is None or kind.form is EMBEDDING:
                 raise _other_kind(cell, path, "a convolution or dense layer")
             _give_bias(cell, kind)
@@ -176,27 +177,14 @@ def _folded(network: nn.Cell, fusion: Fusion) -> FoldedNormalization:
                                tuple(layer.path for layer, _ in fusion.layers))
 
 
-_BATCH = frozenset(name for name, kind in NORMALIZATIONS.items() if kind.over == "batch")
-
-
-def _kinds(network: nn.Cell) -> Dict[str, str]:
-    """Path of every Cell that holds parameters -> its kind."""
-    return {owner.path: owner.kind for holders in owners(network).values() for owner in holders}
-
-
 def _objections(network: nn.Cell) -> Callable[[Fusion], str]:
     """What the Cells of a network have against a fusion; an empty str if nothing."""
     names = {parameter.name for parameter in network.get_parameters()}
 
     def objection(fusion: Fusion) -> str:
-        path = _whole_path(network, fusion.normalization.path)
-        if not _computes_as_mindspore(find_cell(network, path)):
-            return f"'{path}' has code of its own"
         for layer, _ in fusion.layers:
             cell = find_cell(network, layer.path)
             beside = f"'{layer.path}', the layer beside it,"
-            if layer.kind.cell.startswith(("nn.", "mint.")) and not _computes_as_mindspore(cell):
-                return f"{beside} has code of its own"
             if (layer.bias is None) != (getattr(cell, layer.kind.bias or "bias", None) is None):
                 return f"{beside} has a bias that it does not use"
             if layer.bias is None and not layer.kind.bias:
@@ -208,15 +196,10 @@ def _objections(network: nn.Cell) -> Callable[[Fusion], str]:
     return objection
 
 
-def _computes_as_mindspore(cell: nn.Cell) -> bool:
-    """Whether a Cell is of MindSpore's own class, or of a subclass that computes just the same."""
-    return type(cell).construct.__module__.startswith("mindspore.")
-
-
 def _whole_path(network: nn.Cell, path: str) -> str:
     """The path of the normalization whose parameters stand at `path`: a BatchNorm3d holds a BatchNorm2d."""
     above = path.rpartition(".")[0]
-    return above if "." in path and isinstance(find_cell(network, above), nn.BatchNorm3d) else path
+    return above if "." in path and type(find_cell(network, above)).construct is nn.BatchNorm3d.construct else path
 
 
 def _bias_name(weight: str) -> str:
