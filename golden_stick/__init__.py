@@ -53,6 +53,8 @@ _HOME = {
     "trace": "cells.trace",
     "verify": "cells.verify",
 }
+# What `gs.scop.GaussianSampler` and the like go through.
+_FOLDERS = frozenset({"criteria", "graph", "knockoffs", "prune", "scop"})
 __all__ = ["errors", *_HOME]
 
 
@@ -68,9 +70,11 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'golden_stick' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"golden_stick.{_HOME[name]}"), name)
+    if name in _HOME:
+        return getattr(importlib.import_module(f"golden_stick.{_HOME[name]}"), name)
+    if name in _FOLDERS:
+        return importlib.import_module(f"golden_stick.{name}")
+    raise AttributeError(f"module 'golden_stick' has no attribute {name!r}")
 
 
 def __dir__() -> list:

@@ -88,8 +88,8 @@ def knockoff_phase(config):
         if name.endswith("real_scale"):
             array = Tensor(generator.random(parameter.shape).astype(np.float32))
             parameter.set_data(array)
-            if name.replace("real", "held") in values:
-                values[name.replace("real", "held")].set_data(array)
+            if name.replace("real", "frozen") in values:
+                values[name.replace("real", "frozen")].set_data(array)
     if "mixing.step" in values:
         values["mixing.step"].set_data(Tensor(1000, ms.int32))
     return algorithm, phase

@@ -30,7 +30,7 @@ def train_scales(algorithm, network, seed=0):
     for name, parameter in parameters.items():
         if name.endswith(".real_scale"):
             values = Tensor(generator.random(parameter.shape).astype(np.float32))
-            for item in (parameter, parameters.get(name.replace("real", "held"), parameter)):
+            for item in (parameter, parameters.get(name.replace("real", "frozen"), parameter)):
                 ops.assign(item, values)
     if "mixing.step" in parameters:
         ops.assign(parameters["mixing.step"], Tensor(1000, ms.int32))
