@@ -20,9 +20,8 @@ from mindspore import Tensor, nn
 from golden_stick.base.config import OneOf, check_value
 from golden_stick.base.errors import CheckpointError
 from golden_stick.base.files import whole_file
-from golden_stick.bench.clock import ForeignLoad, Turn, interleave, limited_threads, turn_of
-from golden_stick.bench.onnx_files import onnx_runtime, onnx_session
-from golden_stick.bench.result import is_quiet, machine_facts
+from golden_stick.bench.clock import ForeignLoad, Turn, interleave, is_quiet, limited_threads, machine_facts, turn_of
+from golden_stick.bench.contenders import onnx_runtime, onnx_session
 
 __all__ = ["CACHE_VARIABLE", "cache_folder", "recall", "remember", "WidthAdvice", "best_multiple", "choose_multiple"]
 

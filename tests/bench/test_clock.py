@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.bench.benchmark import peak_growth
-from golden_stick.bench.clock import ForeignLoad, Timing, available_processors, interleave, limited_threads, turn_of
+from golden_stick.bench.clock import (
+    ForeignLoad,
+    Timing,
+    available_processors,
+    interleave,
+    limited_threads,
+    peak_growth,
+    turn_of,
+)
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has")
 
