@@ -1,4 +1,4 @@
-"""Networks for the command line: how to build them, their weights and their inputs."""
+"""What factories of the user's build, networks above all; the weights of a network, and its inputs."""
 import difflib
 import importlib
 import importlib.util
@@ -8,7 +8,7 @@ import sys
 import traceback
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -17,13 +17,16 @@ from mindspore import Tensor, nn
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.cells.trace import find_inputs
+from golden_stick.cli.options import CLI, say
 from golden_stick.deploy.slim_file import read_tensors
 
-__all__ = ["call_factory", "check_exact", "check_held", "fill", "refuse_slim_weights", "build_network", "load_weights",
-           "read_inputs", "make_inputs"]
+__all__ = ["build_network", "call_factory", "check_exact", "check_held", "fill", "load_weights", "make_inputs",
+           "refuse_slim_weights"]
 
 
-_CLI = "golden-stick"
+_NAMED = 3
+# Beside what is named after a parameter: schedules, and counters that are no scalars.
+_STATE = ("learning_rate", "global_step", "afactor_step")
 
 
 def call_factory(name: str, arguments: Optional[str] = None, option: str = "--network") -> Any:
@@ -45,12 +48,12 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
     """
     source, separator, factory_name = name.rpartition(":")
     if not (source and separator and factory_name):
-        raise ArgumentError(f"For '{_CLI}', '{option}' must look like 'package.module:factory' or "
+        raise ArgumentError(f"For '{CLI}', '{option}' must look like 'package.module:factory' or "
                             f"'path/to/file.py:factory', but got '{name}'.")
     keywords = _read_keywords(arguments)
     is_file = source.endswith(".py") or os.sep in source
     if is_file and not (source.endswith(".py") and os.path.isfile(source)):
-        raise ArgumentError(f"For '{_CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
+        raise ArgumentError(f"For '{CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
     # A factory's initial weights are random: the same command shall give the same files.
     ms.set_seed(0)
     with _importable(os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()):
@@ -64,10 +67,10 @@ def _read_keywords(arguments: Optional[str]) -> Dict[str, Any]:
     try:
         keywords = json.loads(arguments)
     except ValueError as error:
-        raise ArgumentError(f"For '{_CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
+        raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
                             ) from error
     if not isinstance(keywords, dict):
-        raise ArgumentError(f"For '{_CLI}', '--kwargs' must be a JSON object, but got '{arguments}'.")
+        raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}'.")
     return keywords
 
 
@@ -95,7 +98,7 @@ def _load_module(source: str, is_file: bool, option: str) -> ModuleType:
         specification.loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise ArgumentError(f"For '{_CLI}', '{option}' must be importable, but '{source}' raised {_describe(error)}."
+        raise ArgumentError(f"For '{CLI}', '{option}' must be importable, but '{source}' raised {_describe(error)}."
                             ) from error
 
 
@@ -104,11 +107,11 @@ def _find_factory(module: ModuleType, source: str, name: str, option: str) -> Ca
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ArgumentError(f"For '{_CLI}', '{option}' must name a factory of '{source}', but it has no '{name}'."
+        raise ArgumentError(f"For '{CLI}', '{option}' must name a factory of '{source}', but it has no '{name}'."
                             f"{hint}")
     factory = getattr(module, name)
     if not callable(factory):
-        raise ArgumentTypeError(f"For '{_CLI}', '{option}' must name a factory that can be called, but '{name}' of "
+        raise ArgumentTypeError(f"For '{CLI}', '{option}' must name a factory that can be called, but '{name}' of "
                                 f"'{source}' is of type {type(factory).__name__}.")
     return factory
 
@@ -121,7 +124,7 @@ def _call(factory: Callable, name: str, keywords: Mapping[str, Any], option: str
             what = f"'--kwargs' must fit the factory, but got {json.dumps(keywords)}: {error}."
         else:
             what = f"'{option}' must name a factory that works, but '{name}' raised {_describe(error)}."
-        raise ArgumentError(f"For '{_CLI}', {what}") from error
+        raise ArgumentError(f"For '{CLI}', {what}") from error
 
 
 def _describe(error: BaseException) -> str:
@@ -137,11 +140,6 @@ def _place(error: BaseException) -> str:
         if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen "):
             return f"{frame.filename}:{frame.lineno}"
     return ""
-
-
-_NAMED = 3
-# Beside what is named after a parameter: schedules, and counters that are no scalars.
-_STATE = ("learning_rate", "global_step", "afactor_step")
 
 
 def fill(network: nn.Cell, values: Mapping[str, np.ndarray]) -> None:
@@ -168,11 +166,10 @@ def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str,
     state = [name for name in besides if _is_state(name, values[name], wanted)]
     foreign = [name for name in besides if name not in state]
     if foreign:
-        raise CheckpointError(f"For 'golden-stick', '{option}' must hold the network's parameters and no others, but "
+        raise CheckpointError(f"For '{CLI}', '{option}' must hold the network's parameters and no others, but "
                               f"'{place}' also holds {_listed(foreign)}: name the network that it is of.")
     if state:
-        print(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}",
-              flush=True)
+        say(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}")
 
 
 def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
@@ -189,11 +186,11 @@ def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, 
     besides = [name for name in values if name not in wanted]
     if missing:
         more = f", nor {len(missing) - 1} more of its {len(wanted)}" if len(missing) > 1 else ""
-        raise CheckpointError(f"For 'golden-stick', '{option}' must hold the network's parameter '{missing[0]}', but "
+        raise CheckpointError(f"For '{CLI}', '{option}' must hold the network's parameter '{missing[0]}', but "
                               f"'{place}' does not{more}; {_nearest(missing[0], besides)}.")
     for name, shape in wanted.items():
         if values[name].shape != shape:
-            raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {shape}, but got "
+            raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {shape}, but got "
                                   f"{values[name].shape}.")
     return besides
 
@@ -212,7 +209,7 @@ def refuse_slim_weights(network: nn.Cell, values: Mapping[str, np.ndarray], plac
             len(wanted) == len(got) and all(a >= b for a, b in zip(wanted, got)) for _, wanted, got in shapes):
         return
     name, wanted, got = narrower[0]
-    raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
+    raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
                           f"these are the weights of a slim network, name its slim file as '--recipe'.")
 
 
@@ -237,29 +234,18 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
 
 
-_TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
-
-
 def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
     """
-    The network that a factory builds.
-
-    Args:
-        name (str): ``'package.module:factory'`` or ``'path/to/file.py:factory'``. What stands beside the file, or in
-            the working directory for a module, can be imported.
-        arguments (str): Keyword arguments of the factory, as a JSON object. Default: ``None``, no arguments.
-
-    Returns:
-        nn.Cell.
+    The network that a factory builds, which is said. Arguments and errors are those of `call_factory`.
 
     Raises:
-        ArgumentError: If the module, file or factory is missing, raises an error, or does not take the arguments.
-        ArgumentTypeError: If the factory is not callable, or what it returns is not a Cell.
+        ArgumentTypeError: If what the factory returns is not a Cell.
     """
     network = call_factory(name, arguments)
     if not isinstance(network, nn.Cell):
-        raise ArgumentTypeError(f"For '{_CLI}', '--network' must name a factory that returns a Cell, "
+        raise ArgumentTypeError(f"For '{CLI}', '--network' must name a factory that returns a Cell, "
                                 f"but '{name}' returned {type(network).__name__}.")
+    say(f"built {type(network).__name__} by {name}")
     return network
 
 
@@ -275,50 +261,22 @@ def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> N
     Raises:
         CheckpointError: If the file is missing, is no checkpoint, or belongs to another network.
     """
-    values, recipe = read_tensors(f"{_CLI} {option}", path)
+    values, recipe = read_tensors(f"{CLI} {option}", path)
     if recipe is not None:
-        raise CheckpointError(f"For '{_CLI}', '{option}' must be a checkpoint of the original network, but '{path}' is "
+        raise CheckpointError(f"For '{CLI}', '{option}' must be a checkpoint of the original network, but '{path}' is "
                               f"a slim file.")
     check_exact(network, values, option, path)
     fill(network, values)
 
 
-def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[Tensor, ...]:
-    """
-    Tensors of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
-
-    Raises:
-        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
-            enough memory.
-    """
-    tensors = []
-    for text in texts or ():
-        shape, separator, kind = text.partition(":")
-        sizes = shape.split(",")
-        # isdecimal holds for numerals of any script, and int reads them all.
-        if not all(size.strip().isdecimal() and int(size) for size in sizes):
-            raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
-        if separator and kind not in _TYPES:
-            raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape and one of the types {', '.join(_TYPES)}, "
-                                f"such as 1,128:int32, but got '{text}'.")
-        tensors.append(_drawn(tuple(int(size) for size in sizes), kind or _TYPES[0]))
-    return tuple(tensors)
-
-
-def _drawn(shape: Tuple[int, ...], kind: str) -> Tensor:
-    if kind.startswith("float"):
-        return as_tensors(_CLI, shape)[0].astype(getattr(ms, kind))
-    # As indices, 0 and 1 are within every table worth one.
-    return Tensor(np.random.default_rng(0).integers(0, 2, shape), getattr(ms, kind))
-
-
-def make_inputs(network: nn.Cell, tensors: Tuple[Tensor, ...], samples: Optional[int] = None) -> Tuple[Tensor, ...]:
+def make_inputs(network: nn.Cell, arrays: Tuple[np.ndarray, ...], samples: Optional[int] = None
+                ) -> Tuple[Tensor, ...]:
     """
     Inputs for a network.
 
     Args:
         network (nn.Cell): The network.
-        tensors (tuple[Tensor]): What `read_inputs` returned. If it is empty, inputs are found out.
+        arrays (tuple[numpy.ndarray]): What was given. If it is empty, inputs are found out.
         samples (int): What the first axis of every input is set to. Default: ``None``, it stays.
 
     Returns:
@@ -328,15 +286,16 @@ def make_inputs(network: nn.Cell, tensors: Tuple[Tensor, ...], samples: Optional
         ArgumentError: If there are no inputs and none can be found out, or `samples` is below 1.
     """
     if samples is not None and samples < 1:
-        raise ArgumentError(f"For '{_CLI}', '--samples' must be at least 1, but got {samples}.")
+        raise ArgumentError(f"For '{CLI}', '--samples' must be at least 1, but got {samples}.")
+    tensors = tuple(map(Tensor, arrays))
     if not tensors:
-        tensors = find_inputs(_CLI, network)
-        print(f"inputs were not given: taken as {describe(tensors)}", flush=True)
+        tensors = find_inputs(CLI, network)
+        say(f"inputs were not given: taken as {describe(tensors)}")
     return tensors if samples is None else tuple(_resampled(tensor, samples) for tensor in tensors)
 
 
 def _resampled(tensor: Tensor, samples: int) -> Tensor:
     shape = (samples,) + tuple(tensor.shape[1:])
     if tensor.dtype == ms.float32:
-        return as_tensors(_CLI, shape)[0]
+        return as_tensors(CLI, shape)[0]
     return Tensor(np.resize(tensor.asnumpy(), shape), tensor.dtype)

@@ -1,15 +1,26 @@
 """``golden-stick prune``: a trained network made slim at once."""
 import argparse
-import json
 import time
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Iterable, Mapping, Optional, Union
+from typing import Any, Callable, ContextManager, Dict, Mapping, Optional
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.cli.options import add_command, add_policies, network_and_inputs, output_files, say, write_json
+from golden_stick.base.files import write_json
+from golden_stick.cli.options import (
+    CLI,
+    FACTORY,
+    add_command,
+    add_network_options,
+    add_options,
+    config_of,
+    network_and_inputs,
+    output_files,
+    say,
+)
+from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS
 
-__all__ = ["ANYWHERE", "add_budget_options", "add_criterion_options", "add_slim_options", "check_onnx", "config_of",
-           "export_to", "make_slim", "pruning_data", "add"]
+__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "check_onnx", "export_to", "make_slim",
+           "pruning_data"]
 
 
 # Options that name files to write, and the endings that these have.
@@ -18,40 +29,14 @@ ANYWHERE = {"output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".
 
 def add_criterion_options(command: argparse.ArgumentParser) -> None:
     """The options of a pruning by a criterion."""
-    command.add_argument("--criterion", default="l1", help="l1, l2, bn_scale, fpgm, lamp or random; taylor, "
-                         "hessian and activation look at --data (default: l1)")
-    command.add_argument("--data", help="package.module:factory or path/to/file.py:factory of batches of images and "
-                         "labels, for criteria that look at data; the loss is cross entropy")
-    command.add_argument("--seed", type=int, default=0, help="of the criterion random (default: 0)")
-
-
-def add_budget_options(command: argparse.ArgumentParser, otherwise: str) -> None:
-    """The options of every pruner: how much goes, of what, to which widths; `otherwise` tells of a missing budget."""
-    command.add_argument("--prune-rate", type=_rates, help="fraction of channels to remove, or a JSON object "
-                         "of patterns of layers' paths, such as '{\"layer1.*\": 0.2, \"*\": 0.4}' "
-                         f"(default: {otherwise})")
-    for key, what in (("macs", "MACs"), ("params", "parameters"), ("latency", "latency here")):
-        command.add_argument(f"--target-{key}", type=float,
-                             help=f"fraction of the original {what} to be left, instead of a rate")
-    command.add_argument("--ranking", default="local", help="channels that are ranked together: local (a group's), "
-                         "global (all) or isomorphic (of groups of the same topology) (default: local)")
-    command.add_argument("--max-rate", type=_rates, default=1.0, help="no group loses more than this fraction; number "
-                         "or a JSON object of patterns (default: 1.0)")
-    command.add_argument("--reduction", default="mean", help="of the scores of the filters that make a channel: mean, "
-                         "sum, max or norm (default: mean)")
-    command.add_argument("--normalizer", default="auto", help="what a layer's scores are divided by: mean, sum, max or "
-                         "none (default: auto, what suits the criterion)")
-    add_policies(command)
-    command.add_argument("--round-to", type=_number_or_word, default=1, help="layers that shrink keep a multiple of so "
-                         "many filters; auto: of the number that this machine likes (default: 1)")
-    command.add_argument("--round", default="up", help="to which multiple of --round-to widths go: up, down or nearest "
-                         "(default: up)")
-    command.add_argument("--min-width", type=int, default=1, help="of the layers that shrink (default: 1)")
+    add_options(command, ONE_SHOT_OPTIONS, ("criterion", "seed"))
+    command.add_argument("--data", help=f"{FACTORY} of batches of images and labels, for criteria that look at data; "
+                         "the loss is cross entropy")
 
 
 def add_slim_options(command: argparse.ArgumentParser, required: bool = True) -> None:
     """The options of a pruning, and where its files go."""
-    add_budget_options(command, "0.4")
+    add_options(command, PRUNER_OPTIONS, prune_rate="0.4")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
@@ -75,28 +60,7 @@ def check_onnx(options: argparse.Namespace) -> None:
     if options.onnx:
         FORMATS["ONNX"].check("golden-stick", {} if options.opset is None else {"opset": options.opset})
     elif options.opset is not None:
-        raise ArgumentError("For 'golden-stick', '--opset' must stand with '--onnx', but that is not given.")
-
-
-def _number_or_word(text: str) -> Any:
-    return int(text) if text.lstrip("-").isdecimal() else text
-
-
-def config_of(options: argparse.Namespace, keys: Iterable[str]) -> Dict[str, Any]:
-    """A configuration of those keys that are options here, and were given or have a default."""
-    return {key: getattr(options, key) for key in keys if getattr(options, key, None) is not None}
-
-
-def _rates(text: str) -> Union[float, Dict[str, Any]]:
-    try:
-        found = json.loads(text)
-    except ValueError:
-        found = None
-    if text == "auto":
-        return text
-    if isinstance(found, bool) or not isinstance(found, (int, float, dict)):
-        raise argparse.ArgumentTypeError(f"must be a number or a JSON object of patterns, but got {text!r}")
-    return found
+        raise ArgumentError(f"For '{CLI}', '--opset' must stand with '--onnx', but that is not given.")
 
 
 def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any], None],
@@ -132,7 +96,7 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
             save_slim(finished, paths["output"])
         export_to(paths, finished, inputs, options.opset)
         if "report" in paths:
-            write_json(paths["report"], algorithm.report.to_dict())
+            write_json(CLI, paths["report"], algorithm.report.to_dict())
         if options.card:
             base = {"source": f"{options.network}, checkpoint {options.checkpoint}"}
             pruning_card(algorithm.report, network, slim, base, seconds=time.perf_counter() - begin).save(options.card)
@@ -167,6 +131,7 @@ the masked one gives, and write it. Fine-tune it afterwards.
 golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' --inputs 1,3,32,32 \\
     --checkpoint resnet20.ckpt --criterion l1 --prune-rate 0.4 --output slim.ckpt --report report.json
 """)
+    add_network_options(command)
     command.add_argument("--checkpoint", help="checkpoint of the trained network (default: as the factory builds it)")
     add_criterion_options(command)
     add_slim_options(command)
