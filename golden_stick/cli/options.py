@@ -70,18 +70,18 @@ def _reader(constraint: Any) -> Callable[[str], Any]:
     """What makes a value of an option's text. What is out of range, the algorithm refuses."""
     first = constraint.first if isinstance(constraint, Either) else constraint
     if isinstance(first, PerPattern):
-        return rates
+        return _rates
     if isinstance(constraint, Either):
-        return number_or_word
+        return _number_or_word
     return int if isinstance(first, Whole) else float if isinstance(first, (Fraction, Interval)) else str
 
 
-def number_or_word(text: str) -> Union[int, str]:
+def _number_or_word(text: str) -> Union[int, str]:
     """A whole number, or what else was said."""
     return int(text) if text.lstrip("-").isdecimal() else text
 
 
-def rates(text: str) -> Union[float, str, Dict[str, Any]]:
+def _rates(text: str) -> Union[float, str, Dict[str, Any]]:
     """A number, a JSON object of patterns, or 'auto'."""
     try:
         value = text if text == "auto" else json.loads(text)

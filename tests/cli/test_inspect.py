@@ -8,7 +8,7 @@ from mindspore import nn
 
 import golden_stick as gs
 from golden_stick import cli
-from golden_stick.cli.inspect import as_ranges, shortened
+from golden_stick.cli.show import as_ranges, shortened
 from golden_stick.graph.plan import KeptAxis, PruningPlan
 
 FIRST = tuple(index for index in range(200) if index % 3)
