@@ -177,19 +177,18 @@ def _run(options: argparse.Namespace) -> None:
 
 def _kind(options: argparse.Namespace, source: Any) -> str:
     """What the files are of. What the options say of it must agree."""
-    found, file = source.kind, source.files[0]
-    for kind, (option, meant, why) in _BY_OPTION.items():
+    kind, file = source.kind, source.files[0]
+    for special, (option, meant, why) in _BY_OPTION.items():
         if getattr(options, option[2:].replace("-", "_")):
-            if found != "original":
+            if kind != "original":
                 raise ArgumentError(f"For '{CLI}', '{option}' must stand with {meant}, but '{file}' is of kind "
-                                    f"'{found}'.")
-            found = kind
-        elif options.kind == kind and found == "original":
-            raise ArgumentError(f"For '{CLI}', '--kind {kind}' must stand with '{option}': {why.format(file)}.")
-    if options.kind not in (None, found):
-        raise ArgumentError(f"For '{CLI}', '--kind' must be what '{file}' is of, '{found}', but got "
-                            f"'{options.kind}'.")
-    return found
+                                    f"'{kind}'.")
+            kind = special
+        elif options.kind == special and kind == "original":
+            raise ArgumentError(f"For '{CLI}', '--kind {special}' must stand with '{option}': {why.format(file)}.")
+    if options.kind not in (None, kind):
+        raise ArgumentError(f"For '{CLI}', '--kind' must be what '{file}' is of, '{kind}', but got '{options.kind}'.")
+    return kind
 
 
 def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
@@ -254,48 +253,45 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import load_slim
     from golden_stick.deploy.slim_file import read_slim
-    with output_files(options, **ANYWHERE) as paths:
-        network, inputs = network_and_inputs(options)
-        slim = load_slim(network, source.files[0])
-        _write(options, paths, slim, inputs, dict(read_slim(source.files[0]).metadata))
+    _write(options, source.files[0], lambda slim: dict(read_slim(source.files[0]).metadata))
 
 
 def _slim_weights(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import load_slim
-    with output_files(options, **ANYWHERE) as paths:
-        network, inputs = network_and_inputs(options)
-        slim = load_slim(network, options.recipe)
+    def fill(slim: Any) -> Dict[str, Any]:
         try:
             _fill(source, slim)
         except CheckpointError as error:
             raise CheckpointError(f"For '{CLI}', '--checkpoint' must hold the weights of the slim network of "
                                   f"'{options.recipe}', but: {error}") from error
-        _write(options, paths, slim, inputs, {})
+        return {}
+
+    _write(options, options.recipe, fill)
 
 
-def _write(options: argparse.Namespace, paths: Dict[str, str], slim: Any, inputs: Any, metadata: Dict[str, Any]
-           ) -> None:
-    """Write a network that is slim already."""
-    from golden_stick import save_slim
-    trace_aloud(slim, inputs)
-    slim = _finish_of(options)(slim, inputs)
-    if "output" in paths:
-        save_slim(slim, paths["output"], metadata)
-    export_to(paths, slim, inputs, options.opset)
+def _write(options: argparse.Namespace, slim_file: str, fill: Callable[[Any], Dict[str, Any]]) -> None:
+    """Write a network that is slim already; `fill` sees it, and returns what is to be said of its weights."""
+    from golden_stick import load_slim, save_slim
+    with output_files(options, **ANYWHERE) as paths:
+        network, inputs = network_and_inputs(options)
+        slim = load_slim(network, slim_file)
+        metadata = fill(slim)
+        trace_aloud(slim, inputs)
+        slim = _finish_of(options)(slim, inputs)
+        if "output" in paths:
+            save_slim(slim, paths["output"], metadata)
+        export_to(paths, slim, inputs, options.opset)
 
 
 def _finish_of(options: argparse.Namespace) -> Callable[[Any, Any], Any]:
     """What becomes of a slim network and its inputs before it is written."""
-    return _folded if options.fold else lambda slim, inputs: slim
+    def folded(slim: Any, inputs: Any) -> Any:
+        from golden_stick import fold, fold_report
+        made = fold(slim, inputs)
+        say(str(fold_report(made)))
+        return made
 
-
-def _folded(slim: Any, inputs: Any) -> Any:
-    from golden_stick import fold, fold_report
-    folded = fold(slim, inputs)
-    say(str(fold_report(folded)))
-    return folded
+    return folded if options.fold else lambda slim, inputs: slim
 
 
 def _fill_original(source: Any, network: Any) -> None:
