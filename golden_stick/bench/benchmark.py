@@ -2,7 +2,7 @@
 import os
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -200,18 +200,19 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     if baseline is not None:
         check_value(_OWNER, "baseline", baseline, OneOf(tuple(dict.fromkeys(one.name for one in entered))))
     given = as_arrays(_OWNER, inputs)
-    batches = {size: tuple(_batch(array, size) for array in given) for size in batch_sizes}
-    _refuse_misfits(entered, batches.values())
+    batches = [tuple(_batch(array, size) for array in given) for size in batch_sizes]
+    _refuse_misfits(entered, batches)
     measurements: List[Measurement] = []
     with ForeignLoad() as load:
-        for size, batch in batches.items():
-            macs = [contender.macs(batch) for contender in entered]
+        for size, batch in zip(batch_sizes, batches):
+            macs = [one.macs(batch) for one in entered]
             for count in threads:
-                with limited_threads(_OWNER, count):
-                    runs = _measure(entered, batch, count, rounds, warm_up, on_round)
-                measured = _compare(entered, size, count, macs, runs, baseline)
+                planned = [Measurement(one.name, one.runtime, size, count, macs=number, reason=one.misfit(batch))
+                           for one, number in zip(entered, macs)]
+                measured = _measure(entered, planned, batch, rounds, warm_up, on_round)
                 # What comes later takes memory that the first have freed, and seems to need less.
-                measurements += [replace(one, memory=None) for one in measured] if measurements else measured
+                measured = [replace(one, memory=None) for one in measured] if measurements else measured
+                measurements += [_compared(one, measured, baseline) for one in measured]
     made_with = {"mindspore": versions()["mindspore"]}
     if any(contender.runtime == ONNX for contender in entered):
         made_with["onnxruntime"] = onnx_runtime().__version__
@@ -273,7 +274,7 @@ def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[Optional[int]],
     check_value(_OWNER, "warm_up", warm_up, Whole(0))
 
 
-def _refuse_misfits(contenders: Sequence[Contender], batches: Iterable[Sequence[np.ndarray]]) -> None:
+def _refuse_misfits(contenders: Sequence[Contender], batches: Sequence[Sequence[np.ndarray]]) -> None:
     """Some file may be of another batch size; if all are, at every size, there is nothing to measure."""
     reasons = [contender.misfit(batch) for contender in contenders for batch in batches]
     if all(reasons):
@@ -286,23 +287,17 @@ def _batch(array: np.ndarray, size: int) -> np.ndarray:
     return np.take(array, np.arange(size) % len(array), 0) if array.ndim else array
 
 
-class _Run(NamedTuple):
-    timing: Timing
-    memory: Optional[int]
-
-
-# Of each contender, its run, or why it was not run.
-Runs = List[Union[str, _Run]]
-
-
-def _measure(contenders: Sequence[Contender], batch: Tuple[np.ndarray, ...], threads: Optional[int], rounds: int,
-             warm_up: int, on_round: Optional[Callable[[int, int], None]]) -> Runs:
-    reasons = [contender.misfit(batch) for contender in contenders]
-    with ExitStack() as stack:
+def _measure(contenders: Sequence[Contender], planned: Sequence[Measurement], batch: Tuple[np.ndarray, ...],
+             rounds: int, warm_up: int, on_round: Optional[Callable[[int, int], None]]) -> List[Measurement]:
+    """With times and memory, but for what does not take this batch."""
+    measured, threads = list(planned), planned[0].threads
+    with limited_threads(_OWNER, threads), ExitStack() as stack:
         ready = {number: _prepare(contenders[number], batch, threads, stack)
-                 for number, reason in enumerate(reasons) if not reason}
+                 for number, one in enumerate(measured) if not one.reason}
         timings = interleave({number: turn for number, (turn, _) in ready.items()}, rounds, warm_up, on_round)
-    return [reason or _Run(timings[number], ready[number][1]) for number, reason in enumerate(reasons)]
+    for number, timing in timings.items():
+        measured[number] = replace(measured[number], timing=timing, memory=ready[number][1])
+    return measured
 
 
 def _prepare(contender: Contender, batch: Tuple[np.ndarray, ...], threads: Optional[int], stack: ExitStack
@@ -317,30 +312,15 @@ def _prepare(contender: Contender, batch: Tuple[np.ndarray, ...], threads: Optio
     return turn_of(ready.run, ready.prepare), None if growth is None else growth + ready.held
 
 
-def _compare(contenders: Sequence[Contender], batch_size: int, threads: Optional[int], macs: Sequence[Optional[int]],
-             runs: Runs, baseline: Optional[str]) -> List[Measurement]:
-    measurements = []
-    for number, (one, run) in enumerate(zip(contenders, runs)):
-        measured = Measurement(one.name, one.runtime, batch_size, threads, macs=macs[number])
-        if isinstance(run, str):
-            measurements.append(replace(measured, reason=run))
-            continue
-        measured = replace(measured, timing=run.timing, memory=run.memory)
-        first = _baseline_of(one, contenders, runs, baseline)
-        if first is not None:
-            counted = macs[first] and macs[number]
-            measured = replace(measured, baseline=contenders[first].name,
-                               speed_up=run.timing.times_faster_than(runs[first].timing),
-                               macs_ratio=macs[first] / macs[number] if counted else None)
-        measurements.append(measured)
-    return measurements
-
-
-def _baseline_of(one: Contender, contenders: Sequence[Contender], runs: Runs, baseline: Optional[str]
-                 ) -> Optional[int]:
-    """The first contender of that name, of the same runtime if it can be; or of the same runtime, whatever its name."""
-    ran = [number for number in range(len(contenders)) if not isinstance(runs[number], str)]
-    alike = [number for number in ran if contenders[number].runtime == one.runtime]
-    if baseline is None:
-        return next(iter(alike), None)
-    return next((number for number in (*alike, *ran) if contenders[number].name == baseline), None)
+def _compared(one: Measurement, measured: Sequence[Measurement], baseline: Optional[str]) -> Measurement:
+    """
+    A measurement with its speed-up. It refers to the first contender of the baseline's name, of the same runtime if it
+    can be; or to the first of the same runtime, whatever its name.
+    """
+    ran = sorted((other for other in measured if other.timing), key=lambda other: other.runtime != one.runtime)
+    first = next((other for other in ran if (other.runtime == one.runtime if baseline is None
+                                             else other.name == baseline)), None)
+    if one.timing is None or first is None or first.timing is None:
+        return one
+    ratio = first.macs / one.macs if first.macs and one.macs else None
+    return replace(one, baseline=first.name, speed_up=one.timing.times_faster_than(first.timing), macs_ratio=ratio)

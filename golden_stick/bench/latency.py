@@ -78,7 +78,7 @@ def mindir_contender(name: str, path: str) -> Network:
                               f"{first_line(error)}") from error
     if not proto.graph.node:
         raise CheckpointError(f"For 'benchmark', '{path}' must be a MindIR file, but it holds no graph.")
-    return Network(name, path, MINDIR, tuple(tuple(np.int64(item.tensor[0].dims).tolist())
+    return Network(name, path, MINDIR, tuple(tuple(np.asarray(item.tensor[0].dims).astype(np.int64).tolist())
                                              for item in proto.graph.input))
 
 

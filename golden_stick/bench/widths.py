@@ -8,7 +8,7 @@ import json
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
@@ -107,20 +107,20 @@ def best_multiple(runtime: Optional[str] = None, refresh: bool = False) -> Width
     version = onnx_runtime().__version__ if runtime == "onnx" else ms.__version__
     facts, path = machine_facts({}), cache_folder() / _FILE
     machine = f"{facts['processor']}, {facts['system']}, {runtime} {version}"
-    kept = None if refresh else _advice(_read(path).get(machine), runtime, machine, path)
+    kept = None if refresh else _kept(path, runtime, machine)
     # What other processes disturbed is measured anew until it is not.
     if kept is not None and kept.quiet:
         return kept
     with ForeignLoad() as load:
         costs = _costs(_sweep(runtime))
-    record = {"multiple": choose_multiple(costs), "costs": {str(multiple): cost for multiple, cost in costs.items()},
-              "quiet": is_quiet(load.processors)}
+    advice = WidthAdvice(choose_multiple(costs), runtime, machine, costs, is_quiet(load.processors), str(path))
+    record = {"multiple": advice.multiple, "costs": costs, "quiet": advice.quiet}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json("best_multiple", str(path), {**_read(path), machine: record})
     except (OSError, CheckpointError):
-        path = None
-    return _advice(record, runtime, machine, path)
+        return replace(advice, kept_in=None)
+    return advice
 
 
 def choose_multiple(costs: Mapping[int, float]) -> int:
@@ -136,14 +136,15 @@ def _read(path: Path) -> Mapping[str, Any]:
     return records if isinstance(records, dict) else {}
 
 
-def _advice(record: Any, runtime: str, machine: str, path: Optional[Path]) -> Optional[WidthAdvice]:
-    """What a record of the file says, or None if it says nothing of use."""
+def _kept(path: Path, runtime: str, machine: str) -> Optional[WidthAdvice]:
+    """What the file says of this machine, or None if it says nothing of use."""
+    record: Any = _read(path).get(machine)
     try:
         costs = {int(multiple): float(cost) for multiple, cost in record["costs"].items()}
-        multiple, quiet = int(record["multiple"]), bool(record["quiet"])
+        advice = WidthAdvice(int(record["multiple"]), runtime, machine, costs, bool(record["quiet"]), str(path))
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
-    return WidthAdvice(multiple, runtime, machine, costs, quiet, path and str(path)) if multiple in MULTIPLES else None
+    return advice if advice.multiple in MULTIPLES else None
 
 
 def _rounded_up(width: int, multiple: int) -> int:

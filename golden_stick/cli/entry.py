@@ -109,11 +109,12 @@ def _ended_in_order() -> Iterator[None]:
 def _without_logs() -> Iterator[None]:
     """Hide what MindSpore's compiled code writes to the error stream, unless an unforeseen error makes it of use."""
     # MindSpore's own switch is read before this file is: where it is set, the user has decided. Python's warnings pass.
-    if "GLOG_v" in os.environ or sys.stderr is not sys.__stderr__:
+    usual: Any = sys.__stderr__
+    if "GLOG_v" in os.environ or sys.stderr is not usual:
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log, open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding) as stream:
+    usual.flush()
+    with tempfile.TemporaryFile() as log, open(os.dup(2), "w", buffering=1, encoding=usual.encoding) as stream:
         os.dup2(log.fileno(), 2)
         try:
             with contextlib.redirect_stderr(stream):
@@ -124,5 +125,5 @@ def _without_logs() -> Iterator[None]:
                 os.write(stream.fileno(), log.read())
             raise
         finally:
-            sys.stderr.flush()
+            usual.flush()
             os.dup2(stream.fileno(), 2)

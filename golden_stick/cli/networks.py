@@ -91,7 +91,7 @@ def _load_module(source: str, is_file: bool, option: str) -> ModuleType:
             return importlib.import_module(source)
         # Not under the file's own name, which may be that of a library, such as 'resnet' or 'numpy'.
         name = f"golden_stick_network_{os.path.basename(source)[:-len('.py')]}"
-        specification = importlib.util.spec_from_file_location(name, os.path.abspath(source))
+        specification: Any = importlib.util.spec_from_file_location(name, os.path.abspath(source))
         module = importlib.util.module_from_spec(specification)
         # MindSpore looks the source of a class up by its module's name.
         sys.modules[name] = module

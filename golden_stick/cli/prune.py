@@ -2,7 +2,7 @@
 import argparse
 import time
 from contextlib import nullcontext
-from typing import Any, Callable, ContextManager, Dict, Mapping, Optional
+from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple, Union
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
@@ -24,7 +24,8 @@ __all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "chec
 
 
 # Options that name files to write, and the endings that these have.
-ANYWHERE = {"output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
+ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
+    "output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
 
 
 def add_criterion_options(command: argparse.ArgumentParser) -> None:

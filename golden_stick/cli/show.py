@@ -199,7 +199,7 @@ def _trace(options: argparse.Namespace) -> None:
             write_json(CLI, paths["json"], record)
 
 
-def overview(network: str, graph: Any, policies: Mapping[str, str]) -> Dict[str, Any]:
+def overview(network: str, graph: Any, policies: Mapping[str, Any]) -> Dict[str, Any]:
     """
     What could be pruned in a network, what could not, and why, as plain data.
 
