@@ -132,6 +132,9 @@ def limited_threads(owner: str, threads: Optional[int]) -> Iterator[None]:
         owner (str): Name of the caller, for messages.
         threads (int): How many, or None for no limit.
 
+    Returns:
+        A context.
+
     Raises:
         ArgumentError: If the system cannot do it, or has not so many processors.
     """

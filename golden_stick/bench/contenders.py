@@ -3,6 +3,7 @@ Contenders of a benchmark: what runs on given inputs, and its multiply-accumulat
 neither MindSpore nor, to be counted, the package onnx; networks and MindIR files stand in `latency`.
 """
 import math
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -27,7 +28,7 @@ class Ready(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Contender:
+class Contender(ABC):
     """A network or file under a name, and what runs it; for a file, the shapes of its inputs, -1 for any size."""
 
     name: str
@@ -43,13 +44,13 @@ class Contender:
         free = "; -1 stands for any size" if any(-1 in shape for shape in self.shapes) else ""
         return f"the file takes {', '.join(map(str, self.shapes))}, not {', '.join(map(str, given))}{free}"
 
+    @abstractmethod
     def macs(self, arrays: Sequence[Any]) -> Optional[int]:
         """Multiply-accumulates for one sample; None if they cannot be counted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> AbstractContextManager:
         """A context in which it is loaded and has run once; it gives a `Ready`."""
-        raise NotImplementedError
 
 
 def _fits(wanted: Tuple[int, ...], given: Tuple[int, ...]) -> bool:
@@ -60,10 +61,12 @@ class OnnxFile(Contender):
     """An ONNX file, run by ONNX Runtime."""
 
     def macs(self, arrays: Sequence[Any]) -> Optional[int]:
+        """As of the file's graph."""
         return count_onnx_macs(self.source, [tuple(array.shape) for array in arrays])
 
     @contextmanager
     def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> Iterator[Ready]:
+        """With a session of so many threads."""
         session = onnx_session(self.source, threads)
         feeds = {item.name: array for item, array in zip(session.get_inputs(), arrays)}
         session.run(None, feeds)

@@ -26,6 +26,7 @@ class Network(Contender):
     """A Cell, or a MindIR file, run by MindSpore."""
 
     def macs(self, arrays: Sequence[Any]) -> Optional[int]:
+        """As of the network, traced."""
         try:
             # A file's graph can be traced or run, not both: this one is thrown away.
             return count_macs(trace(self._network(), _tensors(arrays)))
@@ -34,6 +35,7 @@ class Network(Contender):
 
     @contextmanager
     def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> Iterator[Ready]:
+        """In evaluation, compiled; MindSpore's mode is afterwards what it was."""
         network, tensors, before = self._network(), _tensors(arrays), ms.get_context("mode")
         # The weights of a Cell were in memory before, those of a file were not.
         held = sum(parameter.nbytes for parameter in network.get_parameters()) if network is self.source else 0

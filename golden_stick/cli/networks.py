@@ -62,10 +62,8 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
 
 
 def _read_keywords(arguments: Optional[str]) -> Dict[str, Any]:
-    if arguments is None:
-        return {}
     try:
-        keywords = json.loads(arguments)
+        keywords = json.loads(arguments or "{}")
     except ValueError as error:
         raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
                             ) from error
@@ -92,9 +90,8 @@ def _load_module(source: str, is_file: bool, option: str) -> ModuleType:
         # Not under the file's own name, which may be that of a library, such as 'resnet' or 'numpy'.
         name = f"golden_stick_network_{os.path.basename(source)[:-len('.py')]}"
         specification: Any = importlib.util.spec_from_file_location(name, os.path.abspath(source))
-        module = importlib.util.module_from_spec(specification)
         # MindSpore looks the source of a class up by its module's name.
-        sys.modules[name] = module
+        sys.modules[name] = module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:  # the user's code may raise anything
@@ -152,11 +149,7 @@ def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str,
     """
     Refuse a checkpoint that does not hold exactly a network's parameters; what an optimizer left is only told.
 
-    Args:
-        network (nn.Cell): The network.
-        values (Mapping): Name -> array, of the checkpoint.
-        option (str): The option that named the checkpoint.
-        place (str): The checkpoint.
+    `values` are those of the checkpoint `place`, which `option` named.
 
     Raises:
         CheckpointError: If a parameter is missing or of another shape, or there is another besides.
@@ -174,9 +167,7 @@ def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str,
 
 def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
     """
-    Refuse a checkpoint that does not hold a network's parameters; what it holds besides is returned.
-
-    Args: as of `check_exact`.
+    Refuse a checkpoint that does not hold a network's parameters; the names of what it holds besides are returned.
 
     Raises:
         CheckpointError: If a parameter is missing or of another shape.
@@ -251,12 +242,7 @@ def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
 
 def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> None:
     """
-    Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file.
-
-    Args:
-        network (nn.Cell): The network.
-        path (str): The checkpoint.
-        option (str): The option that names it. Default: ``"--checkpoint"``.
+    Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file that `option` named.
 
     Raises:
         CheckpointError: If the file is missing, is no checkpoint, or belongs to another network.
@@ -272,15 +258,7 @@ def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> N
 def make_inputs(network: nn.Cell, arrays: Tuple[np.ndarray, ...], samples: Optional[int] = None
                 ) -> Tuple[Tensor, ...]:
     """
-    Inputs for a network.
-
-    Args:
-        network (nn.Cell): The network.
-        arrays (tuple[numpy.ndarray]): What was given. If it is empty, inputs are found out.
-        samples (int): What the first axis of every input is set to. Default: ``None``, it stays.
-
-    Returns:
-        tuple[Tensor].
+    Inputs for a network: the arrays that were given, or found out if there are none; of so many samples, if it is said.
 
     Raises:
         ArgumentError: If there are no inputs and none can be found out, or `samples` is below 1.
