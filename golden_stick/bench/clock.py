@@ -17,8 +17,8 @@ import numpy as np
 
 from golden_stick.base.errors import ArgumentError
 
-__all__ = ["available_processors", "limited_threads", "Timing", "Turn", "turn_of", "interleave", "ForeignLoad",
-           "is_quiet", "machine_facts", "peak_growth"]
+__all__ = ["ForeignLoad", "Timing", "Turn", "interleave", "is_quiet", "limited_threads", "machine_facts", "peak_growth",
+           "turn_of"]
 
 
 _TASKS = "/proc/self/task"
@@ -116,11 +116,6 @@ def interleave(turns: Mapping[Any, Turn], rounds: int, warm_up: int = 2,
         if on_round is not None:
             on_round(number + 1, warm_up + rounds)
     return {name: Timing(*(tuple(column) for column in zip(*pairs))) for name, pairs in taken.items()}
-
-
-def available_processors() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

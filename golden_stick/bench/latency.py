@@ -7,16 +7,14 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
-from golden_stick.base.config import Whole, check_value
-from golden_stick.base.errors import ArgumentTypeError, CheckpointError, GoldenStickError, first_line
-from golden_stick.base.inputs import as_tensors
-from golden_stick.bench.clock import Timing, interleave, turn_of
+from golden_stick.base.errors import CheckpointError, GoldenStickError, first_line
+from golden_stick.bench.clock import interleave, turn_of
 from golden_stick.bench.contenders import GRAPH, MINDIR, PYNATIVE, Contender, Ready
 from golden_stick.cells.networks import evaluation, leaves, scratch_directory
 from golden_stick.cells.trace import trace
 from golden_stick.graph.cost import count_macs
 
-__all__ = ["Network", "latency_of", "latency_ratio", "mindir_contender"]
+__all__ = ["Network", "latency_ratio", "mindir_contender"]
 
 
 _MODES: Mapping[str, int] = {GRAPH: ms.GRAPH_MODE, PYNATIVE: ms.PYNATIVE_MODE, MINDIR: ms.GRAPH_MODE}
@@ -84,37 +82,6 @@ def mindir_contender(name: str, path: str) -> Network:
                                              for item in proto.graph.input))
 
 
-def latency_of(network: nn.Cell, inputs: Any, rounds: int = 10) -> Timing:
-    """
-    How long a network takes, compiled as a graph, in evaluation.
-
-    Two networks that were measured one after the other met two states of the machine: to compare them, let
-    `golden_stick.benchmark` measure them in turn.
-
-    Args:
-        network (nn.Cell): The network.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
-        rounds (int): How often it is measured. Default: 10.
-
-    Returns:
-        Timing, its `median` in seconds a call.
-
-    Raises:
-        ArgumentTypeError: If `network` is not a Cell, `inputs` neither Tensors nor a shape, or `rounds` not an int.
-        ArgumentError: If `rounds` is less than 1.
-
-    Examples:
-        >>> from golden_stick.bench.latency import latency_of
-        >>> from mindspore import nn
-        >>> print(latency_of(nn.Dense(8, 8), (1, 8)).median < 1.0)
-        True
-    """
-    if not isinstance(network, nn.Cell):
-        raise ArgumentTypeError(f"For 'latency_of', 'network' must be a Cell, but got {type(network).__name__}.")
-    check_value("latency_of", "rounds", rounds, Whole(1))
-    return _in_turn((network,), as_tensors("latency_of", inputs), rounds)[0]
-
-
 def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], rounds: int = 15) -> float:
     """
     How long a network takes, as a fraction of what another takes: both compiled as graphs, in evaluation, in turn.
@@ -128,12 +95,7 @@ def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], 
     Returns:
         float, the median of the rounds' ratios.
     """
-    timings = _in_turn((network, other), inputs, rounds)
-    return 1 / timings[0].times_faster_than(timings[1])
-
-
-def _in_turn(networks: Sequence[nn.Cell], tensors: Tuple[Tensor, ...], rounds: int) -> Sequence[Timing]:
     with ExitStack() as stack:
-        ready = [stack.enter_context(Network("", network, GRAPH).ready(tensors, None)) for network in networks]
-        return list(interleave({number: turn_of(one.run, one.prepare) for number, one in enumerate(ready)},
-                               rounds).values())
+        ready = [stack.enter_context(Network("", cell, GRAPH).ready(inputs, None)) for cell in (network, other)]
+        timings = interleave({number: turn_of(one.run, one.prepare) for number, one in enumerate(ready)}, rounds)
+    return 1 / timings[0].times_faster_than(timings[1])
