@@ -139,6 +139,9 @@ def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterat
                                 f"{len(items)}.")
         for item in items[:count] or (items,):
             if not isinstance(item, (Tensor, np.ndarray)):
-                what = "hold Tensors or arrays" if count is None else "be a Tensor or start with one"
-                raise ArgumentTypeError(f"For '{owner}', a batch must {what}, but got {type(item).__name__}.")
+                if count is None:
+                    raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
+                                            f"{type(item).__name__}.")
+                raise ArgumentTypeError(f"For '{owner}', a batch must be a Tensor or start with one, but got "
+                                        f"{type(item).__name__}.")
         yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items[:count])

@@ -5,15 +5,8 @@ from typing import Any, Dict, Tuple
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
-from golden_stick.cli.options import (
-    CLI,
-    add_command,
-    add_network_options,
-    network_and_inputs,
-    output_files,
-    read_inputs,
-    say,
-)
+from golden_stick.cli.networks import network_and_inputs, read_inputs
+from golden_stick.cli.options import CLI, add_command, add_network_options, output_files, say
 
 __all__ = ["add"]
 

@@ -10,16 +10,16 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Set
 import numpy as np
 
 from golden_stick.base.errors import ArgumentError, CheckpointError
-from golden_stick.cli.options import (
-    CLI,
-    add_command,
-    add_network_options,
-    config_of,
+from golden_stick.cli.networks import (
+    check_exact,
+    check_held,
+    fill,
+    load_weights,
     network_and_inputs,
-    output_files,
-    say,
+    refuse_slim_weights,
     trace_aloud,
 )
+from golden_stick.cli.options import CLI, add_command, add_network_options, config_of, output_files, say
 from golden_stick.cli.prune import (
     ANYWHERE,
     add_criterion_options,
@@ -224,8 +224,7 @@ def _original(options: argparse.Namespace, source: Any) -> None:
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    from golden_stick.cli.convert import check_masked
-    from golden_stick.cli.networks import load_weights
+
     fill = partial(load_weights, path=options.masked_from, option="--masked-from")
     # Who states the kind has the last word: no file can tell for sure.
     check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
@@ -295,14 +294,12 @@ def _finish_of(options: argparse.Namespace) -> Callable[[Any, Any], Any]:
 
 
 def _fill_original(source: Any, network: Any) -> None:
-    from golden_stick.cli.networks import refuse_slim_weights
     refuse_slim_weights(network, source.values, source.files[0])
     _fill(source, network)
 
 
 def _fill(source: Any, network: Any) -> None:
     """Put the values into a network that has these parameters and no others."""
-    from golden_stick.cli.networks import check_exact, fill
     check_exact(network, source.values, "--checkpoint", source.files[0])
     source.refuse_differing(CLI, [parameter.name for parameter in network.get_parameters()])
     fill(network, source.values)
@@ -310,7 +307,6 @@ def _fill(source: Any, network: Any) -> None:
 
 def _fill_below(source: Any, network: Any) -> None:
     """Put the values into the original network: a knockoff phase holds them under their own names, and its scales."""
-    from golden_stick.cli.networks import check_held, fill
     # What it holds besides, the applied network must know; `_trained` sees to it.
     check_held(network, source.values, "--checkpoint", source.files[0])
     fill(network, source.values)
@@ -321,7 +317,6 @@ def _trained(source: Any, applied: Any) -> Iterator[str]:
     """A checkpoint of the applied network, which has these parameters and no others."""
     import mindspore as ms
 
-    from golden_stick.cli.networks import check_exact
     check_exact(applied, source.values, "--checkpoint", source.files[0])
     names = [parameter.name for parameter in applied.get_parameters()]
     source.refuse_differing(CLI, names)

@@ -2,15 +2,8 @@
 import argparse
 from typing import Any
 
-from golden_stick.cli.options import (
-    CLI,
-    add_command,
-    add_network_options,
-    network_and_inputs,
-    output_files,
-    say,
-    trace_aloud,
-)
+from golden_stick.cli.networks import network_and_inputs, trace_aloud
+from golden_stick.cli.options import CLI, add_command, add_network_options, output_files, say
 
 __all__ = ["add_export", "add_verify"]
 

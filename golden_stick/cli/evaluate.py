@@ -3,16 +3,8 @@ import argparse
 from typing import Any, Tuple
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.cli.options import (
-    CLI,
-    FACTORY,
-    add_command,
-    add_network_options,
-    add_options,
-    config_of,
-    network_and_inputs,
-    say,
-)
+from golden_stick.cli.networks import build_network, call_factory, load_weights, network_and_inputs
+from golden_stick.cli.options import CLI, FACTORY, add_command, add_network_options, add_options, config_of, say
 from golden_stick.prune.options import PRUNER_OPTIONS
 
 __all__ = ["add_certify", "add_compare"]
@@ -74,7 +66,6 @@ def _numbers(text: str) -> Tuple[float, ...]:
 def _compare(options: argparse.Namespace) -> None:
     from golden_stick import compare
     network, inputs = network_and_inputs(options, options.checkpoint)
-    from golden_stick.cli.networks import call_factory
     budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
               if key in _ALWAYS or value != PRUNER_OPTIONS[key].default}
     scop = {} if options.turn_steps is None else {"turn_steps": options.turn_steps}
@@ -130,7 +121,6 @@ golden-stick certify --network resnet.py:resnet20 --checkpoint trained.ckpt --ca
 
 def _certify(options: argparse.Namespace) -> None:
     from golden_stick import certify, load_slim
-    from golden_stick.cli.networks import build_network, call_factory, load_weights
     base = build_network(options.network, options.kwargs)
     candidates = {path: load_slim(base, path) for path in dict.fromkeys(options.candidate)}
     load_weights(base, options.checkpoint)

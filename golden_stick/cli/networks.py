@@ -1,4 +1,5 @@
-"""What factories of the user's build, networks above all; the weights of a network, and its inputs."""
+"""What factories of the user's build, networks above all; the weights of a network, and its inputs. MindSpore waits."""
+import argparse
 import difflib
 import importlib
 import importlib.util
@@ -8,23 +9,24 @@ import sys
 import traceback
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError
-from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.trace import find_inputs
+from golden_stick.base.inputs import as_arrays, as_tensors, describe
 from golden_stick.cli.options import CLI, say
 from golden_stick.deploy.slim_file import read_tensors
 
+if TYPE_CHECKING:
+    from mindspore import Tensor, nn
+
 __all__ = ["build_network", "call_factory", "check_exact", "check_held", "fill", "load_weights", "make_inputs",
-           "refuse_slim_weights"]
+           "network_and_inputs", "read_inputs", "refuse_slim_weights", "trace_aloud"]
 
 
 _NAMED = 3
+_TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
 # Beside what is named after a parameter: schedules, and counters that are no scalars.
 _STATE = ("learning_rate", "global_step", "afactor_step")
 
@@ -54,8 +56,9 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
     is_file = source.endswith(".py") or os.sep in source
     if is_file and not (source.endswith(".py") and os.path.isfile(source)):
         raise ArgumentError(f"For '{CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
+    from mindspore import set_seed
     # A factory's initial weights are random: the same command shall give the same files.
-    ms.set_seed(0)
+    set_seed(0)
     with _importable(os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()):
         factory = _find_factory(_load_module(source, is_file, option), source, factory_name, option)
         return _call(factory, name, keywords, option)
@@ -139,13 +142,14 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-def fill(network: nn.Cell, values: Mapping[str, np.ndarray]) -> None:
+def fill(network: "nn.Cell", values: Mapping[str, np.ndarray]) -> None:
     """Put values that were checked into a network."""
+    from mindspore import Tensor
     for parameter in network.get_parameters():
         parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
 
 
-def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> None:
+def check_exact(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str, place: str) -> None:
     """
     Refuse a checkpoint that does not hold exactly a network's parameters; what an optimizer left is only told.
 
@@ -165,7 +169,7 @@ def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str,
         say(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}")
 
 
-def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
+def check_held(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
     """
     Refuse a checkpoint that does not hold a network's parameters; the names of what it holds besides are returned.
 
@@ -186,7 +190,7 @@ def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, 
     return besides
 
 
-def refuse_slim_weights(network: nn.Cell, values: Mapping[str, np.ndarray], place: str) -> None:
+def refuse_slim_weights(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str) -> None:
     """
     Refuse what looks like the weights of a slim network where the original's are wanted.
 
@@ -225,13 +229,14 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
 
 
-def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
+def build_network(name: str, arguments: Optional[str] = None) -> "nn.Cell":
     """
     The network that a factory builds, which is said. Arguments and errors are those of `call_factory`.
 
     Raises:
         ArgumentTypeError: If what the factory returns is not a Cell.
     """
+    from mindspore import nn
     network = call_factory(name, arguments)
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For '{CLI}', '--network' must name a factory that returns a Cell, "
@@ -240,7 +245,7 @@ def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
     return network
 
 
-def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> None:
+def load_weights(network: "nn.Cell", path: str, option: str = "--checkpoint") -> None:
     """
     Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file that `option` named.
 
@@ -255,8 +260,8 @@ def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> N
     fill(network, values)
 
 
-def make_inputs(network: nn.Cell, arrays: Tuple[np.ndarray, ...], samples: Optional[int] = None
-                ) -> Tuple[Tensor, ...]:
+def make_inputs(network: "nn.Cell", arrays: Tuple[np.ndarray, ...], samples: Optional[int] = None
+                ) -> Tuple["Tensor", ...]:
     """
     Inputs for a network: the arrays that were given, or found out if there are none; of so many samples, if it is said.
 
@@ -265,15 +270,58 @@ def make_inputs(network: nn.Cell, arrays: Tuple[np.ndarray, ...], samples: Optio
     """
     if samples is not None and samples < 1:
         raise ArgumentError(f"For '{CLI}', '--samples' must be at least 1, but got {samples}.")
+    from mindspore import Tensor, float32
+
+    from golden_stick.cells.trace import find_inputs
     tensors = tuple(map(Tensor, arrays))
     if not tensors:
         tensors = find_inputs(CLI, network)
         say(f"inputs were not given: taken as {describe(tensors)}")
-    return tensors if samples is None else tuple(_resampled(tensor, samples) for tensor in tensors)
+    if samples is None:
+        return tensors
+    return tuple(as_tensors(CLI, (samples, *tensor.shape[1:]))[0] if tensor.dtype == float32
+                 else Tensor(np.resize(tensor.asnumpy(), (samples, *tensor.shape[1:])), tensor.dtype)
+                 for tensor in tensors)
 
 
-def _resampled(tensor: Tensor, samples: int) -> Tensor:
-    shape = (samples,) + tuple(tensor.shape[1:])
-    if tensor.dtype == ms.float32:
-        return as_tensors(CLI, shape)[0]
-    return Tensor(np.resize(tensor.asnumpy(), shape), tensor.dtype)
+def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[np.ndarray, ...]:
+    """
+    Arrays of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
+
+    Raises:
+        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
+            enough memory.
+    """
+    arrays = []
+    for text in texts or ():
+        shape, separator, kind = text.partition(":")
+        sizes = shape.split(",")
+        # isdecimal holds for numerals of any script, and int reads them all.
+        if not all(size.strip().isdecimal() and int(size) for size in sizes):
+            raise ArgumentError(f"For '{CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
+        if separator and kind not in _TYPES:
+            raise ArgumentError(f"For '{CLI}', '--inputs' must be a shape and one of the types {', '.join(_TYPES)}, "
+                                f"such as 1,128:int32, but got '{text}'.")
+        whole = tuple(int(size) for size in sizes)
+        # As indices, 0 and 1 are within every table worth one.
+        array = np.random.default_rng(0).integers(0, 2, whole) if separator and not kind.startswith("float") else \
+            as_arrays(CLI, whole)[0]
+        arrays.append(array.astype(kind or _TYPES[0]))
+    return tuple(arrays)
+
+
+def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
+    """The network that the options name, with the weights of a checkpoint if there is one, and its inputs."""
+    arrays = read_inputs(options.inputs)
+    network = build_network(options.network, options.kwargs)
+    if checkpoint:
+        load_weights(network, checkpoint)
+    return network, make_inputs(network, arrays, getattr(options, "samples", None))
+
+
+def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
+    """The graph. Traced before a network is run: inputs that do not fit are then an error of one line."""
+    from golden_stick import trace
+    graph = trace(network, inputs)
+    say(f"traced {type(network).__name__} for inputs {describe(inputs)}: {len(graph.nodes)} operators")
+    return graph

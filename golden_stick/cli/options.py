@@ -1,26 +1,21 @@
-"""What the commands share: their common options, the network and its inputs, and files written all or none."""
+"""What the commands share: their common options, and files written all or none."""
 import argparse
 import contextlib
 import json
 import os
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple, Union
-
-import numpy as np
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Tuple, Union
 
 from golden_stick.base.config import Either, Fraction, Interval, Option, PerPattern, Whole
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.base.files import placed_file
-from golden_stick.base.inputs import as_arrays, describe
 
-__all__ = ["add_command", "add_network_options", "add_options", "config_of", "network_and_inputs", "output_files",
-           "read_inputs", "say", "trace_aloud"]
+__all__ = ["add_command", "add_network_options", "add_options", "config_of", "output_files", "say"]
 
 
 CLI = "golden-stick"
 # What a factory is called where an option takes one.
 FACTORY = "package.module:factory or path/to/file.py:factory"
-_TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
 
 say = partial(print, flush=True)
 
@@ -95,50 +90,6 @@ def _rates(text: str) -> Union[float, str, Dict[str, Any]]:
 def config_of(options: argparse.Namespace, keys: Iterable[str]) -> Dict[str, Any]:
     """A configuration of those keys that are options here, and were given or have a default."""
     return {key: getattr(options, key) for key in keys if getattr(options, key, None) is not None}
-
-
-def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[np.ndarray, ...]:
-    """
-    Arrays of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
-
-    Raises:
-        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
-            enough memory.
-    """
-    arrays = []
-    for text in texts or ():
-        shape, separator, kind = text.partition(":")
-        sizes = shape.split(",")
-        # isdecimal holds for numerals of any script, and int reads them all.
-        if not all(size.strip().isdecimal() and int(size) for size in sizes):
-            raise ArgumentError(f"For '{CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
-        if separator and kind not in _TYPES:
-            raise ArgumentError(f"For '{CLI}', '--inputs' must be a shape and one of the types {', '.join(_TYPES)}, "
-                                f"such as 1,128:int32, but got '{text}'.")
-        whole = tuple(int(size) for size in sizes)
-        # As indices, 0 and 1 are within every table worth one.
-        array = np.random.default_rng(0).integers(0, 2, whole) if separator and not kind.startswith("float") else \
-            as_arrays(CLI, whole)[0]
-        arrays.append(array.astype(kind or _TYPES[0]))
-    return tuple(arrays)
-
-
-def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
-    """The network that the options name, with the weights of a checkpoint if there is one, and its inputs."""
-    arrays = read_inputs(options.inputs)
-    from golden_stick.cli.networks import build_network, load_weights, make_inputs
-    network = build_network(options.network, options.kwargs)
-    if checkpoint:
-        load_weights(network, checkpoint)
-    return network, make_inputs(network, arrays, getattr(options, "samples", None))
-
-
-def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
-    """The graph. Traced before a network is run: inputs that do not fit are then an error of one line."""
-    from golden_stick import trace
-    graph = trace(network, inputs)
-    say(f"traced {type(network).__name__} for inputs {describe(inputs)}: {len(graph.nodes)} operators")
-    return graph
 
 
 @contextlib.contextmanager

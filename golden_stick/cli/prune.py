@@ -6,6 +6,7 @@ from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
+from golden_stick.cli.networks import call_factory, load_weights, network_and_inputs
 from golden_stick.cli.options import (
     CLI,
     FACTORY,
@@ -13,7 +14,6 @@ from golden_stick.cli.options import (
     add_network_options,
     add_options,
     config_of,
-    network_and_inputs,
     output_files,
     say,
 )
@@ -119,7 +119,6 @@ def pruning_data(options: argparse.Namespace) -> Dict[str, Any]:
         return {}
     from mindspore import nn
 
-    from golden_stick.cli.networks import call_factory
     return {"data": call_factory(options.data, option="--data"), "loss": nn.CrossEntropyLoss()}
 
 
@@ -140,7 +139,6 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import OneShot
-    from golden_stick.cli.networks import load_weights
     check_onnx(options)
 
     def fill(network: Any) -> None:

@@ -10,17 +10,8 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from golden_stick.base.errors import CheckpointError
 from golden_stick.base.files import write_json
-from golden_stick.cli.options import (
-    CLI,
-    add_command,
-    add_network_options,
-    add_options,
-    config_of,
-    network_and_inputs,
-    output_files,
-    say,
-    trace_aloud,
-)
+from golden_stick.cli.networks import network_and_inputs, trace_aloud
+from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
 from golden_stick.prune.options import POLICIES, PRUNER_OPTIONS
 
 __all__ = ["add_inspect", "add_trace", "as_ranges", "inspection", "inspection_text", "overview", "overview_text",
