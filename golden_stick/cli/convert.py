@@ -26,6 +26,7 @@ from golden_stick.cli.prune import (
     add_slim_options,
     check_onnx,
     export_to,
+    finished,
     make_slim,
     pruning_data,
 )
@@ -219,17 +220,16 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 def _original(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
     make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill_original, source),
-              finish=_finish_of(options), **pruning_data(options))
+              **pruning_data(options))
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-
     fill = partial(load_weights, path=options.masked_from, option="--masked-from")
     # Who states the kind has the last word: no file can tell for sure.
     check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
     make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source), **check,
-              finish=_finish_of(options), **pruning_data(options))
+              **pruning_data(options))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -247,8 +247,8 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
     features = any(name.endswith(".knockoff_mean") for name in source.values)
     config["sampler"] = StoredFeatures() if features else StoredSampler(known["name"])
-    make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source),
-              finish=_finish_of(options))
+    # The original's parameters are there under their own names; what is there besides, `_trained` compares.
+    make_slim(options, SCOP(config), partial(_fill, source, exactly=False), partial(_trained, source))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:
@@ -276,21 +276,10 @@ def _write(options: argparse.Namespace, slim_file: str, fill: Callable[[Any], Di
         slim = load_slim(network, slim_file)
         metadata = fill(slim)
         trace_aloud(slim, inputs)
-        slim = _finish_of(options)(slim, inputs)
+        slim = finished(options, slim, inputs)
         if "output" in paths:
             save_slim(slim, paths["output"], metadata)
         export_to(paths, slim, inputs, options.opset)
-
-
-def _finish_of(options: argparse.Namespace) -> Callable[[Any, Any], Any]:
-    """What becomes of a slim network and its inputs before it is written."""
-    def folded(slim: Any, inputs: Any) -> Any:
-        from golden_stick import fold, fold_report
-        made = fold(slim, inputs)
-        say(str(fold_report(made)))
-        return made
-
-    return folded if options.fold else lambda slim, inputs: slim
 
 
 def _fill_original(source: Any, network: Any) -> None:
@@ -298,17 +287,11 @@ def _fill_original(source: Any, network: Any) -> None:
     _fill(source, network)
 
 
-def _fill(source: Any, network: Any) -> None:
-    """Put the values into a network that has these parameters and no others."""
-    check_exact(network, source.values, "--checkpoint", source.files[0])
-    source.refuse_differing(CLI, [parameter.name for parameter in network.get_parameters()])
-    fill(network, source.values)
-
-
-def _fill_below(source: Any, network: Any) -> None:
-    """Put the values into the original network: a knockoff phase holds them under their own names, and its scales."""
-    # What it holds besides, the applied network must know; `_trained` sees to it.
-    check_held(network, source.values, "--checkpoint", source.files[0])
+def _fill(source: Any, network: Any, exactly: bool = True) -> None:
+    """Put the values into a network that has these parameters, and no others if it is to be exact."""
+    (check_exact if exactly else check_held)(network, source.values, "--checkpoint", source.files[0])
+    if exactly:
+        source.refuse_differing(CLI, [parameter.name for parameter in network.get_parameters()])
     fill(network, source.values)
 
 

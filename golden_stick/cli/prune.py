@@ -19,8 +19,8 @@ from golden_stick.cli.options import (
 )
 from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS
 
-__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "check_onnx", "export_to", "make_slim",
-           "pruning_data"]
+__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "check_onnx", "export_to", "finished",
+           "make_slim", "pruning_data"]
 
 
 # Options that name files to write, and the endings that these have.
@@ -66,8 +66,7 @@ def check_onnx(options: argparse.Namespace) -> None:
 
 def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any], None],
               trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""),
-              check: Callable[[Any, Any], None] = lambda network, slim: None,
-              finish: Callable[[Any, Any], Any] = lambda slim, inputs: slim, **data: Any) -> None:
+              check: Callable[[Any, Any], None] = lambda network, slim: None, **data: Any) -> None:
     """
     Apply and convert, and write what is asked for.
 
@@ -78,7 +77,6 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
         trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
             stays as it is applied.
         check (Callable): Sees the original and the slim network before anything is written. Default: nothing.
-        finish (Callable): Slim network, inputs -> the network that is written and exported. Default: the slim network.
         data: What `apply` of the algorithm takes besides.
     """
     from golden_stick import pruning_card, save_slim
@@ -92,16 +90,26 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
             slim = algorithm.convert(applied, ckpt_path=path)
         check(network, slim)
         say(str(algorithm.report))
-        finished = finish(slim, inputs)
+        written = finished(options, slim, inputs)
         if "output" in paths:
-            save_slim(finished, paths["output"])
-        export_to(paths, finished, inputs, options.opset)
+            save_slim(written, paths["output"])
+        export_to(paths, written, inputs, options.opset)
         if "report" in paths:
             write_json(CLI, paths["report"], algorithm.report.to_dict())
         if options.card:
             base = {"source": f"{options.network}, checkpoint {options.checkpoint}"}
             pruning_card(algorithm.report, network, slim, base, seconds=time.perf_counter() - begin).save(options.card)
             say(f"wrote {options.card}.json and .md")
+
+
+def finished(options: argparse.Namespace, slim: Any, inputs: Any) -> Any:
+    """The slim network as it is to be written: folded, if that is wanted."""
+    if not getattr(options, "fold", False):
+        return slim
+    from golden_stick import fold, fold_report
+    folded = fold(slim, inputs)
+    say(str(fold_report(folded)))
+    return folded
 
 
 def export_to(paths: Mapping[str, str], network: Any, inputs: Any, opset: Optional[int] = None) -> None:
