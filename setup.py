@@ -9,6 +9,7 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "golden_stick" / "__init
 
 EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
 REPORTS = ["matplotlib>=3.8"]
+COMPLETION = ["argcomplete>=3.1"]
 ONNX = ["onnx>=1.18,<1.21", "onnxruntime>=1.18,<1.25"]
 TESTS = ["pytest>=7.4", "pytest-xdist>=3.5"]
 
@@ -28,8 +29,8 @@ setup(
         # The slim file's format. MindSpore needs it too.
         "safetensors>=0.4",
     ],
-    extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX,
-                    "tests": TESTS + EXAMPLES + REPORTS + ONNX},
+    extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "completion": COMPLETION,
+                    "tests": TESTS + EXAMPLES + REPORTS + ONNX + COMPLETION},
     entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

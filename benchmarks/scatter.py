@@ -27,8 +27,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from deployment_parts.page import machine_text, table  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.bench.clock import ForeignLoad, interleave, turn_of  # noqa: E402
-from golden_stick.bench.result import is_quiet, machine_facts  # noqa: E402
+from golden_stick.bench.clock import ForeignLoad, interleave, is_quiet, machine_facts, turn_of  # noqa: E402
 from golden_stick.cells.wrappers import ScatteredOutput  # noqa: E402
 from golden_stick.graph.plan import KeptChannels  # noqa: E402
 from tests import networks  # noqa: E402

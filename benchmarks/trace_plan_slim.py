@@ -35,8 +35,7 @@ from deployment_parts.tables import IMAGE  # noqa: E402
 from sides.client import Torch  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
-from golden_stick.bench.clock import ForeignLoad  # noqa: E402
-from golden_stick.bench.result import is_quiet, machine_facts  # noqa: E402
+from golden_stick.bench.clock import ForeignLoad, is_quiet, machine_facts  # noqa: E402
 from golden_stick.prune.plan import group_importance, make_plan  # noqa: E402
 
 RATE, ROUND_TO, QUICK_IMAGE = 0.45, 16, 64

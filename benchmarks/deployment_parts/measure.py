@@ -12,12 +12,10 @@ from sides.client import MindSporeGs, Torch
 import golden_stick as gs
 from deployment_parts.networks import build, widths_of
 from deployment_parts.tables import WARM
-from golden_stick.base.inputs import as_tensors
-from golden_stick.bench.benchmark import peak_growth
-from golden_stick.bench.clock import ForeignLoad, interleave, limited_threads, turn_of
-from golden_stick.bench.contenders import contenders_of
-from golden_stick.bench.onnx_files import onnx_runtime
-from golden_stick.bench.result import machine_facts
+from golden_stick.base.inputs import as_arrays
+from golden_stick.bench.benchmark import contenders_of
+from golden_stick.bench.clock import ForeignLoad, interleave, limited_threads, machine_facts, peak_growth, turn_of
+from golden_stick.bench.contenders import onnx_runtime
 from golden_stick.graph.cost import count_macs
 
 # To tell 2 % from noise takes more rounds than a speed-up does, so slim network and twin meet again, alone: for this
@@ -64,23 +62,17 @@ def sizes(networks, paths, folder, size):
     return found
 
 
-def prepare(paths, tensors, threads, stack):
+def prepare(paths, arrays, threads, stack):
     """Turns of all files, and the memory that each took."""
     turns, memory = {}, {}
     for (runtime, which), path in paths.items():
         contender, = contenders_of("deployment", which, path, ("graph",))
-        reason = contender.misfit(tensors)
+        reason = contender.misfit(arrays)
         if reason:
             raise RuntimeError(f"{runtime}, {which}: {reason}")
 
-        def first_run(contender=contender):
-            ready = contender.ready(tensors, threads)
-            stack.enter_context(ready.context)
-            ready.prepare()
-            ready.run()
-            return ready
-
-        ready, memory[f"{runtime}, {which}"] = peak_growth(first_run)
+        ready, memory[f"{runtime}, {which}"] = peak_growth(
+            lambda contender=contender: stack.enter_context(contender.ready(arrays, threads)))
         turns[f"{runtime}, {which}"] = turn_of(ready.run, ready.prepare, WARM)
     return turns, memory
 
@@ -114,14 +106,14 @@ def measure(settings, torch_python, gs_python, rate, round_to, folder):
     macs = {which: count_macs(gs.trace(network, shape)) for which, network in networks.items()}
     # Exported first and loaded afterwards: an export drops every compiled graph.
     paths = export_all(networks, shape, folder, settings["onnx"])
-    bytes_of, tensors = sizes(networks, paths, folder, settings["size"]), as_tensors("deployment", shape)
+    bytes_of, arrays = sizes(networks, paths, folder, settings["size"]), as_arrays("deployment", shape)
     networks.clear()
     machine = machine_facts({"mindspore": ms.__version__, **runtime_version(settings["onnx"])})
     row = {"settings": settings, "macs": macs, "widths": widths, "machine": machine}
     with ExitStack() as stack:
         # Before any process or session is started: they inherit it.
         stack.enter_context(limited_threads("deployment", settings["threads"]))
-        turns, row["memory"] = prepare(paths, tensors, settings["threads"], stack)
+        turns, row["memory"] = prepare(paths, arrays, settings["threads"], stack)
         sides = {}
         if torch_python:
             torch = sides["torch"] = Torch(torch_python, WARM)

@@ -8,8 +8,7 @@ from mindspore import Tensor, nn
 from sides.client import MindSporeGs
 
 import golden_stick as gs
-from golden_stick.bench.clock import ForeignLoad, interleave, turn_of
-from golden_stick.bench.result import machine_facts
+from golden_stick.bench.clock import ForeignLoad, interleave, machine_facts, turn_of
 from golden_stick.graph.cost import count_macs
 from steps_parts.tables import MIXINGS, THEIRS
 

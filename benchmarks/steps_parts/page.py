@@ -2,7 +2,7 @@
 from deployment_parts.page import foreign, machine_text, median, milliseconds, quartiles, ratio, table, why_not
 from sides.client import GS
 
-from golden_stick.bench.result import is_quiet
+from golden_stick.bench.clock import is_quiet
 from steps_parts.tables import MIXINGS, OURS, THEIRS
 
 # What issue 5 asks for.

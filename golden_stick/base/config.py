@@ -125,10 +125,11 @@ class Switch:
 
 @dataclass(frozen=True)
 class Option:
-    """A key of a configuration: its default, and what it accepts."""
+    """A key of a configuration: its default, what it accepts, and what it is, for documentation and command line."""
 
     default: Any
     constraint: Any
+    help: str = ""
 
 
 def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:

@@ -2,7 +2,7 @@
 What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape; and batches of data. MindSpore is imported where
 Tensors are made, since files of other runtimes are measured without it.
 """
-from typing import TYPE_CHECKING, Any, Iterator, Tuple
+from typing import TYPE_CHECKING, Any, Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -123,9 +123,9 @@ def first_inputs(owner: str, data: Any) -> Iterator["Tensor"]:
     return (taken for taken, in leading_inputs(owner, data, 1))
 
 
-def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple["Tensor", ...]]:
+def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterator[Tuple["Tensor", ...]]:
     """
-    The first items of each batch, as many as a network takes.
+    The first items of each batch, as many as a network takes; all of them if `count` is None. Arrays become Tensors.
 
     Raises:
         ArgumentError: If a batch holds fewer.
@@ -134,12 +134,14 @@ def leading_inputs(owner: str, data: Any, count: int) -> Iterator[Tuple["Tensor"
     from mindspore import Tensor
 
     for items in batches_of(data):
-        if items and len(items) < count:
+        if items and len(items) < (count or 0):
             raise ArgumentError(f"For '{owner}', a batch must hold the {count} inputs of the network, but got "
                                 f"{len(items)}.")
         for item in items[:count] or (items,):
             if not isinstance(item, (Tensor, np.ndarray)):
-                raise ArgumentTypeError(
-                    f"For '{owner}', a batch must be a Tensor or start with one, but got {type(item).__name__}."
-                )
+                if count is None:
+                    raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
+                                            f"{type(item).__name__}.")
+                raise ArgumentTypeError(f"For '{owner}', a batch must be a Tensor or start with one, but got "
+                                        f"{type(item).__name__}.")
         yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items[:count])

@@ -1,78 +1,148 @@
 """`benchmark`: latency, throughput, memory and MACs of networks and exported files, measured in turn."""
-import ctypes
-import ctypes.util
-import gc
 import os
 from contextlib import ExitStack
-from dataclasses import replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, TypeVar, Union
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor
 
 from golden_stick.base.config import OneOf, Whole, check_value
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, GoldenStickError, first_line
-from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.bench.clock import ForeignLoad, Timing, interleave, limited_threads, turn_of
-from golden_stick.bench.contenders import GRAPH, ONNX, PYNATIVE, Contender, contenders_of
-from golden_stick.bench.onnx_files import onnx_runtime
-from golden_stick.bench.result import Benchmark, Measurement, machine_facts
-from golden_stick.cells.networks import scratch_directory
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
+from golden_stick.base.files import versions
+from golden_stick.base.inputs import as_arrays, describe
+from golden_stick.bench.clock import (
+    ForeignLoad,
+    Timing,
+    Turn,
+    interleave,
+    is_quiet,
+    limited_threads,
+    machine_facts,
+    peak_growth,
+    turn_of,
+)
+from golden_stick.bench.contenders import GRAPH, ONNX, PYNATIVE, Contender, onnx_contender, onnx_runtime
 
-__all__ = ["peak_growth", "benchmark"]
-
-
-Result = TypeVar("Result")
-
-
-def peak_growth(function: Callable[[], Result]) -> Tuple[Result, Optional[int]]:
-    """
-    Call a function, and see by how much the resident memory of this process grew at its highest.
-
-    Args:
-        function (Callable): Takes nothing.
-
-    Returns:
-        tuple: What the function returned, and a number of bytes; None where the system cannot tell (Linux can).
-    """
-    gc.collect()
-    _give_back()
-    before = _status("VmRSS") if _reset_peak() else None
-    result = function()
-    peak = _status("VmHWM")
-    if before is None or peak is None:
-        return result, None
-    return result, max(0, peak - before)
-
-
-def _give_back() -> None:
-    """Return freed memory to the system: what a contender takes from what another left would not be seen."""
-    library = ctypes.util.find_library("c")
-    trim = getattr(ctypes.CDLL(library), "malloc_trim", None) if library else None
-    if trim is not None:
-        trim(0)
-
-
-def _reset_peak() -> bool:
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")
-    except OSError:
-        return False
-    return True
-
-
-def _status(key: str) -> Optional[int]:
-    try:
-        with open("/proc/self/status", encoding="ascii") as file:
-            found = [line.split() for line in file if line.startswith(f"{key}:")]
-    except OSError:
-        return None
-    return 1024 * int(found[0][1]) if found else None
+__all__ = ["Benchmark", "Measurement", "benchmark", "contenders_of"]
 
 
 _OWNER = "benchmark"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """
+    One contender at one batch size and number of threads.
+
+    Args:
+        name (str): Of the contender.
+        runtime (str): ``'graph'``, ``'pynative'``, ``'MindIR'`` or ``'ONNX Runtime'``.
+        batch_size (int): Samples a call.
+        threads (int): Processors that it could use; None for no limit.
+        timing (Timing): Seconds of every call that counted; None if it was not run.
+        memory (int): Bytes by which the process grew at its highest while the contender was loaded and first run,
+            weights included. None where the system does not tell, and but for the first batch size and number of
+            threads: later ones take memory that is there already.
+        macs (int): Multiply-accumulates for one sample; None if they could not be counted.
+        baseline (str): Name of the contender that `speed_up` and `macs_ratio` refer to; None if that was not run.
+        speed_up (float): The baseline's time over this one's: the median of the ratios within each round.
+        macs_ratio (float): The baseline's MACs over these.
+        reason (str): Why it was not run, or an empty str.
+    """
+
+    name: str
+    runtime: str
+    batch_size: int
+    threads: Optional[int]
+    timing: Optional[Timing] = None
+    memory: Optional[int] = None
+    macs: Optional[int] = None
+    baseline: Optional[str] = None
+    speed_up: Optional[float] = None
+    macs_ratio: Optional[float] = None
+    reason: str = ""
+
+    @property
+    def latency(self) -> Optional[float]:
+        """Median seconds of a call."""
+        return self.timing.median if self.timing else None
+
+    @property
+    def throughput(self) -> Optional[float]:
+        """Samples a second."""
+        return self.batch_size / self.timing.median if self.timing else None
+
+    @property
+    def efficiency(self) -> Optional[float]:
+        """The speed-up as a fraction of the MACs ratio: 1 where all the arithmetic saved is time saved."""
+        return self.speed_up / self.macs_ratio if self.speed_up and self.macs_ratio else None
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON. Times are in seconds."""
+        record: Dict[str, Any] = {
+            "name": self.name, "runtime": self.runtime, "batch_size": self.batch_size, "threads": self.threads,
+            "latency": self.latency, "throughput": self.throughput, "memory": self.memory, "macs": self.macs,
+            "baseline": self.baseline, "speed_up": self.speed_up, "macs_ratio": self.macs_ratio,
+            "efficiency": self.efficiency, "reason": self.reason,
+        }
+        if self.timing:
+            record.update(quartiles=list(self.timing.quartiles), cpu=self.timing.cpu_median,
+                          seconds=list(self.timing.seconds), cpu_seconds=list(self.timing.cpu_seconds))
+        return record
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """
+    What `golden_stick.benchmark` returns: printed, it is a table.
+
+    Args:
+        machine (Mapping): Processor, system and versions.
+        rounds (int): How often each contender was measured.
+        measurements (tuple[Measurement]): One per contender, batch size and number of threads.
+        foreign_load (float): Processors that other processes kept busy meanwhile; None where the system does not tell.
+    """
+
+    machine: Mapping[str, Any]
+    rounds: int
+    measurements: Tuple[Measurement, ...]
+    foreign_load: Optional[float] = None
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON. Times are in seconds, memory is in bytes."""
+        return {"machine": dict(self.machine), "rounds": self.rounds, "foreign_load": self.foreign_load,
+                "measurements": [measurement.to_dict() for measurement in self.measurements]}
+
+    def __str__(self) -> str:
+        facts = ", ".join(f"{key} {value}" for key, value in self.machine.items())
+        rows = [_HEAD] + [_row(measurement) for measurement in self.measurements]
+        widths = [max(len(row[index]) for row in rows) for index in range(len(_HEAD))]
+        lines = [facts, f"medians of {self.rounds} rounds, in turn; quartiles in brackets; CPU: of all threads"]
+        lines += ["  ".join(cell.ljust(width) if index < 2 else cell.rjust(width)
+                            for index, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+        lines += [f"not run: {one.name} ({one.runtime}), batch {one.batch_size}: {one.reason}"
+                  for one in self.measurements if one.reason]
+        if self.foreign_load is None:
+            lines.append("whether other processes used the processors meanwhile is not known on this system")
+        elif not is_quiet(self.foreign_load):
+            lines.append(f"NOT QUIET: other processes kept {self.foreign_load:.1f} processors busy meanwhile")
+        return "\n".join(lines)
+
+
+_HEAD = ("contender", "runtime", "batch", "threads", "ms", "", "CPU ms", "samples/s", "MB", "MMACs", "speed-up",
+         "MACs ratio", "efficiency")
+
+
+def _row(one: Measurement) -> Tuple[str, ...]:
+    """The cells of a measurement, in the order of the head."""
+    def cell(value: Optional[float], form: str, scale: float = 1.0) -> str:
+        return "-" if value is None else format(scale * value, form)
+
+    spread = "[{:.2f}, {:.2f}]".format(*(1e3 * second for second in one.timing.quartiles)) if one.timing else ""
+    cells: List[str] = [one.name, one.runtime, str(one.batch_size), "all" if one.threads is None else str(one.threads)]
+    cells += [cell(one.latency, ".2f", 1e3), spread, cell(one.timing.cpu_median if one.timing else None, ".2f", 1e3),
+              cell(one.throughput, ".1f"), cell(one.memory, ".1f", 1 / 2**20), cell(one.macs, ",.1f", 1e-6)]
+    return tuple(cells + [cell(value, ".2f") for value in (one.speed_up, one.macs_ratio, one.efficiency)])
 
 
 def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
@@ -89,8 +159,8 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     Args:
         contenders (Union[Mapping, nn.Cell, str]): Name -> what is to be measured: a Cell, or the path of a ``.mindir``
             or ``.onnx`` file. One of these alone stands under its own name. Cells run in evaluation.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What they take, or the shape of their only input. The first
-            axis of each is the samples, and is set to the batch size.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What they take, Tensors or arrays, or the shape of their only
+            input. The first axis of each is the samples, and is set to the batch size.
         batch_sizes (Sequence[int]): Samples a call. A file that was written for another number is not run, and the
             result says so. Default: ``(1,)``.
         threads (Sequence[int]): How many processors may be used; None for all. MindSpore has no setting for it on the
@@ -129,26 +199,56 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     _check_numbers(batch_sizes, threads, rounds, warm_up)
     if baseline is not None:
         check_value(_OWNER, "baseline", baseline, OneOf(tuple(dict.fromkeys(one.name for one in entered))))
-    tensors = as_tensors(_OWNER, inputs)
-    _refuse_misfits(entered, [tuple(_batch(tensor, size) for tensor in tensors) for size in batch_sizes])
-    mode, found = ms.get_context("mode"), []
-    try:
-        with ForeignLoad() as load:
-            for batch_size in batch_sizes:
-                batch = tuple(_batch(tensor, batch_size) for tensor in tensors)
-                macs = [contender.macs(batch) for contender in entered]
-                for count in threads:
-                    with limited_threads(_OWNER, count):
-                        runs = _measure(entered, batch, count, rounds, warm_up, on_round)
-                    measured = _compare(entered, batch_size, count, macs, runs, baseline)
-                    # What comes later takes memory that the first have freed, and seems to need less.
-                    found += [replace(one, memory=None) for one in measured] if found else measured
-    finally:
-        ms.set_context(mode=mode)
-    versions = {"mindspore": ms.__version__}
+    given = as_arrays(_OWNER, inputs)
+    batches = [tuple(_batch(array, size) for array in given) for size in batch_sizes]
+    _refuse_misfits(entered, batches)
+    measurements: List[Measurement] = []
+    with ForeignLoad() as load:
+        for size, batch in zip(batch_sizes, batches):
+            macs = [one.macs(batch) for one in entered]
+            for count in threads:
+                planned = [Measurement(one.name, one.runtime, size, count, macs=number, reason=one.misfit(batch))
+                           for one, number in zip(entered, macs)]
+                measured = _measure(entered, planned, batch, rounds, warm_up, on_round)
+                # What comes later takes memory that the first have freed, and seems to need less.
+                measured = [replace(one, memory=None) for one in measured] if measurements else measured
+                measurements += [_compared(one, measured, baseline) for one in measured]
+    made_with = {"mindspore": versions()["mindspore"]}
     if any(contender.runtime == ONNX for contender in entered):
-        versions["onnxruntime"] = onnx_runtime().__version__
-    return Benchmark(machine_facts(versions), rounds, tuple(found), load.processors)
+        made_with["onnxruntime"] = onnx_runtime().__version__
+    return Benchmark(machine_facts(made_with), rounds, tuple(measurements), load.processors)
+
+
+def contenders_of(owner: str, name: str, source: Any, modes: Sequence[str]) -> Tuple[Contender, ...]:
+    """
+    The contenders that a network or file stands for: a Cell is one for each mode.
+
+    Raises:
+        ArgumentTypeError: If it is neither a Cell nor a path.
+        ArgumentError: If the path's ending is unknown.
+        CheckpointError: If the file is missing or cannot be read.
+        DependencyError: If it is an ONNX file and onnxruntime is not installed.
+    """
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    ending = None if path is None else os.path.splitext(path)[1].lower()
+    if path is None:
+        from mindspore import nn  # slow to import, and not needed where there are ONNX files alone
+
+        from golden_stick.bench.latency import Network
+        if isinstance(source, nn.Cell):
+            return tuple(Network(name, source, mode) for mode in modes)
+        raise ArgumentTypeError(f"For '{owner}', a contender must be a Cell or the path of a file, but got "
+                                f"{type(source).__name__} for '{name}'.")
+    if ending not in (".mindir", ".onnx"):
+        raise ArgumentError(f"For '{owner}', the path of a contender must end in .mindir or .onnx, but got '{path}'.")
+    if not os.path.isfile(path):
+        raise CheckpointError(f"For '{owner}', a contender must be a file that exists, but got '{path}'.")
+    # Read now: a file that cannot be is an error before minutes of measuring. The path in full, for it is loaded from
+    # another working directory.
+    if ending == ".onnx":
+        return (replace(onnx_contender(name, path), source=os.path.abspath(path)),)
+    from golden_stick.bench.latency import mindir_contender
+    return (replace(mindir_contender(name, path), source=os.path.abspath(path)),)
 
 
 def _contenders(given: Any, modes: Sequence[str]) -> List[Contender]:
@@ -157,10 +257,10 @@ def _contenders(given: Any, modes: Sequence[str]) -> List[Contender]:
     if not isinstance(given, Mapping):
         name = os.path.basename(given) if isinstance(given, (str, os.PathLike)) else type(given).__name__
         given = {name: given}
-    found = [one for name, source in given.items() for one in contenders_of(_OWNER, str(name), source, tuple(modes))]
-    if not found:
+    entered = [one for name, source in given.items() for one in contenders_of(_OWNER, str(name), source, tuple(modes))]
+    if not entered:
         raise ArgumentError("For 'benchmark', there must be at least one contender and one mode, but got none.")
-    return found
+    return entered
 
 
 def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[Optional[int]], rounds: int, warm_up: int) -> None:
@@ -174,53 +274,36 @@ def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[Optional[int]],
     check_value(_OWNER, "warm_up", warm_up, Whole(0))
 
 
-def _refuse_misfits(contenders: List[Contender], batches: List[Tuple[Tensor, ...]]) -> None:
+def _refuse_misfits(contenders: Sequence[Contender], batches: Sequence[Sequence[np.ndarray]]) -> None:
     """Some file may be of another batch size; if all are, at every size, there is nothing to measure."""
-    reasons = [[contender.misfit(batch) for batch in batches] for contender in contenders]
-    if all(reason for found in reasons for reason in found):
+    reasons = [contender.misfit(batch) for contender in contenders for batch in batches]
+    if all(reasons):
         raise ArgumentError(f"For 'benchmark', 'inputs' must be what some contender takes, but of "
-                            f"'{contenders[0].name}' {reasons[0][0]}.")
+                            f"'{contenders[0].name}' {reasons[0]}.")
 
 
-def _batch(tensor: Tensor, batch_size: int) -> Tensor:
-    """The first samples of a tensor, over and over if it has too few."""
-    if not tensor.shape:
-        return tensor
-    values = tensor.asnumpy()
-    return Tensor(np.take(values, np.arange(batch_size) % len(values), 0), tensor.dtype)
+def _batch(array: np.ndarray, size: int) -> np.ndarray:
+    """The first samples of an array, over and over if it has too few."""
+    return np.take(array, np.arange(size) % len(array), 0) if array.ndim else array
 
 
-Runs = Dict[int, Union[str, Tuple[Timing, Optional[int]]]]
+def _measure(contenders: Sequence[Contender], planned: Sequence[Measurement], batch: Tuple[np.ndarray, ...],
+             rounds: int, warm_up: int, on_round: Optional[Callable[[int, int], None]]) -> List[Measurement]:
+    """With times and memory, but for what does not take this batch."""
+    measured, threads = list(planned), planned[0].threads
+    with limited_threads(_OWNER, threads), ExitStack() as stack:
+        ready = {number: _prepare(contenders[number], batch, threads, stack)
+                 for number, one in enumerate(measured) if not one.reason}
+        timings = interleave({number: turn for number, (turn, _) in ready.items()}, rounds, warm_up, on_round)
+    for number, timing in timings.items():
+        measured[number] = replace(measured[number], timing=timing, memory=ready[number][1])
+    return measured
 
 
-def _measure(contenders: List[Contender], batch: Tuple[Tensor, ...], threads: Optional[int], rounds: int,
-             warm_up: int, on_round: Optional[Callable[[int, int], None]]) -> Runs:
-    """Number of a contender -> its timing and memory, or why it was not run."""
-    found: Runs = {}
-    turns, memory = {}, {}
-    with ExitStack() as stack:
-        for number, contender in enumerate(contenders):
-            reason = contender.misfit(batch)
-            if reason:
-                found[number] = reason
-                continue
-            turns[number], memory[number] = _prepare(contender, batch, threads, stack)
-        for number, timing in interleave(turns, rounds, warm_up, on_round).items():
-            found[number] = (timing, memory[number])
-    return found
-
-
-def _prepare(contender: Contender, batch: Tuple[Tensor, ...], threads: Optional[int], stack: ExitStack):
-    def first_run():
-        ready = contender.ready(batch, threads)
-        stack.enter_context(ready.context)
-        ready.prepare()
-        ready.run()
-        return ready
-
+def _prepare(contender: Contender, batch: Tuple[np.ndarray, ...], threads: Optional[int], stack: ExitStack
+             ) -> Tuple[Turn, Optional[int]]:
     try:
-        with scratch_directory():
-            ready, growth = peak_growth(first_run)
+        ready, growth = peak_growth(lambda: stack.enter_context(contender.ready(batch, threads)))
     except GoldenStickError:
         raise
     except Exception as error:  # what runtimes and users' code raise has no base of its own
@@ -229,30 +312,15 @@ def _prepare(contender: Contender, batch: Tuple[Tensor, ...], threads: Optional[
     return turn_of(ready.run, ready.prepare), None if growth is None else growth + ready.held
 
 
-def _compare(contenders: List[Contender], batch_size: int, threads: Optional[int], macs: List[Optional[int]],
-             runs: Runs, baseline: Optional[str]) -> List[Measurement]:
-    found = []
-    for number, one in enumerate(contenders):
-        if isinstance(runs[number], str):
-            found.append(Measurement(one.name, one.runtime, batch_size, threads, macs=macs[number],
-                                     reason=runs[number]))
-            continue
-        timing, memory = runs[number]
-        first = _baseline_of(one, contenders, runs, baseline)
-        speed_up = timing.times_faster_than(runs[first][0]) if first is not None else None
-        counted = first is not None and macs[first] and macs[number]
-        found.append(Measurement(
-            one.name, one.runtime, batch_size, threads, timing, memory, macs[number],
-            contenders[first].name if first is not None else None, speed_up,
-            macs[first] / macs[number] if counted else None))
-    return found
-
-
-def _baseline_of(one: Contender, contenders: List[Contender], runs: Runs, baseline: Optional[str]) -> Optional[int]:
-    """The first contender of that name, of the same runtime if it can be; or of the same runtime, whatever its name."""
-    ran = [number for number in range(len(contenders)) if not isinstance(runs[number], str)]
-    alike = [number for number in ran if contenders[number].runtime == one.runtime]
-    if baseline is None:
-        return next(iter(alike), None)
-    named = [number for number in (*alike, *ran) if contenders[number].name == baseline]
-    return next(iter(named), None)
+def _compared(one: Measurement, measured: Sequence[Measurement], baseline: Optional[str]) -> Measurement:
+    """
+    A measurement with its speed-up. It refers to the first contender of the baseline's name, of the same runtime if it
+    can be; or to the first of the same runtime, whatever its name.
+    """
+    ran = sorted((other for other in measured if other.timing), key=lambda other: other.runtime != one.runtime)
+    first = next((other for other in ran if (other.runtime == one.runtime if baseline is None
+                                             else other.name == baseline)), None)
+    if one.timing is None or first is None or first.timing is None:
+        return one
+    ratio = first.macs / one.macs if first.macs and one.macs else None
+    return replace(one, baseline=first.name, speed_up=one.timing.times_faster_than(first.timing), macs_ratio=ratio)

@@ -1,69 +1,34 @@
-"""Timing in turns: every contender runs once a round, so that whatever slows the machine down hits all alike."""
+"""
+Measuring on a machine that others use too: contenders run in turn, so that whatever slows it down hits all alike, and
+what other processes took is told; peak memory, and what machine it was.
+"""
+import ctypes
+import ctypes.util
+import gc
 import os
+import platform
+import statistics
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple, TypeVar
 
 import numpy as np
 
 from golden_stick.base.errors import ArgumentError
 
-__all__ = ["available_processors", "limited_threads", "Timing", "Turn", "turn_of", "interleave", "ForeignLoad"]
+__all__ = ["ForeignLoad", "Timing", "Turn", "interleave", "is_quiet", "limited_threads", "machine_facts", "peak_growth",
+           "turn_of"]
 
 
 _TASKS = "/proc/self/task"
-
-
-def available_processors() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def limited_threads(owner: str, threads: Optional[int]) -> Iterator[None]:
-    """
-    Let all threads of this process, and those that it starts, run on so many processors only; for a block.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        threads (int): How many, or None for no limit.
-
-    Returns:
-        A context.
-
-    Raises:
-        ArgumentError: If the system cannot do it, or has not so many processors.
-    """
-    if threads is None:
-        yield
-        return
-    if not (hasattr(os, "sched_setaffinity") and os.path.isdir(_TASKS)):
-        raise ArgumentError(f"For '{owner}', 'threads' must be left out on this system, which cannot limit the threads "
-                            f"of a running process, but got {threads}.")
-    before = os.sched_getaffinity(0)
-    if not 1 <= threads <= len(before):
-        raise ArgumentError(f"For '{owner}', 'threads' must be in [1, {len(before)}], the processors that this process "
-                            f"may run on, but got {threads}.")
-    _bind(set(sorted(before)[:threads]))
-    try:
-        yield
-    finally:
-        _bind(before)
-
-
-def _bind(processors: Set[int]) -> None:
-    for task in os.listdir(_TASKS):
-        try:
-            os.sched_setaffinity(int(task), processors)
-        except ProcessLookupError:
-            # A thread that has ended since it was listed.
-            continue
-
+_SEED = 0
+# From this many processors kept busy by others on, times say little.
+_QUIET = 0.2
 
 # Takes one turn, and says how long it took: wall seconds, and CPU seconds of all threads of the process.
 Turn = Callable[[], Tuple[float, float]]
-_SEED = 0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -127,8 +92,8 @@ def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: N
     return turn
 
 
-def interleave(turns: Mapping[str, Turn], rounds: int, warm_up: int = 2,
-               on_round: Optional[Callable[[int, int], None]] = None) -> Dict[str, Timing]:
+def interleave(turns: Mapping[Any, Turn], rounds: int, warm_up: int = 2,
+               on_round: Optional[Callable[[int, int], None]] = None) -> Dict[Any, Timing]:
     """
     Run contenders in turn.
 
@@ -142,15 +107,56 @@ def interleave(turns: Mapping[str, Turn], rounds: int, warm_up: int = 2,
         dict, name -> Timing, in the order of `turns`.
     """
     generator, names = np.random.default_rng(_SEED), list(turns)
-    found: Dict[str, List[Tuple[float, float]]] = {name: [] for name in names}
+    taken: Dict[Any, List[Tuple[float, float]]] = {name: [] for name in names}
     for number in range(warm_up + rounds):
         for index in generator.permutation(len(names)):
-            taken = turns[names[index]]()
+            one = turns[names[index]]()
             if number >= warm_up:
-                found[names[index]].append(taken)
+                taken[names[index]].append(one)
         if on_round is not None:
             on_round(number + 1, warm_up + rounds)
-    return {name: Timing(*(tuple(column) for column in zip(*taken))) for name, taken in found.items()}
+    return {name: Timing(*(tuple(column) for column in zip(*pairs))) for name, pairs in taken.items()}
+
+
+@contextmanager
+def limited_threads(owner: str, threads: Optional[int]) -> Iterator[None]:
+    """
+    Let all threads of this process, and those that it starts, run on so many processors only; for a block.
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        threads (int): How many, or None for no limit.
+
+    Returns:
+        A context.
+
+    Raises:
+        ArgumentError: If the system cannot do it, or has not so many processors.
+    """
+    if threads is None:
+        yield
+        return
+    if not (hasattr(os, "sched_setaffinity") and os.path.isdir(_TASKS)):
+        raise ArgumentError(f"For '{owner}', 'threads' must be left out on this system, which cannot limit the threads "
+                            f"of a running process, but got {threads}.")
+    before = os.sched_getaffinity(0)
+    if not 1 <= threads <= len(before):
+        raise ArgumentError(f"For '{owner}', 'threads' must be in [1, {len(before)}], the processors that this process "
+                            f"may run on, but got {threads}.")
+    _bind(set(sorted(before)[:threads]))
+    try:
+        yield
+    finally:
+        _bind(before)
+
+
+def _bind(processors: Set[int]) -> None:
+    for task in os.listdir(_TASKS):
+        try:
+            os.sched_setaffinity(int(task), processors)
+        except ProcessLookupError:
+            # A thread that has ended since it was listed.
+            continue
 
 
 class ForeignLoad:
@@ -179,12 +185,71 @@ class ForeignLoad:
     @staticmethod
     def _now() -> Optional[Tuple[float, float, float]]:
         try:
-            with open("/proc/stat", encoding="ascii") as file:
-                user, nice, system, _, _, interrupts, soft, steal = map(int, file.readline().split()[1:9])
-        except (OSError, ValueError):
+            user, nice, system, _, _, interrupts, soft, steal = map(int, _lines("/proc/stat")[0].split()[1:9])
+        except (IndexError, ValueError):
             return None
         ticks = os.sysconf("SC_CLK_TCK")
         own = os.times()
         # Children count once they have ended; those that are alive count as foreign.
         mine = own.user + own.system + own.children_user + own.children_system
         return time.perf_counter(), (user + nice + system + interrupts + soft + steal) / ticks, mine
+
+
+def is_quiet(foreign_load: Optional[float]) -> bool:
+    """Whether so many processors kept busy by others leave measurements as they are; not known counts as yes."""
+    return foreign_load is None or foreign_load < _QUIET
+
+
+def peak_growth(function: Callable[[], Result]) -> Tuple[Result, Optional[int]]:
+    """
+    Call a function, and see by how much the resident memory of this process grew at its highest.
+
+    Args:
+        function (Callable): Takes nothing.
+
+    Returns:
+        tuple: What the function returned, and a number of bytes; None where the system cannot tell (Linux can).
+    """
+    gc.collect()
+    # Freed memory goes back to the system: what a contender takes from what another left would not be seen.
+    library = ctypes.util.find_library("c")
+    trim = getattr(ctypes.CDLL(library), "malloc_trim", None) if library else None
+    if trim is not None:
+        trim(0)
+    before = _memory("VmRSS") if _reset_peak() else None
+    result = function()
+    peak = _memory("VmHWM")
+    if before is None or peak is None:
+        return result, None
+    return result, max(0, peak - before)
+
+
+def _reset_peak() -> bool:
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
+def _memory(key: str) -> Optional[int]:
+    values = [line.split() for line in _lines("/proc/self/status") if line.startswith(f"{key}:")]
+    return 1024 * int(values[0][1]) if values else None
+
+
+def machine_facts(versions: Mapping[str, str]) -> Dict[str, Any]:
+    """Processor, number of processors and system, and the versions given."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    processor = statistics.mode(names) if names else platform.processor() or platform.machine()
+    return {"processor": processor, "processors": os.cpu_count(), "system": platform.system(),
+            "python": platform.python_version(), **versions}
+
+
+def _lines(path: str) -> List[str]:
+    """What the system tells in a file, or nothing."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.readlines()
+    except OSError:
+        return []

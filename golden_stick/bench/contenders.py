@@ -1,133 +1,179 @@
-"""Contenders: a Cell, a MindIR file or an ONNX file, made ready to run on given inputs."""
-import os
-from contextlib import AbstractContextManager, nullcontext
+"""
+Contenders of a benchmark: what runs on given inputs, and its multiply-accumulates. ONNX files stand here, and need
+neither MindSpore nor, to be counted, the package onnx; networks and MindIR files stand in `latency`.
+"""
+import math
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Tuple, Union
+from types import ModuleType
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-import mindspore as ms
-import numpy as np
-from mindspore import Tensor, nn
-from mindspore.train.mind_ir_pb2 import ModelProto
+from golden_stick.base.errors import CheckpointError, DependencyError, first_line
+from golden_stick.graph.cost import einsum_macs
 
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
-from golden_stick.bench.onnx_files import count_onnx_macs, onnx_session
-from golden_stick.cells.networks import evaluation, leaves
-from golden_stick.cells.trace import trace
-from golden_stick.graph.cost import count_macs
-
-__all__ = ["Contender", "contenders_of", "Ready"]
+__all__ = ["Contender", "OnnxFile", "Ready", "count_onnx_macs", "onnx_contender", "onnx_runtime", "onnx_session"]
 
 
 GRAPH, PYNATIVE, MINDIR, ONNX = "graph", "pynative", "MindIR", "ONNX Runtime"
-_MODES = {GRAPH: ms.GRAPH_MODE, PYNATIVE: ms.PYNATIVE_MODE, MINDIR: ms.GRAPH_MODE, ONNX: ms.GRAPH_MODE}
+Shapes = Tuple[Tuple[int, ...], ...]
 
 
-@dataclass(frozen=True)
-class Ready:
-    """What runs once `prepare` was called and as long as `context` is open, and the bytes that were held before."""
+class Ready(NamedTuple):
+    """What runs, what is to be called before each turn, and the bytes that it held before it was made ready."""
 
     run: Callable[[], Any]
-    prepare: Callable[[], Any]
-    context: AbstractContextManager
+    prepare: Callable[[], Any] = lambda: None
     held: int = 0
 
 
 @dataclass(frozen=True)
-class Contender:
+class Contender(ABC):
     """A network or file under a name, and what runs it; for a file, the shapes of its inputs, -1 for any size."""
 
     name: str
-    source: Union[nn.Cell, str]
+    source: Any
     runtime: str
-    shapes: Tuple[Tuple[int, ...], ...] = ()
+    shapes: Optional[Shapes] = None
 
-    def macs(self, tensors: Tuple[Tensor, ...]) -> Optional[int]:
-        """Multiply-accumulates for one sample; None if they cannot be counted."""
-        if self.runtime == ONNX:
-            return count_onnx_macs(self.source, [tuple(tensor.shape) for tensor in tensors])
-        try:
-            # A file's graph can be traced or run, not both: this one is thrown away.
-            network = self.source if isinstance(self.source, nn.Cell) else _load_mindir(self.source)
-            return count_macs(trace(network, tensors))
-        except GoldenStickError:
-            return None
-
-    def misfit(self, tensors: Tuple[Tensor, ...]) -> str:
+    def misfit(self, arrays: Sequence[Any]) -> str:
         """Why a file does not take these inputs, or an empty str."""
-        if isinstance(self.source, nn.Cell):
-            return ""
-        given = tuple(tuple(tensor.shape) for tensor in tensors)
-        if len(self.shapes) == len(given) and all(map(_fits, self.shapes, given)):
+        given = tuple(tuple(array.shape) for array in arrays)
+        if self.shapes is None or len(self.shapes) == len(given) and all(map(_fits, self.shapes, given)):
             return ""
         free = "; -1 stands for any size" if any(-1 in shape for shape in self.shapes) else ""
         return f"the file takes {', '.join(map(str, self.shapes))}, not {', '.join(map(str, given))}{free}"
 
-    def ready(self, tensors: Tuple[Tensor, ...], threads: Optional[int]) -> Ready:
-        """Load or compile, so far as that comes before the first run."""
-        if self.runtime == ONNX:
-            session = onnx_session(self.source, threads)
-            feeds = {item.name: tensor.asnumpy() for item, tensor in zip(session.get_inputs(), tensors)}
-            return Ready(lambda: session.run(None, feeds), lambda: None, nullcontext())
-        network = self.source if isinstance(self.source, nn.Cell) else _load_mindir(self.source)
-        # The weights of a Cell were in memory before, those of a file were not.
-        held = sum(parameter.nbytes for parameter in network.get_parameters()) if network is self.source else 0
-        return Ready(lambda: [output.asnumpy() for output in leaves(network(*tensors))],
-                     lambda: ms.set_context(mode=_MODES[self.runtime]), evaluation(network), held)
+    @abstractmethod
+    def macs(self, arrays: Sequence[Any]) -> Optional[int]:
+        """Multiply-accumulates for one sample; None if they cannot be counted."""
 
-
-def contenders_of(owner: str, name: str, source: Any, modes: Tuple[str, ...]) -> Tuple[Contender, ...]:
-    """
-    The contenders that a network or file stands for: a Cell is one for each mode.
-
-    Raises:
-        ArgumentTypeError: If it is neither a Cell nor a path.
-        ArgumentError: If the path's ending is unknown.
-        CheckpointError: If the file is missing or cannot be read.
-        DependencyError: If it is an ONNX file and onnxruntime is not installed.
-    """
-    if isinstance(source, nn.Cell):
-        return tuple(Contender(name, source, mode) for mode in modes)
-    if not isinstance(source, (str, os.PathLike)):
-        raise ArgumentTypeError(f"For '{owner}', a contender must be a Cell or the path of a file, but got "
-                                f"{type(source).__name__} for '{name}'.")
-    path = os.fspath(source)
-    runtimes = {".mindir": MINDIR, ".onnx": ONNX}
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in runtimes:
-        raise ArgumentError(f"For '{owner}', the path of a contender must end in .mindir or .onnx, but got '{path}'.")
-    if not os.path.isfile(path):
-        raise CheckpointError(f"For '{owner}', a contender must be a file that exists, but got '{path}'.")
-    # A file that cannot be read is an error now, not after minutes of measuring.
-    read_shapes = {MINDIR: _mindir_shapes, ONNX: _onnx_shapes}[runtimes[ending]]
-    # In full, for it is loaded from another working directory.
-    return (Contender(name, os.path.abspath(path), runtimes[ending], read_shapes(path)),)
+    @abstractmethod
+    def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> AbstractContextManager:
+        """A context in which it is loaded and has run once; it gives a `Ready`."""
 
 
 def _fits(wanted: Tuple[int, ...], given: Tuple[int, ...]) -> bool:
     return len(wanted) == len(given) and all(size in (-1, other) for size, other in zip(wanted, given))
 
 
-def _load_mindir(path: str) -> nn.GraphCell:
+class OnnxFile(Contender):
+    """An ONNX file, run by ONNX Runtime."""
+
+    def macs(self, arrays: Sequence[Any]) -> Optional[int]:
+        """As of the file's graph."""
+        return count_onnx_macs(self.source, [tuple(array.shape) for array in arrays])
+
+    @contextmanager
+    def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> Iterator[Ready]:
+        """With a session of so many threads."""
+        session = onnx_session(self.source, threads)
+        feeds = {item.name: array for item, array in zip(session.get_inputs(), arrays)}
+        session.run(None, feeds)
+        yield Ready(lambda: session.run(None, feeds))
+
+
+def onnx_contender(name: str, path: str) -> OnnxFile:
+    """
+    An ONNX file as a contender.
+
+    Raises:
+        DependencyError: If onnxruntime is not installed.
+        CheckpointError: If it cannot load the file.
+    """
+    shapes = tuple(tuple(size if isinstance(size, int) else -1 for size in item.shape)
+                   for item in onnx_session(path).get_inputs())
+    return OnnxFile(name, path, ONNX, shapes)
+
+
+def onnx_runtime() -> ModuleType:
+    """
+    The package onnxruntime.
+
+    Raises:
+        DependencyError: If it is not installed.
+    """
     try:
-        return nn.GraphCell(ms.load(path))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"For 'benchmark', MindSpore must be able to load '{path}', but says: "
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError("For 'benchmark', onnxruntime must be installed to run an ONNX file, but it is not: "
+                              "pip install 'golden-stick[onnx]'.") from error
+    return onnxruntime
+
+
+def onnx_session(model: Any, threads: Optional[int] = None) -> Any:
+    """
+    A session of ONNX Runtime on the CPU.
+
+    Args:
+        model (Union[str, bytes]): Path of a file, or its content.
+        threads (int): Threads within an operator. Default: ``None``, one per core.
+
+    Returns:
+        onnxruntime.InferenceSession.
+
+    Raises:
+        DependencyError: If onnxruntime is not installed.
+        CheckpointError: If it cannot load the model.
+    """
+    runtime = onnx_runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes of errors have no base but Exception
+        what = model if isinstance(model, str) else "the model"
+        raise CheckpointError(f"For 'benchmark', ONNX Runtime must be able to load '{what}', but says: "
                               f"{first_line(error)}") from error
 
 
-def _mindir_shapes(path: str) -> Tuple[Tuple[int, ...], ...]:
-    proto = ModelProto()
+def _product(node: Any, shapes: Mapping[str, Tuple[int, ...]]) -> int:
+    turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-2 if turned else -1]
+
+
+def _einsum(node: Any, shapes: Mapping[str, Tuple[int, ...]]) -> int:
+    equation = next(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
+    return einsum_macs(equation, [shapes[name] for name in node.input])
+
+
+# As in golden_stick.graph.cost: convolutions and matrix products count, what works number by number does not.
+_MACS: Mapping[str, Callable[[Any, Mapping[str, Tuple[int, ...]]], int]] = {
+    "Conv": lambda node, shapes: math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:]),
+    "ConvTranspose": lambda node, shapes: math.prod(shapes[node.input[0]]) * math.prod(shapes[node.input[1]][1:]),
+    "Gemm": _product, "MatMul": _product, "Einsum": _einsum,
+}
+
+
+def count_onnx_macs(path: str, inputs: Sequence[Tuple[int, ...]]) -> Optional[int]:
+    """
+    Multiply-accumulates of an ONNX file, for one sample.
+
+    Args:
+        path (str): The file.
+        inputs (Sequence[tuple[int]]): Shapes of its inputs, the samples along the first axis of the first.
+
+    Returns:
+        int, or None if the package onnx is not installed or does not find out all shapes.
+    """
     try:
-        with open(path, "rb") as file:
-            proto.ParseFromString(file.read())
-    except Exception as error:  # protobuf's own classes of errors differ between its versions
-        raise CheckpointError(f"For 'benchmark', '{path}' must be a MindIR file, but it cannot be read: "
-                              f"{first_line(error)}") from error
-    if not proto.graph.node:
-        raise CheckpointError(f"For 'benchmark', '{path}' must be a MindIR file, but it holds no graph.")
-    return tuple(tuple(np.int64(item.tensor[0].dims).tolist()) for item in proto.graph.input)
-
-
-def _onnx_shapes(path: str) -> Tuple[Tuple[int, ...], ...]:
-    return tuple(tuple(size if isinstance(size, int) else -1 for size in item.shape)
-                 for item in onnx_session(path).get_inputs())
+        import onnx
+    except ImportError:
+        return None
+    model = onnx.load(path)
+    shapes = {item.name: tuple(item.dims) for item in model.graph.initializer}
+    for item, shape in zip((one for one in model.graph.input if one.name not in shapes), inputs):
+        del item.type.tensor_type.shape.dim[:]
+        for size in shape:
+            item.type.tensor_type.shape.dim.add().dim_value = size
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        for item in (*graph.input, *graph.value_info, *graph.output):
+            sizes = item.type.tensor_type.shape.dim
+            if all(size.HasField("dim_value") for size in sizes):
+                shapes[item.name] = tuple(size.dim_value for size in sizes)
+        return sum(_MACS[node.op_type](node, shapes) for node in graph.node if node.op_type in _MACS) // inputs[0][0]
+    except (KeyError, IndexError, onnx.shape_inference.InferenceError):
+        return None

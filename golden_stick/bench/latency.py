@@ -1,52 +1,88 @@
-"""How long a network takes on this machine: the measure behind a latency target."""
-from contextlib import ExitStack
-from typing import Any, Dict, Mapping, Tuple
+"""How long a network takes: networks and MindIR files as contenders, and what a latency target reads."""
+from contextlib import ExitStack, contextmanager
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
-from mindspore import nn
+import numpy as np
+from mindspore import Tensor, nn
+from mindspore.train.mind_ir_pb2 import ModelProto
 
-from golden_stick.base.config import Whole, check_value
-from golden_stick.base.errors import ArgumentTypeError
-from golden_stick.base.inputs import as_tensors
-from golden_stick.bench.clock import Timing, interleave, turn_of
-from golden_stick.cells.networks import evaluation, leaves
+from golden_stick.base.errors import CheckpointError, GoldenStickError, first_line
+from golden_stick.bench.clock import interleave, turn_of
+from golden_stick.bench.contenders import GRAPH, MINDIR, PYNATIVE, Contender, Ready
+from golden_stick.cells.networks import evaluation, leaves, scratch_directory
+from golden_stick.cells.trace import trace
+from golden_stick.graph.cost import count_macs
 
-__all__ = ["latency_of", "latency_ratio"]
+__all__ = ["Network", "latency_ratio", "mindir_contender"]
 
 
-def latency_of(network: nn.Cell, inputs: Any, rounds: int = 10) -> Timing:
+_MODES: Mapping[str, int] = {GRAPH: ms.GRAPH_MODE, PYNATIVE: ms.PYNATIVE_MODE, MINDIR: ms.GRAPH_MODE}
+
+
+class Network(Contender):
+    """A Cell, or a MindIR file, run by MindSpore."""
+
+    def macs(self, arrays: Sequence[Any]) -> Optional[int]:
+        """As of the network, traced."""
+        try:
+            # A file's graph can be traced or run, not both: this one is thrown away.
+            return count_macs(trace(self._network(), _tensors(arrays)))
+        except GoldenStickError:
+            return None
+
+    @contextmanager
+    def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> Iterator[Ready]:
+        """In evaluation, compiled; MindSpore's mode is afterwards what it was."""
+        network, tensors, before = self._network(), _tensors(arrays), ms.get_context("mode")
+        # The weights of a Cell were in memory before, those of a file were not.
+        held = sum(parameter.nbytes for parameter in network.get_parameters()) if network is self.source else 0
+        ready = Ready(lambda: [output.asnumpy() for output in leaves(network(*tensors))],
+                      lambda: ms.set_context(mode=_MODES[self.runtime]), held)
+        try:
+            with evaluation(network):
+                ready.prepare()
+                with scratch_directory():
+                    ready.run()
+                yield ready
+        finally:
+            ms.set_context(mode=before)
+
+    def _network(self) -> nn.Cell:
+        if isinstance(self.source, nn.Cell):
+            return self.source
+        try:
+            return nn.GraphCell(ms.load(self.source))
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise CheckpointError(f"For 'benchmark', MindSpore must be able to load '{self.source}', but says: "
+                                  f"{first_line(error)}") from error
+
+
+def _tensors(arrays: Sequence[Any]) -> Tuple[Tensor, ...]:
+    return tuple(array if isinstance(array, Tensor) else Tensor(array) for array in arrays)
+
+
+def mindir_contender(name: str, path: str) -> Network:
     """
-    How long a network takes, compiled as a graph, in evaluation.
-
-    Two networks that were measured one after the other met two states of the machine: to compare them, let
-    `golden_stick.benchmark` measure them in turn.
-
-    Args:
-        network (nn.Cell): The network.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
-        rounds (int): How often it is measured. Default: 10.
-
-    Returns:
-        Timing, its `median` in seconds a call.
+    A MindIR file as a contender.
 
     Raises:
-        ArgumentTypeError: If `network` is not a Cell, `inputs` neither Tensors nor a shape, or `rounds` not an int.
-        ArgumentError: If `rounds` is less than 1.
-
-    Examples:
-        >>> from golden_stick.bench.latency import latency_of
-        >>> from mindspore import nn
-        >>> print(latency_of(nn.Dense(8, 8), (1, 8)).median < 1.0)
-        True
+        CheckpointError: If it cannot be read.
     """
-    if not isinstance(network, nn.Cell):
-        raise ArgumentTypeError(f"For 'latency_of', 'network' must be a Cell, but got {type(network).__name__}.")
-    check_value("latency_of", "rounds", rounds, Whole(1))
-    tensors = as_tensors("latency_of", inputs)
-    return _in_turn({"network": network}, tensors, rounds)["network"]
+    proto = ModelProto()
+    try:
+        with open(path, "rb") as file:
+            proto.ParseFromString(file.read())
+    except Exception as error:  # protobuf's own classes of errors differ between its versions
+        raise CheckpointError(f"For 'benchmark', '{path}' must be a MindIR file, but it cannot be read: "
+                              f"{first_line(error)}") from error
+    if not proto.graph.node:
+        raise CheckpointError(f"For 'benchmark', '{path}' must be a MindIR file, but it holds no graph.")
+    return Network(name, path, MINDIR, tuple(tuple(np.asarray(item.tensor[0].dims).astype(np.int64).tolist())
+                                             for item in proto.graph.input))
 
 
-def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[ms.Tensor, ...], rounds: int = 15) -> float:
+def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], rounds: int = 15) -> float:
     """
     How long a network takes, as a fraction of what another takes: both compiled as graphs, in evaluation, in turn.
 
@@ -59,20 +95,7 @@ def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[ms.Tensor, ...
     Returns:
         float, the median of the rounds' ratios.
     """
-    found = _in_turn({"network": network, "other": other}, inputs, rounds)
-    return 1 / found["network"].times_faster_than(found["other"])
-
-
-def _in_turn(networks: Mapping[str, nn.Cell], tensors: Tuple[ms.Tensor, ...], rounds: int) -> Dict[str, Timing]:
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE)
-    try:
-        with ExitStack() as stack:
-            turns = {}
-            for name, network in networks.items():
-                stack.enter_context(evaluation(network))
-                turns[name] = turn_of(
-                    lambda network=network: [output.asnumpy() for output in leaves(network(*tensors))])
-            return interleave(turns, rounds)
-    finally:
-        ms.set_context(mode=mode)
+    with ExitStack() as stack:
+        ready = [stack.enter_context(Network("", cell, GRAPH).ready(inputs, None)) for cell in (network, other)]
+        timings = interleave({number: turn_of(one.run, one.prepare) for number, one in enumerate(ready)}, rounds)
+    return 1 / timings[0].times_faster_than(timings[1])

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
@@ -19,12 +19,11 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value
 from golden_stick.base.errors import CheckpointError
-from golden_stick.base.files import whole_file
-from golden_stick.bench.clock import ForeignLoad, Turn, interleave, limited_threads, turn_of
-from golden_stick.bench.onnx_files import onnx_runtime, onnx_session
-from golden_stick.bench.result import is_quiet, machine_facts
+from golden_stick.base.files import write_json
+from golden_stick.bench.clock import ForeignLoad, Turn, interleave, is_quiet, limited_threads, machine_facts, turn_of
+from golden_stick.bench.contenders import onnx_runtime, onnx_session
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "recall", "remember", "WidthAdvice", "best_multiple", "choose_multiple"]
+__all__ = ["CACHE_VARIABLE", "WidthAdvice", "best_multiple", "cache_folder", "choose_multiple"]
 
 
 CACHE_VARIABLE = "GOLDEN_STICK_CACHE"
@@ -39,31 +38,6 @@ def cache_folder() -> Path:
     if os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"]) / "golden_stick" / "Cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "golden_stick"
-
-
-def recall(name: str, key: str) -> Optional[Any]:
-    """What `remember` kept in the file of that name under that key, or None."""
-    return _read(cache_folder() / name).get(key)
-
-
-def remember(name: str, key: str, value: Any) -> Optional[Path]:
-    """Keep plain data. The path of the file, or None if it cannot be written: then it is measured anew each time."""
-    path = cache_folder() / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file("cache", str(path)) as temporary:
-            Path(temporary).write_text(json.dumps({**_read(path), key: value}, indent=1) + "\n", encoding="utf-8")
-    except (OSError, CheckpointError):
-        return None
-    return path
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 MULTIPLES = (1, 8, 16, 32)
@@ -131,18 +105,22 @@ def best_multiple(runtime: Optional[str] = None, refresh: bool = False) -> Width
         runtime = "onnx" if find_spec("onnx") and find_spec("onnxruntime") else "mindspore"
     check_value("best_multiple", "runtime", runtime, OneOf(tuple(_BUILD)))
     version = onnx_runtime().__version__ if runtime == "onnx" else ms.__version__
-    facts = machine_facts({})
+    facts, path = machine_facts({}), cache_folder() / _FILE
     machine = f"{facts['processor']}, {facts['system']}, {runtime} {version}"
-    kept = None if refresh else _advice(recall(_FILE, machine), runtime, machine)
+    kept = None if refresh else _kept(path, runtime, machine)
     # What other processes disturbed is measured anew until it is not.
     if kept is not None and kept.quiet:
         return kept
     with ForeignLoad() as load:
         costs = _costs(_sweep(runtime))
-    advice = {"multiple": choose_multiple(costs), "costs": {str(multiple): cost for multiple, cost in costs.items()},
-              "quiet": is_quiet(load.processors)}
-    path = remember(_FILE, machine, advice)
-    return _advice(advice, runtime, machine, str(path) if path else None)
+    advice = WidthAdvice(choose_multiple(costs), runtime, machine, costs, is_quiet(load.processors), str(path))
+    record = {"multiple": advice.multiple, "costs": costs, "quiet": advice.quiet}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json("best_multiple", str(path), {**_read(path), machine: record})
+    except (OSError, CheckpointError):
+        return replace(advice, kept_in=None)
+    return advice
 
 
 def choose_multiple(costs: Mapping[int, float]) -> int:
@@ -150,15 +128,23 @@ def choose_multiple(costs: Mapping[int, float]) -> int:
     return max(multiple for multiple, cost in costs.items() if cost <= _ALIKE * min(costs.values()))
 
 
-def _advice(record: Any, runtime: str, machine: str, path: Optional[str] = None) -> Optional[WidthAdvice]:
-    """What a file says, or None if it says nothing of use."""
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return records if isinstance(records, dict) else {}
+
+
+def _kept(path: Path, runtime: str, machine: str) -> Optional[WidthAdvice]:
+    """What the file says of this machine, or None if it says nothing of use."""
+    record: Any = _read(path).get(machine)
     try:
         costs = {int(multiple): float(cost) for multiple, cost in record["costs"].items()}
-        multiple, quiet = int(record["multiple"]), bool(record["quiet"])
+        advice = WidthAdvice(int(record["multiple"]), runtime, machine, costs, bool(record["quiet"]), str(path))
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
-    kept_in = path if path else str(cache_folder() / _FILE) if recall(_FILE, machine) == record else None
-    return WidthAdvice(multiple, runtime, machine, costs, quiet, kept_in) if multiple in MULTIPLES else None
+    return advice if advice.multiple in MULTIPLES else None
 
 
 def _rounded_up(width: int, multiple: int) -> int:
@@ -178,16 +164,12 @@ def _sweep(runtime: str) -> Dict[Tuple[int, int], float]:
     mode = ms.get_context("mode")
     try:
         # One thread: a chain is too short for more, and the preference is that of a core.
-        with limited_threads("best_multiple", _one_thread()):
-            turns = {f"{kernel},{width}": _BUILD[runtime](width, kernel) for kernel in _KERNELS for width in widths}
-            found = interleave(turns, _ROUNDS)
+        with limited_threads("best_multiple", 1 if hasattr(os, "sched_setaffinity") else None):
+            timings = interleave({(kernel, width): _BUILD[runtime](width, kernel)
+                                  for kernel in _KERNELS for width in widths}, _ROUNDS)
     finally:
         ms.set_context(mode=mode)
-    return {tuple(map(int, name.split(","))): min(timing.seconds) for name, timing in found.items()}
-
-
-def _one_thread() -> Optional[int]:
-    return 1 if hasattr(os, "sched_setaffinity") else None
+    return {layer: min(timing.seconds) for layer, timing in timings.items()}
 
 
 def _values(width: int) -> np.ndarray:

@@ -12,7 +12,8 @@ from mindspore import nn
 from golden_stick.base.digests import now
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import versions, whole_file
-from golden_stick.bench.result import Benchmark, machine_facts
+from golden_stick.bench.benchmark import Benchmark
+from golden_stick.bench.clock import machine_facts
 from golden_stick.certify.card_page import page_of
 from golden_stick.certify.certificate import Certificate
 from golden_stick.certify.equivalence import PairedCounts

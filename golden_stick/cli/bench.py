@@ -4,7 +4,9 @@ import sys
 from typing import Any, Dict, Tuple
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.cli.options import add_network_options, add_plain_command, output_files, say, write_json
+from golden_stick.base.files import write_json
+from golden_stick.cli.networks import network_and_inputs, read_inputs
+from golden_stick.cli.options import CLI, add_command, add_network_options, output_files, say
 
 __all__ = ["add"]
 
@@ -14,7 +16,7 @@ _BAR = 30
 
 def add(commands: Any) -> None:
     """Add the command."""
-    command = add_plain_command(commands, "bench", _run, "measure latency, throughput, memory and MACs", """
+    command = add_command(commands, "bench", _run, "measure latency, throughput, memory and MACs", """
 Run MindIR and ONNX files, a network and its slim form in turn, and show what each takes: so whatever slows the machine
 down hits all alike. Files alone need no network, only --inputs. Speed-ups refer to the first contender of the same
 runtime. Efficiency is the speed-up as a fraction of the MACs ratio.
@@ -45,7 +47,7 @@ def _run(options: argparse.Namespace) -> None:
                            options.rounds, options.warm_up, on_round=_bar if sys.stderr.isatty() else None)
         say(str(result))
         if "json" in paths:
-            write_json(paths["json"], result.to_dict())
+            write_json(CLI, paths["json"], result.to_dict())
 
 
 def _contenders(options: argparse.Namespace) -> Tuple[Dict[str, Any], Tuple[Any, ...]]:
@@ -53,25 +55,19 @@ def _contenders(options: argparse.Namespace) -> Tuple[Dict[str, Any], Tuple[Any,
     contenders: Dict[str, Any] = {path: path for path in options.files}
     if options.network:
         from golden_stick import load_slim
-        from golden_stick.cli.options import network_and_inputs
         network, inputs = network_and_inputs(options, options.checkpoint)
         contenders["network"] = network
         if options.slim:
             contenders["slim"] = load_slim(network, options.slim)
         return contenders, inputs
-    _refuse_without_network(options)
-    if not options.inputs:
-        raise ArgumentError("For 'golden-stick', '--inputs' must be given where there is no '--network', but is not.")
-    from golden_stick.cli.networks import read_inputs
-    return contenders, read_inputs(options.inputs)
-
-
-def _refuse_without_network(options: argparse.Namespace) -> None:
     for option in ("checkpoint", "slim", "kwargs"):
         if getattr(options, option):
-            raise ArgumentError(f"For 'golden-stick', '--{option}' must come with '--network', but that is not given.")
+            raise ArgumentError(f"For '{CLI}', '--{option}' must come with '--network', but that is not given.")
     if not options.files:
-        raise ArgumentError("For 'golden-stick', 'bench' must be given a file or '--network', but got neither.")
+        raise ArgumentError(f"For '{CLI}', 'bench' must be given a file or '--network', but got neither.")
+    if not options.inputs:
+        raise ArgumentError(f"For '{CLI}', '--inputs' must be given where there is no '--network', but is not.")
+    return contenders, read_inputs(options.inputs)
 
 
 def _bar(done: int, of: int) -> None:

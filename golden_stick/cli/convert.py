@@ -8,18 +8,25 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterator, Mapping, Set
 
 import numpy as np
-from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, CheckpointError
-from golden_stick.cells.slim import recipe_of
-from golden_stick.cli.options import add_command, network_and_inputs, output_files, say, trace_aloud
+from golden_stick.cli.networks import (
+    check_exact,
+    check_held,
+    fill,
+    load_weights,
+    network_and_inputs,
+    refuse_slim_weights,
+    trace_aloud,
+)
+from golden_stick.cli.options import CLI, add_command, add_network_options, config_of, output_files, say
 from golden_stick.cli.prune import (
     ANYWHERE,
     add_criterion_options,
     add_slim_options,
     check_onnx,
-    config_of,
     export_to,
+    finished,
     make_slim,
     pruning_data,
 )
@@ -31,7 +38,7 @@ __all__ = ["check_masked", "add"]
 _ROUNDINGS = 1000
 
 
-def check_masked(values: Mapping[str, np.ndarray], place: str, network: nn.Cell, slim: nn.Cell) -> None:
+def check_masked(values: Mapping[str, np.ndarray], place: str, network: Any, slim: Any) -> None:
     """
     Refuse a checkpoint that was masked otherwise than the slim network is pruned.
 
@@ -47,6 +54,7 @@ def check_masked(values: Mapping[str, np.ndarray], place: str, network: nn.Cell,
     Raises:
         CheckpointError: If a filter that goes has learned, or one that stays has not, in a layer where others have.
     """
+    from golden_stick.cells.slim import recipe_of
     plan = recipe_of(slim).steps[-1]
     before = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
     for axis in () if plan.zeros else plan.axes:
@@ -78,7 +86,6 @@ def _refuse(place: str, weight: str, filter_at: int, what: str) -> None:
                           f"optimizer moves weights without a gradient, or the filter is dead, say '--kind masked'.")
 
 
-_CLI = "golden-stick"
 _KINDS = ("original", "knockoff", "masked", "slim", "slim-weights")
 # Two kinds have the original's parameters, so that a file cannot tell: the option that says it, and why it is needed.
 _BY_OPTION = {
@@ -129,6 +136,7 @@ are written, or none.
 golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint 'rank_*/net.ckpt' --target-macs 0.5 \\
     --output slim.safetensors --onnx slim.onnx
 """)
+    add_network_options(command)
     # The usage of so many options would push the examples off the screen.
     command.usage = "golden-stick convert --network NETWORK --inputs SHAPE --checkpoint FILE [FILE ...] [options]"
     command.register("action", None, _Noted)
@@ -156,10 +164,10 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
 def _run(options: argparse.Namespace) -> None:
     from golden_stick.deploy.checkpoints import read_source
     if not any(getattr(options, name) for name in ("output", "mindir", "onnx")):
-        raise ArgumentError(f"For '{_CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
+        raise ArgumentError(f"For '{CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
                             f"but none does.")
     check_onnx(options)
-    source = read_source(_CLI, options.checkpoint, options.strategy)
+    source = read_source(CLI, options.checkpoint, options.strategy)
     kind = _kind(options, source)
     _refuse_options(options, kind, source.files[0])
     say(f"read {len(source.values)} parameters of kind '{kind}' from {', '.join(source.files)}")
@@ -170,19 +178,18 @@ def _run(options: argparse.Namespace) -> None:
 
 def _kind(options: argparse.Namespace, source: Any) -> str:
     """What the files are of. What the options say of it must agree."""
-    found, file = source.kind, source.files[0]
-    for kind, (option, meant, why) in _BY_OPTION.items():
+    kind, file = source.kind, source.files[0]
+    for special, (option, meant, why) in _BY_OPTION.items():
         if getattr(options, option[2:].replace("-", "_")):
-            if found != "original":
-                raise ArgumentError(f"For '{_CLI}', '{option}' must stand with {meant}, but '{file}' is of kind "
-                                    f"'{found}'.")
-            found = kind
-        elif options.kind == kind and found == "original":
-            raise ArgumentError(f"For '{_CLI}', '--kind {kind}' must stand with '{option}': {why.format(file)}.")
-    if options.kind not in (None, found):
-        raise ArgumentError(f"For '{_CLI}', '--kind' must be what '{file}' is of, '{found}', but got "
-                            f"'{options.kind}'.")
-    return found
+            if kind != "original":
+                raise ArgumentError(f"For '{CLI}', '{option}' must stand with {meant}, but '{file}' is of kind "
+                                    f"'{kind}'.")
+            kind = special
+        elif options.kind == special and kind == "original":
+            raise ArgumentError(f"For '{CLI}', '--kind {special}' must stand with '{option}': {why.format(file)}.")
+    if options.kind not in (None, kind):
+        raise ArgumentError(f"For '{CLI}', '--kind' must be what '{file}' is of, '{kind}', but got '{options.kind}'.")
+    return kind
 
 
 def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
@@ -195,17 +202,17 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     for option, name in options.given.items():
         kinds = [one for one in _KINDS if name in meant.get(one, ())]
         if kinds and kind not in kinds:
-            raise ArgumentError(f"For '{_CLI}', '{option}' must stand with a checkpoint of kind "
+            raise ArgumentError(f"For '{CLI}', '{option}' must stand with a checkpoint of kind "
                                 f"{' or '.join(map(repr, kinds))}, but '{file}' is of kind '{kind}'.")
     measured = {"--target-latency": options.target_latency is not None, "--round-to auto": options.round_to == "auto"}
     for option in (option for option, given in measured.items() if given and kind == "masked"):
-        raise ArgumentError(f"For '{_CLI}', '{option}' must not stand with a masked network: what it lost is settled, "
+        raise ArgumentError(f"For '{CLI}', '{option}' must not stand with a masked network: what it lost is settled, "
                             f"and another measurement may choose otherwise. Give the rate or number that was used.")
     if options.fold and options.card:
-        raise ArgumentError(f"For '{_CLI}', '--card' must stand without '--fold': it is of the network before that.")
+        raise ArgumentError(f"For '{CLI}', '--card' must stand without '--fold': it is of the network before that.")
     taken = any(os.path.exists(f"{options.output}{ending}") for ending in ("", *ANYWHERE["output"]))
     if "--slim" in options.given and ("--output" in options.given or taken):
-        raise ArgumentError(f"For '{_CLI}', '--slim' must be a new file, and stand without '--output', but got "
+        raise ArgumentError(f"For '{CLI}', '--slim' must be a new file, and stand without '--output', but got "
                             f"'{options.output}': give a slim file to read as '--checkpoint', and one to replace as "
                             f"'--output'.")
 
@@ -213,18 +220,16 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 def _original(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
     make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill_original, source),
-              finish=_finish_of(options), **pruning_data(options))
+              **pruning_data(options))
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    from golden_stick.cli.convert import check_masked
-    from golden_stick.cli.networks import load_weights
     fill = partial(load_weights, path=options.masked_from, option="--masked-from")
     # Who states the kind has the last word: no file can tell for sure.
     check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
     make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source), **check,
-              finish=_finish_of(options), **pruning_data(options))
+              **pruning_data(options))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -242,74 +247,51 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
     features = any(name.endswith(".knockoff_mean") for name in source.values)
     config["sampler"] = StoredFeatures() if features else StoredSampler(known["name"])
-    make_slim(options, SCOP(config), partial(_fill_below, source), partial(_trained, source),
-              finish=_finish_of(options))
+    # The original's parameters are there under their own names; what is there besides, `_trained` compares.
+    make_slim(options, SCOP(config), partial(_fill, source, exactly=False), partial(_trained, source))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import load_slim
     from golden_stick.deploy.slim_file import read_slim
-    with output_files(options, **ANYWHERE) as paths:
-        network, inputs = network_and_inputs(options)
-        slim = load_slim(network, source.files[0])
-        _write(options, paths, slim, inputs, dict(read_slim(source.files[0]).metadata))
+    _write(options, source.files[0], lambda slim: dict(read_slim(source.files[0]).metadata))
 
 
 def _slim_weights(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import load_slim
-    with output_files(options, **ANYWHERE) as paths:
-        network, inputs = network_and_inputs(options)
-        slim = load_slim(network, options.recipe)
+    def fill(slim: Any) -> Dict[str, Any]:
         try:
             _fill(source, slim)
         except CheckpointError as error:
-            raise CheckpointError(f"For '{_CLI}', '--checkpoint' must hold the weights of the slim network of "
+            raise CheckpointError(f"For '{CLI}', '--checkpoint' must hold the weights of the slim network of "
                                   f"'{options.recipe}', but: {error}") from error
-        _write(options, paths, slim, inputs, {})
+        return {}
+
+    _write(options, options.recipe, fill)
 
 
-def _write(options: argparse.Namespace, paths: Dict[str, str], slim: Any, inputs: Any, metadata: Dict[str, Any]
-           ) -> None:
-    """Write a network that is slim already."""
-    from golden_stick import save_slim
-    trace_aloud(slim, inputs)
-    slim = _finish_of(options)(slim, inputs)
-    if "output" in paths:
-        save_slim(slim, paths["output"], metadata)
-    export_to(paths, slim, inputs, options.opset)
-
-
-def _finish_of(options: argparse.Namespace) -> Callable[[Any, Any], Any]:
-    """What becomes of a slim network and its inputs before it is written."""
-    return _folded if options.fold else lambda slim, inputs: slim
-
-
-def _folded(slim: Any, inputs: Any) -> Any:
-    from golden_stick import fold, fold_report
-    folded = fold(slim, inputs)
-    say(str(fold_report(folded)))
-    return folded
+def _write(options: argparse.Namespace, slim_file: str, fill: Callable[[Any], Dict[str, Any]]) -> None:
+    """Write a network that is slim already; `fill` sees it, and returns what is to be said of its weights."""
+    from golden_stick import load_slim, save_slim
+    with output_files(options, **ANYWHERE) as paths:
+        network, inputs = network_and_inputs(options)
+        slim = load_slim(network, slim_file)
+        metadata = fill(slim)
+        trace_aloud(slim, inputs)
+        slim = finished(options, slim, inputs)
+        if "output" in paths:
+            save_slim(slim, paths["output"], metadata)
+        export_to(paths, slim, inputs, options.opset)
 
 
 def _fill_original(source: Any, network: Any) -> None:
-    from golden_stick.cli.networks import refuse_slim_weights
     refuse_slim_weights(network, source.values, source.files[0])
     _fill(source, network)
 
 
-def _fill(source: Any, network: Any) -> None:
-    """Put the values into a network that has these parameters and no others."""
-    from golden_stick.cli.networks import check_exact, fill
-    check_exact(network, source.values, "--checkpoint", source.files[0])
-    source.refuse_differing(_CLI, [parameter.name for parameter in network.get_parameters()])
-    fill(network, source.values)
-
-
-def _fill_below(source: Any, network: Any) -> None:
-    """Put the values into the original network: a knockoff phase holds them under their own names, and its scales."""
-    from golden_stick.cli.networks import check_held, fill
-    # What it holds besides, the applied network must know; `_trained` sees to it.
-    check_held(network, source.values, "--checkpoint", source.files[0])
+def _fill(source: Any, network: Any, exactly: bool = True) -> None:
+    """Put the values into a network that has these parameters, and no others if it is to be exact."""
+    (check_exact if exactly else check_held)(network, source.values, "--checkpoint", source.files[0])
+    if exactly:
+        source.refuse_differing(CLI, [parameter.name for parameter in network.get_parameters()])
     fill(network, source.values)
 
 
@@ -318,10 +300,9 @@ def _trained(source: Any, applied: Any) -> Iterator[str]:
     """A checkpoint of the applied network, which has these parameters and no others."""
     import mindspore as ms
 
-    from golden_stick.cli.networks import check_exact
     check_exact(applied, source.values, "--checkpoint", source.files[0])
     names = [parameter.name for parameter in applied.get_parameters()]
-    source.refuse_differing(_CLI, names)
+    source.refuse_differing(CLI, names)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "merged.ckpt")
         ms.save_checkpoint([{"name": name, "data": ms.Tensor(source.values[name])} for name in names], path)

@@ -14,13 +14,14 @@ from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
 from golden_stick.base.errors import ArgumentError, GoldenStickError
-from golden_stick.cli import bench, certify, compare, convert, export, inspect, prune, trace, verify
+from golden_stick.cli import bench, convert, deploy, evaluate, prune, show
 
 __all__ = ["main", "build_parser"]
 
 
-# In the order of the help. Each has `add(commands)`, which adds its subcommand; MindSpore is imported when it runs.
-COMMANDS = (prune, convert, verify, certify, compare, export, bench, inspect, trace)
+# In the order of the help. Each adds its subcommand; MindSpore is imported when that runs.
+COMMANDS = (prune.add, convert.add, deploy.add_verify, evaluate.add_certify, evaluate.add_compare, deploy.add_export,
+            bench.add, show.add_inspect, show.add_trace)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -38,7 +39,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     try:
-        options = build_parser().parse_args(arguments)
+        parser = build_parser()
+        if "_ARGCOMPLETE" in os.environ:
+            _complete(parser)
+        options = parser.parse_args(arguments)
         with _ended_in_order(), _without_logs():
             options.run(options)
     except GoldenStickError as error:
@@ -61,9 +65,16 @@ def build_parser() -> argparse.ArgumentParser:
                      "what it did. 'golden-stick COMMAND --help' explains a command and shows an example.")
     parser.add_argument("--version", action="version", version=f"golden-stick {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add(commands)
+    for add in COMMANDS:
+        add(commands)
     return parser
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Tell the shell how a line can go on, and exit; for `eval "$(register-python-argcomplete golden-stick)"`."""
+    with contextlib.suppress(ImportError):
+        import argcomplete
+        argcomplete.autocomplete(parser)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,11 +109,12 @@ def _ended_in_order() -> Iterator[None]:
 def _without_logs() -> Iterator[None]:
     """Hide what MindSpore's compiled code writes to the error stream, unless an unforeseen error makes it of use."""
     # MindSpore's own switch is read before this file is: where it is set, the user has decided. Python's warnings pass.
-    if "GLOG_v" in os.environ or sys.stderr is not sys.__stderr__:
+    usual: Any = sys.__stderr__
+    if "GLOG_v" in os.environ or sys.stderr is not usual:
         yield
         return
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log, open(os.dup(2), "w", buffering=1, encoding=sys.stderr.encoding) as stream:
+    usual.flush()
+    with tempfile.TemporaryFile() as log, open(os.dup(2), "w", buffering=1, encoding=usual.encoding) as stream:
         os.dup2(log.fileno(), 2)
         try:
             with contextlib.redirect_stderr(stream):
@@ -113,5 +125,5 @@ def _without_logs() -> Iterator[None]:
                 os.write(stream.fileno(), log.read())
             raise
         finally:
-            sys.stderr.flush()
+            usual.flush()
             os.dup2(stream.fileno(), 2)

@@ -1,4 +1,5 @@
-"""Networks for the command line: how to build them, their weights and their inputs."""
+"""What factories of the user's build, networks above all; the weights of a network, and its inputs. MindSpore waits."""
+import argparse
 import difflib
 import importlib
 import importlib.util
@@ -8,22 +9,26 @@ import sys
 import traceback
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError
-from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.trace import find_inputs
+from golden_stick.base.inputs import as_arrays, as_tensors, describe
+from golden_stick.cli.options import CLI, say
 from golden_stick.deploy.slim_file import read_tensors
 
-__all__ = ["call_factory", "check_exact", "check_held", "fill", "refuse_slim_weights", "build_network", "load_weights",
-           "read_inputs", "make_inputs"]
+if TYPE_CHECKING:
+    from mindspore import Tensor, nn
+
+__all__ = ["build_network", "call_factory", "check_exact", "check_held", "fill", "load_weights", "make_inputs",
+           "network_and_inputs", "read_inputs", "refuse_slim_weights", "trace_aloud"]
 
 
-_CLI = "golden-stick"
+_NAMED = 3
+_TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
+# Beside what is named after a parameter: schedules, and counters that are no scalars.
+_STATE = ("learning_rate", "global_step", "afactor_step")
 
 
 def call_factory(name: str, arguments: Optional[str] = None, option: str = "--network") -> Any:
@@ -45,29 +50,28 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
     """
     source, separator, factory_name = name.rpartition(":")
     if not (source and separator and factory_name):
-        raise ArgumentError(f"For '{_CLI}', '{option}' must look like 'package.module:factory' or "
+        raise ArgumentError(f"For '{CLI}', '{option}' must look like 'package.module:factory' or "
                             f"'path/to/file.py:factory', but got '{name}'.")
     keywords = _read_keywords(arguments)
     is_file = source.endswith(".py") or os.sep in source
     if is_file and not (source.endswith(".py") and os.path.isfile(source)):
-        raise ArgumentError(f"For '{_CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
+        raise ArgumentError(f"For '{CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
+    from mindspore import set_seed
     # A factory's initial weights are random: the same command shall give the same files.
-    ms.set_seed(0)
+    set_seed(0)
     with _importable(os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()):
         factory = _find_factory(_load_module(source, is_file, option), source, factory_name, option)
         return _call(factory, name, keywords, option)
 
 
 def _read_keywords(arguments: Optional[str]) -> Dict[str, Any]:
-    if arguments is None:
-        return {}
     try:
-        keywords = json.loads(arguments)
+        keywords = json.loads(arguments or "{}")
     except ValueError as error:
-        raise ArgumentError(f"For '{_CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
+        raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
                             ) from error
     if not isinstance(keywords, dict):
-        raise ArgumentError(f"For '{_CLI}', '--kwargs' must be a JSON object, but got '{arguments}'.")
+        raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}'.")
     return keywords
 
 
@@ -88,14 +92,13 @@ def _load_module(source: str, is_file: bool, option: str) -> ModuleType:
             return importlib.import_module(source)
         # Not under the file's own name, which may be that of a library, such as 'resnet' or 'numpy'.
         name = f"golden_stick_network_{os.path.basename(source)[:-len('.py')]}"
-        specification = importlib.util.spec_from_file_location(name, os.path.abspath(source))
-        module = importlib.util.module_from_spec(specification)
+        specification: Any = importlib.util.spec_from_file_location(name, os.path.abspath(source))
         # MindSpore looks the source of a class up by its module's name.
-        sys.modules[name] = module
+        sys.modules[name] = module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)
         return module
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise ArgumentError(f"For '{_CLI}', '{option}' must be importable, but '{source}' raised {_describe(error)}."
+        raise ArgumentError(f"For '{CLI}', '{option}' must be importable, but '{source}' raised {_describe(error)}."
                             ) from error
 
 
@@ -104,11 +107,11 @@ def _find_factory(module: ModuleType, source: str, name: str, option: str) -> Ca
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise ArgumentError(f"For '{_CLI}', '{option}' must name a factory of '{source}', but it has no '{name}'."
+        raise ArgumentError(f"For '{CLI}', '{option}' must name a factory of '{source}', but it has no '{name}'."
                             f"{hint}")
     factory = getattr(module, name)
     if not callable(factory):
-        raise ArgumentTypeError(f"For '{_CLI}', '{option}' must name a factory that can be called, but '{name}' of "
+        raise ArgumentTypeError(f"For '{CLI}', '{option}' must name a factory that can be called, but '{name}' of "
                                 f"'{source}' is of type {type(factory).__name__}.")
     return factory
 
@@ -121,7 +124,7 @@ def _call(factory: Callable, name: str, keywords: Mapping[str, Any], option: str
             what = f"'--kwargs' must fit the factory, but got {json.dumps(keywords)}: {error}."
         else:
             what = f"'{option}' must name a factory that works, but '{name}' raised {_describe(error)}."
-        raise ArgumentError(f"For '{_CLI}', {what}") from error
+        raise ArgumentError(f"For '{CLI}', {what}") from error
 
 
 def _describe(error: BaseException) -> str:
@@ -139,26 +142,18 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-_NAMED = 3
-# Beside what is named after a parameter: schedules, and counters that are no scalars.
-_STATE = ("learning_rate", "global_step", "afactor_step")
-
-
-def fill(network: nn.Cell, values: Mapping[str, np.ndarray]) -> None:
+def fill(network: "nn.Cell", values: Mapping[str, np.ndarray]) -> None:
     """Put values that were checked into a network."""
+    from mindspore import Tensor
     for parameter in network.get_parameters():
         parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
 
 
-def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> None:
+def check_exact(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str, place: str) -> None:
     """
     Refuse a checkpoint that does not hold exactly a network's parameters; what an optimizer left is only told.
 
-    Args:
-        network (nn.Cell): The network.
-        values (Mapping): Name -> array, of the checkpoint.
-        option (str): The option that named the checkpoint.
-        place (str): The checkpoint.
+    `values` are those of the checkpoint `place`, which `option` named.
 
     Raises:
         CheckpointError: If a parameter is missing or of another shape, or there is another besides.
@@ -168,18 +163,15 @@ def check_exact(network: nn.Cell, values: Mapping[str, np.ndarray], option: str,
     state = [name for name in besides if _is_state(name, values[name], wanted)]
     foreign = [name for name in besides if name not in state]
     if foreign:
-        raise CheckpointError(f"For 'golden-stick', '{option}' must hold the network's parameters and no others, but "
+        raise CheckpointError(f"For '{CLI}', '{option}' must hold the network's parameters and no others, but "
                               f"'{place}' also holds {_listed(foreign)}: name the network that it is of.")
     if state:
-        print(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}",
-              flush=True)
+        say(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}")
 
 
-def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
+def check_held(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
     """
-    Refuse a checkpoint that does not hold a network's parameters; what it holds besides is returned.
-
-    Args: as of `check_exact`.
+    Refuse a checkpoint that does not hold a network's parameters; the names of what it holds besides are returned.
 
     Raises:
         CheckpointError: If a parameter is missing or of another shape.
@@ -189,16 +181,16 @@ def check_held(network: nn.Cell, values: Mapping[str, np.ndarray], option: str, 
     besides = [name for name in values if name not in wanted]
     if missing:
         more = f", nor {len(missing) - 1} more of its {len(wanted)}" if len(missing) > 1 else ""
-        raise CheckpointError(f"For 'golden-stick', '{option}' must hold the network's parameter '{missing[0]}', but "
+        raise CheckpointError(f"For '{CLI}', '{option}' must hold the network's parameter '{missing[0]}', but "
                               f"'{place}' does not{more}; {_nearest(missing[0], besides)}.")
     for name, shape in wanted.items():
         if values[name].shape != shape:
-            raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {shape}, but got "
+            raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {shape}, but got "
                                   f"{values[name].shape}.")
     return besides
 
 
-def refuse_slim_weights(network: nn.Cell, values: Mapping[str, np.ndarray], place: str) -> None:
+def refuse_slim_weights(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str) -> None:
     """
     Refuse what looks like the weights of a slim network where the original's are wanted.
 
@@ -212,7 +204,7 @@ def refuse_slim_weights(network: nn.Cell, values: Mapping[str, np.ndarray], plac
             len(wanted) == len(got) and all(a >= b for a, b in zip(wanted, got)) for _, wanted, got in shapes):
         return
     name, wanted, got = narrower[0]
-    raise CheckpointError(f"For 'golden-stick', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
+    raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
                           f"these are the weights of a slim network, name its slim file as '--recipe'.")
 
 
@@ -237,106 +229,99 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names[:_NAMED]) + more
 
 
-_TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
-
-
-def build_network(name: str, arguments: Optional[str] = None) -> nn.Cell:
+def build_network(name: str, arguments: Optional[str] = None) -> "nn.Cell":
     """
-    The network that a factory builds.
-
-    Args:
-        name (str): ``'package.module:factory'`` or ``'path/to/file.py:factory'``. What stands beside the file, or in
-            the working directory for a module, can be imported.
-        arguments (str): Keyword arguments of the factory, as a JSON object. Default: ``None``, no arguments.
-
-    Returns:
-        nn.Cell.
+    The network that a factory builds, which is said. Arguments and errors are those of `call_factory`.
 
     Raises:
-        ArgumentError: If the module, file or factory is missing, raises an error, or does not take the arguments.
-        ArgumentTypeError: If the factory is not callable, or what it returns is not a Cell.
+        ArgumentTypeError: If what the factory returns is not a Cell.
     """
+    from mindspore import nn
     network = call_factory(name, arguments)
     if not isinstance(network, nn.Cell):
-        raise ArgumentTypeError(f"For '{_CLI}', '--network' must name a factory that returns a Cell, "
+        raise ArgumentTypeError(f"For '{CLI}', '--network' must name a factory that returns a Cell, "
                                 f"but '{name}' returned {type(network).__name__}.")
+    say(f"built {type(network).__name__} by {name}")
     return network
 
 
-def load_weights(network: nn.Cell, path: str, option: str = "--checkpoint") -> None:
+def load_weights(network: "nn.Cell", path: str, option: str = "--checkpoint") -> None:
     """
-    Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file.
-
-    Args:
-        network (nn.Cell): The network.
-        path (str): The checkpoint.
-        option (str): The option that names it. Default: ``"--checkpoint"``.
+    Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file that `option` named.
 
     Raises:
         CheckpointError: If the file is missing, is no checkpoint, or belongs to another network.
     """
-    values, recipe = read_tensors(f"{_CLI} {option}", path)
+    values, recipe = read_tensors(f"{CLI} {option}", path)
     if recipe is not None:
-        raise CheckpointError(f"For '{_CLI}', '{option}' must be a checkpoint of the original network, but '{path}' is "
+        raise CheckpointError(f"For '{CLI}', '{option}' must be a checkpoint of the original network, but '{path}' is "
                               f"a slim file.")
     check_exact(network, values, option, path)
     fill(network, values)
 
 
-def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[Tensor, ...]:
+def make_inputs(network: "nn.Cell", arrays: Tuple[np.ndarray, ...], samples: Optional[int] = None
+                ) -> Tuple["Tensor", ...]:
     """
-    Tensors of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
-
-    Raises:
-        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
-            enough memory.
-    """
-    tensors = []
-    for text in texts or ():
-        shape, separator, kind = text.partition(":")
-        sizes = shape.split(",")
-        # isdecimal holds for numerals of any script, and int reads them all.
-        if not all(size.strip().isdecimal() and int(size) for size in sizes):
-            raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
-        if separator and kind not in _TYPES:
-            raise ArgumentError(f"For '{_CLI}', '--inputs' must be a shape and one of the types {', '.join(_TYPES)}, "
-                                f"such as 1,128:int32, but got '{text}'.")
-        tensors.append(_drawn(tuple(int(size) for size in sizes), kind or _TYPES[0]))
-    return tuple(tensors)
-
-
-def _drawn(shape: Tuple[int, ...], kind: str) -> Tensor:
-    if kind.startswith("float"):
-        return as_tensors(_CLI, shape)[0].astype(getattr(ms, kind))
-    # As indices, 0 and 1 are within every table worth one.
-    return Tensor(np.random.default_rng(0).integers(0, 2, shape), getattr(ms, kind))
-
-
-def make_inputs(network: nn.Cell, tensors: Tuple[Tensor, ...], samples: Optional[int] = None) -> Tuple[Tensor, ...]:
-    """
-    Inputs for a network.
-
-    Args:
-        network (nn.Cell): The network.
-        tensors (tuple[Tensor]): What `read_inputs` returned. If it is empty, inputs are found out.
-        samples (int): What the first axis of every input is set to. Default: ``None``, it stays.
-
-    Returns:
-        tuple[Tensor].
+    Inputs for a network: the arrays that were given, or found out if there are none; of so many samples, if it is said.
 
     Raises:
         ArgumentError: If there are no inputs and none can be found out, or `samples` is below 1.
     """
     if samples is not None and samples < 1:
-        raise ArgumentError(f"For '{_CLI}', '--samples' must be at least 1, but got {samples}.")
+        raise ArgumentError(f"For '{CLI}', '--samples' must be at least 1, but got {samples}.")
+    from mindspore import Tensor, float32
+
+    from golden_stick.cells.trace import find_inputs
+    tensors = tuple(map(Tensor, arrays))
     if not tensors:
-        tensors = find_inputs(_CLI, network)
-        print(f"inputs were not given: taken as {describe(tensors)}", flush=True)
-    return tensors if samples is None else tuple(_resampled(tensor, samples) for tensor in tensors)
+        tensors = find_inputs(CLI, network)
+        say(f"inputs were not given: taken as {describe(tensors)}")
+    if samples is None:
+        return tensors
+    return tuple(as_tensors(CLI, (samples, *tensor.shape[1:]))[0] if tensor.dtype == float32
+                 else Tensor(np.resize(tensor.asnumpy(), (samples, *tensor.shape[1:])), tensor.dtype)
+                 for tensor in tensors)
 
 
-def _resampled(tensor: Tensor, samples: int) -> Tensor:
-    shape = (samples,) + tuple(tensor.shape[1:])
-    if tensor.dtype == ms.float32:
-        return as_tensors(_CLI, shape)[0]
-    return Tensor(np.resize(tensor.asnumpy(), shape), tensor.dtype)
+def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[np.ndarray, ...]:
+    """
+    Arrays of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
+
+    Raises:
+        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
+            enough memory.
+    """
+    arrays = []
+    for text in texts or ():
+        shape, separator, kind = text.partition(":")
+        sizes = shape.split(",")
+        # isdecimal holds for numerals of any script, and int reads them all.
+        if not all(size.strip().isdecimal() and int(size) for size in sizes):
+            raise ArgumentError(f"For '{CLI}', '--inputs' must be a shape such as 1,3,32,32, but got '{text}'.")
+        if separator and kind not in _TYPES:
+            raise ArgumentError(f"For '{CLI}', '--inputs' must be a shape and one of the types {', '.join(_TYPES)}, "
+                                f"such as 1,128:int32, but got '{text}'.")
+        whole = tuple(int(size) for size in sizes)
+        # As indices, 0 and 1 are within every table worth one.
+        array = np.random.default_rng(0).integers(0, 2, whole) if separator and not kind.startswith("float") else \
+            as_arrays(CLI, whole)[0]
+        arrays.append(array.astype(kind or _TYPES[0]))
+    return tuple(arrays)
+
+
+def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
+    """The network that the options name, with the weights of a checkpoint if there is one, and its inputs."""
+    arrays = read_inputs(options.inputs)
+    network = build_network(options.network, options.kwargs)
+    if checkpoint:
+        load_weights(network, checkpoint)
+    return network, make_inputs(network, arrays, getattr(options, "samples", None))
+
+
+def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
+    """The graph. Traced before a network is run: inputs that do not fit are then an error of one line."""
+    from golden_stick import trace
+    graph = trace(network, inputs)
+    say(f"traced {type(network).__name__} for inputs {describe(inputs)}: {len(graph.nodes)} operators")
+    return graph

@@ -1,93 +1,95 @@
-"""What the commands share: their common options, the network and its inputs, and files written all or none."""
+"""What the commands share: their common options, and files written all or none."""
 import argparse
 import contextlib
 import json
 import os
 from functools import partial
-from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Tuple, Union
 
+from golden_stick.base.config import Either, Fraction, Interval, Option, PerPattern, Whole
 from golden_stick.base.errors import ArgumentError, CheckpointError
+from golden_stick.base.files import placed_file
 
-__all__ = ["add_command", "add_network_command", "add_network_options", "add_plain_command", "add_policies",
-           "network_and_inputs", "output_files", "policies_of", "say", "trace_aloud", "write_json"]
+__all__ = ["add_command", "add_network_options", "add_options", "config_of", "output_files", "say"]
 
 
-_POLICIES = ("residual", "heads", "normalization")
+CLI = "golden-stick"
+# What a factory is called where an option takes one.
+FACTORY = "package.module:factory or path/to/file.py:factory"
+
 say = partial(print, flush=True)
 
 
 def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
                 ) -> argparse.ArgumentParser:
-    """A subcommand that works on a network, with the options that say which, and on inputs."""
-    command = add_plain_command(commands, name, run, summary, description, example)
-    add_network_options(command, required=True)
-    return command
-
-
-def add_network_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
-                        ) -> argparse.ArgumentParser:
-    """A subcommand that works on a network; its inputs come from elsewhere."""
-    command = add_plain_command(commands, name, run, summary, description, example)
-    _add_factory(command, required=True)
-    return command
-
-
-def add_plain_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
-                      ) -> argparse.ArgumentParser:
     """A subcommand, without any options."""
     command = commands.add_parser(name, help=summary, description=description.strip(), allow_abbrev=False,
-                                  epilog=f"example:\n{example.rstrip()}",
+                                  epilog=f"example:\n{example.strip()}",
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     command.set_defaults(run=run)
     return command
 
 
-def add_network_options(command: argparse.ArgumentParser, required: bool) -> None:
-    """The options that say which network, and what inputs it takes."""
-    _add_factory(command, required)
-    command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32, or 1,128:int32 "
-                         "where its type is not float32; repeat the option for several inputs (default: found out "
-                         "where possible)")
-
-
-def _add_factory(command: argparse.ArgumentParser, required: bool) -> None:
-    command.add_argument("--network", required=required, help="package.module:factory or path/to/file.py:factory")
+def add_network_options(command: argparse.ArgumentParser, required: bool = True, inputs: bool = True) -> None:
+    """The options that say which network, and what inputs it takes unless these come from elsewhere."""
+    command.add_argument("--network", required=required, help=FACTORY)
     command.add_argument("--kwargs", help="keyword arguments of the factory, as a JSON object")
+    if inputs:
+        command.add_argument("--inputs", action="append", help="shape of an input, such as 1,3,32,32, or 1,128:int32 "
+                             "where its type is not float32; repeat the option for several inputs (default: found out "
+                             "where possible)")
 
 
-def add_policies(command: argparse.ArgumentParser) -> None:
-    """The options that say what may be pruned."""
-    command.add_argument("--residual", default="group", help="what becomes of feature maps that are added up: group "
-                         "(they lose the same channels), scatter (the sum keeps its width, branches shrink) or keep "
-                         "(default: group)")
-    command.add_argument("--heads", default="width", help="width or whole: what an attention loses (default: width)")
-    command.add_argument("--normalization", default="exact", help="exact or approximate (default: exact)")
+def add_options(command: argparse.ArgumentParser, table: Mapping[str, Option], keys: Iterable[str] = (),
+                **defaults: str) -> None:
+    """
+    The keys of an algorithm's configuration as options; their help is that of the table.
+
+    Args:
+        command (ArgumentParser): Gets them.
+        table (Mapping): Key -> Option, of the algorithm.
+        keys (Iterable[str]): Which of them. Default: all.
+        defaults: Key -> what the help says of its default. Then the option is None where it is not given.
+    """
+    for key in keys or table:
+        option = table[key]
+        default, text = defaults.get(key, option.default), option.help
+        if isinstance(getattr(option.constraint, "choices", None), Mapping):
+            text = f"{', '.join(option.constraint.choices)}: {text}"
+        text = text.replace("%", "%%") + ("" if default is None else f" (default: {default})")
+        command.add_argument(f"--{key.replace('_', '-')}", type=_reader(option.constraint), help=text,
+                             default=None if key in defaults else option.default)
 
 
-def policies_of(options: argparse.Namespace) -> Dict[str, str]:
-    """What was said about them, as `golden_stick.find_groups` takes it."""
-    return {policy: getattr(options, policy) for policy in _POLICIES}
+def _reader(constraint: Any) -> Callable[[str], Any]:
+    """What makes a value of an option's text. What is out of range, the algorithm refuses."""
+    first = constraint.first if isinstance(constraint, Either) else constraint
+    if isinstance(first, PerPattern):
+        return _rates
+    if isinstance(constraint, Either):
+        return _number_or_word
+    return int if isinstance(first, Whole) else float if isinstance(first, (Fraction, Interval)) else str
 
 
-def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = None) -> Tuple[Any, Tuple[Any, ...]]:
-    """The network that the options name, with the weights of a checkpoint if there is one, and its inputs."""
-    from golden_stick.cli.networks import build_network, load_weights, make_inputs, read_inputs
-    inputs = read_inputs(options.inputs)
-    network = build_network(options.network, options.kwargs)
-    say(f"built {type(network).__name__} by {options.network}")
-    if checkpoint:
-        load_weights(network, checkpoint)
-    return network, make_inputs(network, inputs, getattr(options, "samples", None))
+def _number_or_word(text: str) -> Union[int, str]:
+    """A whole number, or what else was said."""
+    return int(text) if text.lstrip("-").isdecimal() else text
 
 
-def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:
-    """The graph. Traced before a network is run: inputs that do not fit are then an error of one line."""
-    from golden_stick import trace
-    from golden_stick.base.inputs import describe
-    graph = trace(network, inputs)
-    say(f"traced {type(network).__name__} for inputs {describe(inputs)}: {len(graph.nodes)} operators")
-    return graph
+def _rates(text: str) -> Union[float, str, Dict[str, Any]]:
+    """A number, a JSON object of patterns, or 'auto'."""
+    try:
+        value = text if text == "auto" else json.loads(text)
+    except ValueError:
+        value = None
+    if isinstance(value, bool) or not isinstance(value, (int, float, dict)) and value != "auto":
+        raise argparse.ArgumentTypeError(f"must be a number or a JSON object of patterns, but got {text!r}")
+    return value
+
+
+def config_of(options: argparse.Namespace, keys: Iterable[str]) -> Dict[str, Any]:
+    """A configuration of those keys that are options here, and were given or have a default."""
+    return {key: getattr(options, key) for key in keys if getattr(options, key, None) is not None}
 
 
 @contextlib.contextmanager
@@ -101,29 +103,22 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
         ArgumentError: If two options name one file.
         CheckpointError: If a file cannot be written where an option wants it.
     """
-    from golden_stick.base.files import placed_file
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
     targets = {option: _ended(path, endings[option]) for option, path in given.items()}
-    checkpoints, card = getattr(options, "checkpoint", None), getattr(options, "card", None)
-    sources = (*(checkpoints if isinstance(checkpoints, list) else [checkpoints]), getattr(options, "slim", None),
-               *(getattr(options, option, None) for option in ("masked_from", "recipe", "strategy")),
-               (options.network or "").rpartition(":")[0], *((f"{card}.json", f"{card}.md") if card else ()),
-               *getattr(options, "files", ()))
-    taken = {os.path.realpath(path) for path in sources if path}
+    taken = {os.path.realpath(path) for path in _read_files(options)}
     for option, path in targets.items():
         if os.path.realpath(path) in taken:
-            raise ArgumentError(f"For 'golden-stick', '--{option}' must be a file of its own, but got '{path}', which "
+            raise ArgumentError(f"For '{CLI}', '--{option}' must be a file of its own, but got '{path}', which "
                                 f"another option names.")
         if not os.path.basename(given[option]) or (os.path.exists(path) and not os.access(path, os.W_OK)):
-            raise CheckpointError(f"For 'golden-stick', '--{option}' must be a file that can be written, but got "
+            raise CheckpointError(f"For '{CLI}', '--{option}' must be a file that can be written, but got "
                                   f"'{given[option]}'.")
         taken.add(os.path.realpath(path))
+    card = getattr(options, "card", None)
     if card and not os.access(os.path.dirname(os.path.abspath(card)), os.W_OK):
-        raise CheckpointError(f"For 'golden-stick', '--card' must be in a folder that can be written to, but got "
-                              f"'{card}'.")
+        raise CheckpointError(f"For '{CLI}', '--card' must be in a folder that can be written to, but got '{card}'.")
     with contextlib.ExitStack() as stack:
-        yield {option: stack.enter_context(placed_file(f"golden-stick --{option}", path))
-               for option, path in targets.items()}
+        yield {option: stack.enter_context(placed_file(f"{CLI} --{option}", path)) for option, path in targets.items()}
     for path in targets.values():
         say(f"wrote {path}")
 
@@ -133,8 +128,12 @@ def _ended(path: str, endings: Union[str, Tuple[str, ...]]) -> str:
     return path if path.endswith(allowed) else path + allowed[0]
 
 
-def write_json(path: str, record: Mapping[str, Any]) -> None:
-    """Write a record, indented."""
-    from golden_stick.base.files import whole_file
-    with whole_file("golden-stick", path) as temporary:
-        Path(temporary).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+def _read_files(options: argparse.Namespace) -> Iterator[str]:
+    """The files that options name besides those to be written."""
+    for option in ("checkpoint", "slim", "masked_from", "recipe", "strategy", "files"):
+        value = getattr(options, option, None) or ()
+        yield from (value,) if isinstance(value, str) else value
+    if options.network and ":" in options.network:
+        yield options.network.rpartition(":")[0]
+    if getattr(options, "card", None):
+        yield from (f"{options.card}.json", f"{options.card}.md")

@@ -5,7 +5,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.config import OneOf, Option, Whole
 from golden_stick.base.errors import ArgumentError
 from golden_stick.cells.wrappers import TemporaryCell, masked_network, unwrap_cells
 from golden_stick.criteria.statistics import collect
@@ -14,6 +13,7 @@ from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import scales_after
 from golden_stick.graph.plan import PruningPlan
+from golden_stick.prune.options import ONE_SHOT_OPTIONS
 from golden_stick.prune.pruner import Pruner
 
 __all__ = ["OneShot"]
@@ -55,11 +55,7 @@ class OneShot(Pruner):
         (4, 3, 3, 3)
     """
 
-    options = {
-        **Pruner.options,
-        "criterion": Option("l1", OneOf(CRITERIA)),
-        "seed": Option(0, Whole(0)),
-    }
+    options = ONE_SHOT_OPTIONS
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)

@@ -6,7 +6,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Whole
 from golden_stick.base.errors import ArgumentTypeError, SlimError, StateError, TraceError
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.bench.latency import latency_ratio
@@ -17,13 +16,11 @@ from golden_stick.cells.trace import find_inputs, trace
 from golden_stick.cells.verify import Verification, compare, verify
 from golden_stick.cells.wrappers import check_network, masked_network
 from golden_stick.comp_algo import CompAlgo
-from golden_stick.criteria.table import NORMALIZERS
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan
-from golden_stick.graph.types import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.budget import (
     TARGETS,
     BudgetBaseline,
@@ -37,31 +34,13 @@ from golden_stick.prune.budget import (
     shrunk_by,
     trial_of,
 )
-from golden_stick.prune.plan import REDUCTIONS, group_importance
-from golden_stick.prune.ranking import RANKINGS, ROUNDINGS
+from golden_stick.prune.options import PRUNER_OPTIONS
+from golden_stick.prune.plan import group_importance
 from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
 from golden_stick.prune.trial import surviving_groups
 from golden_stick.recover.statistics import calibrate
 
-__all__ = ["PRUNER_OPTIONS", "Pruner"]
-
-
-PRUNER_OPTIONS: Mapping[str, Option] = {
-    "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0))),
-    "target_macs": Option(None, Fraction()),
-    "target_params": Option(None, Fraction()),
-    "target_latency": Option(None, Fraction()),
-    "ranking": Option("local", OneOf(RANKINGS)),
-    "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True))),
-    "reduction": Option("mean", OneOf(REDUCTIONS)),
-    "normalizer": Option("auto", OneOf(("auto",) + NORMALIZERS)),
-    "residual": Option("group", OneOf(RESIDUAL_POLICIES)),
-    "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES)),
-    "heads": Option("width", OneOf(HEAD_POLICIES)),
-    "round_to": Option(1, Either(Whole(1), OneOf(("auto",)))),
-    "round": Option("up", OneOf(ROUNDINGS)),
-    "min_width": Option(1, Whole(1)),
-}
+__all__ = ["Pruner"]
 
 
 class Pruner(CompAlgo):

@@ -10,8 +10,9 @@ from mindspore import nn
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError
-from golden_stick.bench.benchmark import peak_growth
-from golden_stick.bench.onnx_files import count_onnx_macs
+from golden_stick.bench.benchmark import Benchmark
+from golden_stick.bench.clock import peak_growth
+from golden_stick.bench.contenders import count_onnx_macs
 from golden_stick.graph.cost import count_macs
 
 SHAPE = (2, 3, 8, 8)
@@ -93,7 +94,7 @@ def test_a_machine_that_is_not_quiet_is_told_of(files, monkeypatch):
     monkeypatch.chdir(os.path.dirname(files[8]))
     result = gs.benchmark(os.path.basename(files[8]), SHAPE, batch_sizes=(2,), rounds=1, warm_up=0)
     assert result.measurements[0].name == "8.mindir"
-    texts = {load: str(gs.bench.result.Benchmark({}, 1, (), load)) for load in (None, 0.05, 1.5)}
+    texts = {load: str(Benchmark({}, 1, (), load)) for load in (None, 0.05, 1.5)}
     assert "NOT QUIET: other processes kept 1.5 processors busy" in texts[1.5]
     assert "QUIET" not in texts[0.05]
     assert "not known on this system" in texts[None]

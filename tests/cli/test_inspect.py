@@ -8,7 +8,7 @@ from mindspore import nn
 
 import golden_stick as gs
 from golden_stick import cli
-from golden_stick.cli.inspect import as_ranges, shortened
+from golden_stick.cli.show import as_ranges, shortened
 from golden_stick.graph.plan import KeptAxis, PruningPlan
 
 FIRST = tuple(index for index in range(200) if index % 3)
@@ -25,14 +25,20 @@ def narrowed(one, size, kept):
     return gs.slim(one, PruningPlan(tuple(axes), (), (), ()))
 
 
+@pytest.fixture(scope="module", name="files")
+def fixture_files(tmp_path_factory):
+    """A folder with slim files of an original, pruned once and twice, and the original's values."""
+    folder, built = tmp_path_factory.mktemp("files"), network()
+    gs.save_slim(narrowed(narrowed(built, 200, FIRST), len(FIRST), SECOND), folder / "twice")
+    gs.save_slim(narrowed(built, 200, FIRST), folder / "once.ckpt")
+    ms.save_checkpoint(built, str(folder / "plain.ckpt"))
+    return folder, {item.name: item.asnumpy() for item in built.get_parameters()}
+
+
 @pytest.fixture(autouse=True)
-def original(tmp_path, monkeypatch):
-    """An original, and a slim file of it, pruned twice."""
-    monkeypatch.chdir(tmp_path)
-    built = network()
-    gs.save_slim(narrowed(narrowed(built, 200, FIRST), len(FIRST), SECOND), "twice")
-    gs.save_slim(narrowed(built, 200, FIRST), "once.ckpt")
-    return {item.name: item.asnumpy() for item in built.get_parameters()}
+def original(files, monkeypatch):
+    monkeypatch.chdir(files[0])
+    return files[1]
 
 
 def shown(line, capsys):
@@ -91,7 +97,6 @@ def test_long_lists_in_full(capsys):
     ("once.ckpt --kept --json", "not allowed with argument"),
 ])
 def test_what_is_refused(line, message, capsys):
-    ms.save_checkpoint(network(), "plain.ckpt")
     assert cli.main(["inspect", *line.split()]) == 2
     error = capsys.readouterr().err
     assert error.startswith("golden-stick: error: ") and error.count("\n") == 1 and message in error, error

@@ -1,15 +1,45 @@
-"""``golden-stick verify``: a slim file checked against the original architecture."""
+"""``golden-stick export``: a network written for deployment; ``golden-stick verify``: a slim file checked."""
 import argparse
 from typing import Any
 
-from golden_stick.cli.options import add_command, network_and_inputs, say, trace_aloud
+from golden_stick.cli.networks import network_and_inputs, trace_aloud
+from golden_stick.cli.options import CLI, add_command, add_network_options, output_files, say
 
-__all__ = ["add"]
+__all__ = ["add_export", "add_verify"]
 
 
-def add(commands: Any) -> None:
-    """Add the command."""
-    command = add_command(commands, "verify", _run, "check a slim file against the original architecture", """
+def add_export(commands: Any) -> None:
+    """Add the command `export`."""
+    command = add_command(commands, "export", _export, "write a network, slim or not, as MindIR or ONNX",
+                          "Write a network as MindIR or ONNX, load the file, and check that it gives the same outputs.",
+                          """
+golden-stick export --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 --output slim.mindir
+golden-stick export --network resnet.py:resnet20 --checkpoint resnet20.ckpt --inputs 1,3,32,32 --output resnet20.onnx
+""")
+    add_network_options(command)
+    weights = command.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--slim", help="a slim file")
+    weights.add_argument("--checkpoint", help="a checkpoint of the original network")
+    command.add_argument("--output", required=True, help="where to write the file: its ending names the format, "
+                         "such as .onnx; MindIR without one")
+    command.add_argument("--opset", type=int, help="version of ONNX's operators, from 13 to 23 (default: 17)")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from golden_stick import export, load_slim
+    from golden_stick.deploy.formats import FORMATS, format_of_path
+    name = format_of_path(options.output)
+    FORMATS[name].check(CLI, {} if options.opset is None else {"opset": options.opset})
+    with output_files(options, output=FORMATS[name].ending) as paths:
+        network, inputs = network_and_inputs(options, options.checkpoint)
+        network = load_slim(network, options.slim) if options.slim else network
+        trace_aloud(network, inputs)
+        export(network, inputs, paths["output"], name, options.opset)
+
+
+def add_verify(commands: Any) -> None:
+    """Add the command `verify`."""
+    command = add_command(commands, "verify", _verify, "check a slim file against the original architecture", """
 Check the digests of a slim file, build the slim network from the original one step by step, and prove every pruning:
 put the weights of the slim network into the places where they stand in the larger one, mask all others, and compare the
 outputs. Of a folding, the file does not hold the weights from before: that normalizations and layers stand beside each
@@ -17,13 +47,14 @@ other in the network is checked, and a pruning before it is proven with the weig
 """, """
 golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 --samples 8
 """)
+    add_network_options(command)
     command.add_argument("--slim", required=True, help="the slim file")
     command.add_argument("--tolerance", type=float, help="largest difference allowed, as a fraction of the largest "
                          "output (default: 1e-5, or 0.0078 where an output is of float16)")
     command.add_argument("--samples", type=int, help="how many samples to compare, whatever the shapes say")
 
 
-def _run(options: argparse.Namespace) -> None:
+def _verify(options: argparse.Namespace) -> None:
     from golden_stick import load_slim, verify
     from golden_stick.cells.slim import unslim
     from golden_stick.cells.wrappers import masked_network

@@ -1,0 +1,132 @@
+"""``golden-stick compare`` and ``golden-stick certify``: networks judged on labelled images."""
+import argparse
+from typing import Any, Tuple
+
+from golden_stick.base.errors import ArgumentError
+from golden_stick.cli.networks import build_network, call_factory, load_weights, network_and_inputs
+from golden_stick.cli.options import CLI, FACTORY, add_command, add_network_options, add_options, config_of, say
+from golden_stick.prune.options import PRUNER_OPTIONS
+
+__all__ = ["add_certify", "add_compare"]
+
+
+# These stand in every record, all others only where they are not the default: so older folders can be gone on with.
+_ALWAYS = ("prune_rate", "target_macs", "target_params", "ranking", "residual", "round_to")
+
+
+def add_compare(commands: Any) -> None:
+    """Add the command `compare`."""
+    command = add_command(commands, "compare", _compare, "compare criteria at one budget, with equal fine-tuning", """
+Prune a trained classifier by several criteria to one budget, re-estimate statistics, fine-tune all alike, with several
+seeds, and compare accuracies: on the validation split, and at the very end once on the test split. The controls random
+and unpruned are always there. Writes comparison.json, comparison.md, comparison.svg and .png and the fine-tuned
+networks into a folder. The same command goes on where it was interrupted.
+""", """
+golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint trained.ckpt \\
+    --data images.py:splits --criteria l1,taylor,scop --target-macs 0.5 --epochs 1 --seeds 3 \\
+    --rates 0.2,0.4,0.6 --output comparison
+""")
+    add_network_options(command)
+    command.add_argument("--checkpoint", help="checkpoint of the trained network (default: as the factory builds it)")
+    command.add_argument("--data", required=True, help=f"{FACTORY} that returns (train, validation) or "
+                         "(train, validation, test): batches of images and labels each, mindspore.dataset or lists; "
+                         "train may be a function of the seed")
+    command.add_argument("--criteria", required=True, type=_names, help="separated by commas: l1, l2, bn_scale, fpgm, "
+                         "lamp, taylor, hessian, activation, scop, random")
+    add_options(command, PRUNER_OPTIONS, prune_rate="none, a rate or a target must be given")
+    command.add_argument("--rates", type=_numbers, default=(), help="prune rates of one-shot curves, separated by "
+                         "commas (default: none)")
+    command.add_argument("--epochs", type=int, default=1, help="of fine-tuning (default: 1)")
+    command.add_argument("--learning-rate", type=float, default=0.01, help="of fine-tuning, at its begin (default: "
+                         "0.01)")
+    command.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    command.add_argument("--calibration-batches", type=int, default=8, help="batches that criteria and normalizations "
+                         "look at (default: 8)")
+    command.add_argument("--knockoff-steps", type=int, default=200, help="steps on the scales of scop (default: 200)")
+    command.add_argument("--knockoff-learning-rate", type=float, default=0.01, help="of Adam on the scales of scop "
+                         "(default: 0.01)")
+    command.add_argument("--turn-steps", type=int, help="of scop: steps until the next block mixes")
+    command.add_argument("--scales-data", help="factory of batches that the weights have not seen, on which the scales "
+                         "of scop are trained (default: those of calibration)")
+    command.add_argument("--loss", help="factory of a loss of outputs and labels (default: nn.CrossEntropyLoss)")
+    command.add_argument("--output", required=True, help="folder for everything that is written")
+
+
+def _names(text: str) -> Tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str) -> Tuple[float, ...]:
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be numbers separated by commas, but got {text!r}") from error
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from golden_stick import compare
+    network, inputs = network_and_inputs(options, options.checkpoint)
+    budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
+              if key in _ALWAYS or value != PRUNER_OPTIONS[key].default}
+    scop = {} if options.turn_steps is None else {"turn_steps": options.turn_steps}
+    splits, loss, scales_data = (name and call_factory(name, option=option) for name, option in (
+        (options.data, "--data"), (options.loss, "--loss"), (options.scales_data, "--scales-data")))
+    if not isinstance(splits, tuple) or len(splits) not in (2, 3):
+        raise ArgumentError(f"For '{CLI}', '--data' must name a factory that returns (train, validation) or "
+                            f"(train, validation, test), but it returned {type(splits).__name__}.")
+    comparison = compare(
+        network, inputs, options.criteria, budget, *splits, loss=loss, learning_rate=options.learning_rate,
+        epochs=options.epochs, seeds=options.seeds, rates=options.rates,
+        calibration_batches=options.calibration_batches, knockoff_steps=options.knockoff_steps,
+        knockoff_learning_rate=options.knockoff_learning_rate, scop=scop, scales_data=scales_data,
+        folder=options.output, on_trial=_say_trial)
+    say(f"\n{comparison}\n\nwrote {options.output}: comparison.json, .md, .svg, .png and the networks")
+
+
+def _say_trial(trial: Any) -> None:
+    at = "budget" if trial.prune_rate is None else f"rate {trial.prune_rate:g}"
+    tuned = "" if trial.finetuned is None else f", fine-tuned {100 * trial.finetuned:.2f} %"
+    say(f"{trial.criterion}, seed {trial.seed}, {at}: validation {100 * trial.pruned:.2f} % as pruned, "
+        f"{100 * trial.recalibrated:.2f} % re-estimated{tuned}")
+
+
+def add_certify(commands: Any) -> None:
+    """Add the command `certify`."""
+    command = add_command(commands, "certify", _certify, "certify that slim files lose less accuracy than a bound",
+                                  """
+Compare slim files with the network that they came from, on labelled images that nothing has used before, and certify
+the smallest whose accuracy drop is below a bound, with a confidence. Candidates are tested from the largest to the
+smallest, up to the first that fails. Writes the certificate as JSON, as a page beside it, and a ledger of the images,
+which can not certify twice. docs/certificates.md says what is guaranteed.
+""", """
+golden-stick certify --network resnet.py:resnet20 --checkpoint trained.ckpt --candidate slim30.ckpt \\
+    --candidate slim50.ckpt --data images.py:held_out --used images.py:training --output certificate.json
+""")
+    add_network_options(command, inputs=False)
+    command.add_argument("--checkpoint", required=True, help="checkpoint of the original network")
+    command.add_argument("--candidate", required=True, action="append", help="a slim file; repeat for several")
+    command.add_argument("--data", required=True, help=f"{FACTORY} of a data set of images and labels, batched")
+    command.add_argument("--used", action="append", default=[], help="what was trained on: a factory as for --data, or "
+                         "a .json file of fingerprints; repeat for several")
+    command.add_argument("--max-drop", type=float, default=0.01, help="bound on the drop, as a fraction of all images "
+                         "(default: 0.01)")
+    command.add_argument("--confidence", type=float, default=0.9, help="in (0, 1) (default: 0.9)")
+    command.add_argument("--in-given-order", action="store_true", help="test the candidates in the order given")
+    command.add_argument("--reuse", default="refuse", help="refuse or declare: what becomes of images that were used "
+                         "before (default: refuse)")
+    command.add_argument("--ledger", help="ledger of used images (default: golden_stick_ledger.json beside the output)")
+    command.add_argument("--date", help="what to write down as the date (default: now)")
+    command.add_argument("--output", required=True, help="where to write the certificate")
+
+
+def _certify(options: argparse.Namespace) -> None:
+    from golden_stick import certify, load_slim
+    base = build_network(options.network, options.kwargs)
+    candidates = {path: load_slim(base, path) for path in dict.fromkeys(options.candidate)}
+    load_weights(base, options.checkpoint)
+    used = [item if item.endswith(".json") else call_factory(item, option="--used") for item in options.used]
+    certificate = certify(base, candidates, call_factory(options.data, option="--data"), options.max_drop,
+                          options.confidence, order=list(candidates) if options.in_given_order else None, used=used,
+                          reuse=options.reuse, path=options.output, ledger=options.ledger, date=options.date)
+    say(str(certificate))
+    say(f"wrote {options.output.removesuffix('.json')}.json and .md")

@@ -1,0 +1,241 @@
+"""``golden-stick inspect``: what a file holds; ``golden-stick trace``: what could be pruned in a network, and why."""
+import argparse
+import difflib
+import json
+import math
+import os
+from collections import Counter
+from dataclasses import asdict
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+
+from golden_stick.base.errors import CheckpointError
+from golden_stick.base.files import write_json
+from golden_stick.cli.networks import network_and_inputs, trace_aloud
+from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
+from golden_stick.prune.options import POLICIES, PRUNER_OPTIONS
+
+__all__ = ["add_inspect", "add_trace", "as_ranges", "inspection", "inspection_text", "overview", "overview_text",
+           "shortened"]
+
+
+# What a line has room for beside names and numbers, and how many parameters of a checkpoint are shown.
+_ROOM, _FIRST = 56, 5
+
+
+def add_inspect(commands: Any) -> None:
+    """Add the command `inspect`."""
+    command = add_command(commands, "inspect", _inspect, "show what a slim file or checkpoint holds", """
+Show the kind of a file, its size and digests, and of a slim file how it was made, what its writer added, the width of
+every layer before and after, and which positions of the original each parameter kept. No network is needed.
+""", "golden-stick inspect slim.safetensors --parameter layer1.0.conv1.weight")
+    command.add_argument("file", help="a slim file or a checkpoint, .safetensors or .ckpt")
+    shown = command.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the same as JSON, all positions included")
+    shown.add_argument("--kept", action="store_true", help="print all kept positions, however many they are")
+    shown.add_argument("--parameter", action="append", default=[], help="print the kept positions of this parameter "
+                       "alone, all of them; repeat for several")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    record = inspection(options.file)
+    if (options.kept or options.parameter) and "kept" not in record:
+        raise CheckpointError(f"For '{CLI}', '{'--kept' if options.kept else '--parameter'}' must stand with a "
+                              f"slim file, but '{options.file}' is a {record['kind']}.")
+    if options.json:
+        say(json.dumps(record, indent=2))
+    elif options.parameter:
+        say("\n".join(_kept_lines(record, options.parameter, ", ".join)))
+    else:
+        say(inspection_text(record, ", ".join if options.kept else shortened))
+
+
+def inspection(path: str) -> Dict[str, Any]:
+    """
+    What a file holds, as plain data.
+
+    Args:
+        path (str): A slim file or a checkpoint.
+
+    Returns:
+        dict.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or neither.
+    """
+    from golden_stick.deploy.slim_file import read_slim, read_tensors, weights_digest
+    if path.endswith(".mindir"):
+        raise CheckpointError(f"For '{CLI}', 'inspect' takes a slim file or a checkpoint, but got the exported "
+                              f"network '{path}': it must be loaded and run instead.")
+    values, record = read_tensors("inspect", path)
+    scales = any(name.endswith(".real_scale") for name in values)
+    facts = {"file": path, "kind": "slim file" if record else "checkpoint of SCOP's knockoff phase" if scales
+             else "checkpoint", "bytes": os.path.getsize(path), "tensors": len(values),
+             "parameters": sum(value.size for value in values.values()), "weights_digest": weights_digest(values)}
+    shapes = {name: list(value.shape) for name, value in values.items()}
+    return {**facts, **(_inspection_of_slim(read_slim(path)) if record else {}), "shapes": shapes}
+
+
+def _inspection_of_slim(file: Any) -> Dict[str, Any]:
+    """What only a slim file holds."""
+    from golden_stick.graph.plan import PruningPlan
+    widths: Dict[str, List[int]] = {}
+    lengths: Dict[Tuple[str, int], int] = {}
+    steps: List[Dict[str, Any]] = []
+    for step in file.steps:
+        if not isinstance(step, PruningPlan):
+            steps.append({"step": "fold", "folded": len(step.folded), "kept": len(step.kept)})
+            continue
+        steps.append({"step": "prune", "layers": len(step.layers)})
+        for layer in step.layers:
+            widths[layer.path] = [widths.get(layer.path, [layer.before])[0], layer.after]
+        for axis in step.axes:
+            lengths.setdefault((axis.parameter, axis.axis), axis.size)
+    kept = {name: {str(axis): {"of": lengths[name, axis], "positions": list(positions)}
+                   for axis, positions in sorted(file.kept.get(name, {}).items())} for name in file.values}
+    return {"format_version": file.version, "network": file.network, "steps": steps, "widths": widths,
+            "original_parameters": sum(math.prod(shape) for _, shape in file.original),
+            "original_digest": file.digests["original"], "metadata": dict(file.metadata), "kept": kept,
+            "original_shapes": {name: list(shape) for name, shape in file.original}}
+
+
+def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]], str]) -> str:
+    """
+    What `inspection` returned, for people.
+
+    Args:
+        record (Mapping): It.
+        ranges (Callable): How the ranges of a parameter's kept positions become text, such as `shortened`.
+
+    Returns:
+        str, of several lines.
+    """
+    is_slim = "steps" in record
+    before = f"{record['original_parameters']:,} -> " if is_slim else ""
+    lines = [f"{record['file']}: {record['kind']}, {record['bytes']:,} bytes",
+             f"tensors          {record['tensors']:,}", f"parameters       {before}{record['parameters']:,}"]
+    if is_slim:
+        lines += [f"network          {record['network']}", f"format version   {record['format_version']}"]
+    lines.append(f"weights          sha256 {record['weights_digest']}")
+    if not is_slim:
+        lines += [f"  {name} {tuple(shape)}" for name, shape in list(record["shapes"].items())[:_FIRST]]
+        more = len(record["shapes"]) - _FIRST
+        return "\n".join(lines + ([f"  and {more} more"] if more > 0 else []))
+    lines.append(f"original         sha256 {record['original_digest']} (names and shapes)")
+    lines += [f"metadata         {key}: {json.dumps(value)}" for key, value in record["metadata"].items()]
+    lines += [f"step {number}: " + (f"pruned, {step['layers']} layers shrank" if step["step"] == "prune" else
+                                    f"folded, {step['folded']} normalizations went and {step['kept']} stayed")
+              for number, step in enumerate(record["steps"], 1)]
+    wide = max((len(path) for path in record["widths"]), default=0)
+    lines += [f"  {path:<{wide}}  {before} -> {after}" for path, (before, after) in record["widths"].items()]
+    hint = "; --kept or --parameter shows all of a long list" if ranges is shortened else ""
+    lines += [f"kept positions, as counted in the original{hint}:", *_kept_lines(record, list(record["kept"]), ranges)]
+    return "\n".join(lines)
+
+
+def _kept_lines(record: Mapping[str, Any], names: Sequence[str], ranges: Callable[[Sequence[str]], str]) -> List[str]:
+    """A line for each axis of these parameters that lost positions, and for each parameter that lost none."""
+    rows = []
+    for name in names:
+        if name not in record["kept"]:
+            near = difflib.get_close_matches(name, record["kept"], n=1, cutoff=0.0)
+            raise CheckpointError(f"For '{CLI}', '--parameter' must be a parameter of '{record['file']}', but "
+                                  f"got '{name}': the nearest name there is '{near[0] if near else ''}'.")
+        axes = record["kept"][name]
+        rows += [(f"{name} axis {axis}", f"{len(kept['positions'])} of {kept['of']}: "
+                  f"{ranges(as_ranges(kept['positions']))}") for axis, kept in axes.items()]
+        if name not in record["original_shapes"]:
+            rows.append((name, "not in the original: a folding made it"))
+        elif not axes:
+            rows.append((name, "whole"))
+    wide = max((len(name) for name, _ in rows), default=0)
+    return [f"  {name:<{wide}}  {text}" for name, text in rows]
+
+
+def as_ranges(positions: Sequence[int]) -> List[str]:
+    """Ascending numbers as ranges: 0, 1, 2, 5 are ``['0-2', '5']``."""
+    runs: List[List[int]] = []
+    for position in positions:
+        if runs and position == runs[-1][1] + 1:
+            runs[-1][1] = position
+        else:
+            runs.append([position, position])
+    return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
+
+
+def shortened(ranges: Sequence[str]) -> str:
+    """As many ranges as a line has room for, and the last."""
+    text = ", ".join(ranges)
+    return text if len(text) <= _ROOM else f"{text[:_ROOM].rpartition(',')[0]}, ... {ranges[-1]}"
+
+
+def add_trace(commands: Any) -> None:
+    """Add the command `trace`."""
+    command = add_command(commands, "trace", _trace, "show what could be pruned, what could not, and why", """
+Show a network's operators and whether there is a rule for each, its size, its channel groups, and the layers with
+filters that always stay. An operator without a rule is not pruned across.
+""", """
+golden-stick trace --network resnet.py:resnet20 --inputs 1,3,32,32 --json trace.json
+""")
+    add_network_options(command)
+    add_options(command, PRUNER_OPTIONS, POLICIES)
+    command.add_argument("--json", help="where to write the same as JSON")
+
+
+def _trace(options: argparse.Namespace) -> None:
+    with output_files(options, json="") as paths:
+        network, inputs = network_and_inputs(options)
+        record = overview(type(network).__name__, trace_aloud(network, inputs), config_of(options, POLICIES))
+        say(overview_text(record))
+        if "json" in paths:
+            write_json(CLI, paths["json"], record)
+
+
+def overview(network: str, graph: Any, policies: Mapping[str, Any]) -> Dict[str, Any]:
+    """
+    What could be pruned in a network, what could not, and why, as plain data.
+
+    Args:
+        network (str): The network's class.
+        graph (Graph): It, traced.
+        policies (Mapping): Keyword arguments of :func:`golden_stick.find_groups`, such as ``residual``.
+
+    Returns:
+        dict.
+
+    Raises:
+        ArgumentError: If a policy is unknown.
+    """
+    from golden_stick import find_groups
+    from golden_stick.graph.cost import count_macs, count_parameters
+    from golden_stick.graph.rules import RULES
+    grouping = find_groups(graph, **policies)
+    counts = sorted(Counter(node.operator for node in graph.nodes).items())
+    return {
+        "network": network,
+        "inputs": [list(item.shape) for item in graph.inputs],
+        **policies,
+        "operators": [{"operator": name, "count": count, "rule": name in RULES} for name, count in counts],
+        "parameters": count_parameters(graph),
+        "macs": count_macs(graph),
+        "groups": [{"name": group.name, "channels": len(group.channels), "layers": list(group.layers)}
+                   for group in grouping],
+        "fixed": [asdict(layer) for layer in grouping.fixed],
+        "barriers": list(grouping.without_rule),
+    }
+
+
+def overview_text(record: Mapping[str, Any]) -> str:
+    """What `overview` returned, for people."""
+    lines = [f"parameters  {record['parameters']:,}", f"MACs        {record['macs']:,}", "operators"]
+    lines += [f"  {item['operator']:<24} {item['count']:>5}  {'a rule' if item['rule'] else 'NO rule'}"
+              for item in record["operators"]]
+    lines.append(f"channel groups with residual '{record['residual']}', heads '{record['heads']}', "
+                 f"normalization '{record['normalization']}': {len(record['groups'])}")
+    lines += [f"  {group['name']}: {group['channels']} removable channels made by {', '.join(group['layers'])}"
+              for group in record["groups"]]
+    lines.append(f"layers with filters that always stay: {len(record['fixed'])}")
+    lines += [f"  {layer['path']}: {layer['fixed']} of {layer['filters']} ({'; '.join(layer['reasons'])})"
+              for layer in record["fixed"]]
+    if record["barriers"]:
+        lines.append("operators without a rule, not pruned across: " + "; ".join(record["barriers"]))
+    return "\n".join(lines)
