@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from golden_stick.deploy.fold.network import fold, fold_report
     from golden_stick.deploy.slim_file import load_slim, save_slim
     from golden_stick.graph.groups import find_groups
+    from golden_stick.graph.layers import add_layer
     from golden_stick.knockoffs.exchangeability import exchangeability
     from golden_stick.prune.one_shot import OneShot
     from golden_stick.prune.schedule import prune_in_steps
@@ -33,6 +34,7 @@ _HOME = {
     "CompAlgo": "comp_algo",
     "OneShot": "prune.one_shot",
     "SCOP": "scop.pruner",
+    "add_layer": "graph.layers",
     "benchmark": "bench.benchmark",
     "certify": "certify.certify",
     "compare": "compare.compare",

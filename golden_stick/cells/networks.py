@@ -4,20 +4,54 @@ import os
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, mint, nn, ops
 
 from golden_stick.base.errors import SlimError, first_line
+from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 
-__all__ = ["allowed_difference", "evaluation", "evaluate", "leaves", "scratch_directory", "copy_network",
-           "OriginalNames"]
+__all__ = ["allowed_difference", "evaluation", "evaluate", "kind_of", "leaves", "scratch_directory",
+           "copy_network", "record_of", "OriginalNames"]
 
+
+_NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
+# MindSpore's class -> its kind. Some versions lack some.
+_KINDS: Dict[type, str] = {
+    getattr(_NAMESPACES[space], name): f"{space}.{name}"
+    for space, _, name in (kind.rpartition(".") for kind in (*LAYERS, *NORMALIZATIONS))
+    if hasattr(_NAMESPACES.get(space), name)}
 
 # So far apart may two orders of summation be.
 _ROUNDINGS = 8
+
+
+def kind_of(cell: nn.Cell) -> str:
+    """
+    The kind of layer or normalization that a Cell is, as `golden_stick.graph.layers` names it.
+
+    A subclass that inherits `construct` unchanged is of the kind of its base. Other Cells go by the name of their
+    class.
+    """
+    kind, ancestor = _nearest(cell)
+    return kind if kind and type(cell).construct is ancestor.construct else type(cell).__name__
+
+
+def record_of(cell: nn.Cell) -> Optional[Union[Layer, Normalization]]:
+    """What is known of a Cell's kind, or of the one that its class is derived from, whatever it computes; or None."""
+    kind, _ = _nearest(cell)
+    return LAYERS.get(kind) or NORMALIZATIONS.get(kind)
+
+
+def _nearest(cell: nn.Cell) -> Tuple[str, type]:
+    """The first kind among the ancestors of a Cell's class, and that ancestor; '' if there is none."""
+    for ancestor in type(cell).__mro__:
+        own = name_of_class(ancestor)
+        if own in LAYERS or ancestor in _KINDS:
+            return (own if own in LAYERS else _KINDS[ancestor]), ancestor
+    return "", type(cell)
 
 
 @contextmanager

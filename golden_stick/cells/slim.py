@@ -1,13 +1,15 @@
 """The way back: a slim network's weights in their places in the original network."""
+from functools import partial
 from typing import Any, Callable, Dict, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, mint, nn
+from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentTypeError, SlimError
-from golden_stick.cells.networks import OriginalNames, copy_network
+from golden_stick.cells.networks import OriginalNames, copy_network, record_of
 from golden_stick.cells.wrappers import ScatteredOutput, replace_cells
+from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, PruningPlan
 
 __all__ = ["slim", "recipe_of", "origin_of", "original_names", "remember", "resizer_of", "add_resizer", "unslim"]
@@ -58,10 +60,10 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     resized = [cell for _, cell in smaller.cells_and_names()
                if any(item is not None and item.name in cuts for item in cell._params.values())]
     # Whether a convolution is depthwise shows only before its weight shrinks.
-    settle = [(cell, resizer_of(cell)) for cell in resized]
+    resizers = [(cell, resizer_of(cell)) for cell in resized]
     for name, axes in cuts.items():
         _cut(parameters[name], axes)
-    for cell, resize in settle:
+    for cell, resize in resizers:
         resize(cell)
     replace_cells(smaller, {site.path: lambda cell, site=site: ScatteredOutput(cell, site) for site in plan.scatters})
     remember(smaller, network, plan)
@@ -127,11 +129,18 @@ Resizer = Callable[[nn.Cell], None]
 
 def resizer_of(cell: nn.Cell) -> Resizer:
     """The function to call once the parameters of a Cell have shrunk; to be asked for before they do."""
-    if isinstance(cell, _CONVOLUTIONS):
-        return _resize_depthwise if cell.group == cell.in_channels > 1 else _resize_convolution
-    if isinstance(cell, _TRANSPOSED):
-        return _resize_transposed_depthwise if cell.group == cell.in_channels > 1 else _resize_transposed
-    return next((resize for kind, resize in reversed(_RESIZERS.items()) if isinstance(cell, kind)), _leave)
+    own = next((resize for kind, resize in reversed(_RESIZERS.items()) if isinstance(cell, kind)), None)
+    if own:
+        return own
+    record = record_of(cell)
+    if isinstance(record, Normalization):
+        return partial(_resize_normalization, record)
+    if isinstance(record, Layer):
+        group = getattr(cell, record.attribute(GROUPS), 1)
+        depthwise = group == getattr(cell, record.attribute(INPUTS), 1) > 1
+        return partial(_resize_layer, record, group, getattr(cell, record.weight).shape[0] if depthwise else 0)
+    # A Cell of the user's own, which reads the shapes of its parameters; slimming for trial finds out if not.
+    return lambda cell: None
 
 
 def add_resizer(kind: type, resize: Resizer) -> None:
@@ -161,95 +170,28 @@ def add_resizer(kind: type, resize: Resizer) -> None:
     _RESIZERS[kind] = resize
 
 
-def _resize_convolution(cell: nn.Cell) -> None:
-    cell.out_channels = cell.weight.shape[0]
-    cell.in_channels = cell.weight.shape[1] * cell.group
-    _renew_primitive(cell, {"out_channel": cell.out_channels})
+def _resize_layer(layer: Layer, group: int, depthwise: int, cell: nn.Cell) -> None:
+    """Set the widths of a layer that had so many groups, and if it was `depthwise`, so long an axis of them."""
+    shape = getattr(cell, layer.weight).shape
+    widths = layer.widths_of(shape, group * shape[0] // depthwise if depthwise else group)
+    for name, width in layer.widths.items():
+        if hasattr(cell, name):
+            setattr(cell, name, widths[width])
+    old = getattr(cell, layer.primitive_at, None) if layer.primitive_at else None
+    if old is not None:
+        # A new primitive, not a changed one: a copy of a changed one would be made from its old arguments.
+        arguments = {name: widths[width] for name, width in layer.primitive.items()}
+        setattr(cell, layer.primitive_at, type(old)(**{**old.init_attrs, **arguments}))
 
 
-def _resize_depthwise(cell: nn.Cell) -> None:
-    multiplier = cell.out_channels // cell.group
-    cell.out_channels = cell.weight.shape[0]
-    cell.in_channels = cell.group = cell.out_channels // multiplier
-    _renew_primitive(cell, {"out_channel": cell.out_channels, "group": cell.group})
+def _resize_normalization(kind: Normalization, cell: nn.Cell) -> None:
+    held = (getattr(cell, name) for name in (kind.gamma, kind.beta, kind.mean, kind.variance) if name)
+    shape = next(tuple(parameter.shape) for parameter in held if parameter is not None)
+    setattr(cell, kind.width, shape if kind.over == "layer" else shape[0])
 
 
-def _resize_transposed(cell: nn.Cell) -> None:
-    cell.in_channels, cell.out_channels = cell.weight.shape[0], cell.weight.shape[1] * cell.group
-    _renew_transposed(cell)
-
-
-def _resize_transposed_depthwise(cell: nn.Cell) -> None:
-    cell.in_channels = cell.group = cell.weight.shape[0]
-    cell.out_channels = cell.group * cell.weight.shape[1]
-    _renew_transposed(cell)
-
-
-def _renew_transposed(cell: nn.Cell) -> None:
-    # MindSpore names the width of what a transposed convolution reads after what a plain one makes.
-    widths = {"out_channel": cell.in_channels, "group": cell.group}
-    if isinstance(cell, nn.Conv3dTranspose):
-        widths = {"in_channel": cell.in_channels, "out_channel": cell.out_channels, "group": cell.group}
-    _renew_primitive(cell, widths)
-
-
-def _renew_primitive(cell: nn.Cell, arguments: Mapping[str, int]) -> None:
-    """A new primitive, not a changed one: a copy of a changed one would be made from its old arguments."""
-    name = next(name for name in ("conv2d", "conv3d", "conv2d_transpose", "conv3d_transpose") if hasattr(cell, name))
-    old = getattr(cell, name)
-    setattr(cell, name, type(old)(**{**old.init_attrs, **arguments}))
-
-
-def _resize_dense(cell: nn.Cell) -> None:
-    cell.out_channels, cell.in_channels = cell.weight.shape
-
-
-def _resize_linear(cell: nn.Cell) -> None:
-    cell.out_features, cell.in_features = cell.weight.shape
-
-
-def _resize_mint_convolution(cell: nn.Cell) -> None:
-    depthwise = cell.groups == cell.in_channels > 1
-    multiplier = cell.out_channels // cell.groups
-    cell.out_channels = cell.weight.shape[0]
-    if depthwise:
-        cell.groups = cell.out_channels // multiplier
-    cell.in_channels = cell.weight.shape[1] * cell.groups
-
-
-def _resize_batch_normalization(cell: nn.Cell) -> None:
-    cell.num_features = cell.gamma.shape[0]
-
-
-def _resize_layer_normalization(cell: nn.Cell) -> None:
-    cell.normalized_shape = tuple(cell.gamma.shape)
-
-
-def _resize_group_normalization(cell: nn.Cell) -> None:
-    cell.num_channels = cell.gamma.shape[0]
-
-
-def _resize_embedding(cell: nn.Cell) -> None:
-    cell.embedding_size = cell.embedding_table.shape[1]
-
-
-def _leave(cell: nn.Cell) -> None:
-    """A Cell of the user's own, which reads the shapes of its parameters; slimming for trial finds out if not."""
-
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_TRANSPOSED = (nn.Conv1dTranspose, nn.Conv2dTranspose, nn.Conv3dTranspose)
-# The last that fits is taken, so that what users add comes first.
-_RESIZERS: Dict[type, Resizer] = {
-    nn.Dense: _resize_dense,
-    nn.BatchNorm1d: _resize_batch_normalization,
-    nn.BatchNorm2d: _resize_batch_normalization,
-    nn.LayerNorm: _resize_layer_normalization,
-    nn.GroupNorm: _resize_group_normalization,
-    nn.Embedding: _resize_embedding,
-    mint.nn.Linear: _resize_linear,
-    mint.nn.Conv2d: _resize_mint_convolution,
-}
+# What users add. The last that fits is taken.
+_RESIZERS: Dict[type, Resizer] = {}
 
 
 def unslim(network: nn.Cell, slim: nn.Cell, plan: PruningPlan) -> nn.Cell:

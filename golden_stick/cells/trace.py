@@ -11,7 +11,7 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
 from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.networks import evaluation, scratch_directory
+from golden_stick.cells.networks import evaluation, kind_of, scratch_directory
 from golden_stick.graph.ir import (
     CONTROL_FLOW,
     Constant,
@@ -81,16 +81,8 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
     for path, cell in network.cells_and_names():
         for attribute, parameter in cell._params.items():  # pylint: disable=protected-access
             if parameter is not None:
-                found[parameter.name] = found.get(parameter.name, ()) + (Owner(path, _kind(cell), attribute),)
+                found[parameter.name] = found.get(parameter.name, ()) + (Owner(path, kind_of(cell), attribute),)
     return found
-
-
-def _kind(cell: nn.Cell) -> str:
-    """Name of the first class of MindSpore's own among the Cell's ancestors: a subclass of Conv2d is a Conv2d."""
-    for ancestor in type(cell).__mro__:
-        if ancestor.__module__.startswith("mindspore.") and ancestor not in nn.Cell.__mro__:
-            return ancestor.__name__
-    return type(cell).__name__
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import replace_cells
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
+from golden_stick.graph.layers import EMBEDDING, layer_of
 
 __all__ = ["Gate", "LossOfBatch", "Meter", "collect"]
 
@@ -112,10 +113,6 @@ class LossOfBatch(nn.Cell):
     def construct(self, *batch):
         return ops.mean(self.loss(self.network(*batch[:self.count]), *batch[self.count:]))
 
-
-# Layers whose output has the filters on this axis, counted from the front or the back.
-_FILTER_AXIS: Mapping[str, int] = {"Conv1d": 1, "Conv2d": 1, "Conv3d": 1, "Conv1dTranspose": 1, "Conv2dTranspose": 1,
-                                   "Conv3dTranspose": 1, "Dense": -1}
 
 Found = Dict[str, np.ndarray]
 
@@ -226,12 +223,12 @@ def _gate_sites(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str
     sites = {}
     readers = [node for node in graph.nodes for value in node.inputs if getattr(value, "name", None) in filters]
     for name in filters:
-        owners = graph.parameter(name).owners
+        parameter = graph.parameter(name)
+        layer = layer_of(parameter)
         nodes = [node for node in readers if any(getattr(value, "name", None) == name for value in node.inputs)]
         samples = graph.inputs[0].shape[0]
-        if (len(owners) == 1 and owners[0].kind in _FILTER_AXIS and owners[0].attribute == "weight"
-                and all(node.shapes[0][0] == samples for node in nodes)):
-            sites[name] = f"{owners[0].path}.gate"
+        if layer and layer.form is not EMBEDDING and all(node.shapes[0][0] == samples for node in nodes):
+            sites[name] = f"{parameter.owners[0].path}.gate"
     return sites
 
 
@@ -243,7 +240,7 @@ def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterS
         rank = _output_rank(graph, name)
         shape = [1] * rank
         shape[0] = samples
-        shape[_FILTER_AXIS[graph.parameter(name).owners[0].kind]] = len(filters[name].channels)
+        shape[layer_of(graph.parameter(name)).form.channel_axis] = len(filters[name].channels)
         return lambda cell: Gate(cell, sites[name], tuple(shape))
 
     replace_cells(gated, {graph.parameter(name).owners[0].path: wrapper(name) for name in sites})

@@ -11,7 +11,8 @@ import numpy as np
 
 from golden_stick.graph.flow import number
 from golden_stick.graph.groups import Grouping
-from golden_stick.graph.ir import Graph, Node, Parameter, Result, flatten
+from golden_stick.graph.ir import Graph, Node, Parameter, flatten
+from golden_stick.graph.layers import CONVOLUTION, DENSE, EMBEDDING, NORMALIZERS, OPERATORS, TRANSPOSED, Form
 from golden_stick.graph.rules.products import einsum_letters
 
 __all__ = ["count_macs", "count_parameters", "einsum_macs", "shrink", "shrunk_shapes"]
@@ -46,23 +47,10 @@ def einsum_macs(equation: str, shapes: Sequence[Tuple[int, ...]]) -> int:
     return math.prod(sizes.values()) * (len(shapes) - 1)
 
 
+_BY_FORM: Mapping[Form, Callable[[Graph, Node], int]] = {
+    CONVOLUTION: _convolution, TRANSPOSED: _transposed_convolution, DENSE: _product, EMBEDDING: lambda graph, node: 0}
 _MACS: Mapping[str, Callable[[Graph, Node], int]] = {
-    "Conv2D": _convolution,
-    "Conv3D": _convolution,
-    "Conv1DExt": _convolution,
-    "Conv2DExt": _convolution,
-    "Conv3DExt": _convolution,
-    "Conv2DTranspose": _transposed_convolution,
-    "Conv2DBackpropInput": _transposed_convolution,
-    "Conv3DTranspose": _transposed_convolution,
-    "ConvTranspose2D": _transposed_convolution,
-    "MatMul": _product,
-    "MatMulExt": _product,
-    "BatchMatMul": _product,
-    "BatchMatMulExt": _product,
-    "Dense": _product,
-    "Einsum": _einsum,
-}
+    "Einsum": _einsum, **{operator.name: _BY_FORM[operator.form] for operator in OPERATORS.values()}}
 
 
 def count_macs(graph: Graph) -> int:
@@ -81,11 +69,12 @@ def count_macs(graph: Graph) -> int:
 
 def count_parameters(graph: Graph) -> int:
     """Numbers in the parameters that the graph reads, moving statistics of normalizations left out."""
-    buffers = {
-        value.name
-        for node in graph.nodes if node.operator == "BatchNorm"
-        for value in node.inputs[3:5] if not isinstance(value, (Result, tuple)) and hasattr(value, "name")
-    }
+    buffers = set()
+    for node in graph.nodes:
+        normalizer = NORMALIZERS.get(node.operator)
+        if normalizer and normalizer.mean is not None:
+            buffers.update(node.inputs[at].name for at in (normalizer.mean, normalizer.variance)
+                           if isinstance(node.inputs[at], Parameter))
     return sum(math.prod(item.shape) for item in graph.parameters if item.name not in buffers)
 
 

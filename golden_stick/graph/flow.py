@@ -5,12 +5,10 @@ import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.labels import Labels
+from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Form, layer_of
 from golden_stick.graph.types import CHANNEL, INPUT, WIDTH, Binding, Labeled, MaskSite, Rule, ScatterSite
 
 __all__ = ["Flow"]
-
-
-_CELLS_WITH_OUTPUT = frozenset({"BatchNorm2d", "BatchNorm1d", "Conv2d", "Conv1d", "Dense"})
 
 
 class Flow:
@@ -180,23 +178,24 @@ class Flow:
                 values.extend(flatten(self.graph.nodes[value.node].inputs))
         return made
 
-    def sum_up(self, weight: Parameter, axis: int, labels: np.ndarray, trailing: Mapping[str, int],
+    def sum_up(self, weight: Parameter, axis: int, labels: np.ndarray, form: Optional[Form],
                entering: Optional[np.ndarray] = None) -> None:
         """
         Say that an axis of a weight sums these channels up, so that removed ones must not reach it.
 
-        The masked network masks the input of the Cell, where that is what the weight reads: `trailing` tells how many
-        axes follow the channels' there, by the kind of the Cell. Elsewhere it has zeros in the weight. `entering` are
-        the labels of the Cell's input, where the weight's axis covers only a part of them.
+        The masked network masks the input of the Cell, where that is what the weight reads: in layers of this form.
+        Elsewhere it has zeros in the weight. `entering` are the labels of the Cell's input, where the weight's axis
+        covers only a part of them.
         """
         # Whether a second reader is the Cell once more or some other code is not visible: zeros serve both.
         again = (weight.name, axis) in self.bindings
         self.bind(weight, axis, labels, INPUT)
-        kind = weight.owners[0].kind if len(weight.owners) == 1 else None
-        if kind in trailing:
+        layer = layer_of(weight)
+        masked = layer is not None and layer.form is form
+        if masked:
             site = labels if entering is None else entering
-            self.masks.append(MaskSite(weight.owners[0].path, trailing[kind], site))
-        if kind not in trailing or again:
+            self.masks.append(MaskSite(weight.owners[0].path, layer.spatial, site))
+        if not masked or again:
             self.bare.add((weight.name, axis))
 
     def sum_up_values(self, node: Node, operands: Sequence[Labeled], labels: np.ndarray) -> None:
@@ -217,7 +216,8 @@ class Flow:
         owner = held[0].owners[0]
         readers = [other for other in self.graph.nodes if other.operator == node.operator and held[0] in other.inputs]
         # A Cell that runs twice would scatter both of its outputs, and only one of them is known to need it.
-        return owner.path if owner.kind in _CELLS_WITH_OUTPUT and len(readers) == 1 else None
+        known = owner.kind in LAYERS or owner.kind in NORMALIZATIONS and NORMALIZATIONS[owner.kind].over == "batch"
+        return owner.path if known and len(readers) == 1 else None
 
     def _locate(self, node: Node) -> None:
         values = flatten(node.inputs)

@@ -13,7 +13,7 @@ CONTROL_FLOW = "ControlFlow"
 
 @dataclass(frozen=True)
 class Owner:
-    """The Cell that holds a parameter: its dotted path, its kind (such as ``'Conv2d'``) and the attribute's name."""
+    """The Cell that holds a parameter: its dotted path, its kind (``'nn.Conv2d'``) and the attribute's name."""
 
     path: str
     kind: str

@@ -2,16 +2,22 @@
 What every kind of layer and of normalization is, said once: labels, costs, criteria, slimming, the knockoff phase,
 folding and export all read it here.
 
-A `Layer` is a kind of Cell, with the operators that read its weight. An `Operator` says where such an operator holds
-its arguments. A `Normalization` is a kind of Cell that shifts and scales channels.
+A `Layer` is a kind of Cell with a weight that makes channels, a `Normalization` one that shifts and scales them. An
+`Operator` or `Normalizer` is what such a Cell calls, and says where that holds its arguments. `Owner.kind` is the name
+of a kind: ``'nn.Conv2d'``, ``'mint.nn.Linear'``, or ``'my_package.MyLayer'`` for one that a user has added.
 """
-from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Tuple, Union
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple, Union
 
-from golden_stick.graph.ir import Graph, Parameter, Result
+import numpy as np
 
-__all__ = ["CONVOLUTION", "DENSE", "EMBEDDING", "FILTERS", "GROUPS", "INPUTS", "LAYERS", "NORMALIZATIONS", "OPERATORS",
-           "TRANSPOSED", "Form", "Layer", "Normalization", "Operator", "normalization_after"]
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.graph.ir import Constant, Graph, Node, Parameter, Result
+
+__all__ = ["CONVOLUTION", "DENSE", "EMBEDDING", "FILTERS", "GROUPS", "INPUTS", "LAYERS", "NORMALIZATIONS",
+           "NORMALIZERS", "OPERATORS", "TRANSPOSED", "Form", "Layer", "Normalization", "Normalizer", "Operator",
+           "add_layer", "layer_of", "name_of_class", "normalization_after", "scales_after"]
 
 # The widths that attributes of a Cell and arguments of its primitive hold.
 INPUTS = "inputs"  # channels that it reads
@@ -37,28 +43,38 @@ class Form:
     channel_axis: int
 
 
+# Where there are groups, axis 1 of a weight is that of one of them.
 CONVOLUTION = Form("convolution", 0, 1, 1)  # (C_out, C_in / group, *kernel)
 TRANSPOSED = Form("transposed convolution", 1, 0, 1)  # (C_in, C_out / group, *kernel)
 DENSE = Form("dense layer", 0, 1, -1)  # (C_out, C_in)
 EMBEDDING = Form("embedding", 1, None, -1)  # (vocabulary, C_out)
 
 
+def _argument(node: Node, at: Union[str, int, None], otherwise: Any) -> Any:
+    if isinstance(at, str):
+        return node.attributes.get(at, otherwise)
+    value = node.inputs[at] if at is not None and at < len(node.inputs) else None
+    return value.value if isinstance(value, Constant) and value.value is not None else otherwise
+
+
 @dataclass(frozen=True)
 class Operator:
     """
-    An operator that multiplies by the weight of a layer.
+    An operator that multiplies by the weight of a layer, or reads its rows.
 
     Its arguments are given by name where they are attributes of the primitive, by number where they are inputs.
 
     Args:
         name (str): MindSpore's name of the primitive.
         form (Form): How its weight is laid out.
+        onnx (str): ONNX's name.
         group (Union[str, int, None]): The number of groups.
         stride (Union[str, int, None]): The stride.
         padding (Union[str, int, None]): The padding.
         dilation (Union[str, int, None]): The dilation.
         bias (int): The bias, if the operator adds it. Default: ``None``.
-        onnx (str): ONNX's name.
+        weight (int): The weight. Default: 1.
+        data (int): What it multiplies with the weight, or the rows that it reads. Default: 0.
     """
 
     name: str
@@ -69,6 +85,42 @@ class Operator:
     padding: Union[str, int, None] = None
     dilation: Union[str, int, None] = None
     bias: Optional[int] = None
+    weight: int = 1
+    data: int = 0
+
+    def argument(self, node: Node, name: str, otherwise: Any = None) -> Any:
+        """What a node says of ``'group'``, ``'stride'``, ``'padding'`` or ``'dilation'``."""
+        return _argument(node, getattr(self, name), otherwise)
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """
+    An operator that normalizes, and the numbers of its inputs; None where it has no such input.
+
+    Args:
+        name (str): MindSpore's name of the primitive.
+        over (str): What mean and variance are taken of, as in `Normalization`.
+        gamma (int): The scale.
+        beta (int): The shift.
+        mean (int): The moving mean.
+        variance (int): The moving variance.
+        training (int): Whether it normalizes by the statistics of the batch.
+        epsilon (int): What is added to the variance.
+    """
+
+    name: str
+    over: str
+    gamma: int = 1
+    beta: int = 2
+    mean: Optional[int] = None
+    variance: Optional[int] = None
+    training: Optional[int] = None
+    epsilon: Optional[int] = None
+
+    def argument(self, node: Node, name: str, otherwise: Any = None) -> Any:
+        """What a node says of ``'training'`` or ``'epsilon'``."""
+        return _argument(node, getattr(self, name), otherwise)
 
 
 @dataclass(frozen=True)
@@ -77,7 +129,7 @@ class Layer:
     A kind of Cell with a weight that makes channels.
 
     Args:
-        cell (str): The class, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
+        kind (str): Its name, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
         form (Form): How its weight is laid out.
         operators (tuple[str]): What reads the weight.
         spatial (int): How many axes follow the channels' in what the Cell reads; 0 where they are the last.
@@ -88,7 +140,7 @@ class Layer:
         bias (str): The attribute of the bias, which is None in a Cell without one; '' if the kind has none.
     """
 
-    cell: str
+    kind: str
     form: Form
     operators: Tuple[str, ...]
     spatial: int
@@ -98,6 +150,16 @@ class Layer:
     weight: str = "weight"
     bias: str = "bias"
 
+    def attribute(self, width: str) -> str:
+        """The attribute that holds a width; '' if none does."""
+        return next((name for name, held in self.widths.items() if held == width), "")
+
+    def widths_of(self, shape: Sequence[int], group: int = 1) -> Dict[str, int]:
+        """The widths of a Cell whose weight has this shape."""
+        totals = (shape[0], shape[1] * group)
+        inputs = totals[0 if self.form.input_axis is None else self.form.input_axis]
+        return {INPUTS: inputs, FILTERS: totals[self.form.filter_axis], GROUPS: group}
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -105,7 +167,7 @@ class Normalization:
     A kind of Cell that shifts and scales every channel.
 
     Args:
-        cell (str): The class, as ``'nn.BatchNorm2d'``.
+        kind (str): Its name, as ``'nn.BatchNorm2d'``.
         over (str): What mean and variance are taken of: ``'batch'`` (constants in evaluation), ``'layer'``,
             ``'group'`` or ``'instance'``.
         operators (tuple[str]): What computes it.
@@ -114,10 +176,10 @@ class Normalization:
         mean (str): The attribute of the moving mean; '' if there is none.
         variance (str): The attribute of the moving variance; '' if there is none.
         epsilon (str): The attribute of epsilon.
-        widths (tuple[str]): The attributes that hold the number of channels.
+        width (str): The attribute that holds the number of channels, of a layer normalization their shape.
     """
 
-    cell: str
+    kind: str
     over: str
     operators: Tuple[str, ...]
     gamma: str
@@ -125,7 +187,7 @@ class Normalization:
     mean: str
     variance: str
     epsilon: str
-    widths: Tuple[str, ...]
+    width: str
 
 
 _ATTRIBUTES = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
@@ -134,57 +196,71 @@ _MINT = {"bias": 2, "stride": 3, "padding": 4, "dilation": 5, "group": 6}
 OPERATORS: Dict[str, Operator] = {operator.name: operator for operator in (
     *(Operator(name, CONVOLUTION, "Conv", **_ATTRIBUTES) for name in ("Conv2D", "Conv3D")),
     *(Operator(name, CONVOLUTION, "Conv", **_MINT) for name in ("Conv1DExt", "Conv2DExt", "Conv3DExt")),
+    # What mint makes of a padding that is 'same'. Input 6 is whether it is transposed, 7 what is added to the output.
+    Operator("Convolution", CONVOLUTION, "Conv", **{**_MINT, "group": 8}),
     *(Operator(name, TRANSPOSED, "ConvTranspose", **_ATTRIBUTES)
       for name in ("Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose")),
     # Input 5 is what is added to the output's size.
     Operator("ConvTranspose2D", TRANSPOSED, "ConvTranspose", bias=2, stride=3, padding=4, group=6, dilation=7),
+    # Either side of a product may be turned, and either may be the weight: its rule finds out.
+    *(Operator(name, DENSE, "MatMul") for name in ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")),
     Operator("Dense", DENSE, "MatMul", bias=2),
+    Operator("Gather", EMBEDDING, "Gather", weight=0, data=1),
+    Operator("Embedding", EMBEDDING, "Gather"),
+)}
+
+NORMALIZERS: Dict[str, Normalizer] = {normalizer.name: normalizer for normalizer in (
+    Normalizer("BatchNorm", "batch", mean=3, variance=4, training=5, epsilon=6),
+    Normalizer("BatchNormExt", "batch", mean=3, variance=4, training=5, epsilon=7),
+    Normalizer("InstanceNorm", "instance", mean=3, variance=4),
+    *(Normalizer(name, "layer", epsilon=5) for name in ("LayerNorm", "LayerNormV3")),
+    Normalizer("LayerNormExt", "layer", gamma=2, beta=3, epsilon=4),
+    Normalizer("GroupNorm", "group", gamma=2, beta=3, epsilon=4),
 )}
 
 
-def _convolution(dimensions: int, operators: str, primitive_at: str) -> Layer:
-    return Layer(f"nn.Conv{dimensions}d", CONVOLUTION, tuple(operators.split()), dimensions,
-                 {"in_channels": INPUTS, "out_channels": FILTERS, "group": GROUPS},
-                 {"out_channel": FILTERS, "group": GROUPS}, primitive_at)
-
-
-def _transposed(dimensions: int, operators: str, primitive: Mapping[str, str], primitive_at: str) -> Layer:
-    return Layer(f"nn.Conv{dimensions}dTranspose", TRANSPOSED, tuple(operators.split()), dimensions,
-                 {"in_channels": INPUTS, "out_channels": FILTERS, "group": GROUPS}, primitive, primitive_at)
+def _convolution(dimensions: int, operators: str, at: str, primitive: Mapping[str, str], turned: str = "") -> Layer:
+    return Layer(f"nn.Conv{dimensions}d{turned}", TRANSPOSED if turned else CONVOLUTION, tuple(operators.split()),
+                 dimensions, {"in_channels": INPUTS, "out_channels": FILTERS, "group": GROUPS}, primitive, at)
 
 
 _MINT_WIDTHS = {"in_channels": INPUTS, "out_channels": FILTERS, "groups": GROUPS}
+_PRIMITIVE = {"out_channel": FILTERS, "group": GROUPS}
 # MindSpore names the width of what a transposed convolution reads after what a plain one makes.
 _TURNED = {"out_channel": INPUTS, "group": GROUPS}
 
-LAYERS: Dict[str, Layer] = {layer.cell: layer for layer in (
-    _convolution(1, "Conv2D", "conv2d"),
-    _convolution(2, "Conv2D", "conv2d"),
-    _convolution(3, "Conv3D", "conv3d"),
-    _transposed(1, "Conv2DBackpropInput Conv2DTranspose", _TURNED, "conv2d_transpose"),
-    _transposed(2, "Conv2DTranspose Conv2DBackpropInput", _TURNED, "conv2d_transpose"),
-    _transposed(3, "Conv3DTranspose", {"in_channel": INPUTS, "out_channel": FILTERS, "group": GROUPS},
-                "conv3d_transpose"),
+LAYERS: Dict[str, Layer] = {layer.kind: layer for layer in (
+    _convolution(1, "Conv2D", "conv2d", _PRIMITIVE),
+    _convolution(2, "Conv2D", "conv2d", _PRIMITIVE),
+    # In groups, it calls its primitive for one after the other: weights of such stay as they are.
+    _convolution(3, "Conv3D", "conv3d", {"out_channel": FILTERS}),
+    _convolution(1, "Conv2DBackpropInput Conv2DTranspose", "conv2d_transpose", _TURNED, "Transpose"),
+    _convolution(2, "Conv2DTranspose Conv2DBackpropInput", "conv2d_transpose", _TURNED, "Transpose"),
+    _convolution(3, "Conv3DTranspose", "conv3d_transpose",
+                 {"in_channel": INPUTS, "out_channel": FILTERS, "group": GROUPS}, "Transpose"),
     Layer("nn.Dense", DENSE, ("MatMul", "Dense"), 0, {"in_channels": INPUTS, "out_channels": FILTERS}, {}),
     Layer("nn.Embedding", EMBEDDING, ("Gather",), 0, {"embedding_size": FILTERS}, {}, weight="embedding_table",
           bias=""),
-    *(Layer(f"mint.nn.Conv{size}d", CONVOLUTION, (f"Conv{size}DExt",), size, _MINT_WIDTHS, {}) for size in (1, 2, 3)),
+    *(Layer(f"mint.nn.Conv{size}d", CONVOLUTION, (f"Conv{size}DExt", "Convolution"), size, _MINT_WIDTHS, {})
+      for size in (1, 2, 3)),
     Layer("mint.nn.ConvTranspose2d", TRANSPOSED, ("ConvTranspose2D",), 2, _MINT_WIDTHS, {}),
     Layer("mint.nn.Linear", DENSE, ("Dense",), 0, {"in_features": INPUTS, "out_features": FILTERS}, {}),
+    Layer("mint.nn.Embedding", EMBEDDING, ("Embedding",), 0, {"embedding_dim": FILTERS}, {}, bias=""),
 )}
 
 
-def _of_nn(cell: str, over: str, operator: str, epsilon: str, *widths: str, statistics: bool = False) -> Normalization:
+def _of_nn(cell: str, over: str, operator: str, epsilon: str, width: str, statistics: bool = False) -> Normalization:
     mean, variance = ("moving_mean", "moving_variance") if statistics else ("", "")
-    return Normalization(f"nn.{cell}", over, (operator,), "gamma", "beta", mean, variance, epsilon, widths)
+    return Normalization(f"nn.{cell}", over, (operator,), "gamma", "beta", mean, variance, epsilon, width)
 
 
-def _of_mint(cell: str, over: str, operator: str, *widths: str, statistics: bool = False) -> Normalization:
+def _of_mint(cell: str, over: str, operator: str, width: str, statistics: bool = False) -> Normalization:
     mean, variance = ("running_mean", "running_var") if statistics else ("", "")
-    return Normalization(f"mint.nn.{cell}", over, (operator,), "weight", "bias", mean, variance, "eps", widths)
+    return Normalization(f"mint.nn.{cell}", over, (operator,), "weight", "bias", mean, variance, "eps", width)
 
 
-NORMALIZATIONS: Dict[str, Normalization] = {kind.cell: kind for kind in (
+# A BatchNorm3d of nn holds a BatchNorm2d.
+NORMALIZATIONS: Dict[str, Normalization] = {item.kind: item for item in (
     *(_of_nn(cell, "batch", "BatchNorm", "eps", "num_features", statistics=True)
       for cell in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
     *(_of_nn(f"InstanceNorm{size}d", "instance", "InstanceNorm", "eps", "num_features", statistics=True)
@@ -192,29 +268,121 @@ NORMALIZATIONS: Dict[str, Normalization] = {kind.cell: kind for kind in (
     _of_nn("LayerNorm", "layer", "LayerNorm", "epsilon", "normalized_shape"),
     _of_nn("GroupNorm", "group", "GroupNorm", "eps", "num_channels"),
     *(_of_mint(f"BatchNorm{size}d", "batch", "BatchNormExt", "num_features", statistics=True) for size in (1, 2, 3)),
-    _of_mint("SyncBatchNorm", "batch", "BatchNormExt", "num_features", statistics=True),
+    _of_mint("SyncBatchNorm", "batch", "BatchNorm", "num_features", statistics=True),
     _of_mint("LayerNorm", "layer", "LayerNormExt", "normalized_shape"),
     _of_mint("GroupNorm", "group", "GroupNorm", "num_channels"),
 )}
 
-_CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "MatMul"})
-# What may stand between a convolution and its normalization without changing which channel is which.
-_BETWEEN = frozenset({"BiasAdd", "Squeeze", "Reshape"})
+
+def add_layer(cell: type, like: str, weight: str = "", bias: Optional[str] = None, spatial: Optional[int] = None,
+              widths: Optional[Mapping[str, str]] = None, operators: Sequence[str] = ()) -> None:
+    """
+    Teach golden_stick a layer of your own.
+
+    Its filters are then masked where it reads them, scored, mixed by SCOP, slimmed with the attributes that hold their
+    number, and folded with the normalization beside it, as those of MindSpore's layers are. That holds for subclasses
+    too that inherit `construct` unchanged. Call it before the network is traced; a second call replaces the first.
+
+    Args:
+        cell (type): The class, a subclass of `nn.Cell`.
+        like (str): The kind of layer that it is like, such as ``'nn.Conv2d'``, ``'nn.Dense'`` or ``'mint.nn.Linear'``:
+            its weight is laid out alike. What is not given below is as it is there.
+        weight (str): The attribute of the weight. Default: ``''``, that of `like`.
+        bias (str): The attribute of the bias, which must be None in a Cell without one, and used where it is not;
+            ``''`` for a class that has none. Default: ``None``, that of `like`.
+        spatial (int): How many axes follow that of the channels in what the Cell reads. Default: ``None``, as in
+            `like`.
+        widths (Mapping): Attribute of the Cell -> the width that it holds: ``'inputs'``, ``'filters'`` or
+            ``'groups'``. Default: ``None``, those of `like` that a Cell has.
+        operators (Sequence): MindSpore's names of the operators that read the weight, as `golden-stick trace` prints
+            them. One that has no rule needs one: :func:`golden_stick.graph.rules.add_rule`. Default: those of `like`.
+
+    Raises:
+        ArgumentTypeError: If `cell` is not a class of Cells.
+        ArgumentError: If `like` is no kind of layer, or `widths` holds anything but the three widths.
+
+    Examples:
+        >>> import golden_stick as gs
+        >>> from mindspore import Parameter, nn, ops
+        >>> class Head(nn.Cell):
+        ...     def __init__(self, inputs, classes):
+        ...         super().__init__()
+        ...         self.inputs, self.classes = inputs, classes
+        ...         self.matrix = Parameter(ops.ones((classes, inputs)), name="matrix")
+        ...     def construct(self, x):
+        ...         return ops.matmul(x, self.matrix.T)
+        >>> gs.add_layer(Head, like="nn.Dense", weight="matrix", bias="",
+        ...              widths={"inputs": "inputs", "classes": "filters"})
+    """
+    if not isinstance(cell, type) or not hasattr(cell, "construct"):
+        raise ArgumentTypeError(f"For 'add_layer', 'cell' must be a class of Cells, but got {cell!r}.")
+    if like not in LAYERS:
+        raise ArgumentError(f"For 'add_layer', 'like' must be one of {', '.join(map(repr, LAYERS))}, but got {like!r}.")
+    if not set((widths or {}).values()) <= {INPUTS, FILTERS, GROUPS}:
+        raise ArgumentError(f"For 'add_layer', 'widths' must hold '{INPUTS}', '{FILTERS}' and '{GROUPS}' alone, but "
+                            f"got {dict(widths)}.")
+    model = LAYERS[like]
+    LAYERS[name_of_class(cell)] = replace(
+        model, kind=name_of_class(cell), weight=weight or model.weight, bias=model.bias if bias is None else bias,
+        spatial=model.spatial if spatial is None else spatial, operators=tuple(operators) or model.operators,
+        widths=model.widths if widths is None else dict(widths))
+
+
+def name_of_class(cell: type) -> str:
+    """The name of a kind that `add_layer` was given."""
+    return f"{cell.__module__}.{cell.__qualname__}"
+
+
+def layer_of(parameter: Parameter) -> Optional[Layer]:
+    """The kind of layer that has a parameter for its weight; None if it is not one Cell's, or that is no such layer."""
+    owner = parameter.owners[0] if len(parameter.owners) == 1 else None
+    layer = LAYERS.get(owner.kind) if owner else None
+    return layer if layer and layer.weight == owner.attribute else None
 
 
 def normalization_after(graph: Graph) -> Dict[str, str]:
-    """Name of a weight -> name of the scale (gamma) of the batch normalization that reads what the weight makes."""
-    found: Dict[str, str] = {}
-    maker: Dict[Result, str] = {}
+    """Name of a weight -> name of the scale (gamma) of the normalization that reads what the weight makes, if that has
+    one number for each channel. Only a bias may stand between them."""
+    scales: Dict[str, str] = {}
+    made: Dict[Result, Tuple[str, Optional[int]]] = {}  # what a weight makes: its name, and the channels' axis
     for node in graph.nodes:
-        if node.operator in _CONVOLUTIONS and isinstance(node.inputs[1], Parameter):
-            maker[Result(node.number)] = node.inputs[1].name
+        operator, normalizer, shape = OPERATORS.get(node.operator), NORMALIZERS.get(node.operator), node.shapes[0]
+        weight = node.inputs[operator.weight] if operator else None
+        if isinstance(weight, Parameter):
+            made[Result(node.number)] = weight.name, operator.form.channel_axis % len(shape)
         source = node.inputs[0] if node.inputs else None
-        weight = maker.get(source) if isinstance(source, Result) else None
-        if weight is None:
+        name, axis = made.get(source, ("", None)) if isinstance(source, Result) else ("", None)
+        if axis is None:
             continue
-        if node.operator in _BETWEEN:
-            maker[Result(node.number)] = weight
-        elif node.operator == "BatchNorm" and isinstance(node.inputs[1], Parameter):
-            found.setdefault(weight, node.inputs[1].name)
-    return found
+        if node.operator in ("BiasAdd", "Squeeze", "Reshape"):
+            made[Result(node.number)] = name, _same_axis(graph.shape(node.inputs[0]), axis, shape)
+        elif normalizer and axis == (len(shape) - 1 if normalizer.over == "layer" else 1):
+            gamma = node.inputs[normalizer.gamma]
+            if isinstance(gamma, Parameter) and gamma.shape == (shape[axis],):
+                scales.setdefault(name, gamma.name)
+    return scales
+
+
+def _same_axis(before: Sequence[int], axis: int, after: Sequence[int]) -> Optional[int]:
+    """Where an axis of a tensor is after a reshape; None if it is split or joined with others."""
+    return next((place for place, size in enumerate(after)
+                 if size == before[axis] and math.prod(after[:place]) == math.prod(before[:axis])), None)
+
+
+def scales_after(graph: Graph, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """
+    Name of a weight -> the scale of the normalization behind it, one number for each filter.
+
+    Args:
+        graph (Graph): The traced network.
+        values (Mapping): Values of its parameters by name.
+
+    Returns:
+        dict. The filters of a transposed convolution in groups make a channel in each: theirs is the mean magnitude.
+    """
+    transposed = {node.inputs[1].name: node.inputs[1].shape[1] for node in graph.nodes
+                  if node.operator in OPERATORS and OPERATORS[node.operator].form is TRANSPOSED
+                  and isinstance(node.inputs[1], Parameter)}
+    scales = {weight: values[gamma] for weight, gamma in normalization_after(graph).items()}
+    return {weight: scale if transposed.get(weight, len(scale)) == len(scale)
+            else np.abs(scale).reshape(-1, transposed[weight]).mean(0) for weight, scale in scales.items()}

@@ -12,7 +12,7 @@ from golden_stick.criteria.statistics import collect
 from golden_stick.criteria.table import CRITERIA, FilterStatistics
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.layers import normalization_after
+from golden_stick.graph.layers import scales_after
 from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.pruner import Pruner
 
@@ -126,13 +126,13 @@ class OneShot(Pruner):
     def _scores(self, graph: Graph, grouping: Grouping, values: Mapping[str, np.ndarray],
                 seen: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         criterion, generator = CRITERIA[self._config["criterion"]], np.random.default_rng(self._config["seed"])
-        normalizations = normalization_after(graph)
+        scales = scales_after(graph, values)
         scores = {}
         for item in (item for group in grouping for item in group.filters):
             def rows(array: np.ndarray, axis: int = item.axis) -> np.ndarray:
                 return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
 
-            weight, scale = rows(values[item.parameter]), values.get(normalizations.get(item.parameter))
+            weight, scale = rows(values[item.parameter]), scales.get(item.parameter)
             found = {criterion.needs: seen[item.parameter]} if seen else {}
             if criterion.needs == "squared_gradients":
                 found = {criterion.needs: rows(seen[item.parameter])}

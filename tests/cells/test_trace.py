@@ -7,7 +7,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import lazy_inline, nn, ops
+from mindspore import lazy_inline, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError
@@ -87,7 +87,7 @@ def test_small_network_node_by_node(mode):
     assert first.inputs[1] == graph.parameter("a.weight")
     assert first.shapes == ((2, 8, 8, 8),)
     assert graph.parameter("a.weight").owners[0].path == "a"
-    assert graph.parameter("a.weight").owners[0].kind == "Conv2d"
+    assert graph.parameter("a.weight").owners[0].kind == "nn.Conv2d"
     assert graph.shape(graph.outputs[0]) == (2, 4)
 
 
@@ -133,11 +133,22 @@ def test_shared_cell_is_one_parameter_with_two_readers():
     assert len(graph.parameters) == 1 and len(readers) == 2
 
 
-def test_subclass_of_a_convolution_is_a_convolution():
-    class MyConv(nn.Conv2d):
-        pass
+class SameConv(nn.Conv2d):
+    """With MindSpore's own code."""
 
-    assert owners(nn.SequentialCell(MyConv(3, 4, 3)))["0.weight"][0].kind == "Conv2d"
+
+class OtherConv(nn.Conv2d):
+    """With code of its own."""
+
+    def construct(self, x):
+        return self.conv2d(2 * x, self.weight)
+
+
+@pytest.mark.parametrize("cell, kind", [
+    (nn.Conv2d(3, 4, 3), "nn.Conv2d"), (mint.nn.Conv2d(3, 4, 3), "mint.nn.Conv2d"), (SameConv(3, 4, 3), "nn.Conv2d"),
+    (OtherConv(3, 4, 3), "OtherConv"), (mint.nn.Linear(3, 4), "mint.nn.Linear"), (nn.PReLU(), "PReLU")])
+def test_the_kind_of_a_cell_is_that_of_the_class_whose_code_it_runs(cell, kind):
+    assert {item.kind for items in owners(nn.SequentialCell(cell)).values() for item in items} == {kind}
 
 
 def test_second_trace_sees_changed_shapes():

@@ -58,7 +58,7 @@ class Builder:
         assert math.prod(shape) == math.prod(self.shape(source))
         return self.node("Reshape", [source, shape], shape)
 
-    def convolution(self, path: str, source: Value, filters: int, group: int = 1, kind: Optional[str] = "Conv2d",
+    def convolution(self, path: str, source: Value, filters: int, group: int = 1, kind: Optional[str] = "nn.Conv2d",
                     kernel: int = 1, operator: str = "Conv2D") -> Result:
         """Without padding and stride."""
         batch, channels, *sizes = self.shape(source)
@@ -66,7 +66,7 @@ class Builder:
         shape = (batch, filters, *(size - kernel + 1 for size in sizes))
         return self.node(operator, [source, weight], shape, group=group, format="NCHW")
 
-    def dense(self, path: str, source: Value, filters: int, kind: Optional[str] = "Dense",
+    def dense(self, path: str, source: Value, filters: int, kind: Optional[str] = "nn.Dense",
               turned: bool = True) -> Result:
         batch, channels = self.shape(source)
         shape = (filters, channels) if turned else (channels, filters)
@@ -76,12 +76,12 @@ class Builder:
     def normalization(self, path: str, source: Value) -> Result:
         shape = self.shape(source)
         names = ("gamma", "beta", "moving_mean", "moving_variance")
-        vectors = [self.parameter(f"{path}.{name}", (shape[1],), "BatchNorm2d") for name in names]
+        vectors = [self.parameter(f"{path}.{name}", (shape[1],), "nn.BatchNorm2d") for name in names]
         return self.node("BatchNorm", [source, *vectors], shape, *[(shape[1],)] * 4, format="NCHW")
 
     def bias(self, path: str, source: Value) -> Result:
         shape = self.shape(source)
-        return self.node("BiasAdd", [source, self.parameter(f"{path}.bias", (shape[1],), "Conv2d")], shape)
+        return self.node("BiasAdd", [source, self.parameter(f"{path}.bias", (shape[1],), "nn.Conv2d")], shape)
 
     def graph(self, *outputs: Value) -> Graph:
         return Graph(tuple(self._nodes), tuple(self._inputs), tuple(self._parameters.values()), flatten(outputs))

@@ -13,6 +13,7 @@ from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.groups import Grouping, find_groups
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
 from golden_stick.graph.labels import Solution
+from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 from golden_stick.graph.rules import RULES
 from golden_stick.prune.plan import make_plan
@@ -134,9 +135,11 @@ class Machine:
         data = self.enter(self.path(node), data)
         return self.biased(node, convolve(data, weight, data.shape[1] if depthwise else group))
 
+    def run_embedding(self, node):
+        return self.read(node.inputs[1])[self.read(node.inputs[0])]
+
     def groups(self, node):
-        return self.read(node.inputs[6]) if node.operator.endswith("DExt") else \
-            self.read(node.inputs[7]) if node.operator == "ConvTranspose2D" else node.attributes.get("group", 1)
+        return OPERATORS[node.operator].argument(node, "group", 1)
 
     def biased(self, node, made):
         if len(node.inputs) < 3 or not isinstance(node.inputs[2], Parameter):

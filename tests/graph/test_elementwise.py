@@ -173,7 +173,7 @@ def test_a_weight_that_another_operator_reads_as_data_keeps_its_shape(operator, 
     b, one, _ = two_layers()
     weight = b.parameter("a.weight", (6, 3, 1, 1))
     if operator == "Conv2D":
-        inputs = [b.parameter("c.weight", (2, 3, 1, 1), "Conv2d")]
+        inputs = [b.parameter("c.weight", (2, 3, 1, 1), "nn.Conv2d")]
     b.node(operator, [weight, *inputs], shape)
     flow, solution = solved(b)
     assert not solution.removable(flow.of(one).labels).any()

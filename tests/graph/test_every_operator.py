@@ -83,7 +83,7 @@ def cases():
     case("MatMul", "turned", lambda b: b.dense("a", b.input(2, 5), 6))
     case("MatMul", "plain", lambda b: b.dense("b", b.dense("a", b.input(2, 5), 6), 4, turned=False))
     case("MatMul", "data turned", lambda b: b.node("MatMul", [b.dense("a", b.input(3, 5), 3), b.parameter(
-        "b.weight", (4, 3), "Dense"), True, True], (3, 4)), False)
+        "b.weight", (4, 3), "nn.Dense"), True, True], (3, 4)), False)
     case("Reshape", "to a vector", lambda b: b.reshape(first_layer(b), 2, 96))
     case("Flatten", "to a vector", lambda b: b.node("Flatten", [first_layer(b)], (2, 96)))
     case("ExpandDims", "and back", lambda b: b.node("Squeeze", [b.node(
@@ -191,18 +191,19 @@ def product_cases():
 
     def extended(b, operator, group=1, bias=True):
         weight = b.parameter("b.weight", (6, 6 // group, 1, 1)[:len(b.shape(first_layer(b)))])
-        rest = [b.parameter("b.bias", (6,)) if bias else None, (1, 1), (0, 0), (1, 1), group]
+        switched = [False, (0, 0)] if operator == "Convolution" else []
+        rest = [b.parameter("b.bias", (6,)) if bias else None, (1, 1), (0, 0), (1, 1), *switched, group]
         return b.node(operator, [first_layer(b), weight, *rest], SHAPE)
 
     def transposed(b, operator="Conv2DTranspose", group=1, filters=4):
-        weight = b.parameter("b.weight", (6, filters, 1, 1), "Conv2dTranspose")
+        weight = b.parameter("b.weight", (6, filters, 1, 1), "nn.Conv2dTranspose")
         shape = (2, filters * group, 4, 4)
         if operator == "ConvTranspose2D":
             bias = b.parameter("b.bias", (filters * group,))
-            return b.node(operator, [first_layer(b), weight, bias, (1, 1), (0, 0), (0, 0), (1, 1), group], shape)
+            return b.node(operator, [first_layer(b), weight, bias, (1, 1), (0, 0), (0, 0), group, (1, 1)], shape)
         return b.node(operator, [first_layer(b), weight, shape], shape, group=group)
 
-    for operator in ("Conv1DExt", "Conv2DExt", "Conv3DExt"):
+    for operator in ("Conv1DExt", "Conv2DExt", "Conv3DExt", "Convolution"):
         case(operator, "with a bias", lambda b, o=operator: extended(b, o))
         case(operator, "grouped", lambda b, o=operator: extended(b, o, group=2, bias=False))
     for operator in ("Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose", "ConvTranspose2D"):
@@ -210,6 +211,11 @@ def product_cases():
         case(operator, "grouped", lambda b, o=operator: transposed(b, o, 2, 2))
         case(operator, "depthwise", lambda b, o=operator: transposed(b, o, 6, 1))
         case(operator, "multiplier", lambda b, o=operator: transposed(b, o, 6, 2))
+    case("Convolution", "transposed", lambda b: b.node(
+        "Convolution", [first_layer(b), b.parameter("b.weight", (6, 6, 1, 1)), None, (1, 1), (0, 0), (1, 1), True,
+                        (0, 0), 1], SHAPE), False)
+    case("Embedding", "of a table", lambda b: b.node(
+        "Embedding", [np.array([3, 1]), b.parameter("a.weight", (9, 6)), None, None, 2.0, False], (2, 6)))
     for operator in ("BatchMatMul", "BatchMatMulExt", "MatMulExt"):
         case(operator, "attention", lambda b, o=operator: attention(b, o))
         case(operator, "where zero is lost", lambda b, o=operator: b.reshape(b.node(o, [

@@ -106,8 +106,8 @@ def test_a_computed_weight_keeps_the_channels():
 def test_channels_last_keeps_the_channels(operator):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 4)
-    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "Conv2d")], "BatchNorm": [b.parameter("b.gamma", (4,))],
-             "BiasAdd": [b.parameter("b.bias", (4,))], "MaxPool": []}[operator]
+    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "nn.Conv2d")], "MaxPool": [],
+             "BatchNorm": [b.parameter("b.gamma", (4,))], "BiasAdd": [b.parameter("b.bias", (4,))]}[operator]
     made = b.node(operator, [first, *extra], (2, 4, 4, 4), group=1, format="NHWC")
     flow, solution = solved(b)
     assert not spread(flow, made).any()
@@ -119,7 +119,7 @@ def test_channels_that_were_moved_off_axis_1_stay(operator):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 4)
     turned = b.node("Transpose", [first, (0, 2, 3, 1)], (2, 4, 4, 4))
-    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "Conv2d")], "MaxPool": []}[operator]
+    extra = {"Conv2D": [b.parameter("b.weight", (4, 4, 1, 1), "nn.Conv2d")], "MaxPool": []}[operator]
     b.node(operator, [turned, *extra], (2, 4, 4, 4), group=1, format="NCHW")
     flow, solution = solved(b)
     assert solution.why_fixed(flow.of(first).labels)[0].startswith("the channel axis is not axis 1")
@@ -163,7 +163,7 @@ def test_a_product_along_another_axis_keeps_the_channels():
     b = Builder()
     first = b.dense("a", b.input(4, 3), 5)
     turned = b.node("Transpose", [first, (1, 0)], (5, 4))
-    b.node("MatMul", [turned, b.parameter("b.weight", (2, 4), "Dense"), False, True], (5, 2))
+    b.node("MatMul", [turned, b.parameter("b.weight", (2, 4), "nn.Dense"), False, True], (5, 2))
     flow, solution = solved(b)
     assert not solution.removable(flow.of(first).labels).any()
 
@@ -249,7 +249,7 @@ def test_a_weight_that_two_cells_share_binds_both():
     assert not solution.removable(flow.of(third).along(1)).any()
 
 
-@pytest.mark.parametrize("kind, trailing", [("Conv2d", 2), ("Conv1d", 1)])
+@pytest.mark.parametrize("kind, trailing", [("nn.Conv2d", 2), ("nn.Conv1d", 1)])
 def test_the_input_of_a_convolution_is_masked(kind, trailing):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 6)
@@ -284,7 +284,7 @@ def test_a_weight_of_a_cell_that_cannot_be_masked_has_zeros_instead(kind):
 def test_layers_whose_weights_are_computed_are_named(operator, reason):
     b = Builder()
     first = b.convolution("a", b.input(2, 3, 4, 4), 6)
-    weight, scale = b.parameter("w.weight", (6, 6, 1, 1), "Conv2d"), b.parameter("w.gain", (6,), "Conv2d")
+    weight, scale = b.parameter("w.weight", (6, 6, 1, 1), "nn.Conv2d"), b.parameter("w.gain", (6,), "nn.Conv2d")
     standard = b.node("Sub", [weight, b.node("ReduceMean", [weight, (1, 2, 3), True], (6, 1, 1, 1))], (6, 6, 1, 1))
     scaled = b.node("Mul", [standard, b.reshape(scale, 6, 1, 1, 1)], (6, 6, 1, 1))
     made = b.node(operator, [first, scaled], (2, 6, 4, 4), group=1)

@@ -62,12 +62,12 @@ def places(channels: np.ndarray, axis: int, count: int) -> np.ndarray:
 
 
 # Operator -> kinds of Cells that call it with their own weight.
-_LAYERS = {"Conv2D": ("Conv2d", "Conv1d"), "Conv3D": ("Conv3d",), "Conv2DTranspose": ("Conv2dTranspose",),
-           "Conv2DBackpropInput": ("Conv1dTranspose", "Conv2dTranspose"), "Conv3DTranspose": ("Conv3dTranspose",),
-           "MatMul": ("Dense",), "Dense": ("Linear",)}
+_LAYERS = {"Conv2D": ("nn.Conv2d", "nn.Conv1d"), "Conv3D": ("nn.Conv3d",), "Conv2DTranspose": ("nn.Conv2dTranspose",),
+           "Conv2DBackpropInput": ("nn.Conv1dTranspose", "nn.Conv2dTranspose"),
+           "Conv3DTranspose": ("nn.Conv3dTranspose",), "MatMul": ("nn.Dense",), "Dense": ("mint.nn.Linear",)}
 _DENSE = frozenset({"MatMul", "Dense"})
 _TRANSPOSED = frozenset({"Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose"})
-_NORMALIZATIONS = ("BatchNorm1d", "BatchNorm2d")
+_NORMALIZATIONS = ("nn.BatchNorm1d", "nn.BatchNorm2d")
 _OPERATORS = ("BatchNorm", "BatchNormExt")
 
 

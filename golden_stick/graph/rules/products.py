@@ -5,26 +5,12 @@ import numpy as np
 
 from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.ir import Node, Parameter, Value, flatten
+from golden_stick.graph.layers import CONVOLUTION, DENSE, OPERATORS, TRANSPOSED
 from golden_stick.graph.rules.pointwise import CHANNELS_FIRST
 from golden_stick.graph.types import CHANNEL, FILTER, INPUT, Labeled
 
 __all__ = ["convolution", "transposed_convolution", "matrix_product", "dense_product", "einsum", "einsum_letters",
            "embedding"]
-
-
-# Cells whose own input is what their weight reads: how many axes follow the channel axis there.
-_CONVOLUTION_CELLS = {"Conv2d": 2, "Conv1d": 1, "Conv3d": 3, "Conv2dTranspose": 2, "Conv1dTranspose": 1,
-                      "Conv3dTranspose": 3}
-_DENSE_CELLS = {"Dense": 0, "Linear": 0}
-
-# Where mint's convolutions hold the number of groups among their inputs.
-_GROUPS_AT = {"Conv1DExt": 6, "Conv2DExt": 6, "Conv3DExt": 6, "ConvTranspose2D": 7}
-
-
-def _groups(node: Node) -> int:
-    if node.operator in _GROUPS_AT:
-        return number(node.inputs[_GROUPS_AT[node.operator]])
-    return node.attributes.get("group", 1)
 
 
 def _readable(flow: Flow, node: Node) -> bool:
@@ -33,8 +19,9 @@ def _readable(flow: Flow, node: Node) -> bool:
 
 
 def _bias(flow: Flow, node: Node, made: np.ndarray) -> None:
-    """The bias that mint's convolutions and dense layers hold as their third input."""
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    """The bias that some operators add."""
+    at = OPERATORS[node.operator].bias
+    bias = node.inputs[at] if at is not None and len(node.inputs) > at else None
     if isinstance(bias, Parameter):
         flow.bind(bias, 0, made, CHANNEL)
     elif bias is not None and flow.graph.shape(bias) == made.shape:
@@ -48,14 +35,16 @@ def convolution(flow: Flow, node: Node) -> np.ndarray:
         return flow.weights_stay(node, "the weight is computed, not a parameter")
     if not _readable(flow, node):
         return flow.barrier(node, "the channel axis is not axis 1")
-    group, filters, source = _groups(node), weight.shape[0], data.along(1)
+    if node.operator == "Convolution" and number(node.inputs[6]):
+        return flow.barrier(node, "a convolution that is transposed by a switch")
+    group, filters, source = OPERATORS[node.operator].argument(node, "group", 1), weight.shape[0], data.along(1)
     if group == len(source) and group > 1:
         made = np.repeat(source, filters // group)
         flow.bind(weight, 0, made, CHANNEL)
     else:
         parts = source.reshape(group, -1)
         flow.labels.unite(parts[:1], parts)
-        flow.sum_up(weight, 1, parts[0], _CONVOLUTION_CELLS, entering=source)
+        flow.sum_up(weight, 1, parts[0], CONVOLUTION, entering=source)
         made = flow.labels.fresh(filters)
         flow.labels.unite(made.reshape(group, -1)[:1], made.reshape(group, -1))
         flow.bind(weight, 0, made, FILTER)
@@ -70,7 +59,7 @@ def transposed_convolution(flow: Flow, node: Node) -> np.ndarray:
         return flow.weights_stay(node, "the weight is computed, not a parameter")
     if not _readable(flow, node):
         return flow.barrier(node, "the channel axis is not axis 1")
-    group, source = _groups(node), data.along(1)
+    group, source = OPERATORS[node.operator].argument(node, "group", 1), data.along(1)
     if group == len(source) and group > 1:
         # Every channel has filters of its own: they go with it, and none of a channel's filters goes alone.
         flow.bind(weight, 0, source, CHANNEL)
@@ -78,7 +67,7 @@ def transposed_convolution(flow: Flow, node: Node) -> np.ndarray:
     else:
         parts = source.reshape(group, -1)
         flow.labels.unite(parts[:1], parts)
-        flow.sum_up(weight, 0, source, _CONVOLUTION_CELLS)
+        flow.sum_up(weight, 0, source, TRANSPOSED)
         own = flow.labels.fresh(weight.shape[1])
         flow.bind(weight, 1, own, FILTER)
         made = np.tile(own, group)
@@ -176,7 +165,7 @@ def _meet(flow, node, operands, letter, carriers, summed):
         # In a Dense layer, the columns of the first operand are the Cell's input; turned, they are not.
         plain = operands[0][1][-1] == letter
         if summed:
-            flow.sum_up(weight, axis, lead, _DENSE_CELLS if plain else {})
+            flow.sum_up(weight, axis, lead, DENSE if plain else None)
         elif weight.shape[axis] > 1:
             flow.bind(weight, axis, lead, CHANNEL)
         else:
@@ -205,8 +194,9 @@ def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> 
 
 def embedding(flow: Flow, node: Node) -> np.ndarray:
     """A table of vectors, read by row: it makes the channels of the last axis."""
-    table, shape = node.inputs[0], node.shapes[0]
-    if len(table.shape) != 2 or number(node.inputs[2]) != 0:
+    table, shape = node.inputs[OPERATORS[node.operator].weight], node.shapes[0]
+    if not isinstance(table, Parameter) or len(table.shape) != 2 or (
+            node.operator == "Gather" and number(node.inputs[2]) != 0):
         return flow.barrier(node, "a table that is not read by its rows")
     made = flow.labels.fresh(table.shape[1])
     flow.bind(table, 1, made, FILTER)

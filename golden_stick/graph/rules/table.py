@@ -8,6 +8,7 @@ from typing import Callable, Dict
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.ir import CONTROL_FLOW
+from golden_stick.graph.layers import CONVOLUTION, OPERATORS, TRANSPOSED, Form
 from golden_stick.graph.rules.mixing import (
     along_axes,
     control_flow,
@@ -19,7 +20,14 @@ from golden_stick.graph.rules.mixing import (
     sum_of_powers,
 )
 from golden_stick.graph.rules.pointwise import channel_parameters, elementwise, first_input, residual_sum, spatial
-from golden_stick.graph.rules.products import convolution, dense_product, einsum, matrix_product, transposed_convolution
+from golden_stick.graph.rules.products import (
+    convolution,
+    dense_product,
+    einsum,
+    embedding,
+    matrix_product,
+    transposed_convolution,
+)
 from golden_stick.graph.rules.shapes import (
     broadcast_to,
     concat,
@@ -53,6 +61,10 @@ def _lost(zero) -> bool:
     return False
 
 
+def _of_form(form: Form) -> str:
+    return " ".join(operator.name for operator in OPERATORS.values() if operator.form is form)
+
+
 # A rule, how zero goes through it, and the operators that follow it.
 _KINDS = (
     (elementwise, any, "Mul Muls LogicalAnd"),
@@ -62,11 +74,12 @@ _KINDS = (
                          "LessScalar GreaterEqualScalar GreaterScalar LessEqualScalar EqualScalar NotEqualScalar "
                          "Select MaskedFill Subs SubScalar Lerp ClampTensor ClampScalar SquaredDifference"),
     (residual_sum, all, "Add AddExt Adds AddN AccumulateNV2 InplaceAddExt"),
-    (convolution, _made, "Conv2D Conv3D Conv2DExt Conv1DExt Conv3DExt"),
-    (transposed_convolution, _made, "Conv2DTranspose Conv2DBackpropInput Conv3DTranspose ConvTranspose2D"),
+    (convolution, _made, _of_form(CONVOLUTION)),
+    (transposed_convolution, _made, _of_form(TRANSPOSED)),
     (matrix_product, _lost, "MatMul MatMulExt BatchMatMul BatchMatMulExt"),
     (dense_product, _lost, "Dense"),
     (einsum, _lost, "Einsum"),
+    (embedding, _made, "Embedding"),
     (channel_parameters, _made, "BatchNorm BatchNormExt"),
     (channel_parameters, _first, "BiasAdd PReLU InstanceNorm"),
     (spatial, _first, "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D "
