@@ -1,5 +1,5 @@
 """The knockoff phase: which layers of a traced network mix, the network to train, and its scales read again."""
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import numpy as np
 from mindspore import nn
@@ -7,7 +7,7 @@ from mindspore import nn
 from golden_stick.cells.wrappers import find_cell, replace_cells
 from golden_stick.deploy.fold.sites import Fusion, find_fusions
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
-from golden_stick.graph.ir import Graph, Owner
+from golden_stick.graph.ir import Graph, Owner, Parameter
 from golden_stick.graph.layers import LAYERS, Layer
 from golden_stick.graph.segments import segments_of
 from golden_stick.knockoffs.second_order import Moments, SecondOrder
@@ -38,17 +38,16 @@ class InputPhase:
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self._graph = graph
         self._unmixed: Dict[str, str] = {}  # weight name -> why its layer does not mix
-        self._filters: Dict[str, int] = {}  # weight name -> how many scales it has
-        self.layers: Dict[str, str] = {}  # weight name -> path of its layer
+        self._axes: Dict[str, Dict[str, int]] = {}  # weight name -> path of each Cell that has it -> channels' axis
+        self._filters = {item.parameter: len(item.channels) for group in grouping for item in group.filters}
         read = segments_of(graph)
-        for item in (item for group in grouping for item in group.filters):
-            parameter = graph.parameter(item.parameter)
-            reason = _why_unmixed(parameter.owners, parameter.name in read)
-            if reason:
-                self._unmixed[parameter.name] = reason
+        for weight in self._filters:
+            axes = _channel_axes(graph.parameter(weight), weight in read)
+            if isinstance(axes, str):
+                self._unmixed[weight] = axes
             else:
-                self.layers[parameter.name] = parameter.owners[0].path
-                self._filters[parameter.name] = len(item.channels)
+                self._axes[weight] = axes
+        self.layers = {weight: next(iter(axes)) for weight, axes in self._axes.items()}  # weight name -> path
         self.mixing = plan_mixing(graph, self.layers, config)
         self.sampler = config["sampler"]
 
@@ -60,9 +59,8 @@ class InputPhase:
         for weight, path in self.layers.items():
             scale = self.mixing.scale(path, self._filters[weight], schedule)
             # A weight that several Cells share is one layer to mix, wherever it is read.
-            for owner in self._graph.parameter(weight).owners:
-                axis = _layer(owner).form.channel_axis
-                wrappers[owner.path] = lambda cell, scale=scale, axis=axis: KnockoffLayer(cell, scale, axis)
+            for place, axis in self._axes[weight].items():
+                wrappers[place] = lambda cell, scale=scale, axis=axis: KnockoffLayer(cell, scale, axis)
             if path in behind:
                 normalization = find_cell(inner, behind[path])
                 wrappers[path] = lambda cell, scale=scale, norm=normalization: KnockoffConvNormalized(cell, scale, norm)
@@ -80,18 +78,23 @@ class InputPhase:
 
 def _layer(owner: Owner) -> Optional[Layer]:
     """The kind of layer whose weight a Cell holds."""
-    layer = LAYERS.get(owner.kind) or LAYERS.get(f"nn.{owner.kind}")
-    return layer if layer is not None and layer.weight == owner.attribute else None
+    layer = LAYERS.get(owner.kind)
+    return layer if layer and layer.weight == owner.attribute else None
 
 
-def _why_unmixed(owners: Tuple[Owner, ...], read: bool) -> str:
-    """Why the outputs of what holds a weight cannot be mixed with those of the knockoffs; '' if they can."""
-    layers = [_layer(owner) for owner in owners]
-    if not layers or None in layers:
-        return "SCOP mixes what layers make, and this weight is of no kind of layer that is known"
-    if any(layer.form.input_axis is None for layer in layers):
-        return "what it reads are indices, which have no knockoffs"
-    return "" if read else "nothing that it reads depends on the samples"
+def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
+    """Path of every Cell that has a weight -> axis of the channels that it makes; or why they cannot be mixed."""
+    axes: Dict[str, int] = {}
+    for owner in weight.owners:
+        layer = _layer(owner)
+        if layer is None:
+            return "SCOP mixes what layers make, and its weight is of no kind of layer that is known"
+        if layer.form.input_axis is None:
+            return "what it reads are indices, which have no knockoffs"
+        axes[owner.path] = layer.form.channel_axis
+    if not axes:
+        return "SCOP mixes what layers make, and its weight is no Cell's"
+    return axes if read else "nothing that it reads depends on the samples"
 
 
 def _absorbable(graph: Graph, network: nn.Cell, paths) -> Dict[str, str]:

@@ -12,7 +12,7 @@ from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import TemporaryCell, unwrap_cells
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.layers import normalization_after
+from golden_stick.graph.layers import scales_after
 from golden_stick.graph.plan import PruningPlan, plan_without
 from golden_stick.prune.budget import RateRequest, request_by_counts
 from golden_stick.prune.plan import REDUCTIONS, plan_of_counts
@@ -132,7 +132,6 @@ class SCOP(Pruner):
                                 f"{self._config['prune_rate']!r}.")
         self._phase: Any = None
         self._unselected: Optional[Mapping[str, int]] = None  # by group, once knockoff+ has decided
-        self._normalizations: Dict[str, str] = {}  # weight name -> name of the scale behind it, gamma
         self._facts: Mapping[str, Any] = {}  # of the control, once the scales are known
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
 
@@ -182,7 +181,7 @@ class SCOP(Pruner):
             reasons = "; ".join(f"{group.name} {phase.why_unscored(group)}" for group in grouping)
             raise NothingToPruneError(f"For 'SCOP', 'network' must have a layer whose filters can be removed and have "
                                       f"knockoffs, but got none ({reasons}): use 'OneShot'.")
-        self._phase, self._facts, self._normalizations = phase, {}, normalization_after(graph)
+        self._phase, self._facts = phase, {}
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
@@ -260,13 +259,8 @@ class SCOP(Pruner):
 
     def _gammas(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> |gamma| behind each of its filters, where a normalization follows."""
-        gammas = {}
-        for weight, scale in self._phase.scales(values).items():
-            gamma = np.abs(values[self._normalizations[weight]]) if weight in self._normalizations else np.zeros(0)
-            # A filter of a transposed convolution makes a channel in each of its groups: their mean counts.
-            if gamma.size and gamma.size % scale.shape[1] == 0:
-                gammas[weight] = gamma.astype(np.float64).reshape(-1, scale.shape[1]).mean(axis=0)
-        return gammas
+        return {weight: np.abs(gamma.astype(np.float64)) for weight, gamma in scales_after(self._graph, values).items()
+                if weight in self._phase.layers}
 
     def _statistics(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """

@@ -122,11 +122,12 @@ def unselected_channels(grouping: Grouping, statistics: Mapping[str, np.ndarray]
     votes = {weight: np.where(kept, 1.0, -1.0) for weight, kept in selected.items()}
     importance, counts = {}, {}
     for group in grouping:
-        score = group_importance(group, scores, "mean", "none")
-        if score is None:
+        score, vote = (group_importance(group, of_filters, reduction, "none")
+                       for of_filters, reduction in ((scores, "mean"), (votes, "max")))
+        if score is None or vote is None:
             continue
-        # A channel of which there are no statistics is 0 here: nothing says that it may go.
-        kept = group_importance(group, votes, "max", "none") >= 0
+        # A channel of which there are no statistics has a vote of 0: nothing says that it may go.
+        kept = vote >= 0
         # All that are selected stand above all that are not.
         importance[group.name] = score + np.where(kept, 1.0 + np.ptp(score), 0.0)
         counts[group.name] = int((~kept).sum())
@@ -186,7 +187,7 @@ def conditions_of(rate: float, held_out: bool, sampler: str, mixing: Mixing, sta
     Returns:
         tuple of Condition, C1 to C9.
     """
-    selected = sum(int(kept.sum()) for kept in selected_filters(statistics, rate).values())
+    selected = sum(np.count_nonzero(kept) for kept in selected_filters(statistics, rate).values())
     negative = np.concatenate([rows.ravel() for rows in statistics.values()]) < 0
     pairs = sum(map(_nearly_equal, weights.values()))
     together = max(list(mixing.block_of.values()).count(block) for block in set(mixing.block_of.values()))
