@@ -7,8 +7,7 @@ from golden_stick.cells.wrappers import TemporaryCell
 from golden_stick.scop.samplers import KnockoffChange, PermutationSampler, Sampler
 from golden_stick.scop.scales import BlockSchedule, RealScale
 
-__all__ = ["AbsorbedNormalization", "FeatureKnockoff", "KnockoffConvNormalized", "KnockoffInput", "KnockoffLayer",
-           "PhaseNetwork"]
+__all__ = ["KnockoffInput", "KnockoffLayer"]
 
 
 class KnockoffLayer(TemporaryCell):
@@ -122,15 +121,6 @@ class KnockoffConvNormalized(KnockoffLayer):
         cell (nn.Conv2d): The convolution.
         scale (RealScale): Its scales.
         normalization (nn.BatchNorm2d): The normalization, which reads this convolution alone. Used, not copied.
-
-    Inputs:
-        - **x** (Tensor) - As of `KnockoffLayer`.
-
-    Outputs:
-        Tensor, as of `KnockoffLayer`; normalized in training.
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, cell: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
@@ -157,15 +147,6 @@ class AbsorbedNormalization(TemporaryCell):
 
     Args:
         normalization (nn.BatchNorm2d): The normalization. Used, not copied.
-
-    Inputs:
-        - **x** (Tensor) - What the normalization takes.
-
-    Outputs:
-        Tensor, of the shape of `x`.
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, normalization: nn.BatchNorm2d):
@@ -188,15 +169,6 @@ class FeatureKnockoff(TemporaryCell):
         change (KnockoffChange): Draws what the knockoff of a vector of channels is more than the vector.
         trailing (int): Axes behind that of the channels.
         repeats (int): How many neighbours on that axis are one channel's.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        What `cell` gives.
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, trailing: int, repeats: int):
@@ -231,15 +203,6 @@ class PhaseNetwork(TemporaryCell):
     Args:
         network (nn.Cell): The network. Its parameters keep their names.
         schedule (BlockSchedule): Counts every step of training, or None: all layers mix at once.
-
-    Inputs:
-        - **inputs** (Tensor) - What the network takes.
-
-    Outputs:
-        What the network gives.
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, network: nn.Cell, schedule: Optional[BlockSchedule]):
