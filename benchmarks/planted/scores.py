@@ -12,7 +12,7 @@ from golden_stick.cells.slim import recipe_of
 from golden_stick.certify.equivalence import discoveries, equivalence_p_values
 from golden_stick.criteria import CRITERIA, FilterStatistics
 from golden_stick.criteria.statistics import collect
-from golden_stick.scop.selection import selected_filters
+from golden_stick.scop.report import selected_filters
 
 __all__ = ["INPUTS", "ScopRun", "by_criterion", "by_hiding", "by_scop"]
 

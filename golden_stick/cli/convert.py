@@ -234,19 +234,20 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import SCOP
-    from golden_stick.scop.report import DESCRIPTION, description_in, encoded
-    from golden_stick.scop.samplers import StoredFeatures, StoredSampler
+    from golden_stick.scop.report import description_in
+    from golden_stick.scop.samplers import FeatureSampler, PermutationSampler
     # How the phase was mixed, as far as its parameters tell.
     held = [array for name, array in source.values.items() if name.endswith(".frozen_scale")]
     options.mixing = options.mixing or ("blocks" if held else "joint")
     options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
     # The sampler has done its work when there is a checkpoint; what it had fitted is in there all the same.
     known = description_in(source.values)
-    source = replace(source, values={**{name: array for name, array in source.values.items()
-                                        if not name.startswith("sampler.")}, DESCRIPTION: encoded(known)})
+    source = replace(source, values={name: array for name, array in source.values.items()
+                                     if not name.startswith("sampler.")})
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
     features = any(name.endswith(".knockoff_mean") for name in source.values)
-    config["sampler"] = StoredFeatures() if features else StoredSampler(known["name"])
+    config["sampler"] = FeatureSampler(None) if features else PermutationSampler()
+    config["sampler"].name = known["name"]
     # The original's parameters are there under their own names; what is there besides, `_trained` compares.
     make_slim(options, SCOP(config), partial(_fill, source, exactly=False), partial(_trained, source))
 

@@ -3,6 +3,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable, Dict, Optional, Tuple
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from golden_stick.base.config import Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
@@ -23,7 +24,7 @@ _RIDGE = 1e-3
 @dataclass(frozen=True)
 class Exchangeability:
     """
-    What was found about a sample and its knockoffs.
+    How a sample and its knockoffs compare.
 
     Args:
         samples (int): Pairs that were compared.
@@ -167,11 +168,11 @@ def _as_rows(name: str, array: Any) -> np.ndarray:
 
 
 def _as_labels(labels: Any, count: int) -> np.ndarray:
-    found = np.asarray(labels.asnumpy() if hasattr(labels, "asnumpy") else labels)
-    if found.shape != (count,):
+    classes = np.asarray(labels.asnumpy() if hasattr(labels, "asnumpy") else labels)
+    if classes.shape != (count,):
         raise ArgumentError(f"For 'exchangeability', 'labels' must be one number for each of {count} samples, but got "
-                            f"shape {found.shape}.")
-    return found
+                            f"shape {classes.shape}.")
+    return classes
 
 
 def _standardized(x: np.ndarray, y: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -214,8 +215,7 @@ def _swap_test(x, y, swapped: np.ndarray, generator: np.random.Generator, permut
     pooled = np.concatenate([straight[:half], crossed[half:2 * half]])
     first = np.repeat([1.0, -1.0], half)
     signs = np.array([first] + [generator.permutation(first) for _ in range(permutations)])
-    found = [_rank(_values(form(pooled), signs)) for form in (_energy, _covariances)]
-    return min(1.0, _STATISTICS * min(found))
+    return min(1.0, _STATISTICS * min(_rank(_values(form(pooled), signs)) for form in (_energy, _covariances)))
 
 
 def _rank(statistics: np.ndarray) -> float:
@@ -229,9 +229,7 @@ def _values(form: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 def _energy(pooled: np.ndarray) -> np.ndarray:
     """Of the energy distance of two samples of one size: twice the mean distance across, less those inside."""
-    squares = (pooled ** 2).sum(1)
-    distance = np.sqrt(np.maximum(squares[:, None] + squares - 2 * pooled @ pooled.T, 0.0))
-    return -distance / (len(pooled) // 2) ** 2
+    return -cdist(pooled, pooled) / (len(pooled) // 2) ** 2
 
 
 def _covariances(pooled: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ import numpy as np
 
 from golden_stick.base.errors import ArgumentError
 
-__all__ = ["METHODS", "Moments", "RunningMoments", "SecondOrder", "moments_of", "equicorrelated", "semidefinite",
-           "minimum_variance"]
+__all__ = ["METHODS", "Moments", "RunningMoments", "SecondOrder", "equicorrelated", "minimum_variance", "moments_of",
+           "semidefinite"]
 
 
 # Correlations are shrunk by so much towards none: a sample's may be singular, and then no knockoff differs.
@@ -42,14 +42,11 @@ class RunningMoments:
 
     def __init__(self) -> None:
         self.count = 0
-        self._mean, self._scatter = np.zeros(0), np.zeros((0, 0))
+        self._mean, self._scatter = np.zeros(1), np.zeros((1, 1))
 
     def update(self, batch: np.ndarray) -> None:
         """
-        Take more rows in.
-
-        Args:
-            batch (numpy.ndarray): Shape (samples, variables).
+        Take more rows in, shape (samples, variables).
 
         Raises:
             ArgumentError: If a number is not finite.
@@ -58,10 +55,7 @@ class RunningMoments:
         if not np.isfinite(rows).all():
             raise ArgumentError("For 'moments_of', every number must be finite, but got NaN or infinity.")
         own, total = rows.mean(0), self.count + len(rows)
-        centered = rows - own
-        if not self.count:
-            self._mean, self._scatter = np.zeros_like(own), np.zeros((len(own), len(own)))
-        shift = own - self._mean
+        centered, shift = rows - own, own - self._mean
         among = np.outer(shift, shift) * (self.count * len(rows) / total)
         self._scatter = self._scatter + centered.T @ centered + among
         self._mean = self._mean + shift * (len(rows) / total)
@@ -69,7 +63,7 @@ class RunningMoments:
 
     def moments(self) -> Moments:
         """
-        What was found.
+        Those of all rows so far.
 
         Raises:
             ArgumentError: If there were fewer than two rows.
@@ -105,14 +99,10 @@ def equicorrelated(correlation: np.ndarray) -> np.ndarray:
     """
     The same distance for all variables: ``min(1, 2 * smallest eigenvalue)``.
 
+    As the other methods: from a correlation matrix, positive definite, to distances, shape (variables,), in [0, 1].
+
     Source: Barber, Candes, *Controlling the false discovery rate via knockoffs*, 2015,
     https://arxiv.org/abs/1404.5609
-
-    Args:
-        correlation (numpy.ndarray): float64, shape (variables, variables), positive definite.
-
-    Returns:
-        numpy.ndarray, float64, shape (variables,), in (0, 1].
     """
     return np.full(len(correlation), min(1.0, 2.0 * float(np.linalg.eigvalsh(correlation)[0])))
 
@@ -125,19 +115,13 @@ def semidefinite(correlation: np.ndarray) -> np.ndarray:
 
     Source: Candes et al., *Panning for gold*, 2018, https://arxiv.org/abs/1610.02351; the barrier as in Askari et al.,
     *FANOK*, 2021, https://arxiv.org/abs/2006.08790
-
-    Args:
-        correlation (numpy.ndarray): float64, shape (variables, variables), positive definite.
-
-    Returns:
-        numpy.ndarray, float64, shape (variables,), in [0, 1].
     """
-    found, barrier = equicorrelated(correlation) / 2, 0.1
+    distances, barrier = equicorrelated(correlation) / 2, 0.1
     while barrier > _CONVERGED:
-        found = _by_coordinates(correlation, found, lambda s, inverse, j, b=barrier: np.clip(
+        distances = _by_coordinates(correlation, distances, lambda s, inverse, j, b=barrier: np.clip(
             s[j] + 1.0 / inverse[j, j] - b, 0.0, 1.0) - s[j])
         barrier /= 4.0
-    return found
+    return distances
 
 
 def minimum_variance(correlation: np.ndarray) -> np.ndarray:
@@ -149,17 +133,11 @@ def minimum_variance(correlation: np.ndarray) -> np.ndarray:
 
     Source: Spector, Janson, *Powerful knockoffs via minimizing reconstructability*, 2022,
     https://arxiv.org/abs/2011.14625
-
-    Args:
-        correlation (numpy.ndarray): float64, shape (variables, variables), positive definite.
-
-    Returns:
-        numpy.ndarray, float64, shape (variables,), in (0, 1].
     """
-    def step(found, inverse, j):
+    def step(distances, inverse, j):
         # Where the derivatives of 1 / s and of the trace of the inverse cancel.
         norm = np.linalg.norm(inverse[j])
-        return min((1.0 - found[j] * norm) / (norm + inverse[j, j]), 1.0 - found[j])
+        return min((1.0 - distances[j] * norm) / (norm + inverse[j, j]), 1.0 - distances[j])
     return _by_coordinates(correlation, equicorrelated(correlation) / 2, step)
 
 
@@ -168,20 +146,20 @@ METHODS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _by_coordinates(correlation: np.ndarray, start: np.ndarray, step) -> np.ndarray:
+def _by_coordinates(correlation: np.ndarray, start: np.ndarray, step: Callable[..., float]) -> np.ndarray:
     """Sweeps over the coordinates until none moves. The inverse is renewed with each sweep, updated within."""
-    found = start.copy()
+    distances = start.copy()
     for _ in range(_SWEEPS):
-        inverse, largest = np.linalg.inv(2.0 * correlation - np.diag(found)), 0.0
-        for j in range(len(found)):
-            move = step(found, inverse, j)
+        inverse, largest = np.linalg.inv(2.0 * correlation - np.diag(distances)), 0.0
+        for j in range(len(distances)):
+            move = step(distances, inverse, j)
             column = inverse[:, j]
             inverse = inverse + np.outer(column, column) * (move / (1.0 - move * column[j]))
-            found[j] += move
+            distances[j] += move
             largest = max(largest, abs(move))
         if largest < _CONVERGED:
             break
-    return found
+    return distances
 
 
 class SecondOrder:
@@ -223,33 +201,19 @@ class SecondOrder:
                                 f"{int(np.argmin(deviation))} is constant.")
         correlation = moments.covariance / np.outer(deviation, deviation)
         correlation = (1.0 - _SHRINKAGE) * correlation + _SHRINKAGE * np.eye(len(correlation))
-        self.moments = moments
         self.distances = METHODS[method](correlation)
-        self._shift, self._root = _conditional(correlation, self.distances)
-        self._deviation = deviation
+        shift = np.linalg.solve(correlation, np.diag(self.distances))
+        values, vectors = np.linalg.eigh(2.0 * np.diag(self.distances) - self.distances[:, None] * shift)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        self._law = moments.mean, deviation, shift, root.T
 
-    def parts(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Deviations, what is taken off a standardized sample by a product from the right, and likewise for noise."""
-        return self._deviation, self._shift, self._root.T
+    def law(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Mean and deviation; by products from the right, what a standardized sample loses and what noise it gets."""
+        return self._law
 
     def draw(self, data: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """
-        A knockoff of every sample.
-
-        Args:
-            data (numpy.ndarray): Shape (samples, variables).
-            generator (numpy.random.Generator): Where the randomness comes from.
-
-        Returns:
-            numpy.ndarray, float64, shape (samples, variables).
-        """
-        standard = (np.asarray(data, np.float64) - self.moments.mean) / self._deviation
-        made = standard - standard @ self._shift + generator.normal(size=standard.shape) @ self._root.T
-        return made * self._deviation + self.moments.mean
-
-
-def _conditional(correlation: np.ndarray, distances: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """What is taken off a sample, and a root of the covariance of what is added."""
-    shift = np.linalg.solve(correlation, np.diag(distances))
-    values, vectors = np.linalg.eigh(2.0 * np.diag(distances) - distances[:, None] * shift)
-    return shift, vectors * np.sqrt(np.maximum(values, 0.0))
+        """A knockoff of every sample, float64, shape (samples, variables), as `data`."""
+        mean, deviation, shift, root = self._law
+        standard = (np.asarray(data, np.float64) - mean) / deviation
+        made = standard - standard @ shift + generator.normal(size=standard.shape) @ root
+        return made * deviation + mean

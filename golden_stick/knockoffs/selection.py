@@ -30,13 +30,13 @@ def knockoff_threshold(statistics: np.ndarray, rate: float) -> float:
     Raises:
         ArgumentError: If `rate` is out of range, or a statistic is NaN.
     """
-    found = np.asarray(statistics, np.float64).ravel()
+    values = np.asarray(statistics, np.float64).ravel()
     if not 0.0 < rate < 1.0:
         raise ArgumentError(f"For 'knockoff_threshold', 'rate' must be in (0, 1), but got {rate}.")
-    if np.isnan(found).any():
+    if np.isnan(values).any():
         raise ArgumentError("For 'knockoff_threshold', 'statistics' must be numbers, but got NaN.")
-    for threshold in np.unique(np.abs(found[found != 0])):
-        against, passing = (found <= -threshold).sum(), (found >= threshold).sum()
+    for threshold in np.unique(np.abs(values[values != 0])):
+        against, passing = (values <= -threshold).sum(), (values >= threshold).sum()
         if (1 + against) / max(1, passing) <= rate:
             return float(threshold)
     return float("inf")

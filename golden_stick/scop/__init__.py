@@ -1,5 +1,5 @@
 """SCOP: Scientific Control for Reliable Neural Network Pruning (Tang et al., NeurIPS 2020)."""
-from golden_stick.scop.cells import KnockoffConv, KnockoffInput
+from golden_stick.scop.cells import KnockoffInput, KnockoffLayer
 from golden_stick.scop.pruner import SCOP
 from golden_stick.scop.samplers import (
     FeatureSampler,
@@ -10,5 +10,5 @@ from golden_stick.scop.samplers import (
     Sampler,
 )
 
-__all__ = ["FeatureSampler", "GaussianSampler", "GeneratorSampler", "KnockoffConv", "KnockoffInput", "NoiseSampler",
+__all__ = ["FeatureSampler", "GaussianSampler", "GeneratorSampler", "KnockoffInput", "KnockoffLayer", "NoiseSampler",
            "PermutationSampler", "SCOP", "Sampler"]

@@ -1,66 +1,29 @@
-"""The Cells of SCOP: knockoffs enter with the batch, and every controlled convolution mixes them in."""
+"""The Cells of SCOP: knockoffs enter with the batch, or layer by layer, and every controlled layer mixes them in."""
 from typing import Optional
 
 from mindspore import nn, ops
 
 from golden_stick.cells.wrappers import TemporaryCell
-from golden_stick.scop.samplers import PermutationSampler, Sampler
+from golden_stick.scop.samplers import KnockoffChange, PermutationSampler, Sampler
 from golden_stick.scop.scales import BlockSchedule, RealScale
 
-__all__ = ["AbsorbedNormalization", "KnockoffConv", "KnockoffConvNormalized", "KnockoffInput", "MixedFeatures",
-           "PhaseNetwork"]
+__all__ = ["KnockoffInput", "KnockoffLayer"]
 
 
-class MixedFeatures(nn.Cell):
+class KnockoffLayer(TemporaryCell):
     r"""
-    Feature maps mixed with those of the knockoffs: :math:`s_c A_{n,c} + (1 - s_c) \tilde{A}_{n,c}`.
-
-    The gradient is written out: MindSpore's own way to sum over pixels on the CPU takes ten times as long as a sum over
-    the rows of a matrix.
-
-    Inputs:
-        - **real** (Tensor) - :math:`A`, of shape :math:`(N, C, H, W)`.
-        - **knockoff** (Tensor) - :math:`\tilde{A}`, of the same shape. No gradient flows into it.
-        - **scale** (Tensor) - :math:`s`, of shape :math:`(C)`.
-
-    Outputs:
-        Tensor, of the shape of `real`.
-
-    Supported Platforms:
-        ``CPU``
-    """
-
-    def __init__(self):
-        super().__init__(auto_prefix=False)
-
-    def construct(self, real, knockoff, scale):
-        return knockoff + _over_pixels(scale, real) * (real - knockoff)
-
-    def bprop(self, real, knockoff, scale, out, dout):
-        """The gradients of the inputs, from that of the output."""
-        rows = (dout * (real - knockoff)).reshape((real.shape[0] * real.shape[1], -1))
-        of_scale = rows.sum(1).reshape(real.shape[:2]).sum(0).astype(scale.dtype)
-        return _over_pixels(scale, real) * dout, ops.zeros_like(knockoff), of_scale
-
-
-def _over_pixels(scale, features):
-    """One number for each channel, at every pixel. Spelled out, a product with it is quicker on the CPU."""
-    return ops.broadcast_to(scale.reshape((1, -1, 1, 1)).astype(features.dtype), features.shape)
-
-
-class KnockoffConv(TemporaryCell):
-    r"""
-    A convolution whose real feature maps are mixed with those of the knockoffs.
+    A layer whose real features are mixed with those of the knockoffs: of a convolution, plain or transposed, of one to
+    three dimensions, or a dense layer.
 
     In training the batch holds :math:`N` real samples followed by their :math:`N` knockoffs. The real half of the
-    convolution's output becomes
+    layer's output becomes
 
     .. math::
         \hat{A}_{n,c} = s_c A_{n,c} + (1 - s_c) \tilde{A}_{n,c}, \qquad 0 \le s_c \le 1
 
-    where :math:`A_{n,c}` is the feature map that filter :math:`c` makes of real sample :math:`n`, and
+    where :math:`A_{n,c}` is the channel that filter :math:`c` makes of real sample :math:`n`, and
     :math:`\tilde{A}_{n,c}` the one it makes of that sample's knockoff. The knockoff half passes on unmixed, so that
-    the next layer finds knockoffs of its own. In evaluation the Cell is the convolution.
+    the next layer finds knockoffs of its own. In evaluation the Cell is the layer.
 
     Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
@@ -74,29 +37,29 @@ class KnockoffConv(TemporaryCell):
         depend on any scale. So the backward pass runs over half of the batch.
 
     Args:
-        conv (nn.Conv2d): The convolution, with :math:`C_{out}` filters. It is used, not copied; its parameters keep
-            their names.
-        scale (RealScale): Its scales.
+        cell (nn.Cell): The layer. It is used, not copied; its parameters keep their names.
+        scale (RealScale): Its scales, one for each filter. Where a filter makes a channel in each of several groups, as
+            in a transposed convolution, they share its scale.
+        axis (int): The axis of the channels in what the layer makes: 1 for convolutions, -1 for dense layers.
+            Default: 1.
 
     Inputs:
-        - **x** (Tensor) - In training, shape :math:`(2N, C_{in}, H, W)`; in evaluation, :math:`(N, C_{in}, H, W)`.
+        - **x** (Tensor) - What the layer takes: in training, of :math:`2N` samples along axis 0; in evaluation, of
+          any number.
 
     Outputs:
-        Tensor, of shape :math:`(2N, C_{out}, H_{out}, W_{out})` in training, :math:`(N, C_{out}, H_{out}, W_{out})` in
-        evaluation.
+        Tensor, what the layer makes of as many samples.
 
     Supported Platforms:
         ``CPU``
     """
 
-    # Whether a network in training has this Cell in training too, see `PhaseNetwork`.
-    mixes = True
-
-    def __init__(self, conv: nn.Conv2d, scale: RealScale):
+    def __init__(self, cell: nn.Cell, scale: RealScale, axis: int = 1):
         super().__init__()
-        self.cell = conv
+        self.cell = cell
         self.scale = scale
-        self.mix = MixedFeatures()
+        self.axis = axis
+        self.mix = _MixedFeatures(axis)
 
     def construct(self, x):
         if not self.training:
@@ -106,34 +69,62 @@ class KnockoffConv(TemporaryCell):
 
     def mixed(self, real, knockoff):
         """Both halves, the real one mixed."""
-        knockoff = ops.stop_gradient(knockoff)
-        return ops.concat((self.mix(real, knockoff, self.scale()), knockoff))
+        knockoff, scale = ops.stop_gradient(knockoff), self.scale()
+        groups = real.shape[self.axis] // scale.shape[0]
+        if groups > 1:
+            scale = ops.tile(scale, (groups,))
+        return ops.concat((self.mix(real, knockoff, scale), knockoff))
 
 
-class KnockoffConvNormalized(KnockoffConv):
+class _MixedFeatures(nn.Cell):
     """
-    A `KnockoffConv` that in training also does what the batch normalization behind it does.
+    Features mixed with those of the knockoffs: of `real`, `knockoff` and one scale for each channel.
+
+    The gradient is written out: MindSpore's own way to sum over pixels on the CPU takes ten times as long as a sum over
+    the rows of a matrix.
+    """
+
+    def __init__(self, axis: int):
+        super().__init__(auto_prefix=False)
+        self.axis = axis
+
+    def construct(self, real, knockoff, scale):
+        return knockoff + self._spread(scale, real) * (real - knockoff)
+
+    def bprop(self, real, knockoff, scale, out, dout):
+        """The gradients of the inputs, from that of the output."""
+        change, channels = dout * (real - knockoff), scale.shape[0]
+        if self.axis in (-1, real.ndim - 1):
+            of_scale = change.reshape((-1, channels)).sum(0)
+        else:
+            before = 1
+            for size in real.shape[:self.axis]:
+                before = before * size
+            of_scale = change.reshape((before * channels, -1)).sum(1).reshape((before, channels)).sum(0)
+        return self._spread(scale, real) * dout, ops.zeros_like(knockoff), of_scale.astype(scale.dtype)
+
+    def _spread(self, scale, features):
+        """One number for each channel, at every place. Spelled out, a product with it is quicker on the CPU."""
+        axis = self.axis % features.ndim
+        shape = (1,) * axis + (-1,) + (1,) * (features.ndim - axis - 1)
+        return ops.broadcast_to(scale.reshape(shape).astype(features.dtype), features.shape)
+
+
+class KnockoffConvNormalized(KnockoffLayer):
+    """
+    A `KnockoffLayer` that in training also does what the batch normalization behind it does.
 
     In evaluation that normalization multiplies each channel by a number and adds another, which commutes with mixing.
     Done by the weights, it costs nothing per pixel. The normalization itself stands aside, see `AbsorbedNormalization`.
 
     Args:
-        conv (nn.Conv2d): The convolution.
+        cell (nn.Conv2d): The convolution.
         scale (RealScale): Its scales.
         normalization (nn.BatchNorm2d): The normalization, which reads this convolution alone. Used, not copied.
-
-    Inputs:
-        - **x** (Tensor) - As of `KnockoffConv`.
-
-    Outputs:
-        Tensor, as of `KnockoffConv`; normalized in training.
-
-    Supported Platforms:
-        ``CPU``
     """
 
-    def __init__(self, conv: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
-        super().__init__(conv, scale)
+    def __init__(self, cell: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
+        super().__init__(cell, scale)
         self.gamma, self.beta = normalization.gamma, normalization.beta
         self.mean, self.variance = normalization.moving_mean, normalization.moving_variance
         self.epsilon = normalization.eps
@@ -156,18 +147,7 @@ class AbsorbedNormalization(TemporaryCell):
 
     Args:
         normalization (nn.BatchNorm2d): The normalization. Used, not copied.
-
-    Inputs:
-        - **x** (Tensor) - What the normalization takes.
-
-    Outputs:
-        Tensor, of the shape of `x`.
-
-    Supported Platforms:
-        ``CPU``
     """
-
-    mixes = True
 
     def __init__(self, normalization: nn.BatchNorm2d):
         super().__init__()
@@ -177,28 +157,58 @@ class AbsorbedNormalization(TemporaryCell):
         return x if self.training else self.cell(x)
 
 
+class FeatureKnockoff(TemporaryCell):
+    """
+    A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
+
+    At every position, the knockoff of the vector of channels is drawn anew. No gradient flows through the draw.
+
+    Args:
+        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
+        scale (RealScale): The scales of the channels that it reads.
+        change (KnockoffChange): Draws what the knockoff of a vector of channels is more than the vector.
+        trailing (int): Axes behind that of the channels.
+        repeats (int): How many neighbours on that axis are one channel's.
+    """
+
+    def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, trailing: int, repeats: int):
+        super().__init__()
+        self.cell, self.scale, self.change = cell, scale, change
+        self.repeats = repeats
+        self.trailing = trailing if repeats == 1 else 1
+
+    def construct(self, x):
+        if not self.training:
+            return self.cell(x)
+        feature = x if self.repeats == 1 else x.reshape(x.shape[:-1] + (-1, self.repeats))
+        scale = self.scale().reshape((-1,) + (1,) * self.trailing)
+        feature = feature + (1.0 - scale) * self._change_of(feature)
+        return self.cell(feature.reshape(x.shape).astype(x.dtype))
+
+    def _change_of(self, feature):
+        """What the knockoff of a feature map is more than the map itself."""
+        axis = feature.ndim - 1 - self.trailing
+        # The channels last; then back to where they were.
+        there = tuple(i for i in range(feature.ndim) if i != axis) + (axis,)
+        back = tuple(range(axis)) + (feature.ndim - 1,) + tuple(range(axis, feature.ndim - 1))
+        moved = ops.stop_gradient(feature).transpose(there)
+        change = self.change(moved.reshape((-1, moved.shape[-1])))
+        return ops.stop_gradient(change.reshape(moved.shape).transpose(back))
+
+
 class PhaseNetwork(TemporaryCell):
     """
-    Base of the networks of a knockoff phase: the network inside stays in evaluation, but for the Cells of SCOP.
+    The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP.
 
     Args:
         network (nn.Cell): The network. Its parameters keep their names.
-        clock (BlockSchedule): Ticks in every step of training, or None: all layers mix at once.
-
-    Inputs:
-        - **inputs** (Tensor) - What the network takes.
-
-    Outputs:
-        What the network gives.
-
-    Supported Platforms:
-        ``CPU``
+        schedule (BlockSchedule): Counts every step of training, or None: all layers mix at once.
     """
 
-    def __init__(self, network: nn.Cell, clock: Optional[BlockSchedule]):
+    def __init__(self, network: nn.Cell, schedule: Optional[BlockSchedule]):
         super().__init__()
         self.network = network
-        self.clock = clock
+        self.schedule = schedule
         self.network.set_train(False)
 
     def add_flags_recursive(self, **flags):
@@ -208,9 +218,14 @@ class PhaseNetwork(TemporaryCell):
         self.network.add_flags_recursive(**inner)
         if "training" in flags:
             for _, cell in self.network.cells_and_names():
-                if getattr(type(cell), "mixes", False):
+                if isinstance(cell, TemporaryCell):
                     cell.add_flags(training=flags["training"])
         return self
+
+    def construct(self, *inputs):
+        if self.training and self.schedule is not None:
+            self.schedule()
+        return self.network(*inputs)
 
 
 class KnockoffInput(PhaseNetwork):
@@ -228,9 +243,9 @@ class KnockoffInput(PhaseNetwork):
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
 
     Args:
-        network (nn.Cell): The network, with `KnockoffConv` in it. Its parameters keep their names.
+        network (nn.Cell): The network, with `KnockoffLayer` in it. Its parameters keep their names.
         sampler (Sampler): Makes the knockoffs of a batch. Default: ``None``, a `PermutationSampler`.
-        clock (BlockSchedule): Ticks in every step of training. Default: ``None``, all layers mix at once.
+        schedule (BlockSchedule): Counts every step of training. Default: ``None``, all layers mix at once.
 
     Inputs:
         - **inputs** (Tensor) - One or more, samples along axis 0 of the first, at least two of them in training. Those
@@ -247,8 +262,8 @@ class KnockoffInput(PhaseNetwork):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None, clock: Optional[BlockSchedule] = None):
-        super().__init__(network, clock)
+    def __init__(self, network: nn.Cell, sampler: Optional[Sampler] = None, schedule: Optional[BlockSchedule] = None):
+        super().__init__(network, schedule)
         self.sampler = PermutationSampler() if sampler is None else sampler
 
     def construct(self, *inputs):
@@ -261,8 +276,8 @@ class KnockoffInput(PhaseNetwork):
                 "another, but got 1: leave out a last batch of one by batch(size, drop_remainder=True)."
             )
         doubled = ()
-        if self.clock is not None:
-            self.clock()
+        if self.schedule is not None:
+            self.schedule()
         for item in inputs:
             doubled = doubled + (self._doubled(item, count),)
         return self._real_half(self.network(*doubled), count)

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
@@ -12,26 +12,25 @@ from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import TemporaryCell, unwrap_cells
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.layers import normalization_after
+from golden_stick.graph.layers import scales_after
 from golden_stick.graph.plan import PruningPlan, plan_without
 from golden_stick.prune.budget import RateRequest, request_by_counts
-from golden_stick.prune.plan import REDUCTIONS
+from golden_stick.prune.plan import REDUCTIONS, plan_of_counts
 from golden_stick.prune.pruner import Pruner
-from golden_stick.scop.phase import FeaturePhase, FeatureSampler, InputPhase
+from golden_stick.scop.phase import FeaturePhase, InputPhase
 from golden_stick.scop.report import (
     DESCRIPTION,
     Condition,
+    PhaseReport,
     conditions_of,
-    control_facts,
-    control_notes,
-    described,
+    describe_sampler,
     description_in,
-    encoded,
-    stored,
+    encoded_description,
+    rank_correlation,
+    unselected_channels,
 )
-from golden_stick.scop.samplers import SamplerOption
+from golden_stick.scop.samplers import FeatureSampler, SamplerOption
 from golden_stick.scop.scales import MIXINGS, SCALE_INIT, RealScale
-from golden_stick.scop.selection import automatic_plan, rank_correlation, scop_importance, unselected_channels
 
 __all__ = ["SCOP"]
 
@@ -44,15 +43,16 @@ class SCOP(Pruner):
     """
     Pruning by scientific control: a filter that a control can stand in for is redundant.
 
-    `apply` returns the network of the knockoff phase. Every sample is joined by a control, convolutions mix the two
-    with one scale per filter, and only the scales are trained. `convert` scores the filters by
-    ``|gamma| * (2 * scale - 1)``, removes the lowest of every group, and returns the slim network.
+    `apply` returns the network of the knockoff phase. Every sample is joined by a control, convolutions and dense
+    layers mix the two with one scale per filter, and only the scales are trained. `convert` scores the filters by
+    ``|gamma| * (2 * scale - 1)``, with gamma 1 where no normalization follows, removes the lowest of every group, and
+    returns the slim network.
 
     Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
 
     Note:
-        The paper mixes all convolutions at once (``"mixing": "joint"``). A trained network then starts far off its
+        The paper mixes all layers at once (``"mixing": "joint"``). A trained network then starts far off its
         data. By default one block mixes at a time: the layers between two points that all data must pass.
 
         The report gives the rank correlation of the scores with ``|gamma|``. Near 1, a warning says that the scores
@@ -122,10 +122,8 @@ class SCOP(Pruner):
         "mixing": Option("blocks", OneOf(MIXINGS)),
         "turn_steps": Option(10, Whole(1)),
         "held_out": Option(False, Switch()),
-        "sampler": Option("permutation", SamplerOption(FeatureSampler)),
+        "sampler": Option("permutation", SamplerOption()),
     }
-    # Checkpoints of older versions do not describe their sampler.
-    _optional = (DESCRIPTION,)
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
@@ -134,7 +132,6 @@ class SCOP(Pruner):
                                 f"{self._config['prune_rate']!r}.")
         self._phase: Any = None
         self._unselected: Optional[Mapping[str, int]] = None  # by group, once knockoff+ has decided
-        self._normalizations: Dict[str, str] = {}  # weight name -> gamma name
         self._facts: Mapping[str, Any] = {}  # of the control, once the scales are known
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
 
@@ -147,15 +144,15 @@ class SCOP(Pruner):
     def after_step(self) -> None:
         """Put the scales in their places. `callbacks` sees to it; a loop of one's own calls it after each step."""
         for cell in self._scale_cells():
-            settled = cell.settled()
+            scales = cell.corrected()
             for parameter in cell.parameters():
-                if not np.array_equal(parameter.asnumpy(), settled):
+                if not np.array_equal(parameter.asnumpy(), scales):
                     # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
-                    ops.assign(parameter, Tensor(settled))
+                    ops.assign(parameter, Tensor(scales))
 
     def before_training(self, steps: int) -> None:
         """Warn if a training of so many steps does not give every block its turn."""
-        needed = self._phase.schedule.steps if self._phase else 0
+        needed = self._phase.mixing.steps() if self._phase else 0
         if steps < needed:
             warnings.warn(f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
                           f"steps, but this training has {steps:,}: train longer, or lower 'turn_steps'.", stacklevel=2)
@@ -165,7 +162,7 @@ class SCOP(Pruner):
         The scores of the filters, as they stand.
 
         Returns:
-            dict, name of a convolution's weight -> float64, shape (filters,). Higher is more important.
+            dict, name of a layer's weight -> float64, shape (filters,). Higher is more important.
 
         Raises:
             StateError: Before `apply`.
@@ -181,11 +178,10 @@ class SCOP(Pruner):
         kind = FeaturePhase if isinstance(self._config["sampler"], FeatureSampler) else InputPhase
         phase = kind(graph, grouping, self._config)
         if not phase.layers:
-            raise NothingToPruneError(
-                "For 'SCOP', 'network' must have an nn.Conv2d whose filters can be removed, but got none: "
-                "use 'OneShot' for networks of dense layers."
-            )
-        self._phase, self._facts, self._normalizations = phase, {}, normalization_after(graph)
+            reasons = "; ".join(f"{group.name} {phase.why_unscored(group)}" for group in grouping)
+            raise NothingToPruneError(f"For 'SCOP', 'network' must have a layer whose filters can be removed and have "
+                                      f"knockoffs, but got none ({reasons}): use 'OneShot'.")
+        self._phase, self._facts = phase, {}
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
@@ -193,14 +189,12 @@ class SCOP(Pruner):
         applied = phase.build(inner)
         fit = [parameter for parameter in applied.get_parameters() if parameter.name not in self._trained
                and not parameter.name.startswith("mixing.") and not parameter.name.endswith("_scale")]
-        applied.description = stored(described(phase.sampler, fit))
+        applied.description = Parameter(Tensor(encoded_description(describe_sampler(phase.sampler, fit))),
+                                        name=DESCRIPTION, requires_grad=False)
         ms.ms_memory_recycle()
         return applied
 
     def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        values = {**self._names.values(applied), **loaded}
-        if loaded and DESCRIPTION not in loaded:
-            values[DESCRIPTION] = encoded(description_in(loaded))
         plain = self._names.copy(applied.network, "network.")
         unwrap_cells(plain, TemporaryCell)
         for parameter in plain.get_parameters():
@@ -208,7 +202,7 @@ class SCOP(Pruner):
             if parameter.name in loaded:
                 parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))
         ms.ms_memory_recycle()
-        return plain, values
+        return plain, {**self._names.values(applied), **loaded}
 
     def _planned(self) -> PruningPlan:
         # Which filters go is not known before the knockoff phase; how many is, unless knockoff+ decides.
@@ -222,11 +216,13 @@ class SCOP(Pruner):
 
     def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
         self._check_trained(values)
-        if self._config["prune_rate"] == "auto":
-            found = self._statistics(values)
-            self._importance, self._unselected = unselected_channels(self._grouping, found, self._config["fdr"])
-            return automatic_plan(self._grouping, found, self._resolved_config())
-        return self._plan(self._grouping, self._scores(values))
+        if self._config["prune_rate"] != "auto":
+            return self._plan(self._grouping, self._scores(values))
+        config = self._resolved_config()
+        self._importance, self._unselected = unselected_channels(self._grouping, self._statistics(values),
+                                                                 config["fdr"])
+        return plan_of_counts(self._grouping, self._importance, self._unselected, config["round_to"],
+                              config["min_width"], config["round"], config["max_rate"])
 
     def _rate_request(self) -> Optional[RateRequest]:
         if self._config["prune_rate"] != "auto":
@@ -236,60 +232,64 @@ class SCOP(Pruner):
         return request_by_counts("prune_rate auto", self._grouping, self._unselected)
 
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
-        scales, schedule = self._phase.scales(values), self._phase.schedule
+        scales = self._phase.scales(values)
         for weight, scale in scales.items():
+            name = f"{self._phase.layers[weight]}.real_scale"
             if np.isnan(scale).any():
-                raise ArgumentError(
-                    f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be numbers, but some are "
-                    f"NaN: look at the loss and the data of the knockoff phase."
-                )
+                raise ArgumentError(f"For 'SCOP', the scales '{name}' must be numbers, but some are NaN: look at the "
+                                    f"loss and the data of the knockoff phase.")
             if not ((scale >= 0) & (scale <= 1)).all():
-                raise ArgumentError(
-                    f"For 'SCOP', the scales '{self._phase.layers[weight]}.real_scale' must be in [0, 1], but got "
-                    f"values from {scale.min():.4g} to {scale.max():.4g}: train with 'callbacks()', or call "
-                    f"'after_step()' after each step of your own loop."
-                )
+                raise ArgumentError(f"For 'SCOP', the scales '{name}' must be in [0, 1], but got values from "
+                                    f"{scale.min():.4g} to {scale.max():.4g}: train with 'callbacks()', or call "
+                                    f"'after_step()' after each step of your own loop.")
         if all((scale == SCALE_INIT).all() for scale in scales.values()):
             raise StateError(
                 f"For 'SCOP', the scales must be trained before 'convert', but all of them are still {SCALE_INIT}: "
                 f"run the knockoff phase with an optimizer of its 'trainable_params()' on samples that differ, or give "
                 f"its checkpoint as 'ckpt_path'."
             )
-        needed = schedule.steps_of(values)
-        if needed and int(values["mixing.step"]) < needed:
-            raise StateError(
-                f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
-                f"steps of training, but there were {int(values['mixing.step']):,}: train longer, lower 'turn_steps', "
-                f"or set 'mixing' to 'joint'."
-            )
+        if not self._phase.mixing.takes_turns:
+            return
+        # The turns of a phase that is loaded may have had another length than this configuration's.
+        needed, made = self._phase.mixing.steps(int(values["mixing.turn_steps"])), int(values["mixing.step"])
+        if made < needed:
+            raise StateError(f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
+                             f"steps of training, but there were {made:,}: train longer, lower 'turn_steps', or set "
+                             f"'mixing' to 'joint'.")
+
+    def _gammas(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Weight name -> |gamma| behind each of its filters, where a normalization follows."""
+        return {weight: np.abs(gamma.astype(np.float64)) for weight, gamma in scales_after(self._graph, values).items()
+                if weight in self._phase.layers}
 
     def _statistics(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Weight name -> W of each draw, shape (draws, filters)."""
-        return {
-            weight: np.stack([scop_importance(row, values.get(self._normalizations.get(weight))) for row in scale])
-            for weight, scale in self._phase.scales(values).items()
-        }
+        """
+        Weight name -> importance of its filters by each draw, ``|gamma| * (s - (1 - s))``, shape (draws, filters).
+
+        Negative where the knockoff does better. As in the paper and its released code; gamma is 1 without one.
+        """
+        gammas = self._gammas(values)
+        return {weight: gammas.get(weight, 1.0) * (2.0 * scale.astype(np.float64) - 1.0)
+                for weight, scale in self._phase.scales(values).items()}
 
     def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return {weight: rows.mean(axis=0) for weight, rows in self._statistics(values).items()}
 
     def _notes(self, values: Mapping[str, np.ndarray]) -> Tuple[str, ...]:
-        gammas = {weight: values[gamma] for weight, gamma in self._normalizations.items()
-                  if weight in self._phase.layers}
-        correlation = rank_correlation(self._scores(values), gammas)
+        correlation = rank_correlation(self._scores(values), self._gammas(values))
         if correlation >= _SAME:
             warnings.warn(f"For 'SCOP', scores must tell more than |gamma| to be of use, but their rank correlation "
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=4)
+        held_out, sampler, mixing = self._config["held_out"], description_in(values), self._phase.mixing
         conditions: Tuple[Condition, ...] = ()
-        sampler = description_in(values)
         if self._config["prune_rate"] == "auto":
             weights = {item.parameter: np.moveaxis(values[item.parameter], item.axis, 0) for item in self._filters()}
-            conditions = conditions_of({**self._config, "sampler": sampler["name"]}, self._phase.schedule,
+            conditions = conditions_of(self._config["fdr"], held_out, sampler["name"], mixing,
                                        self._statistics(values), weights)
-        found = (self._config, sampler, self._phase.schedule, self._phase.scales(values), correlation, conditions)
-        self._facts = control_facts(*found)
-        return control_notes(*found)
+        report = PhaseReport(held_out, sampler, mixing, self._phase.scales(values), correlation, conditions)
+        self._facts = report.facts()
+        return report.notes()
 
     def _control(self) -> Mapping[str, Any]:
         return self._facts

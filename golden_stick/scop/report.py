@@ -1,30 +1,31 @@
-"""What a knockoff phase was and found, as plain data for reports and cards."""
+"""What a knockoff phase found: which filters knockoff+ selects, on what conditions, and what reports and cards say."""
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
 
 import numpy as np
-from mindspore import Parameter, Tensor
+from mindspore import Parameter
+from scipy.stats import rankdata
 
-from golden_stick.knockoffs.selection import least_passing
-from golden_stick.scop.scales import Schedule
-from golden_stick.scop.selection import describe_scales, selected_filters
+from golden_stick.base.errors import CheckpointError, StateError
+from golden_stick.graph.groups import Grouping
+from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
+from golden_stick.prune.plan import group_importance
+from golden_stick.scop.samplers import FeatureSampler, Sampler
+from golden_stick.scop.scales import Mixing
 
-__all__ = ["DESCRIPTION", "NOT_KNOWN", "described", "description_in", "encoded", "in_words", "stored", "Condition",
-           "conditions_of", "control_facts", "control_notes"]
+__all__ = ["Condition", "DESCRIPTION", "PhaseReport", "conditions_of", "describe_sampler", "description_in",
+           "encoded_description", "rank_correlation", "selected_filters", "unselected_channels"]
 
 
+# A checkpoint of the phase tells by this parameter what its scales were trained with: bytes of JSON. A checkpoint that
+# is read must have the shapes of the phase, whatever sampler either has, so all are of one length.
 DESCRIPTION = "mixing.sampler"
-NOT_KNOWN = "not known: the checkpoint does not say"
-
-# A checkpoint that is read must have the shapes of the phase, whatever sampler either has: all texts are of one length.
-_SIZE = 512
-_SETTINGS = ("method", "grid", "positions", "seed")
-_FITTED = {"sampler.mean", "sampler.deviation", "sampler.shift", "sampler.root"}
+_LENGTH = 512
 
 
-def described(sampler: Any, fit: Iterable[Parameter] = ()) -> Dict[str, Any]:
+def describe_sampler(sampler: Union[Sampler, FeatureSampler], fit: Iterable[Parameter] = ()) -> Dict[str, Any]:
     """
     What is to be said of a sampler.
 
@@ -35,46 +36,120 @@ def described(sampler: Any, fit: Iterable[Parameter] = ()) -> Dict[str, Any]:
     Returns:
         dict, fit for JSON: `name`; `method`, `grid`, `positions` and `seed` where it has them; `fit`, a digest.
     """
-    settings = {key: getattr(sampler, key, None) for key in _SETTINGS}
-    found = {"name": str(sampler.name), **{key: value for key, value in settings.items()
-                                           if isinstance(value, (str, int))}}
-    digest, empty = hashlib.sha256(), True
+    description: Dict[str, Any] = {"name": str(sampler.name)}
+    for key in ("method", "grid", "positions", "seed"):
+        if isinstance(getattr(sampler, key, None), (str, int)):
+            description[key] = getattr(sampler, key)
+    digest, fit = hashlib.sha256(), tuple(fit)
     for parameter in fit:
         digest.update(f"{parameter.name} {parameter.shape}".encode())
         digest.update(np.ascontiguousarray(parameter.asnumpy()).tobytes())
-        empty = False
-    return found if empty else {**found, "fit": digest.hexdigest()[:16]}
+    return {**description, "fit": digest.hexdigest()[:16]} if fit else description
 
 
-def stored(description: Mapping[str, Any]) -> Parameter:
-    """A description as a parameter, so that a checkpoint of the phase tells what its scales were trained with."""
-    return Parameter(Tensor(encoded(description)), name=DESCRIPTION, requires_grad=False)
-
-
-def encoded(description: Mapping[str, Any]) -> np.ndarray:
+def encoded_description(description: Mapping[str, Any]) -> np.ndarray:
     """A description as bytes of JSON, uint8. Of one that is too long, the beginning of its name."""
     text = json.dumps(dict(description), ensure_ascii=False).encode()
-    if len(text) > _SIZE:
-        text = json.dumps({"name": description["name"][:_SIZE // 8]}, ensure_ascii=False).encode()
-    return np.frombuffer(text.ljust(_SIZE), np.uint8).copy()
-
-
-def in_words(description: Mapping[str, Any]) -> str:
-    """A description as a line of a report."""
-    return ", ".join([f"sampler: {description['name']}",
-                      *(f"{key} {value}" for key, value in description.items() if key != "name")])
+    if len(text) > _LENGTH:
+        text = json.dumps({"name": description["name"][:_LENGTH // 8]}, ensure_ascii=False).encode()
+    return np.frombuffer(text.ljust(_LENGTH), np.uint8).copy()
 
 
 def description_in(values: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    """What a checkpoint tells of the sampler. Those of older versions have no description, but what was fitted."""
-    if DESCRIPTION in values:
-        return json.loads(values[DESCRIPTION].astype(np.uint8).tobytes().decode())
-    if any(name.endswith(".knockoff_mean") for name in values):
-        return {"name": "feature"}
-    # The generator and samplers of a user's own may have parameters under this prefix as well, but not these alone.
-    if {name for name in values if name.startswith("sampler.")} == _FITTED:
-        return {"name": "gaussian"}
-    return {"name": NOT_KNOWN}
+    """
+    What the parameters of a phase, by name, tell of its sampler.
+
+    Raises:
+        CheckpointError: If they do not.
+    """
+    if DESCRIPTION not in values:
+        raise CheckpointError(f"For 'SCOP', a checkpoint of the knockoff phase must hold '{DESCRIPTION}', which tells "
+                              f"what its scales were trained with, but got none.")
+    return json.loads(values[DESCRIPTION].astype(np.uint8).tobytes().decode())
+
+
+def selected_filters(statistics: Mapping[str, np.ndarray], rate: float) -> Dict[str, np.ndarray]:
+    """
+    Which filters knockoff+ selects, of all layers together.
+
+    A layer's statistics are divided by their mean magnitude, which knows nothing of signs, so that no layer outweighs
+    another by its unit.
+
+    Args:
+        statistics (Mapping): Weight name -> W, float, shape (draws, filters).
+        rate (float): The false discovery rate.
+
+    Returns:
+        dict, weight name -> bool, shape (filters,).
+    """
+    draws = np.concatenate([_in_one_unit(rows) for rows in statistics.values()], axis=1)
+    selected = select(draws[0], rate) if len(draws) == 1 else select_derandomized(list(draws), rate)
+    ends = np.cumsum([rows.shape[1] for rows in statistics.values()])
+    return dict(zip(statistics, np.split(selected, ends[:-1])))
+
+
+def _in_one_unit(rows: np.ndarray) -> np.ndarray:
+    unit = np.abs(rows).mean(axis=1, keepdims=True)
+    return rows / np.where(unit > 0, unit, 1.0)
+
+
+def unselected_channels(grouping: Grouping, statistics: Mapping[str, np.ndarray], rate: float
+                        ) -> Tuple[Dict[str, np.ndarray], Dict[str, int]]:
+    """
+    How many channels knockoff+ does not select, and in which order they go.
+
+    Args:
+        grouping (Grouping): What can be removed.
+        statistics (Mapping): Weight name -> W, float, shape (draws, filters).
+        rate (float): The false discovery rate.
+
+    Returns:
+        tuple, two dicts by the names of groups: importance, shape (channels of the group,), and how many go. Groups
+        without statistics have no entry. A channel that several filters make goes if none of them is selected.
+
+    Raises:
+        StateError: If knockoff+ selects nothing: that says that it can tell nothing apart, not that all may go.
+    """
+    selected = selected_filters(statistics, rate)
+    if not any(kept.any() for kept in selected.values()):
+        draws = len(next(iter(statistics.values())))
+        raise StateError(f"For 'SCOP', knockoff+ must select a filter for 'prune_rate' 'auto' to say what goes, but "
+                         f"selects none of {sum(map(len, selected.values())):,} at 'fdr' {rate:g}, of which at "
+                         f"least {least_passing(rate, draws)} must pass where 'draws' is {draws}: raise "
+                         f"'fdr', let it decide over more layers, take fewer draws, train the scales for longer, or "
+                         f"set 'prune_rate' to a number.")
+    scores = {weight: _in_one_unit(rows).mean(axis=0) for weight, rows in statistics.items()}
+    votes = {weight: np.where(kept, 1.0, -1.0) for weight, kept in selected.items()}
+    importance, counts = {}, {}
+    for group in grouping:
+        score, vote = (group_importance(group, of_filters, reduction, "none")
+                       for of_filters, reduction in ((scores, "mean"), (votes, "max")))
+        if score is None or vote is None:
+            continue
+        # A channel of which there are no statistics has a vote of 0: nothing says that it may go.
+        kept = vote >= 0
+        # All that are selected stand above all that are not.
+        importance[group.name] = score + np.where(kept, 1.0 + np.ptp(score), 0.0)
+        counts[group.name] = int((~kept).sum())
+    return importance, counts
+
+
+def rank_correlation(scores: Mapping[str, np.ndarray], gammas: Mapping[str, np.ndarray]) -> float:
+    """
+    Median over layers of Spearman's rank correlation between scores and ``|gamma|``.
+
+    At 1 the knockoffs have said nothing that the normalization's scale had not.
+
+    Args:
+        scores (Mapping): Layer -> scores, shape (filters,).
+        gammas (Mapping): Layer -> gamma, shape (filters,); layers without one are left out.
+
+    Returns:
+        float in [-1, 1], NaN if no layer has a gamma with differing values.
+    """
+    ranks = [(rankdata(scores[layer]), rankdata(np.abs(gamma))) for layer, gamma in gammas.items()]
+    correlations = [np.corrcoef(*pair)[0, 1] for pair in ranks if all(np.ptp(item) > 0 for item in pair)]
+    return float(np.median(correlations)) if correlations else float("nan")
 
 
 _DUPLICATES = 0.99
@@ -85,7 +160,7 @@ _CONTROLS = ("permutation", "noise", "generator")
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition: its number, whether it holds (None where that cannot be checked), and what was found."""
+    """One condition of a selection: its number, whether it holds (None where nothing can tell), and why."""
 
     name: str
     holds: Optional[bool]
@@ -96,126 +171,121 @@ class Condition:
         return f"{self.name} {verdict}: {self.text}"
 
 
-def conditions_of(config: Mapping[str, Any], schedule: Schedule, statistics: Mapping[str, np.ndarray],
+def conditions_of(rate: float, held_out: bool, sampler: str, mixing: Mixing, statistics: Mapping[str, np.ndarray],
                   weights: Mapping[str, np.ndarray]) -> Tuple[Condition, ...]:
     """
     The nine conditions of a selection.
 
     Args:
-        config (Mapping): Of `SCOP`; `sampler` may be the name of the one that the scales were trained with.
-        schedule (Schedule): Of the knockoff phase.
+        rate (float): The false discovery rate.
+        held_out (bool): Whether the scales saw data that the weights had not, as the user states.
+        sampler (str): The name of the sampler that the scales were trained with.
+        mixing (Mixing): Of the knockoff phase.
         statistics (Mapping): Weight name -> W, shape (draws, filters).
         weights (Mapping): Weight name -> weight, filters along axis 0.
 
     Returns:
         tuple of Condition, C1 to C9.
     """
-    rate = config["fdr"]
-    chosen = np.concatenate(list(selected_filters(statistics, rate).values()))
-    pooled = np.concatenate([rows.ravel() for rows in statistics.values()])
-    return (
-        Condition("C1", None, f"at most {rate:g} of the filters kept are null, on average; nothing is said of filters "
-                              f"wrongly removed, nor of accuracy: see 'gs.certify' for that"),
-        Condition("C2", None, "the null hypothesis is of the data's law: given all other channels of its layer, a "
-                              "filter's tells nothing of the label; in early layers that is true of nearly all"),
-        _duplicates(weights),
-        Condition("C4", True if config["held_out"] else False,
-                  "the scales saw data that the weights had not, as the configuration states" if config["held_out"] else
-                  "the scales must be trained on data that the weights have not seen: nothing states it"),
-        _isolated(schedule),
-        _exchangeable(config["sampler"]),
-        _enough(chosen, rate, schedule.draws),
-        Condition("C8", bool((pooled < 0).any()), f"{(pooled < 0).mean():.1%} of the statistics are negative; with "
-                                                  f"none, nothing is removed: the rule finds dead wood, and sets no "
-                                                  f"rate"),
-        Condition("C9", schedule.draws >= _ENOUGH_DRAWS,
-                  f"draws are random: {schedule.draws} made, {_ENOUGH_DRAWS} are in place"),
-    )
-
-
-def _duplicates(weights: Mapping[str, np.ndarray]) -> Condition:
-    pairs = 0
-    for weight in weights.values():
-        rows = weight.reshape(len(weight), -1).astype(np.float64)
-        norms = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows = rows / np.where(norms > 0, norms, 1.0)
-        pairs += int(np.triu(rows @ rows.T > _DUPLICATES, 1).sum())
-    return Condition("C3", pairs == 0, f"{pairs} pairs of filters are nearly the same up to a factor: each of a pair "
-                                       f"is null, both are not")
-
-
-def _isolated(schedule: Schedule) -> Condition:
-    sizes = [list(schedule.block_of.values()).count(block) for block in set(schedule.block_of.values())]
-    return Condition("C5", max(sizes) == 1, f"one layer must mix at a time, and up to {max(sizes)} do ('mixing' is "
-                                            f"{schedule.mixing!r}); normalizations use the trained statistics")
-
-
-def _enough(chosen: np.ndarray, rate: float, draws: int) -> Condition:
+    selected = sum(np.count_nonzero(kept) for kept in selected_filters(statistics, rate).values())
+    negative = np.concatenate([rows.ravel() for rows in statistics.values()]) < 0
+    pairs = sum(map(_nearly_equal, weights.values()))
+    together = max(list(mixing.block_of.values()).count(block) for block in set(mixing.block_of.values()))
     # What all draws together select can be less than each of them must find.
-    in_a_draw = " in a draw" if draws > 1 else ""
-    return Condition("C7", bool(chosen.any()), f"at least {least_passing(rate, draws)} filters must pass{in_a_draw} "
-                                               f"for any to be selected, and {chosen.sum()} were")
+    in_a_draw = " in a draw" if mixing.draws > 1 else ""
+    verdicts = (
+        (None, f"at most {rate:g} of the filters kept are null, on average; nothing is said of filters wrongly "
+               f"removed, nor of accuracy: see 'gs.certify' for that"),
+        (None, "the null hypothesis is of the data's law: given all other channels of its layer, a filter's tells "
+               "nothing of the label; in early layers that is true of nearly all"),
+        (pairs == 0, f"{pairs} pairs of filters are nearly the same up to a factor: each of a pair is null, both are "
+                     f"not"),
+        (held_out, "the scales saw data that the weights had not, as the configuration states" if held_out else
+                   "the scales must be trained on data that the weights have not seen: nothing states it"),
+        (together == 1, f"one layer must mix at a time, and up to {together} do ('mixing' is {mixing.unit!r}); "
+                        f"normalizations use the trained statistics"),
+        _exchangeable(sampler),
+        (selected > 0, f"at least {least_passing(rate, mixing.draws)} filters must pass{in_a_draw} for any to be "
+                       f"selected, and {selected} were"),
+        (bool(negative.any()), f"{negative.mean():.1%} of the statistics are negative; with none, nothing is removed: "
+                               f"the rule finds dead wood, and sets no rate"),
+        (mixing.draws >= _ENOUGH_DRAWS, f"draws are random: {mixing.draws} made, {_ENOUGH_DRAWS} are in place"),
+    )
+    return tuple(Condition(f"C{number}", *verdict) for number, verdict in enumerate(verdicts, 1))
 
 
-def _exchangeable(sampler: Any) -> Condition:
-    name = sampler if isinstance(sampler, str) else sampler.name
-    if name == NOT_KNOWN:
-        return Condition("C6", None, f"the sampler is {NOT_KNOWN}")
-    if name == "feature":
-        return Condition("C6", None, "second-order knockoffs of the channels that are swapped: exchangeable up to "
-                                     "means and covariances at each position")
-    if name in _CONTROLS:
-        return Condition("C6", False, f"the sampler {name!r} draws controls: a part of a sample cannot be swapped with "
-                                      f"a part of its control unnoticed")
-    return Condition("C6", None, f"whether draws of {name!r} can be swapped with samples, 'gs.exchangeability' tells")
+def _nearly_equal(weight: np.ndarray) -> int:
+    """How many pairs of filters point the same way."""
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = rows / np.where(norms > 0, norms, 1.0)
+    return int(np.triu(rows @ rows.T > _DUPLICATES, 1).sum())
+
+
+def _exchangeable(sampler: str) -> Tuple[Optional[bool], str]:
+    if sampler == "feature":
+        return None, ("second-order knockoffs of the channels that are swapped: exchangeable up to means and "
+                      "covariances at each position")
+    if sampler in _CONTROLS:
+        return False, (f"the sampler {sampler!r} draws controls: a part of a sample cannot be swapped with a part of "
+                       f"its control unnoticed")
+    return None, f"whether draws of {sampler!r} can be swapped with samples, 'gs.exchangeability' tells"
 
 
 _BINS = 10
 
 
-def control_facts(config: Mapping[str, Any], sampler: Mapping[str, Any], schedule: Schedule,
-                  scales: Mapping[str, np.ndarray], correlation: float, conditions: Sequence[Condition]
-                  ) -> Dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class PhaseReport:
     """
     What stood in for samples, how it was mixed in, and what became of the scales.
 
     Args:
-        config (Mapping): Of `SCOP`.
-        sampler (Mapping): Its description: `name`, and what else is known of it.
-        schedule (Schedule): Of the knockoff phase.
+        held_out (bool): Whether the scales saw data that the weights had not, as the user states.
+        sampler (Mapping): Its description, see `describe_sampler`.
+        mixing (Mixing): Of the knockoff phase.
         scales (Mapping): Weight name -> trained scales, shape (draws, filters).
         correlation (float): Rank correlation of the scores with ``|gamma|``; NaN if it is not defined.
-        conditions (Sequence[Condition]): Of a selection by knockoff+; none where a rate decides.
-
-    Returns:
-        dict, fit for JSON.
+        conditions (tuple[Condition]): Of a selection by knockoff+; none where a rate decides.
     """
-    pooled = np.concatenate([values.ravel() for values in scales.values()])
-    return {
-        "sampler": sampler["name"], "seed": sampler.get("seed"),
-        **{key: sampler[key] for key in ("method", "grid", "positions", "fit") if key in sampler},
-        "draws": schedule.draws, "mixing": schedule.mixing, "blocks": schedule.blocks,
-        "turn_steps": schedule.turn_steps, "held_out": config["held_out"],
-        "scales": len(pooled), "histogram": np.histogram(pooled, _BINS, (0.0, 1.0))[0].tolist(),
-        "below_half": float((pooled < 0.5).mean()), "above_0.99": float((pooled > 0.99).mean()),
-        "rank_correlation": None if np.isnan(correlation) else correlation,
-        "conditions": [asdict(condition) for condition in conditions],
-    }
 
+    held_out: bool
+    sampler: Mapping[str, Any]
+    mixing: Mixing
+    scales: Mapping[str, np.ndarray]
+    correlation: float
+    conditions: Tuple[Condition, ...] = ()
 
-def control_notes(config: Mapping[str, Any], sampler: Mapping[str, Any], schedule: Schedule,
-                  scales: Mapping[str, np.ndarray], correlation: float, conditions: Sequence[Condition]
-                  ) -> Tuple[str, ...]:
-    """The same in words, for a report."""
-    return (
-        in_words(sampler),
-        str(schedule),
-        "rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|"
-        if np.isnan(correlation) else
-        f"rank correlation of the scores with |gamma|, median over layers: {correlation:.2f}",
-        describe_scales(scales),
-        "scales trained on data that the weights have not seen, as the configuration states"
-        if config["held_out"] else
-        "scales trained on data that may have trained the weights: 'held_out' is not set",
-        *map(str, conditions),
-    )
+    def facts(self) -> Dict[str, Any]:
+        """As data, fit for JSON."""
+        sampler, mixing, pooled = self.sampler, self.mixing, self._pooled()
+        return {
+            "sampler": sampler["name"], "seed": sampler.get("seed"),
+            **{key: sampler[key] for key in ("method", "grid", "positions", "fit") if key in sampler},
+            "draws": mixing.draws, "mixing": mixing.unit, "blocks": mixing.blocks, "turn_steps": mixing.turn_steps,
+            "held_out": self.held_out,
+            "scales": len(pooled), "histogram": np.histogram(pooled, _BINS, (0.0, 1.0))[0].tolist(),
+            "below_half": float((pooled < 0.5).mean()), "above_0.99": float((pooled > 0.99).mean()),
+            "rank_correlation": None if np.isnan(self.correlation) else self.correlation,
+            "conditions": [asdict(condition) for condition in self.conditions],
+        }
+
+    def notes(self) -> Tuple[str, ...]:
+        """In words, for a report."""
+        pooled = self._pooled()
+        return (
+            ", ".join([f"sampler: {self.sampler['name']}",
+                       *(f"{key} {value}" for key, value in self.sampler.items() if key != "name")]),
+            str(self.mixing),
+            "rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|"
+            if np.isnan(self.correlation) else
+            f"rank correlation of the scores with |gamma|, median over layers: {self.correlation:.2f}",
+            f"scales: {(pooled < 0.5).mean():.0%} below 0.5, where the knockoff does better; "
+            f"{(pooled > 0.99).mean():.0%} above 0.99, where scores are no more than |gamma|",
+            "scales trained on data that the weights have not seen, as the configuration states" if self.held_out else
+            "scales trained on data that may have trained the weights: 'held_out' is not set",
+            *map(str, self.conditions),
+        )
+
+    def _pooled(self) -> np.ndarray:
+        return np.concatenate([values.ravel() for values in self.scales.values()])

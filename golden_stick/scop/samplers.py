@@ -1,15 +1,14 @@
-"""`FeatureSampler`, and the means and covariances of channels that its knockoffs need."""
+"""What stands in for a sample: controls and knockoffs of inputs (`Sampler`), and of features (`FeatureSampler`)."""
 import inspect
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Union
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import OneOf, Whole, check_value
-from golden_stick.base.digests import noted
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import first_inputs
 from golden_stick.base.progress import shown
@@ -17,8 +16,11 @@ from golden_stick.cells.networks import copy_network, evaluation
 from golden_stick.cells.wrappers import replace_cells
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 
-__all__ = ["SAMPLERS", "GeneratorSampler", "NoiseSampler", "PermutationSampler", "Sampler", "SamplerOption",
-           "StoredSampler", "as_sampler", "GaussianSampler", "FeatureSampler", "StoredFeatures", "moments_at"]
+__all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "LAW", "NoiseSampler",
+           "PermutationSampler", "SAMPLERS", "Sampler", "SamplerOption", "as_sampler"]
+
+# The arrays that second-order knockoffs are drawn by.
+LAW = ("mean", "deviation", "shift", "root")
 
 
 class Sampler(nn.Cell):
@@ -151,63 +153,29 @@ class GeneratorSampler(Sampler):
         return made.astype(x.dtype)
 
 
-class StoredSampler(PermutationSampler):
+class KnockoffChange(nn.Cell):
     """
-    Stands for the sampler of a phase that is trained: the phase can be converted from its checkpoint, whatever its
-    inputs.
+    What second-order knockoffs of vectors are more than the vectors, drawn anew each time.
 
     Args:
-        name (str): Of the sampler that the scales were trained with, or that it is not known.
-
-    Inputs:
-        - **x** (Tensor) - A batch, samples along axis 0, at least two.
-
-    Outputs:
-        Tensor, of the shape and type of `x`.
-
-    Supported Platforms:
-        ``CPU``
+        name (str): What the names of the parameters begin with, so that a checkpoint of the phase holds what its
+            knockoffs were drawn from.
+        law (Sequence[numpy.ndarray]): Mean and deviation, shape (variables,); what a standardized vector loses and
+            what noise it gets, by products from the right, shape (variables, variables).
+        seed (int): Of the draws.
     """
 
-    def __init__(self, name: str):
-        super().__init__()
-        self.name = name
+    def __init__(self, name: str, law: Sequence[np.ndarray], seed: int):
+        super().__init__(auto_prefix=False)
+        self.mean, self.deviation, self.shift, self.root = (
+            Parameter(Tensor(np.ascontiguousarray(array, np.float32)), name=f"{name}{key}", requires_grad=False)
+            for key, array in zip(LAW, law))
+        self.normal = ops.StandardNormal(seed=seed, seed2=1)
 
-
-SAMPLERS = {"permutation": PermutationSampler, "noise": NoiseSampler}
-
-
-@dataclass(frozen=True)
-class SamplerOption:
-    """What a configuration accepts as a sampler: a name, a Sampler, or an object of another kind that is one."""
-
-    other: type
-
-    def check(self, value: Any) -> Optional[str]:
-        """The reason why `value` is refused, or None."""
-        if isinstance(value, (Sampler, self.other)) or isinstance(value, str) and value in SAMPLERS:
-            return None
-        return "value" if isinstance(value, str) else "type"
-
-    def __str__(self) -> str:
-        return (f"{', '.join(map(repr, SAMPLERS))}, or a sampler of golden_stick.scop: GaussianSampler().fit(data), "
-                f"FeatureSampler(data), GeneratorSampler(cell), or a Sampler of your own")
-
-
-def as_sampler(value: Any, inputs: Tuple[Any, ...]) -> Sampler:
-    """
-    The sampler that a configuration names, fit for a network with these inputs.
-
-    Raises:
-        ArgumentError: If a network has several inputs, which only a permutation keeps together.
-        StateError: If it was never fitted.
-    """
-    made = SAMPLERS[value]() if isinstance(value, str) else value
-    made.check_fitted()
-    if len(inputs) != 1 and not isinstance(made, PermutationSampler):
-        raise ArgumentError(f"For 'SCOP', 'sampler' must be 'permutation' for a network of {len(inputs)} inputs, which "
-                            f"belong together, but got '{made.name}'.")
-    return made
+    def construct(self, rows):
+        standard = (rows.astype(ms.float32) - self.mean) / self.deviation
+        noise = ops.matmul(self.normal(standard.shape), self.root)
+        return (noise - ops.matmul(standard, self.shift)) * self.deviation
 
 
 class GaussianSampler(Sampler):
@@ -245,9 +213,7 @@ class GaussianSampler(Sampler):
     def __init__(self, method: str = "mvr", grid: int = 4, seed: int = 0):
         super().__init__()
         self.method, self.grid, self.seed = method, grid, seed
-        self.normal = ops.StandardNormal(seed=seed, seed2=1)
-        self.fitted = False
-        self.mean = self.deviation = self.shift = self.root = None
+        self.change: Optional[KnockoffChange] = None
 
     def fit(self, data: Iterable, progress: Optional[Callable[[int], None]] = None) -> "GaussianSampler":
         """
@@ -264,11 +230,10 @@ class GaussianSampler(Sampler):
             ArgumentTypeError: If a batch is neither a Tensor nor an array, nor begins with one.
             ArgumentError: If there are too few samples, or the grid does not divide their height and width.
         """
-        batches = noted(first_inputs("GaussianSampler", data), "the moments of a GaussianSampler")
-        batches = shown(batches, "batches looked at")
+        batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
-        sampler = SecondOrder(moments_of(coarse, progress), self.method)
-        self._take(sampler.moments.mean, *sampler.parts())
+        law = SecondOrder(moments_of(coarse, progress), self.method).law()
+        self.change = KnockoffChange("sampler.", law, self.seed)
         return self
 
     def save(self, path: str) -> str:
@@ -283,8 +248,8 @@ class GaussianSampler(Sampler):
         """
         self.check_fitted()
         path = path if path.endswith(".npz") else f"{path}.npz"
-        np.savez(path, method=self.method, grid=self.grid, **{
-            key: getattr(self, key).asnumpy() for key in ("mean", "deviation", "shift", "root")})
+        np.savez(path, method=self.method, grid=self.grid,
+                 **{key: getattr(self.change, key).asnumpy() for key in LAW})
         return path
 
     @classmethod
@@ -302,7 +267,7 @@ class GaussianSampler(Sampler):
             raise ArgumentError(f"For 'GaussianSampler', 'path' must be a file that 'save' wrote, but got '{path}'.")
         with np.load(path) as stored:
             made = cls(str(stored["method"]), int(stored["grid"]), seed)
-            made._take(stored["mean"], stored["deviation"], stored["shift"], stored["root"])
+            made.change = KnockoffChange("sampler.", [stored[key] for key in LAW], seed)
         return made
 
     def check_fitted(self) -> None:
@@ -312,31 +277,19 @@ class GaussianSampler(Sampler):
         Raises:
             StateError: If nothing was fitted.
         """
-        if not self.fitted:
+        if self.change is None:
             raise StateError("For 'GaussianSampler', 'fit' must be called with the training data first, but it was "
                              "not: GaussianSampler().fit(data).")
 
     def construct(self, x):
         if x.ndim == 2:
-            return x + self._change(x).astype(x.dtype)
+            return x + self.change(x).astype(x.dtype)
         samples, channels, height, width = x.shape
         grid = self.grid
         blocks = x.reshape((samples, channels, grid, height // grid, grid, width // grid))
-        change = self._change(blocks.mean((3, 5)).reshape((samples, -1)))
+        change = self.change(blocks.mean((3, 5)).reshape((samples, -1)))
         change = change.reshape((samples, channels, grid, 1, grid, 1)).astype(x.dtype)
         return (blocks + change).reshape(x.shape)
-
-    def _change(self, rows):
-        standard = (rows.astype(ms.float32) - self.mean) / self.deviation
-        noise = ops.matmul(self.normal(standard.shape), self.root)
-        return (noise - ops.matmul(standard, self.shift)) * self.deviation
-
-    def _take(self, mean, deviation, shift, root) -> None:
-        # Parameters, so that a checkpoint of the phase holds what its knockoffs were drawn from.
-        self.mean, self.deviation, self.shift, self.root = (
-            Parameter(Tensor(np.ascontiguousarray(item, np.float32)), name=f"sampler.{name}", requires_grad=False)
-            for name, item in (("mean", mean), ("deviation", deviation), ("shift", shift), ("root", root)))
-        self.fitted = True
 
     def _coarse(self, array: np.ndarray) -> np.ndarray:
         if array.ndim == 2:
@@ -347,6 +300,32 @@ class GaussianSampler(Sampler):
         samples, channels, height, width = array.shape
         blocks = array.reshape(samples, channels, self.grid, height // self.grid, self.grid, width // self.grid)
         return blocks.mean((3, 5)).reshape(samples, -1)
+
+
+@dataclass(frozen=True)
+class FeatureSite:
+    """
+    Where the input of a Cell has its channels.
+
+    Args:
+        width (int): How many there are.
+        trailing (int): How many axes are behind theirs.
+        repeats (int): How many neighbours on that axis are one channel's, as a flattened map has them.
+    """
+
+    width: int
+    trailing: int
+    repeats: int = 1
+
+    def vectors(self, array: np.ndarray, positions: int, generator: np.random.Generator) -> np.ndarray:
+        """The channels at some positions of each sample, at random, shape (samples times positions, channels)."""
+        trailing = self.trailing
+        if self.repeats > 1:
+            array, trailing = array.reshape(*array.shape[:-1], -1, self.repeats), 1
+        array = np.moveaxis(array, array.ndim - 1 - trailing, -1)
+        array = array.reshape(len(array), -1, self.width)
+        chosen = generator.integers(0, array.shape[1], (len(array), min(positions, array.shape[1])))
+        return np.take_along_axis(array, chosen[:, :, None], 1).reshape(-1, self.width)
 
 
 class FeatureSampler:
@@ -361,7 +340,8 @@ class FeatureSampler:
 
     Args:
         data (Iterable): Batches: what the network takes, and what else there is, which is not read. Arrays or Tensors;
-            or a `mindspore.dataset` object. Data for training, not for testing.
+            or a `mindspore.dataset` object. Data for training, not for testing. None where a phase is only converted
+            from its checkpoint, which holds what the moments were taken for; such a phase cannot be trained.
         method (str): How far each channel's knockoff is from it: ``'equi'``, ``'sdp'`` or ``'mvr'``. Default:
             ``'mvr'``.
         positions (int): How many positions of each sample's feature map are taken, at random. Default: 16.
@@ -374,38 +354,55 @@ class FeatureSampler:
 
     name = "feature"
 
-    def __init__(self, data: Iterable, method: str = "mvr", positions: int = 16, seed: int = 0):
+    def __init__(self, data: Optional[Iterable], method: str = "mvr", positions: int = 16, seed: int = 0):
         check_value("FeatureSampler", "method", method, OneOf(tuple(METHODS)))
         check_value("FeatureSampler", "positions", positions, Whole(1))
         check_value("FeatureSampler", "seed", seed, Whole(0))
         self.data, self.method, self.positions, self.seed = data, method, positions, seed
 
-    def moments(self, network: nn.Cell, sites: Mapping[str, Tuple[int, int]], widths: Mapping[str, int]
-                ) -> Dict[str, Moments]:
-        """The moments of the channels that enter Cells: `moments_at`; `widths` says how many channels there are."""
-        return moments_at(network, self, sites)
+    def moments(self, network: nn.Cell, sites: Mapping[str, FeatureSite]) -> Dict[str, Moments]:
+        """
+        Means and covariances of the channels that enter Cells; without data, of channels that never vary.
 
+        Args:
+            network (nn.Cell): The network. It is not changed.
+            sites (Mapping): Path of a Cell -> where its input has the channels.
 
-class StoredFeatures(FeatureSampler):
-    """
-    A `FeatureSampler` for a phase whose checkpoint is there, and holds what the moments were taken for.
+        Returns:
+            dict, path -> Moments.
 
-    Without data it takes none: the phase can be converted from its checkpoint, but not trained.
-    """
+        Raises:
+            ArgumentError: If there are no data.
+        """
+        if self.data is None:
+            return {path: Moments(np.zeros(site.width), np.zeros((site.width, site.width)), 2)
+                    for path, site in sites.items()}
+        running, generator = {path: RunningMoments() for path in sites}, np.random.default_rng(self.seed)
 
-    def __init__(self):
-        super().__init__(())
+        def tap(path: str) -> Callable[[nn.Cell], nn.Cell]:
+            return lambda cell: _Tap(cell, lambda x: running[path].update(
+                sites[path].vectors(x.asnumpy(), self.positions, generator)))
 
-    def moments(self, network: nn.Cell, sites: Mapping[str, Tuple[int, int]], widths: Mapping[str, int]
-                ) -> Dict[str, Moments]:
-        """Moments of channels that never vary, in the place of those in the checkpoint."""
-        return {path: Moments(np.zeros(width), np.zeros((width, width)), 2) for path, width in widths.items()}
+        tapped = copy_network(network)
+        replace_cells(tapped, {path: tap(path) for path in sites})
+        ms.ms_memory_recycle()
+        mode = ms.get_context("mode")
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+        try:
+            with evaluation(tapped):
+                for batch in shown(first_inputs("FeatureSampler", self.data), "batches for the moments of features"):
+                    tapped(batch)
+        finally:
+            ms.set_context(mode=mode)
+        if not all(item.count for item in running.values()):
+            raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
+        return {path: item.moments() for path, item in running.items()}
 
 
 class _Tap(nn.Cell):
     """Hands what enters a Cell to a function. PyNative mode only."""
 
-    def __init__(self, cell: nn.Cell, see: Any):
+    def __init__(self, cell: nn.Cell, see: Callable[[Tensor], None]):
         super().__init__(auto_prefix=False)
         self.cell, self.see = cell, see
 
@@ -414,51 +411,34 @@ class _Tap(nn.Cell):
         return self.cell(x)
 
 
-def moments_at(network: nn.Cell, sampler: FeatureSampler, sites: Mapping[str, Tuple[int, int]]) -> Dict[str, Moments]:
+SAMPLERS = {"permutation": PermutationSampler, "noise": NoiseSampler}
+
+
+class SamplerOption:
+    """What a configuration accepts as a sampler: a name, a Sampler, or a FeatureSampler."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        if isinstance(value, (Sampler, FeatureSampler)) or isinstance(value, str) and value in SAMPLERS:
+            return None
+        return "value" if isinstance(value, str) else "type"
+
+    def __str__(self) -> str:
+        return (f"{', '.join(map(repr, SAMPLERS))}, or a sampler of golden_stick.scop: GaussianSampler().fit(data), "
+                f"FeatureSampler(data), GeneratorSampler(cell), or a Sampler of your own")
+
+
+def as_sampler(value: Union[str, Sampler], inputs: int) -> Sampler:
     """
-    Means and covariances of the channels that enter Cells.
-
-    Args:
-        network (nn.Cell): The network. It is not changed.
-        sampler (FeatureSampler): Where the data are.
-        sites (Mapping): Path of a Cell -> how many axes are behind the channels', and how many neighbours on that axis
-            are one channel's.
-
-    Returns:
-        dict, path -> Moments.
+    The sampler that a configuration names, fit for a network with so many inputs.
 
     Raises:
-        ArgumentError: If there are no data.
+        ArgumentError: If a network has several inputs, which only a permutation keeps together.
+        StateError: If it was never fitted.
     """
-    running = {path: RunningMoments() for path in sites}
-    generator = np.random.default_rng(sampler.seed)
-
-    def see(path: str):
-        trailing, repeats = sites[path]
-        return lambda x: running[path].update(_rows(x.asnumpy(), trailing, repeats, sampler.positions, generator))
-
-    tapped = copy_network(network)
-    replace_cells(tapped, {path: lambda cell, path=path: _Tap(cell, see(path)) for path in sites})
-    ms.ms_memory_recycle()
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    try:
-        with evaluation(tapped):
-            batches = noted(first_inputs("FeatureSampler", sampler.data), "the moments of a FeatureSampler")
-            for batch in shown(batches, "batches for the moments of features"):
-                tapped(batch)
-    finally:
-        ms.set_context(mode=mode)
-    if not all(item.count for item in running.values()):
-        raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
-    return {path: item.moments() for path, item in running.items()}
-
-
-def _rows(array: np.ndarray, trailing: int, repeats: int, positions: int, generator: np.random.Generator) -> np.ndarray:
-    """Vectors of channels at some positions of each sample, shape (samples times positions, channels)."""
-    if repeats > 1:
-        array, trailing = array.reshape(*array.shape[:-1], -1, repeats), 1
-    array = np.moveaxis(array, array.ndim - 1 - trailing, -1)
-    array = array.reshape(len(array), -1, array.shape[-1])
-    chosen = generator.integers(0, array.shape[1], (len(array), min(positions, array.shape[1])))
-    return np.take_along_axis(array, chosen[:, :, None], 1).reshape(-1, array.shape[-1])
+    sampler = SAMPLERS[value]() if isinstance(value, str) else value
+    sampler.check_fitted()
+    if inputs != 1 and not isinstance(sampler, PermutationSampler):
+        raise ArgumentError(f"For 'SCOP', 'sampler' must be 'permutation' for a network of {inputs} inputs, which "
+                            f"belong together, but got '{sampler.name}'.")
+    return sampler

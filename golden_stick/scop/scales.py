@@ -1,6 +1,6 @@
-"""Which layers mix together, and for how long: the schedule of a knockoff phase."""
+"""The scales of a knockoff phase, and when they mix: which layers together, in which order, and for how long."""
 from dataclasses import dataclass
-from typing import Dict, Iterable, Mapping, Optional, Tuple
+from typing import Dict, Hashable, Iterable, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -9,10 +9,11 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.segments import segments_of
 
-__all__ = ["SCALE_INIT", "BlockSchedule", "RealScale", "ScheduledScale", "MIXINGS", "Schedule", "make_schedule"]
+__all__ = ["MIXINGS", "Mixing", "SCALE_INIT", "plan_mixing"]
 
 
 SCALE_INIT = 0.5
+MIXINGS = ("blocks", "layers", "joint")
 
 
 class BlockSchedule(nn.Cell):
@@ -26,15 +27,6 @@ class BlockSchedule(nn.Cell):
         blocks (int): How many there are.
         turn_steps (int): How many steps a turn has.
         draws (int): How many sets of scales there are.
-
-    Inputs:
-        None.
-
-    Outputs:
-        Tensor, int32: the number of the step, from 0.
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, blocks: int, turn_steps: int, draws: int):
@@ -63,15 +55,6 @@ class RealScale(nn.Cell):
         path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
         size (int): How many filters there are.
         draws (int): How many sets of scales there are. Default: 1.
-
-    Inputs:
-        None.
-
-    Outputs:
-        Tensor, float32, shape (size,), in [0, 1].
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, path: str, size: int, draws: int = 1):
@@ -88,9 +71,8 @@ class RealScale(nn.Cell):
         """The parameters that hold scales."""
         return (self.real_scale,)
 
-    def settled(self) -> np.ndarray:
-        """The scales, without what the last step's optimizer did to those that were not to move: float, shape of the
-        parameter."""
+    def corrected(self) -> np.ndarray:
+        """The scales, without what the last step's optimizer did that may not be: float, shape of the parameter."""
         return np.clip(self.real_scale.asnumpy(), 0.0, 1.0)
 
 
@@ -98,32 +80,22 @@ class ScheduledScale(RealScale):
     """
     The scales of one layer, which mix while it is their block's turn, and are 1 otherwise: real features only.
 
-    An optimizer's momentum goes on moving scales whose gradient is zero. So they are held: what they were at the end of
-    their turn stands beside them, and is put back in every step.
+    An optimizer's momentum goes on moving scales whose gradient is zero. So they are frozen: what they were at the end
+    of their turn stands beside them, and is put back in every step.
 
     Args:
         path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
         size (int): How many filters there are.
         block (int): The number of the layer's block.
-        clock (BlockSchedule): Says whose turn it is.
-
-    Inputs:
-        None.
-
-    Outputs:
-        Tensor, float32, shape (size,), in [0, 1].
-
-    Supported Platforms:
-        ``CPU``
+        schedule (BlockSchedule): Says whose turn it is.
     """
 
-    def __init__(self, path: str, size: int, block: int, clock: BlockSchedule):
-        super().__init__(path, size, clock.draws)
+    def __init__(self, path: str, size: int, block: int, schedule: BlockSchedule):
+        super().__init__(path, size, schedule.draws)
         self.frozen_scale = Parameter(self.real_scale.value().copy(), name=f"{path}.frozen_scale", requires_grad=False)
-        self.block = block
-        self.turn, self.draw = clock.turn, clock.draw
-        self.many = clock.draws > 1
-        self.rows = Tensor(np.arange(clock.draws).reshape((-1, 1) if self.many else -1), ms.int32)
+        self.block, self.many = block, schedule.draws > 1
+        self.turn, self.draw = schedule.turn, schedule.draw
+        self.rows = Tensor(np.arange(schedule.draws).reshape((-1, 1) if self.many else -1), ms.int32)
 
     def construct(self):
         mine = (self.turn == self.block).astype(ms.float32)
@@ -135,34 +107,31 @@ class ScheduledScale(RealScale):
         return 1.0 + mixing
 
     def parameters(self) -> Tuple[Parameter, ...]:
-        """The parameters that hold scales: those that train, and what they are held at."""
+        """The parameters that hold scales: those that train, and what they are frozen at."""
         return self.real_scale, self.frozen_scale
 
-    def settled(self) -> np.ndarray:
-        """The scales: what the last step did to those whose turn it is, and what the others are held at."""
-        held = self.frozen_scale.asnumpy().copy()
+    def corrected(self) -> np.ndarray:
+        """The scales: what the last step did to those whose turn it is, and what the others are frozen at."""
+        scales = self.frozen_scale.asnumpy().copy()
         if int(self.turn.asnumpy()) == self.block:
             moving = (int(self.draw.asnumpy()),) if self.many else ()
-            held[moving] = np.clip(self.real_scale.asnumpy()[moving], 0.0, 1.0)
-        return held
-
-
-MIXINGS = ("blocks", "layers", "joint")
+            scales[moving] = np.clip(self.real_scale.asnumpy()[moving], 0.0, 1.0)
+        return scales
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Mixing:
     """
-    The turns of a knockoff phase.
+    Which layers mix together in a knockoff phase, and for how long.
 
     Args:
-        mixing (str): ``'blocks'``, ``'layers'`` or ``'joint'``.
+        unit (str): What mixes at a time: ``'blocks'``, ``'layers'`` or ``'joint'``, all.
         block_of (Mapping): Path of a layer -> number of its block.
         turn_steps (int): Steps of training in a turn.
         draws (int): How many sets of scales there are, each trained for itself.
     """
 
-    mixing: str
+    unit: str
     block_of: Mapping[str, int]
     turn_steps: int
     draws: int
@@ -173,26 +142,21 @@ class Schedule:
         return len(set(self.block_of.values()))
 
     @property
-    def steps(self) -> int:
-        """How many steps give every block of every draw one turn; 0 where no turns are taken."""
-        return self.blocks * self.turn_steps * self.draws if self.takes_turns else 0
-
-    @property
     def takes_turns(self) -> bool:
         """Whether there is anything to take turns."""
         return self.blocks > 1 or self.draws > 1
 
-    def steps_of(self, values: Mapping[str, np.ndarray]) -> int:
-        """As `steps`, of the phase that left these parameters, by name: its turns may have had another length."""
-        return self.blocks * self.draws * int(values["mixing.turn_steps"]) if self.takes_turns else 0
+    def steps(self, turn_steps: Optional[int] = None) -> int:
+        """How many steps give every block of every draw one turn, of the planned length or another; 0 without turns."""
+        return self.blocks * self.draws * (turn_steps or self.turn_steps) if self.takes_turns else 0
 
-    def clock(self) -> Optional[BlockSchedule]:
-        """A clock for the phase, if there are turns."""
+    def schedule(self) -> Optional[BlockSchedule]:
+        """What counts the turns, if there are any."""
         return BlockSchedule(self.blocks, self.turn_steps, self.draws) if self.takes_turns else None
 
-    def scale(self, path: str, size: int, clock: Optional[BlockSchedule]) -> RealScale:
+    def scale(self, path: str, size: int, schedule: Optional[BlockSchedule]) -> RealScale:
         """The scales of the layer at `path`, which has `size` filters."""
-        return RealScale(path, size) if clock is None else ScheduledScale(path, size, self.block_of[path], clock)
+        return RealScale(path, size) if schedule is None else ScheduledScale(path, size, self.block_of[path], schedule)
 
     def final(self, path: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """The trained scales of the layer at `path`, shape (draws, filters), from the phase's parameters by name."""
@@ -201,15 +165,15 @@ class Schedule:
 
     def __str__(self) -> str:
         if not self.takes_turns:
-            return "mixing: all layers at once" if self.mixing == "joint" else "mixing: of the only block"
+            return "mixing: all layers at once" if self.unit == "joint" else "mixing: of the only block"
         draws = f", {self.draws} draws" if self.draws > 1 else ""
-        return (f"mixing: {self.mixing}, {self.blocks} in turns of {self.turn_steps} steps{draws}: at least "
-                f"{self.steps:,} steps of training")
+        return (f"mixing: {self.unit}, {self.blocks} in turns of {self.turn_steps} steps{draws}: at least "
+                f"{self.steps():,} steps of training")
 
 
-def make_schedule(graph: Graph, weights: Mapping[str, str], config: Mapping) -> Schedule:
+def plan_mixing(graph: Graph, weights: Mapping[str, str], config: Mapping) -> Mixing:
     """
-    The schedule that a configuration asks for.
+    The mixing that a configuration asks for.
 
     Args:
         graph (Graph): The traced network.
@@ -217,19 +181,19 @@ def make_schedule(graph: Graph, weights: Mapping[str, str], config: Mapping) -> 
         config (Mapping): With `mixing`, `turn_steps` and `draws`.
 
     Returns:
-        Schedule.
+        Mixing.
     """
-    stretch = segments_of(graph)
+    segment = segments_of(graph)
+    ordered = sorted(weights, key=lambda name: segment.get(name, -1))
     if config["mixing"] == "joint":
         blocks: Dict[str, int] = dict.fromkeys(weights.values(), 0)
     elif config["mixing"] == "layers":
-        ordered = sorted(weights, key=lambda name: stretch.get(name, -1))
         blocks = _numbered(weights[name] for name in ordered)
     else:
-        numbers = _numbered(sorted(stretch.get(name, -1) for name in weights))
-        blocks = {path: numbers[stretch.get(name, -1)] for name, path in weights.items()}
-    return Schedule(config["mixing"], blocks, config["turn_steps"], config["draws"])
+        numbers = _numbered(segment.get(name, -1) for name in ordered)
+        blocks = {path: numbers[segment.get(name, -1)] for name, path in weights.items()}
+    return Mixing(config["mixing"], blocks, config["turn_steps"], config["draws"])
 
 
-def _numbered(items: Iterable) -> Dict:
+def _numbered(items: Iterable[Hashable]) -> Dict:
     return {item: number for number, item in enumerate(dict.fromkeys(items))}

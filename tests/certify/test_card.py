@@ -14,8 +14,8 @@ from golden_stick.certify import Accuracy, DataUse, compare_predictions
 from golden_stick.certify.fingerprints import fingerprint, network_digest
 from golden_stick.compare import Comparison, Trial
 from golden_stick.scop import FeatureSampler, GaussianSampler, NoiseSampler, PermutationSampler
-from golden_stick.scop.report import control_facts, described
-from golden_stick.scop.scales import Schedule
+from golden_stick.scop.report import PhaseReport, describe_sampler
+from golden_stick.scop.scales import Mixing
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -185,8 +185,8 @@ def test_what_the_scales_became(pruned, full):
     (GaussianSampler(seed=6), "gaussian", 6), (FeatureSampler([], seed=7), "feature", 7)])
 def test_the_seed_of_a_control_is_told(pruned, sampler, name, seed):
     network, slim, report = pruned
-    facts = control_facts({"held_out": True}, described(sampler), Schedule("joint", {"a": 0}, 10, 1),
-                          {"a": np.zeros((1, 3))}, float("nan"), ())
+    facts = PhaseReport(True, describe_sampler(sampler), Mixing("joint", {"a": 0}, 10, 1), {"a": np.zeros((1, 3))},
+                        float("nan")).facts()
     assert (facts["sampler"], facts["seed"], facts["rank_correlation"]) == (name, seed, None)
     record = gs.pruning_card(replace(report, control=facts), network, slim).record
     assert record["run"]["seeds"].get("control") == seed

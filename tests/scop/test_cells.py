@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.scop import KnockoffConv, KnockoffInput, Sampler
+from golden_stick.scop import KnockoffInput, KnockoffLayer, Sampler
 from golden_stick.scop.scales import RealScale
 from tests import networks
 
@@ -21,7 +21,7 @@ def set_scales(cell, values):
 class TestKnockoffConv:
     def test_mixture_by_numpy(self, mode):
         conv = nn.Conv2d(3, 4, 3)
-        cell = KnockoffConv(conv, RealScale("conv", 4)).set_train(True)
+        cell = KnockoffLayer(conv, RealScale("conv", 4)).set_train(True)
         set_scales(cell, [0.0, 0.25, 0.5, 1.0])
         x = tensor((6, 3, 5, 5))
         plain = conv(x).asnumpy()
@@ -31,12 +31,12 @@ class TestKnockoffConv:
 
     def test_evaluation_is_the_convolution(self, mode):
         conv = nn.Conv2d(3, 4, 3)
-        cell = KnockoffConv(conv, RealScale("conv", 4)).set_train(False)
+        cell = KnockoffLayer(conv, RealScale("conv", 4)).set_train(False)
         x = tensor((3, 3, 5, 5))
         np.testing.assert_array_equal(cell(x).asnumpy(), conv(x).asnumpy())
 
     def test_scales_are_put_back_before_use(self, mode):
-        cell = KnockoffConv(nn.Conv2d(3, 4, 3), RealScale("conv", 4)).set_train(True)
+        cell = KnockoffLayer(nn.Conv2d(3, 4, 3), RealScale("conv", 4)).set_train(True)
         x = tensor((4, 3, 5, 5))
         set_scales(cell, [0.0, 1.0, 0.3, 0.6])
         wanted = cell(x).asnumpy()
@@ -45,13 +45,13 @@ class TestKnockoffConv:
         np.testing.assert_allclose(cell.scale.real_scale.asnumpy(), [0.0, 1.0, 0.3, 0.6], rtol=1e-6)
 
     def test_names(self):
-        cell = KnockoffConv(nn.SequentialCell(nn.Conv2d(3, 4, 3))[0], RealScale("layer1.0.conv1", 4))
+        cell = KnockoffLayer(nn.SequentialCell(nn.Conv2d(3, 4, 3))[0], RealScale("layer1.0.conv1", 4))
         assert [parameter.name for parameter in cell.get_parameters()] == ["0.weight", "layer1.0.conv1.real_scale"]
 
     def test_gradient_by_differences(self, mode):
         """Through two mixed convolutions: the gradient is that of the loss, although none flows into the knockoffs."""
-        inner = nn.SequentialCell(KnockoffConv(nn.Conv2d(2, 3, 3), RealScale("a", 3)), nn.Tanh(),
-                                  KnockoffConv(nn.Conv2d(3, 2, 3), RealScale("b", 2)))
+        inner = nn.SequentialCell(KnockoffLayer(nn.Conv2d(2, 3, 3), RealScale("a", 3)), nn.Tanh(),
+                                  KnockoffLayer(nn.Conv2d(3, 2, 3), RealScale("b", 2)))
         for parameter in inner.get_parameters():
             parameter.requires_grad = parameter.name.endswith("real_scale")
         network = KnockoffInput(inner).set_train(True)
@@ -75,7 +75,7 @@ class TestKnockoffConv:
 
 
     def test_no_gradient_reaches_the_input_through_the_knockoff_half(self, mode):
-        cell = KnockoffConv(nn.Conv2d(3, 4, 3), RealScale("conv", 4)).set_train(True)
+        cell = KnockoffLayer(nn.Conv2d(3, 4, 3), RealScale("conv", 4)).set_train(True)
 
         def total(x):
             return (cell(x) ** 2).sum()
@@ -177,7 +177,7 @@ class TestKnockoffInput:
         phase = gs.SCOP().apply(networks.SmallNet(), inputs=networks.SMALL_INPUT)
         nn.WithLossCell(phase, nn.MSELoss()).set_train(True)
         flags = {type(cell).__name__: cell.training for _, cell in phase.cells_and_names()}
-        assert flags["KnockoffInput"] and flags["KnockoffConv"]
+        assert flags["KnockoffInput"] and flags["KnockoffLayer"]
         assert not flags["BatchNorm2d"] and not flags["SmallNet"]
         phase.set_train(False)
         assert not any(cell.training for _, cell in phase.cells_and_names())

@@ -8,8 +8,8 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.knockoffs.second_order import SecondOrder, moments_of
 from golden_stick.scop import FeatureSampler
-from golden_stick.scop.phase import FeatureKnockoff, FeatureNetwork
-from golden_stick.scop.samplers import moments_at
+from golden_stick.scop.cells import FeatureKnockoff, PhaseNetwork
+from golden_stick.scop.samplers import FeatureSite, KnockoffChange
 from golden_stick.scop.scales import RealScale
 from tests import networks
 
@@ -25,8 +25,7 @@ def images(count=64, seed=0):
 
 
 def law(rows):
-    second = SecondOrder(moments_of([rows]))
-    return (second.moments.mean, *second.parts())
+    return SecondOrder(moments_of([rows])).law()
 
 
 def correlated(count, channels=4):
@@ -43,8 +42,8 @@ def test_knockoffs_are_exchangeable_channel_by_channel(mode, trailing, repeats):
         shaped = rows.reshape(400, 9, 4).transpose(0, 2, 1).reshape(400, 4, 3, 3)
     else:
         shaped = rows.reshape(400, 9, 4).transpose(0, 2, 1).reshape(400, 36) if repeats > 1 else rows
-    cell = FeatureKnockoff(nn.Identity(), scale, "x", law(rows), trailing, repeats, 1)
-    network = FeatureNetwork(cell, None).set_train(True)
+    cell = FeatureKnockoff(nn.Identity(), scale, KnockoffChange("x.knockoff_", law(rows), 1), trailing, repeats)
+    network = PhaseNetwork(cell, None).set_train(True)
     made = network(Tensor(shaped.astype(np.float32))).asnumpy()
     back = made.reshape(400, 4, -1).transpose(0, 2, 1).reshape(3600, 4) if trailing or repeats > 1 else made
     assert gs.exchangeability(rows[:1500], back[:1500], permutations=999).verdict == "knockoff"
@@ -61,10 +60,10 @@ def test_moments_are_those_of_what_enters_the_cell():
     wanted = np.concatenate([ops.relu(network.norm_a(network.a(Tensor(batch)))).asnumpy() for batch in data])
     rows = wanted.transpose(0, 2, 3, 1).reshape(-1, 8).astype(float)
     # Positions are drawn with repetition, so the means agree as two samples do.
-    found = moments_at(network, FeatureSampler(data, positions=64), {"b": (2, 1)})["b"]
+    found = FeatureSampler(data, positions=64).moments(network, {"b": FeatureSite(8, 2)})["b"]
     assert found.count == 16 * 64
     np.testing.assert_allclose(found.mean, rows.mean(0), atol=0.15)
-    flat = moments_at(network, FeatureSampler([batch for batch in data]), {"head": (0, 16)})["head"]
+    flat = FeatureSampler(data).moments(network, {"head": FeatureSite(6, 0, 16)})["head"]
     assert flat.mean.shape == (6,)
 
 
@@ -108,7 +107,7 @@ def test_a_dead_channel_is_its_own_knockoff():
         values[3] = value
         parameter.set_data(Tensor(values))
     phase = gs.SCOP({"sampler": FeatureSampler([images()])}).apply(network, inputs=SHAPE)
-    cell = phase.network.b
+    cell = phase.network.b.change
     assert cell.deviation.asnumpy()[3] == 1.0 and not cell.shift.asnumpy()[3].any() and not cell.root.asnumpy()[3].any()
 
 

@@ -6,9 +6,9 @@ from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import StateError
-from golden_stick.scop import GaussianSampler, KnockoffConv, KnockoffInput
+from golden_stick.scop import GaussianSampler, KnockoffInput, KnockoffLayer
 from golden_stick.scop.cells import AbsorbedNormalization, KnockoffConvNormalized
-from golden_stick.scop.scales import BlockSchedule, RealScale, ScheduledScale, make_schedule
+from golden_stick.scop.scales import BlockSchedule, RealScale, ScheduledScale, plan_mixing
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -34,23 +34,23 @@ def held(phase):
     return {p.name.split(".")[0]: p.asnumpy().copy() for p in phase.get_parameters() if p.name.endswith("frozen_scale")}
 
 
-class TestClock:
+class TestBlockSchedule:
     def test_blocks_then_draws_then_again(self, mode):
-        clock, seen = BlockSchedule(blocks=3, turn_steps=2, draws=2), []
+        schedule, seen = BlockSchedule(blocks=3, turn_steps=2, draws=2), []
         for step in range(14):
-            assert int(clock()) == step
-            seen.append((int(clock.turn.asnumpy()), int(clock.draw.asnumpy())))
+            assert int(schedule()) == step
+            seen.append((int(schedule.turn.asnumpy()), int(schedule.draw.asnumpy())))
         first = [(0, 0), (0, 0), (1, 0), (1, 0), (2, 0), (2, 0)]
         assert seen == first + [(turn, 1) for turn, _ in first] + first[:2]
 
 
-class TestTurnScale:
+class TestScheduledScale:
     def test_it_is_one_out_of_turn_and_itself_in_turn(self, mode):
-        clock = BlockSchedule(2, 1, 1)
-        scales = [ScheduledScale(name, 3, block, clock) for block, name in enumerate("xy")]
+        schedule = BlockSchedule(2, 1, 1)
+        scales = [ScheduledScale(name, 3, block, schedule) for block, name in enumerate("xy")]
         ops.assign(scales[0].frozen_scale, Tensor([0.2, 0.3, 0.4], ms.float32))
         ops.assign(scales[0].real_scale, Tensor([0.6, 1.7, -0.2], ms.float32))
-        clock()
+        schedule()
         np.testing.assert_allclose(scales[0]().asnumpy(), [0.6, 1.0, 0.0], rtol=1e-6)
         np.testing.assert_allclose(scales[1]().asnumpy(), [1, 1, 1])
         # Whatever an optimizer does to it out of turn is undone.
@@ -60,14 +60,14 @@ class TestTurnScale:
         np.testing.assert_allclose(scales[0].frozen_scale.asnumpy(), [0.6, 1.0, 0.0], rtol=1e-6)
 
     def test_each_draw_has_scales_of_its_own(self, mode):
-        clock = BlockSchedule(1, 1, 2)
-        scale = ScheduledScale("x", 2, 0, clock)
+        schedule = BlockSchedule(1, 1, 2)
+        scale = ScheduledScale("x", 2, 0, schedule)
         ops.assign(scale.real_scale, Tensor([[0.1, 0.2], [0.3, 0.4]], ms.float32))
-        clock()
+        schedule()
         np.testing.assert_allclose(scale().asnumpy(), [0.1, 0.2], rtol=1e-6)
         np.testing.assert_allclose(scale.frozen_scale.asnumpy(), [[0.1, 0.2], [0.5, 0.5]], rtol=1e-6)
         ops.assign(scale.real_scale, Tensor([[0.9, 0.9], [0.3, 0.4]], ms.float32))
-        clock()
+        schedule()
         np.testing.assert_allclose(scale().asnumpy(), [0.3, 0.4], rtol=1e-6)
         np.testing.assert_allclose(scale.frozen_scale.asnumpy(), [[0.1, 0.2], [0.3, 0.4]], rtol=1e-6)
 
@@ -116,7 +116,7 @@ def test_the_normalization_behind_is_done_by_the_convolution(mode):
     for absorbed in (True, False):
         conv, norm, scale = network.a, network.norm_a, RealScale("a", 8)
         ops.assign(scale.real_scale, Tensor(np.linspace(0, 1, 8), ms.float32))
-        first = KnockoffConvNormalized(conv, scale, norm) if absorbed else KnockoffConv(conv, scale)
+        first = KnockoffConvNormalized(conv, scale, norm) if absorbed else KnockoffLayer(conv, scale)
         behind = AbsorbedNormalization(norm) if absorbed else norm
         phase = KnockoffInput(nn.SequentialCell(first, behind)).set_train(True)
         images, _ = batch(4)
@@ -131,14 +131,14 @@ def test_normalizations_are_absorbed_where_they_can_be():
     kinds = {name: type(cell).__name__ for name, cell in phase.network.cells_and_names() if "." not in name}
     assert [kinds[name] for name in ("a", "norm_a", "b", "norm_b", "c")] == [
         "KnockoffConvNormalized", "AbsorbedNormalization", "KnockoffConvNormalized", "AbsorbedNormalization",
-        "KnockoffConv"]
+        "KnockoffLayer"]
 
 
 def test_a_normalization_of_two_convolutions_is_absorbed_by_neither():
     network = networks.randomize(networks.Wide())
     phase = gs.SCOP().apply(network, inputs=SHAPE)
     kinds = {name: type(cell).__name__ for name, cell in phase.network.cells_and_names() if "." not in name}
-    assert [kinds[name] for name in ("left", "right", "norm")] == ["KnockoffConv", "KnockoffConv", "BatchNorm2d"]
+    assert [kinds[name] for name in ("left", "right", "norm")] == ["KnockoffLayer", "KnockoffLayer", "BatchNorm2d"]
     images, _ = batch()
     np.testing.assert_array_equal(phase.set_train(False)(images).asnumpy(), network.set_train(False)(images).asnumpy())
 
@@ -148,12 +148,12 @@ def test_schedules():
     weights = {f"{path}.weight": path for path in ("blocks.0.first", "blocks.0.second", "blocks.1.first", "stem")}
     numbers = {}
     for mixing in ("blocks", "layers", "joint"):
-        schedule = make_schedule(graph, weights, {"mixing": mixing, "turn_steps": 5, "draws": 2})
-        numbers[mixing] = schedule.block_of
+        plan = plan_mixing(graph, weights, {"mixing": mixing, "turn_steps": 5, "draws": 2})
+        numbers[mixing] = plan.block_of
     assert numbers["blocks"] == {"stem": 0, "blocks.0.first": 1, "blocks.0.second": 1, "blocks.1.first": 2}
     assert numbers["layers"] == {"stem": 0, "blocks.0.first": 1, "blocks.0.second": 2, "blocks.1.first": 3}
     assert set(numbers["joint"].values()) == {0}
-    assert schedule.steps == 10 and str(schedule) == (
+    assert plan.steps() == 10 and str(plan) == (
         "mixing: joint, 1 in turns of 5 steps, 2 draws: at least 10 steps of training")
 
 

@@ -5,8 +5,8 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
-from golden_stick.scop.selection import rank_correlation, scop_importance
+from golden_stick.base.errors import ArgumentError, StateError
+from golden_stick.scop.report import rank_correlation
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -131,40 +131,17 @@ def test_scales_choose_the_filters(mode):
     np.testing.assert_array_equal(slim.c.bias.asnumpy(), network.c.bias.asnumpy()[[0, 2, 4]])
 
 
-class WithHidden(nn.Cell):
-    """A convolution, and a dense layer that is not the last."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv, self.relu = nn.Conv2d(3, 8, 3), nn.ReLU()
-        self.hidden, self.head = nn.Dense(8, 6), nn.Dense(6, 4)
-
-    def construct(self, x):
-        return self.head(self.relu(self.hidden(self.relu(self.conv(x)).mean((2, 3)))))
-
-
-def test_what_gets_no_scores_stays_and_says_why(monkeypatch):
-    by_inputs = gs.SCOP({"prune_rate": 0.5})
-    by_inputs.apply(WithHidden(), inputs=(2, 3, 8, 8))
-    layers = {layer.path: layer for layer in by_inputs.report.layers}
-    assert (layers["conv"].after, layers["hidden"].after) == (4, 6)
-    assert layers["conv"].reasons == () and layers["hidden"].reasons == (
-        "stays: SCOP scores filters of nn.Conv2d only, but for a FeatureSampler",)
-    assert not by_inputs.report.targets[0].met
-    assert by_inputs.report.notes == ("prune_rate 0.5 is not reached, held back by missing scores: hidden",)
-    monkeypatch.setattr("golden_stick.scop.phase._WIDEST", 7)
-    images = np.random.default_rng(0).normal(size=(16, 3, 8, 8)).astype(np.float32)
-    by_features = gs.SCOP({"prune_rate": 0.5, "sampler": gs.scop.FeatureSampler([images])})
-    by_features.apply(WithHidden(), inputs=(2, 3, 8, 8))
-    layers = {layer.path: layer for layer in by_features.report.layers}
-    assert (layers["conv"].after, layers["hidden"].after) == (8, 3)
-    assert layers["conv"].reasons == ("stays: it is read among more than 7 channels, too many for their covariance",)
-
-
 def test_importance_by_hand():
-    got = scop_importance(np.array([0.0, 0.5, 1.0, 0.75]), np.array([2.0, 3.0, -4.0, 1.0]))
-    np.testing.assert_allclose(got, [-2.0, 0.0, 4.0, 0.5])
-    np.testing.assert_allclose(scop_importance(np.array([0.25]), None), [-0.5])
+    network = small()
+    network.norm_a.gamma.set_data(Tensor([2.0, 3.0, -4.0, 1.0] * 2, ms.float32))
+    algorithm = gs.SCOP({"mixing": "joint"})
+    phase = algorithm.apply(network, inputs=SHAPE)
+    scale = np.array([0.0, 0.5, 1.0, 0.75, 0.25, 0.25, 0.25, 0.25], np.float32)
+    for parameter in phase.trainable_params():
+        ops.assign(parameter, Tensor(scale[:parameter.size]))
+    scores = algorithm.filter_scores()
+    np.testing.assert_allclose(scores["a.weight"], [-2.0, 0.0, 4.0, 0.5, -1.0, -1.5, -2.0, -0.5])
+    np.testing.assert_allclose(scores["c.weight"], [-1.0, 0.0, 1.0, 0.5, -0.5, -0.5])  # no normalization follows
 
 
 def test_rank_correlation_by_hand():
@@ -220,12 +197,6 @@ def test_scales_never_trained():
 def test_after_step_before_apply():
     with pytest.raises(StateError, match="For 'SCOP', 'apply' must be called first"):
         gs.SCOP().after_step()
-
-
-def test_dense_layers_alone():
-    network = nn.SequentialCell(nn.Dense(4, 8), nn.ReLU(), nn.Dense(8, 2))
-    with pytest.raises(NothingToPruneError, match="must have an nn.Conv2d whose filters can be removed.*'OneShot'"):
-        gs.SCOP().apply(network, inputs=(1, 4))
 
 
 def test_paper_form_scatters_every_branch(mode):

@@ -5,8 +5,9 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.errors import CheckpointError
 from golden_stick.scop import FeatureSampler, GaussianSampler, GeneratorSampler, NoiseSampler
-from golden_stick.scop.report import DESCRIPTION, NOT_KNOWN, described, description_in, encoded
+from golden_stick.scop.report import DESCRIPTION, describe_sampler, description_in, encoded_description
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
@@ -54,7 +55,7 @@ def test_the_report_describes_the_sampler(sampler, wanted, fitted):
 
 
 def test_the_digest_is_of_what_was_fitted():
-    one, same, other = (described(sampler, sampler.get_parameters())["fit"] for sampler in (
+    one, same, other = (describe_sampler(sampler, sampler.get_parameters())["fit"] for sampler in (
         GaussianSampler().fit([images(seed)]) for seed in (0, 0, 1)))
     assert one == same != other
 
@@ -66,23 +67,16 @@ def test_the_checkpoint_has_the_last_word(tmp_path):
     algorithm, phase = trained("permutation")
     algorithm.convert(phase, path)
     assert (algorithm.report.control["sampler"], algorithm.report.control["seed"]) == ("noise", 3)
-    # One of an older version says nothing.
+    # One that says nothing is none of this phase.
     ms.save_checkpoint([{"name": name, "data": value} for name, value in ms.load_checkpoint(path).items()
                         if name != DESCRIPTION], path)
-    algorithm, phase = trained("permutation")
-    algorithm.convert(phase, path)
-    assert algorithm.report.control["sampler"] == NOT_KNOWN
-
-
-def test_what_older_checkpoints_tell():
-    fitted = {f"sampler.{name}": np.zeros(1) for name in ("mean", "deviation", "shift", "root")}
-    assert description_in(fitted) == {"name": "gaussian"}
-    assert description_in({**fitted, "sampler.more": np.zeros(1)}) == {"name": NOT_KNOWN}
-    assert description_in({"sampler.dense.weight": np.zeros(1)}) == {"name": NOT_KNOWN}
-    assert description_in({"a.knockoff_mean": np.zeros(1)}) == {"name": "feature"}
+    with pytest.raises(CheckpointError, match="mixing.sampler"):
+        algorithm.convert(phase, path)
+    with pytest.raises(CheckpointError, match="a checkpoint of the knockoff phase must hold 'mixing.sampler', which"):
+        description_in({})
 
 
 def test_a_description_has_one_length():
     long = {"name": "\N{SNOWMAN}" * 600, "method": "mvr"}
-    assert encoded(long).shape == encoded({"name": "noise"}).shape
-    assert long["name"].startswith(description_in({DESCRIPTION: encoded(long)})["name"])
+    assert encoded_description(long).shape == encoded_description({"name": "noise"}).shape
+    assert long["name"].startswith(description_in({DESCRIPTION: encoded_description(long)})["name"])
