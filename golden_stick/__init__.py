@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from golden_stick.certify.certify import certify
     from golden_stick.certify.safe_filters import safe_filters
     from golden_stick.certify.together import safe_together
-    from golden_stick.comp_algo import CompAlgo
+    from golden_stick.comp_algo import CompAlgo, add_algorithm
     from golden_stick.compare.compare import compare
+    from golden_stick.criteria.table import add_criterion
     from golden_stick.deploy.exporters import export
     from golden_stick.deploy.fold.network import fold, fold_report
     from golden_stick.deploy.slim_network import load_slim, save_slim
@@ -34,6 +35,8 @@ _HOME = {
     "CompAlgo": "comp_algo",
     "OneShot": "prune.one_shot",
     "SCOP": "scop.pruner",
+    "add_algorithm": "comp_algo",
+    "add_criterion": "criteria.table",
     "add_layer": "graph.layers",
     "benchmark": "bench.benchmark",
     "certify": "certify.certify",

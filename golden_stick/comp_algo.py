@@ -1,7 +1,8 @@
 """`CompAlgo`: what every compression algorithm looks like from a training script."""
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Callable, List, Mapping, Optional
+from dataclasses import dataclass
+from typing import Any, Callable, List, Mapping, Optional, Protocol, Type
 
 from mindspore import nn
 from mindspore.train import Callback
@@ -9,17 +10,45 @@ from mindspore.train import Callback
 from golden_stick.base.config import Option, check_config
 from golden_stick.base.digests import note
 from golden_stick.base.errors import ArgumentTypeError, StateError
+from golden_stick.base.registry import Registry
 from golden_stick.deploy.exporters import export
 
-__all__ = ["CompAlgo"]
+__all__ = ["ALGORITHMS", "AlgorithmReport", "Applied", "CompAlgo", "add_algorithm"]
+
+
+class AlgorithmReport(Protocol):
+    """What the `report` of an algorithm must be: `str` makes a text of it. Anything with a text will do."""
+
+    def __str__(self) -> str:
+        """Several lines."""
+
+
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """
+    What `apply` leaves for the steps that follow. A subclass may have a record of its own with more in it.
+
+    Args:
+        network (nn.Cell): What `apply` returned.
+        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` of the network takes, as `apply` got it.
+    """
+
+    network: nn.Cell
+    inputs: Any
 
 
 class CompAlgo(ABC):
     """
     Base of the compression algorithms: `apply` to a network, train with `callbacks`, `convert`.
 
-    A subclass says which configuration keys it has (`options`), and what `apply` and `convert` do; `after_step` and
-    `loss` only if it needs them.
+    A subclass says which configuration keys it has (`options`; their values are in `settings`), and what `apply` and
+    `convert` do. `apply` ends with ``self.applied = Applied(network, inputs)``, and what was done is given to
+    ``self.report``, if anything is to be said. The other methods it has only where it needs them: `loss`,
+    `before_training`, `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
+
+    Two attributes tell :func:`golden_stick.compare` and the command line how to run it: `trains_phase`, whether the
+    network that `apply` returns is to be trained before `convert`, and `takes_data`, whether `apply` takes batches and
+    a loss as `data` and `loss`. :func:`add_algorithm` makes it known to them.
 
     Args:
         config (dict): Configuration; the subclass documents the keys. Default: ``None``, all defaults.
@@ -33,12 +62,20 @@ class CompAlgo(ABC):
     """
 
     options: Mapping[str, Option] = {}
+    trains_phase: bool = False
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
-        self._config = check_config(type(self).__name__, config, self.options)
+        #: The value of every key in `options`.
+        self.settings: Mapping[str, Any] = check_config(type(self).__name__, config, self.options)
         self._save_mindir = False
         self._save_mindir_path = f"./{type(self).__name__.lower()}"
-        self._report: Any = None
+        self._applied: Optional[Applied] = None
+        self._report: Optional[AlgorithmReport] = None
+
+    @property
+    def takes_data(self) -> bool:
+        """Whether `apply` takes `data` and `loss`, as configured."""
+        return False
 
     @abstractmethod
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
@@ -105,13 +142,13 @@ class CompAlgo(ABC):
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The configuration, defaults included."""
-        return dict(self._config)
+        """The configuration, defaults included, as reports write it down."""
+        return dict(self.settings)
 
     @property
-    def report(self) -> Any:
+    def report(self) -> AlgorithmReport:
         """
-        What was done, after `apply` and after `convert`.
+        What was done, after `apply` and after `convert`. A subclass sets it.
 
         Raises:
             StateError: Before `apply`.
@@ -119,6 +156,43 @@ class CompAlgo(ABC):
         if self._report is None:
             raise StateError(f"For '{type(self).__name__}', 'apply' must be called before 'report', but it was not.")
         return self._report
+
+    @report.setter
+    def report(self, report: AlgorithmReport) -> None:
+        self._report = report
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether `apply` was called."""
+        return self._applied is not None
+
+    @property
+    def applied(self) -> Applied:
+        """
+        The network that `apply` returned, and its inputs. A subclass sets it, once.
+
+        Raises:
+            StateError: Before `apply`.
+        """
+        if self._applied is None:
+            raise StateError(f"For '{type(self).__name__}', 'apply' must be called first, but it was not.")
+        return self._applied
+
+    @applied.setter
+    def applied(self, applied: Applied) -> None:
+        self.refuse_second_apply()
+        self._applied = applied
+
+    def refuse_second_apply(self) -> None:
+        """
+        For a subclass's `apply` that has long to work: refuse at its beginning what `applied` would refuse at its end.
+
+        Raises:
+            StateError: If `apply` was called before.
+        """
+        if self._applied is not None:
+            name = type(self).__name__
+            raise StateError(f"For '{name}', 'apply' must be called once, but it was called before: make a new {name}.")
 
     def set_save_mindir(self, save_mindir: bool) -> None:
         """
@@ -159,16 +233,35 @@ class CompAlgo(ABC):
         """
         if not self._save_mindir:
             return None
-        network, inputs = self._applied()
-        return export(self.convert(network), inputs, self._save_mindir_path, file_format="MINDIR")
+        applied = self.applied
+        return export(self.convert(applied.network), applied.inputs, self._save_mindir_path, file_format="MINDIR")
 
-    def _control(self) -> Mapping[str, Any]:
-        """What the report says of a scientific control; empty where there was none."""
-        return {}
 
-    @abstractmethod
-    def _applied(self) -> Any:
-        """The network that `apply` returned and the inputs it was traced with; StateError before `apply`."""
+def _accepted(kind: Any) -> Type[CompAlgo]:
+    if not (isinstance(kind, type) and issubclass(kind, CompAlgo)):
+        raise ArgumentTypeError(f"For 'add_algorithm', 'kind' must be a subclass of CompAlgo, but got {kind!r}.")
+    return kind
+
+
+#: The algorithms that the command line and `compare` know by name.
+ALGORITHMS: Registry[Type[CompAlgo]] = Registry("algorithm", "golden_stick.algorithms", {}, _accepted)
+
+
+def add_algorithm(name: str, kind: Type[CompAlgo]) -> None:
+    """
+    Make an algorithm known under a name to the command line and :func:`golden_stick.compare`.
+
+    An installed package does so by an entry point in the group ``golden_stick.algorithms`` as well.
+
+    Args:
+        name (str): Its name; one that is taken is refused.
+        kind (type): A subclass of :class:`golden_stick.CompAlgo`.
+
+    Raises:
+        ArgumentTypeError: If `name` is not a str, or `kind` no such class.
+        ArgumentError: If `name` is taken.
+    """
+    ALGORITHMS.add("add_algorithm", name, _accepted(kind))
 
 
 class _AlgorithmCallback(Callback):

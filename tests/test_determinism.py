@@ -54,7 +54,7 @@ def by_criterion(criterion):
     algorithm = gs.OneShot({"criterion": criterion, "prune_rate": 0.5})
     applied = algorithm.apply(networks.randomize(networks.SmallNet()), inputs=SHAPE,
                               data=[batch(seed) for seed in range(3)], loss=nn.CrossEntropyLoss())
-    return {**arrays(applied, algorithm.convert(applied)), **algorithm._importance}
+    return {**arrays(applied, algorithm.convert(applied)), **algorithm.applied.selection.importance}
 
 
 def same(one, two):

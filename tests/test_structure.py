@@ -16,9 +16,10 @@ PACKAGE = ROOT / "golden_stick"
 # From the ground up: a folder uses itself and those before it.
 FOLDERS = ("base", "graph", "cells", "deploy", "bench", "criteria", "recover", "comp_algo", "prune", "knockoffs",
            "scop", "certify", "compare", "cli")
-PUBLIC = {"CompAlgo", "OneShot", "SCOP", "add_layer", "benchmark", "certify", "compare", "errors", "exchangeability",
-          "export", "find_groups", "fold", "fold_report", "load_slim", "prune_in_steps", "pruning_card", "safe_filters",
-           "safe_together", "save_slim", "slim", "trace", "verify"}
+PUBLIC = {"CompAlgo", "OneShot", "SCOP", "add_algorithm", "add_criterion", "add_layer", "benchmark", "certify",
+          "compare", "errors", "exchangeability", "export", "find_groups", "fold", "fold_report",
+          "load_slim", "prune_in_steps", "pruning_card", "safe_filters", "safe_together", "save_slim",
+          "slim", "trace", "verify"}
 
 
 def module_name(path):

@@ -8,7 +8,7 @@ from golden_stick.base.config import OneOf, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["FilterStatistics", "bn_scale", "fpgm", "l1", "l2", "lamp", "random", "activation", "hessian", "taylor",
-           "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion"]
+           "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion", "filter_rows"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,11 @@ class FilterStatistics:
     gate_gradients: Optional[np.ndarray] = None
     squared_gradients: Optional[np.ndarray] = None
     activations: Optional[np.ndarray] = None
+
+
+def filter_rows(array: np.ndarray, axis: int) -> np.ndarray:
+    """A weight, or what belongs to it, as a matrix: a row for each position on `axis`."""
+    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
 
 
 def l1(layer: FilterStatistics) -> np.ndarray:

@@ -1,98 +1,40 @@
 """Budgets: what was asked for, the plan that meets it, and what held it back."""
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Hashable, Mapping, Optional, Tuple
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Tuple
 
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError
+from golden_stick.criteria.table import filter_rows
 from golden_stick.graph.cost import count_macs, count_parameters, shrink
-from golden_stick.graph.groups import ChannelGroup, Grouping
+from golden_stick.graph.groups import ChannelGroup, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.plan import PruningPlan, removed_channels
-from golden_stick.prune.plan import make_plan, plan_of_rates
-from golden_stick.prune.ranking import (
-    cap_of,
-    pools_of,
-    rate_of_groups,
+from golden_stick.graph.plan import PruningPlan, plan_without, removed_channels
+from golden_stick.prune.plan import (
+    Rates,
+    Widths,
+    caps_of,
+    group_importance,
+    make_plan,
+    plan_of_rates,
+    rates_of,
     removable_first,
-    round_counts,
     rounded_down,
 )
 from golden_stick.prune.report import RateTarget, Target
 
-__all__ = ["BudgetBaseline", "TARGETS", "Budgeted", "check_budget", "measure", "plan_for", "shrunk_by", "trial_of",
-           "RateRequest", "request_by_counts", "request_by_rate", "shortfall_reasons"]
+__all__ = ["BudgetBaseline", "PruningTask", "RateRequest", "Selection", "TARGETS", "check_budget",
+           "choose", "nothing_removed", "outcome", "pools_of", "request_by_counts", "shrunk_by", "trial_of"]
 
-
-@dataclass(frozen=True, eq=False)
-class BudgetBaseline:
-    """
-    A network before anything was removed, and how much of it is gone.
-
-    Args:
-        network (nn.Cell): The network.
-        graph (Graph): Its graph.
-        grouping (Grouping): What could be removed of it.
-        gone (Mapping): Name of a group of `grouping` -> how many of its channels are removed by now.
-    """
-
-    network: nn.Cell
-    graph: Graph
-    grouping: Grouping
-    gone: Mapping[str, int]
-
-    def after(self, grouping: Grouping, plan: PruningPlan) -> "BudgetBaseline":
-        """The same, with one more plan carried out; `grouping` is what it was made for."""
-        gone, removed = dict(self.gone), removed_channels(grouping, plan)
-        for group in grouping:
-            name = self.origin(group)
-            gone[name] = gone.get(name, 0) + int(np.isin(group.channels, removed).sum())
-        return replace(self, gone=gone)
-
-    def shares(self, grouping: Grouping, rate: float, config: Mapping[str, Any]) -> Dict[str, Dict[str, Any]]:
-        """
-        What `plan_of_rates` must be told, so that as much is gone afterwards as one pruning at `rate` would take.
-
-        Args:
-            grouping (Grouping): What can be removed by now.
-            rate (float): Of all that could be removed at first.
-            config (Mapping): With `ranking` and `max_rate`, which is of the first network too.
-
-        Returns:
-            dict with `rates`, `most` and `pools`, each by the name of a group of `grouping`.
-        """
-        pools = pools_of(config["ranking"], self.graph, self.grouping)
-        caps = rate_of_groups("make_plan", "max_rate", self.grouping, config["max_rate"], otherwise=1.0)
-        spared = {group.name: max(0, cap_of(group, caps[group.name]) - self.gone.get(group.name, 0))
-                  for group in self.grouping}
-        origins = {group.name: self.origin(group) for group in grouping}
-        pool_of = {name: pools.get(origin, name) for name, origin in origins.items()}
-        wanted, gone, there = Counter(), Counter(), Counter()
-        for group in self.grouping:
-            wanted[pools[group.name]] += rate * len(group.channels)
-            gone[pools[group.name]] += self.gone.get(group.name, 0)
-        for group in grouping:
-            there[pool_of[group.name]] += len(group.channels)
-        # Counted from the first network each time: what rounding down left is taken in a later step.
-        share = {pool: max(0, rounded_down(wanted[pool]) - gone[pool]) / size for pool, size in there.items()}
-        return {"rates": {name: share[pool] for name, pool in pool_of.items()}, "pools": pool_of,
-                "most": {group.name: spared.get(origins[group.name], 0) / len(group.channels) for group in grouping}}
-
-    def origin(self, group: ChannelGroup) -> str:
-        """The name of the group that a group is left of. Scattering changes paths, not names of parameters."""
-        made = {item.parameter for item in group.filters}
-        return next((first.name for first in self.grouping
-                     if any(item.parameter in made for item in first.filters)), group.name)
 
 
 # What a target counts, of the slim network's graph; latency is measured instead.
 _COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
 _MEASURED = "target_latency"
 TARGETS = (*_COUNTED, _MEASURED)
-
-_WIDTHS = ("round_to", "min_width", "round")
 
 # The largest rate: floor(rate * channels) is all of them but for those that every layer keeps.
 _ALL = 1.0 - 1e-12
@@ -103,20 +45,155 @@ _PRECISION_MEASURED = 1 / 64
 _TRIAL = 0.5
 
 
-@dataclass(frozen=True)
-class Budgeted:
+@dataclass(frozen=True, eq=False)
+class BudgetBaseline:
     """
-    A plan and how it met the target of a configuration.
+    A network before anything was removed, and how much of it is removed by now.
+
+    Args:
+        network (nn.Cell): The network.
+        graph (Graph): Its graph.
+        grouping (Grouping): What could be removed of it.
+        removed (Mapping): Name of a group of `grouping` -> how many of its channels are removed. Default: none.
+    """
+
+    network: nn.Cell
+    graph: Graph
+    grouping: Grouping
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """How many channels could be removed."""
+        return sum(len(group.channels) for group in self.grouping)
+
+    def after(self, grouping: Grouping, plan: PruningPlan) -> "BudgetBaseline":
+        """The same, with one more plan carried out; `grouping` is what it was made for."""
+        removed, now = Counter(self.removed), removed_channels(grouping, plan)
+        for group in grouping:
+            removed[self.origin(group)] += int(np.isin(group.channels, now).sum())
+        return replace(self, removed=removed)
+
+    def origin(self, group: ChannelGroup) -> str:
+        """The name of the group that a group is left of. Scattering changes paths, not names of parameters."""
+        made = {item.parameter for item in group.filters}
+        return next((first.name for first in self.grouping
+                     if any(item.parameter in made for item in first.filters)), group.name)
+
+
+@dataclass(frozen=True, eq=False)
+class PruningTask:
+    """
+    What is to be pruned, and by how much: all that `apply` finds out before anything is decided.
+
+    Args:
+        network (nn.Cell): The network that the user gave. It is not to be changed.
+        inputs (tuple[Tensor]): What it was traced with.
+        graph (Graph): Its trace.
+        grouping (Grouping): What can be removed.
+        config (Mapping): The values of the algorithm's options, with ``'auto'`` resolved where it can be.
+        baseline (BudgetBaseline): What the budget is a fraction of: this network, or an earlier one that it is left of.
+        notes (tuple[str]): What reports say of all this. Default: nothing.
+        data (Iterable): Batches to score filters by, of an algorithm that takes any. Default: ``None``.
+        loss (Callable): Of the network's output and the rest of a batch. Default: ``None``.
+    """
+
+    network: nn.Cell
+    inputs: Tuple[Tensor, ...]
+    graph: Graph
+    grouping: Grouping
+    config: Mapping[str, Any]
+    baseline: BudgetBaseline
+    notes: Tuple[str, ...] = ()
+    data: Any = None
+    loss: Optional[Callable] = None
+
+    @property
+    def filters(self) -> Dict[str, ParameterSlice]:
+        """Weight name -> its filters, for every layer that makes channels which can be removed."""
+        return {item.parameter: item for group in self.grouping for item in group.filters}
+
+    def filter_weights(self) -> Dict[str, np.ndarray]:
+        """Weight name -> float, shape (filters, numbers of a filter), for each of `filters`."""
+        values = {parameter.name: parameter for parameter in self.network.get_parameters()}
+        return {name: filter_rows(values[name].asnumpy(), item.axis) for name, item in self.filters.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class RateRequest:
+    """
+    How many channels are to go.
+
+    Args:
+        name (str): What asks for it.
+        wanted (float): How many they are, as a fraction of all that can go.
+        counts (Mapping): Pool -> how many of its channels.
+        pools (Mapping): Name of a group -> its pool.
+    """
+
+    name: str
+    wanted: float
+    counts: Mapping[Any, int]
+    pools: Mapping[str, Hashable]
+
+    def missed(self, remaining: BudgetBaseline) -> Tuple[Hashable, ...]:
+        """The pools that have lost fewer than they should."""
+        lost: Counter = Counter()
+        for name, count in remaining.removed.items():
+            lost[self.pools.get(name)] += count
+        return tuple(pool for pool, count in self.counts.items() if lost[pool] < count)
+
+    def target(self, remaining: BudgetBaseline) -> RateTarget:
+        """What became of it."""
+        return RateTarget(self.name, self.wanted, sum(remaining.removed.values()) / remaining.channels,
+                          not self.missed(remaining))
+
+
+def request_by_counts(name: str, grouping: Grouping, counts: Mapping[str, int]) -> RateRequest:
+    """A request where it is decided for each group by itself; groups without an entry are asked for nothing."""
+    total = sum(len(group.channels) for group in grouping)
+    return RateRequest(name, sum(counts.values()) / total, counts, {group.name: group.name for group in grouping})
+
+
+def _request_by_rate(baseline: BudgetBaseline, config: Mapping[str, Any]) -> RateRequest:
+    """What `prune_rate` asks for, a number or one by patterns, of the network before anything went."""
+    grouping, rate = baseline.grouping, config["prune_rate"]
+    rates = rates_of("make_plan", "prune_rate", grouping, rate)
+    pools = pools_of(config["ranking"], baseline.graph, grouping)
+    amounts: Dict[Hashable, float] = defaultdict(float)
+    for group in grouping:
+        amounts[pools[group.name]] += rates[group.name] * len(group.channels)
+    wanted = sum(amounts.values()) / baseline.channels if isinstance(rate, Mapping) else rate
+    return RateRequest("prune_rate", wanted, {pool: rounded_down(amount) for pool, amount in amounts.items()}, pools)
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """
+    A plan, and how it was chosen.
 
     Args:
         plan (PruningPlan): The plan.
-        cost (float): What was measured when the plan was chosen, in the unit of the target; None without a target.
-        exhausted (bool): Whether the plan removes all it may, and misses the target all the same.
+        scores (Mapping): Weight name -> the scores of its filters. Default: none.
+        importance (Mapping): Name of a group -> the importance of its channels. Groups without scores have no entry.
+            Default: none.
+        request (RateRequest): How many channels a rate asked for, where one did. Default: ``None``.
+        cost (float): What was measured when the plan was chosen, in the unit of the target. Default: ``None``, there
+            was no target.
+        exhausted (bool): Whether the plan removes all it may, and misses the target all the same. Default: False.
     """
 
     plan: PruningPlan
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    importance: Mapping[str, np.ndarray] = field(default_factory=dict)
+    request: Optional[RateRequest] = None
     cost: Optional[float] = None
     exhausted: bool = False
+
+
+def nothing_removed(task: PruningTask) -> Selection:
+    """For an algorithm that has not decided anything yet."""
+    return Selection(plan_without(task.grouping, ()))
 
 
 def check_budget(owner: str, given: Mapping[str, Any]) -> None:
@@ -136,192 +213,195 @@ def check_budget(owner: str, given: Mapping[str, Any]) -> None:
                             f"{given['ranking']!r}: cap single layers by 'max_rate' instead.")
 
 
-def trial_of(config: Mapping[str, Any]) -> Dict[str, Any]:
-    """What to remove for trial, as arguments of `make_plan`: every layer that may lose channels loses some."""
+def trial_of(owner: str, grouping: Grouping, config: Mapping[str, Any]) -> PruningPlan:
+    """
+    What is removed for trial: every layer that may lose channels loses some.
+
+    Raises:
+        ArgumentError: If a pattern of the configuration fits no layer.
+    """
     rate = config["prune_rate"]
     if rate is None or isinstance(rate, str):
         rate = _TRIAL
     elif config["ranking"] != "local":
         rate = max(_TRIAL, rate)
-    return {**_arguments(config), "prune_rate": rate}
+    for key, rates in (("prune_rate", rate), ("max_rate", config["max_rate"])):
+        rates_of(owner, key, grouping, rates)
+    scores = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
+    return make_plan(grouping, scores, rate, config["round_to"], config["min_width"], config["round"],
+                     config["max_rate"])
 
 
-def plan_for(graph: Graph, grouping: Grouping, importance: Mapping[str, np.ndarray],
-             config: Mapping[str, Any], latency: Callable[[PruningPlan], float],
-             baseline: Optional[BudgetBaseline] = None) -> Budgeted:
+def pools_of(ranking: str, graph: Graph, grouping: Grouping) -> Dict[str, Hashable]:
+    """
+    Name of a group -> the pool in which its channels are ranked, for one of `RANKINGS`.
+
+    Source of the last: Fang et al., `Isomorphic Pruning for Vision Models <https://arxiv.org/abs/2407.04616>`_, ECCV
+    2024.
+    """
+    if ranking == "isomorphic":
+        return {group.name: _topology(graph, grouping, group) for group in grouping}
+    return {group.name: group.name if ranking == "local" else "" for group in grouping}
+
+
+def _topology(graph: Graph, grouping: Grouping, group: ChannelGroup) -> Hashable:
+    """What is alike in groups of one topology: which operators their channels pass, and which parameters hold them."""
+    held: Counter = Counter()
+    for item in grouping.slices:
+        if np.isin(item.channels, group.channels).any():
+            parameter = graph.parameter(item.parameter)
+            owner = parameter.owners[0] if parameter.owners else None
+            held[item.role, item.axis, owner and owner.kind, owner and owner.attribute, parameter.shape[2:]] += 1
+    passed: Counter = Counter()
+    for node, outputs in zip(graph.nodes, grouping.outputs):
+        if any(labels is not None and np.isin(labels[1], group.channels).any() for labels in outputs):
+            passed[node.operator] += 1
+    return frozenset(held.items()), frozenset(passed.items())
+
+
+def choose(task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
+           latency: Callable[[PruningPlan], float]) -> Selection:
     """
     The plan that a configuration asks for.
 
     A target is met by one rate for all pools, the least that does, found by bisection: a larger rate never costs more.
 
     Args:
-        graph (Graph): The traced network.
-        grouping (Grouping): What can be removed.
-        importance (Mapping): Name of a group -> float, shape (channels of the group,).
-        config (Mapping): With the keys of every pruner that say how much goes.
+        task (PruningTask): What is to be pruned, and by how much.
+        scores (Mapping): Weight name -> the scores of its filters, higher means keep. Layers without an entry have no
+            say, and groups of such layers stay.
+        normalizer (str): What a layer's scores are divided by, as of `group_importance`.
         latency (Callable): The latency with a plan carried out, as a fraction of the original's.
-        baseline (BudgetBaseline): What the budget is a fraction of, where part of it is spent. Default: ``None``, the
-            network of `graph`.
 
     Returns:
-        Budgeted; its plan removes all it may if the target cannot be met.
+        Selection; its plan removes all it may if the target cannot be met.
     """
-    pools = pools_of(config["ranking"], graph, grouping)
-
-    def plan_of(rate: Any) -> PruningPlan:
-        if baseline is None:
-            return make_plan(grouping, importance, rate, pools=pools, **_arguments(config))
-        widths = {key: config[key] for key in _WIDTHS}
-        return plan_of_rates(grouping, importance, **baseline.shares(grouping, rate, config), **widths)
-
-    key = _target_of(config)
-    if key is None:
-        return Budgeted(plan_of(config["prune_rate"]))
-    if key == _MEASURED:
-        return _mildest(plan_of, latency, config[key], _PRECISION_MEASURED)
-    whole = _COUNTED[key](baseline.graph if baseline else graph)
-    return _mildest(plan_of, lambda plan: _COUNTED[key](shrunk_by(graph, grouping, plan)) / whole, config[key],
+    config, grouping = task.config, task.grouping
+    importance = {}
+    for group in grouping:
+        of_channels = group_importance(group, scores, config["reduction"], normalizer)
+        if of_channels is not None:
+            importance[group.name] = of_channels
+    base = Selection(nothing_removed(task).plan, scores, importance)
+    plan_of = partial(_plan_at, task, importance)
+    target = _target_of(config)
+    if target is None:
+        return replace(base, plan=plan_of(config["prune_rate"]), request=_request_by_rate(task.baseline, config))
+    if target == _MEASURED:
+        return _mildest(base, plan_of, latency, config[target], _PRECISION_MEASURED)
+    whole = _COUNTED[target](task.baseline.graph)
+    return _mildest(base, plan_of, lambda plan: _COUNTED[target](shrunk_by(task, plan)) / whole, config[target],
                     _PRECISION)
 
 
-def _mildest(plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float], limit: float,
-             precision: float) -> Budgeted:
+def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rates) -> PruningPlan:
+    """The plan at a rate; counted from the baseline each time: what rounding down left is taken in a later step."""
+    config, grouping, baseline = task.config, task.grouping, task.baseline
+    pools = pools_of(config["ranking"], baseline.graph, baseline.grouping)
+    caps, widths = caps_of(baseline.grouping, config["max_rate"]), Widths.of(config)
+    if baseline.grouping is grouping:
+        return plan_of_rates(grouping, importance, rates_of("make_plan", "prune_rate", grouping, rate), caps, pools,
+                             widths)
+    origins = {group.name: baseline.origin(group) for group in grouping}
+    pool_of = {name: pools.get(origin, name) for name, origin in origins.items()}
+    wanted: Dict[Hashable, float] = defaultdict(float)
+    removed: Counter = Counter()
+    left: Counter = Counter()
+    for group in baseline.grouping:
+        wanted[pools[group.name]] += rate * len(group.channels)
+        removed[pools[group.name]] += baseline.removed.get(group.name, 0)
+    for group in grouping:
+        left[pool_of[group.name]] += len(group.channels)
+    share = {pool: max(0, rounded_down(wanted[pool]) - removed[pool]) / size for pool, size in left.items()}
+    return plan_of_rates(grouping, importance, {name: share[pool] for name, pool in pool_of.items()},
+                         {name: max(0, caps.get(origin, 0) - baseline.removed.get(origin, 0))
+                          for name, origin in origins.items()}, pool_of, widths)
+
+
+def _mildest(base: Selection, plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float],
+             limit: float, precision: float) -> Selection:
     low, high, plan = 0.0, _ALL, plan_of(_ALL)
-    best = Budgeted(plan, cost_of(plan))
+    best = replace(base, plan=plan, cost=cost_of(plan))
     if not best.cost <= limit:
-        return Budgeted(plan, best.cost, exhausted=True)
+        return replace(best, exhausted=True)
     while high - low > precision:
         middle = (low + high) / 2
         plan = plan_of(middle)
-        found = Budgeted(plan, cost_of(plan))
-        if found.cost <= limit:
-            high, best = middle, found
+        cost = cost_of(plan)
+        if cost <= limit:
+            high, best = middle, replace(base, plan=plan, cost=cost)
         else:
             low = middle
     return best
 
 
-def measure(config: Mapping[str, Any], before: Graph, after: Graph,
-            budgeted: Optional[Budgeted]) -> Tuple[Target, ...]:
-    """What became of the target of a configuration, if it has one. Measured anew, a latency would be another one."""
-    key = _target_of(config)
-    if key is None:
-        return ()
-    reached = budgeted.cost if key == _MEASURED else _COUNTED[key](after) / _COUNTED[key](before)
-    return (Target(key, config[key], reached, reached <= config[key], budgeted.exhausted),)
-
-
-def shrunk_by(graph: Graph, grouping: Grouping, plan: PruningPlan) -> Graph:
+def shrunk_by(task: PruningTask, plan: PruningPlan) -> Graph:
     """The graph with the shapes that a plan leaves."""
-    return shrink(graph, grouping, removed_channels(grouping, plan))
-
-
-def _arguments(config: Mapping[str, Any]) -> Dict[str, Any]:
-    return {key: config[key] for key in (*_WIDTHS, "max_rate")}
+    return shrink(task.graph, task.grouping, removed_channels(task.grouping, plan))
 
 
 def _target_of(config: Mapping[str, Any]) -> Optional[str]:
     return next((key for key in TARGETS if config[key] is not None), None)
 
 
-@dataclass(frozen=True, eq=False)
-class RateRequest:
+def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tuple[Target, ...], Tuple[str, ...]]:
     """
-    How many channels are to go.
+    What became of the budget.
 
     Args:
-        name (str): What asks for it.
-        wanted (float): How many they are, as a fraction of all that can go.
-        counts (Mapping): Pool -> how many of its channels.
-        pools (Mapping): Name of a group -> its pool.
-    """
-
-    name: str
-    wanted: float
-    counts: Mapping[Hashable, int]
-    pools: Mapping[str, Hashable]
-
-    def missed(self, remaining: BudgetBaseline) -> Tuple[Hashable, ...]:
-        """The pools that have lost fewer than they should."""
-        lost = Counter()
-        for name, count in remaining.gone.items():
-            lost[self.pools.get(name)] += count
-        return tuple(pool for pool, count in self.counts.items() if lost[pool] < count)
-
-    def target(self, remaining: BudgetBaseline) -> RateTarget:
-        """What became of it."""
-        total = sum(len(group.channels) for group in remaining.grouping)
-        return RateTarget(self.name, self.wanted, sum(remaining.gone.values()) / total, not self.missed(remaining))
-
-
-def request_by_rate(baseline: BudgetBaseline, config: Mapping[str, Any]) -> RateRequest:
-    """What `prune_rate` asks for, a number or one by patterns, of the network before anything went."""
-    grouping, rate = baseline.grouping, config["prune_rate"]
-    rates = rate_of_groups("make_plan", "prune_rate", grouping, rate, otherwise=0.0)
-    pools = pools_of(config["ranking"], baseline.graph, grouping)
-    amounts = Counter()
-    for group in grouping:
-        amounts[pools[group.name]] += rates[group.name] * len(group.channels)
-    total = sum(len(group.channels) for group in grouping)
-    return RateRequest("prune_rate", sum(amounts.values()) / total if isinstance(rate, Mapping) else rate,
-                 {pool: rounded_down(amount) for pool, amount in amounts.items()}, pools)
-
-
-def request_by_counts(name: str, grouping: Grouping, counts: Mapping[str, int]) -> RateRequest:
-    """The same, where it is decided for each group by itself; groups without an entry are asked for nothing."""
-    total = sum(len(group.channels) for group in grouping)
-    return RateRequest(name, sum(counts.values()) / total, counts, {group.name: group.name for group in grouping})
-
-
-def shortfall_reasons(request: RateRequest, remaining: BudgetBaseline, grouping: Grouping,
-                      importance: Mapping[str, np.ndarray], config: Mapping[str, Any], plan: PruningPlan
-                      ) -> Tuple[str, ...]:
-    """
-    Why a rate was missed, in sentences: one for each reason, with the groups that it holds.
-
-    Args:
-        request (RateRequest): How many channels were to go.
-        remaining (BudgetBaseline): How many went, this plan's included.
-        grouping (Grouping): What the plan was made of.
-        importance (Mapping): Name of a group -> the scores that it was made by; groups without an entry had none.
-        config (Mapping): With `max_rate`, `round_to`, `round` and `min_width`.
-        plan (PruningPlan): The plan.
+        task (PruningTask): What was to be pruned.
+        selection (Selection): What was chosen.
+        graph (Graph): Of the slim network.
 
     Returns:
-        tuple of str, empty where all is met.
+        tuple: the targets, and why a rate was missed, in sentences.
     """
-    missed, removed = set(request.missed(remaining)), removed_channels(grouping, plan)
-    caps = rate_of_groups("make_plan", "max_rate", remaining.grouping, config["max_rate"], otherwise=1.0)
-    left: Dict[str, list] = {}
-    for group in grouping:
+    key, config = _target_of(task.config), task.config
+    remaining = task.baseline.after(task.grouping, selection.plan)
+    if selection.request is not None:
+        return (selection.request.target(remaining),), _shortfall_reasons(task, selection, remaining)
+    if key is None:
+        return (), ()
+    # Measured anew, a latency would be another one.
+    reached = selection.cost if key == _MEASURED else _COUNTED[key](graph) / _COUNTED[key](task.baseline.graph)
+    return (Target(key, config[key], reached, reached <= config[key], selection.exhausted),), ()
+
+
+def _shortfall_reasons(task: PruningTask, selection: Selection, remaining: BudgetBaseline) -> Tuple[str, ...]:
+    """Why a rate was missed: a sentence for each reason, with the groups that it holds."""
+    request, plan = selection.request, selection.plan
+    missed, removed = set(request.missed(remaining)), removed_channels(task.grouping, plan)
+    caps = caps_of(remaining.grouping, task.config["max_rate"])
+    left: Dict[str, List[ChannelGroup]] = {}
+    for group in task.grouping:
         left.setdefault(remaining.origin(group), []).append(group)
-    held: Dict[str, list] = {}
+    held: Dict[str, List[str]] = {}
     for first in remaining.grouping:
         if request.pools[first.name] not in missed:
             continue
         if first.name not in left:
             reason = "what an earlier step left"
-        elif remaining.gone.get(first.name, 0) >= cap_of(first, caps[first.name]):
+        elif remaining.removed.get(first.name, 0) >= caps[first.name]:
             reason = "'max_rate'"
         else:
-            reason = next(filter(None, (_holds(group, importance.get(group.name), config, removed)
-                                        for group in left[first.name])), None)
+            reason = next(filter(None, (_limit(group, selection.importance.get(group.name), Widths.of(task.config),
+                                               removed) for group in left[first.name])), None)
         if reason:
             held.setdefault(reason, []).append(first.name)
     return tuple(f"{request.name} {request.wanted:.4g} is not reached, held back by {reason}: {', '.join(names)}"
                  for reason, names in held.items())
 
 
-def _holds(group: ChannelGroup, scores: Optional[np.ndarray], config: Mapping[str, Any], removed: np.ndarray
+def _limit(group: ChannelGroup, importance: Optional[np.ndarray], widths: Widths, removed: np.ndarray
            ) -> Optional[str]:
     """What keeps a group from losing one channel more, but for its cap; None if nothing does."""
-    if scores is None:
+    if importance is None:
         return "missing scores"
-    order, lost = removable_first(group, scores), int(np.isin(group.channels, removed).sum())
+    order, lost = removable_first(group, importance), int(np.isin(group.channels, removed).sum())
     if lost >= len(order):
         return "the filters that every layer keeps"
-    for reason, multiple, least in (("'round_to'", config["round_to"], 1), ("'min_width'", 1, config["min_width"]),
-                                    ("'round_to' and 'min_width'", config["round_to"], config["min_width"])):
-        if round_counts(group, order, lost + 1, multiple, least, config["round"]) <= lost:
+    for reason, allowed in (("'round_to'", replace(widths, min_width=1)), ("'min_width'", replace(widths, round_to=1)),
+                            ("'round_to' and 'min_width'", widths)):
+        if allowed.nearest(group, order, lost + 1) <= lost:
             return reason
     return None

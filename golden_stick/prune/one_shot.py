@@ -1,18 +1,15 @@
 """`OneShot`: prune at once, by a criterion computed from the weights or from data."""
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional
 
-import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.cells.wrappers import TemporaryCell, masked_network, unwrap_cells
+from golden_stick.comp_algo import add_algorithm
 from golden_stick.criteria.statistics import collect
-from golden_stick.criteria.table import CRITERIA, FilterStatistics
-from golden_stick.graph.groups import Grouping, ParameterSlice
-from golden_stick.graph.ir import Graph
+from golden_stick.criteria.table import CRITERIA, Criterion, FilterStatistics, filter_rows
 from golden_stick.graph.layers import scales_after
-from golden_stick.graph.plan import PruningPlan
+from golden_stick.prune.budget import PruningTask
 from golden_stick.prune.options import ONE_SHOT_OPTIONS
 from golden_stick.prune.pruner import Pruner
 
@@ -57,11 +54,19 @@ class OneShot(Pruner):
 
     options = ONE_SHOT_OPTIONS
 
-    def __init__(self, config: Optional[Mapping[str, Any]] = None):
-        super().__init__(config)
-        self._chosen: Optional[PruningPlan] = None
-        self._filter_scores: Dict[str, np.ndarray] = {}
-        self._data: Tuple[Any, Optional[Callable]] = (None, None)
+    @property
+    def takes_data(self) -> bool:
+        """Whether the criterion looks at data, so that `apply` takes `data` and `loss`."""
+        return self._criterion.needs != "nothing"
+
+    @property
+    def normalizer(self) -> str:
+        """What the scores of a layer are divided by: the criterion's own unless the configuration says another."""
+        return self._criterion.normalizer if self.settings["normalizer"] == "auto" else self.settings["normalizer"]
+
+    @property
+    def _criterion(self) -> Criterion:
+        return CRITERIA[self.settings["criterion"]]
 
     def apply(self, network: nn.Cell, inputs: Any = None, data: Any = None,
               loss: Optional[Callable] = None) -> nn.Cell:
@@ -85,11 +90,7 @@ class OneShot(Pruner):
             ArgumentError: If the criterion needs data or a loss and none is given; and all that
                 :meth:`golden_stick.prune.Pruner.apply` raises.
         """
-        self._data = (data, loss)
-        try:
-            return super().apply(network, inputs)
-        finally:
-            self._data = (None, None)
+        return self.apply_task(self.find_task(network, inputs, data, loss))
 
     def filter_scores(self) -> Dict[str, np.ndarray]:
         """
@@ -101,59 +102,32 @@ class OneShot(Pruner):
         Raises:
             StateError: Before `apply`.
         """
-        self._applied()
-        return dict(self._filter_scores)
+        return dict(self.applied.selection.scores)
 
-    def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
-        criterion = CRITERIA[self._config["criterion"]]
-        seen = {}
-        if criterion.needs != "nothing":
-            name = type(self).__name__
-            seen = collect(name, criterion.needs, network, graph, grouping, *self._data)
-        values = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-        self._filter_scores = self._scores(graph, grouping, values, seen)
-        self._chosen = self._plan(grouping, self._filter_scores)
-        return masked_network(network, self._chosen)
-
-    def _normalizer(self) -> str:
-        own = CRITERIA[self._config["criterion"]].normalizer
-        return own if self._config["normalizer"] == "auto" else self._config["normalizer"]
-
-    def _scores(self, graph: Graph, grouping: Grouping, values: Mapping[str, np.ndarray],
-                seen: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        criterion, generator = CRITERIA[self._config["criterion"]], np.random.default_rng(self._config["seed"])
-        scales = scales_after(graph, values)
+    def score_filters(self, task: PruningTask) -> Dict[str, np.ndarray]:
+        """The scores of the criterion."""
+        criterion, generator = self._criterion, np.random.default_rng(self.settings["seed"])
+        seen: Mapping[str, np.ndarray] = {}
+        if self.takes_data:
+            seen = collect(type(self).__name__, criterion.needs, task.network, task.graph, task.grouping, task.data,
+                           task.loss)
+        values = {parameter.name: parameter.asnumpy() for parameter in task.network.get_parameters()}
+        scales = scales_after(task.graph, values)
         scores = {}
-        for item in (item for group in grouping for item in group.filters):
-            def rows(array: np.ndarray, axis: int = item.axis) -> np.ndarray:
-                return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-
-            weight, scale = rows(values[item.parameter]), scales.get(item.parameter)
-            found = {criterion.needs: seen[item.parameter]} if seen else {}
+        for name, weight in task.filter_weights().items():
+            of_data = {criterion.needs: seen[name]} if seen else {}
             if criterion.needs == "squared_gradients":
-                found = {criterion.needs: rows(seen[item.parameter])}
-            statistics = FilterStatistics(weight, scale, generator, **found)
-            scores[item.parameter] = self._checked(criterion.score(statistics), item)
+                of_data = {criterion.needs: filter_rows(seen[name], task.filters[name].axis)}
+            statistics = FilterStatistics(weight, scales.get(name), generator, **of_data)
+            scores[name] = self._checked(criterion.score(statistics), name, len(weight))
         return scores
 
-    def _checked(self, scores: Any, item: ParameterSlice) -> np.ndarray:
+    def _checked(self, scores: Any, name: str, filters: int) -> np.ndarray:
         scores = np.asarray(scores)
-        if scores.shape != (len(item.channels),) or not np.isfinite(scores).all():
-            raise ArgumentError(f"For 'OneShot', 'criterion' {self._config['criterion']!r} must give one finite "
-                                f"score for each filter of '{item.parameter}', but got shape {scores.shape}.")
+        if scores.shape != (filters,) or not np.isfinite(scores).all():
+            raise ArgumentError(f"For 'OneShot', 'criterion' {self.settings['criterion']!r} must give one finite "
+                                f"score for each filter of '{name}', but got shape {scores.shape}.")
         return scores
 
-    def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        plain = self._names.copy(applied)
-        unwrap_cells(plain, TemporaryCell)
-        for parameter in plain.get_parameters():
-            if parameter.name in loaded:
-                parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))
-        ms.ms_memory_recycle()
-        return plain, {parameter.name: parameter.asnumpy() for parameter in plain.get_parameters()}
 
-    def _planned(self) -> PruningPlan:
-        return self._chosen
-
-    def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
-        return self._chosen
+add_algorithm("oneshot", OneShot)

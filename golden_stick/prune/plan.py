@@ -1,5 +1,8 @@
-"""Plans made from scores and a rate: which channels go."""
-from typing import Callable, Dict, Hashable, Iterable, List, Mapping, Optional
+"""Plans made from scores and a rate: which channels go, least important first."""
+import fnmatch
+import math
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -7,17 +10,86 @@ from golden_stick.base.config import Interval, OneOf, PerPattern, Whole, check_v
 from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, plan_without
-from golden_stick.prune.ranking import (
-    ROUNDINGS,
-    Rates,
-    cap_of,
-    rate_of_groups,
-    removable_first,
-    round_counts,
-    shares_of_pools,
-)
 
-__all__ = ["make_plan", "plan_of_counts", "plan_of_rates", "REDUCTIONS", "group_importance"]
+__all__ = ["RANKINGS", "REDUCTIONS", "ROUNDINGS", "Rates", "Widths", "caps_of", "group_importance", "make_plan", "plan_of_counts",
+           "plan_of_rates", "rates_of", "removable_first", "rounded_down"]
+
+
+RANKINGS = ("local", "global", "isomorphic")
+ROUNDINGS = ("nearest", "up", "down")
+
+# A fraction for all groups, or by pattern of their layers' paths.
+Rates = Union[float, Mapping[str, float]]
+
+# The tiny addend undoes what float multiplication loses: 0.29 * 100 is 28.999...
+_NOISE = 1e-9
+
+
+def rounded_down(channels: float) -> int:
+    """The whole number of channels in a product of a rate."""
+    return math.floor(channels + _NOISE)
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Which widths the layers that shrink may have, as `make_plan` takes them."""
+
+    round_to: int = 1
+    min_width: int = 1
+    round: str = "up"
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Widths":
+        """Those of a pruner's configuration."""
+        return cls(config["round_to"], config["min_width"], config["round"])
+
+    def nearest(self, group: ChannelGroup, order: np.ndarray, count: int) -> int:
+        """How many of the channels in `order`, near `count`, can go so that every layer has a width that is allowed."""
+        fits = np.ones(len(order) + 1, bool)
+        for item in group.filters:
+            # A channel may stand at several positions of one layer, as in grouped convolutions.
+            lost = np.array([0, *np.cumsum([(item.channels == channel).sum() for channel in group.channels[order]])])
+            width = len(item.channels) - lost
+            fits &= (lost == 0) | ((width % self.round_to == 0) & (width >= self.min_width))
+        fitting = np.flatnonzero(fits)
+        fewer, more = fitting[fitting <= count].max(), fitting[fitting >= count]
+        if self.round == "up" or not len(more) or (self.round == "nearest" and count - fewer <= more.min() - count):
+            return int(fewer)
+        return int(more.min())
+
+
+def rates_of(owner: str, name: str, grouping: Grouping, rates: Rates, otherwise: float = 0.0) -> Dict[str, float]:
+    """
+    The fraction that is meant for each group.
+
+    Args:
+        owner, name (str): What a message calls them.
+        grouping (Grouping): The groups.
+        rates (Union[float, Mapping]): One for all, or pattern -> fraction, in the syntax of `fnmatch`. The first
+            pattern that fits any layer of a group is the group's.
+        otherwise (float): For groups that no pattern fits. Default: 0.0.
+
+    Returns:
+        dict, name of a group -> fraction.
+
+    Raises:
+        ArgumentError: If a pattern fits no layer of the network.
+    """
+    if not isinstance(rates, Mapping):
+        return {group.name: rates for group in grouping}
+    paths = [path for group in grouping for path in group.layers] + [layer.path for layer in grouping.fixed]
+    for pattern in rates:
+        if not fnmatch.filter(paths, pattern):
+            raise ArgumentError(f"For '{owner}', every pattern in '{name}' must fit the path of a layer with filters, "
+                                f"but got {pattern!r}: layers are {', '.join(dict.fromkeys(paths[:6]))} and so on.")
+    return {group.name: next((rate for pattern, rate in rates.items() if fnmatch.filter(group.layers, pattern)),
+                             otherwise) for group in grouping}
+
+
+def caps_of(grouping: Grouping, max_rate: Rates) -> Dict[str, int]:
+    """Name of a group -> how many of its channels may go at most."""
+    rates = rates_of("make_plan", "max_rate", grouping, max_rate, otherwise=1.0)
+    return {group.name: rounded_down(rates[group.name] * len(group.channels)) for group in grouping}
 
 
 def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_rate: Rates, round_to: int = 1,
@@ -56,20 +128,19 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
             ("max_rate", max_rate, PerPattern(Interval(0.0, 1.0, closed=True))), ("min_width", min_width, Whole(1)),
             ("round", round, OneOf(ROUNDINGS))):
         check_value("make_plan", name, value, constraint)
-    rates = rate_of_groups("make_plan", "prune_rate", grouping, prune_rate, otherwise=0.0)
-    most = rate_of_groups("make_plan", "max_rate", grouping, max_rate, otherwise=1.0)
+    rates = rates_of("make_plan", "prune_rate", grouping, prune_rate)
     for group in (group for group in grouping if group.name in importance):
         if len(importance[group.name]) != len(group.channels):
             raise ArgumentError(
                 f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
                 f"but got {len(importance[group.name])}."
             )
-    return plan_of_rates(grouping, importance, rates, most, pools or {}, round_to, min_width, round)
+    return plan_of_rates(grouping, importance, rates, caps_of(grouping, max_rate), pools or {},
+                         Widths(round_to, min_width, round))
 
 
 def plan_of_rates(grouping: Grouping, importance: Mapping[str, np.ndarray], rates: Mapping[str, float],
-                  most: Mapping[str, float], pools: Mapping[str, Hashable], round_to: int = 1, min_width: int = 1,
-                  round: str = "up") -> PruningPlan:
+                  caps: Mapping[str, int], pools: Mapping[str, Hashable], widths: Widths) -> PruningPlan:
     """
     `make_plan`, with a rate for each group.
 
@@ -77,26 +148,27 @@ def plan_of_rates(grouping: Grouping, importance: Mapping[str, np.ndarray], rate
         grouping (Grouping): What can be removed.
         importance (Mapping): As of `make_plan`.
         rates (Mapping): Name of a group -> the fraction of its channels that it adds to what its pool loses.
-        most (Mapping): Name of a group -> the fraction of its channels that it loses at most.
+        caps (Mapping): Name of a group -> how many of its channels it loses at most.
         pools (Mapping): Name of a group -> its pool; groups without an entry are ranked alone.
-        round_to (int): As of `make_plan`. Default: 1.
-        min_width (int): As of `make_plan`. Default: 1.
-        round (str): As of `make_plan`. Default: ``'up'``.
+        widths (Widths): Which widths there may be.
 
     Returns:
         PruningPlan.
     """
-    ranked = [group for group in grouping if group.name in importance]
-    orders = _orders(ranked, importance, most)
     members: Dict[Hashable, List[ChannelGroup]] = {}
-    for group in ranked:
-        members.setdefault(pools.get(group.name, group.name), []).append(group)
-    counts = shares_of_pools(members, importance, orders, rates)
-    return _plan_of_orders(grouping, orders, counts, round_to, min_width, round)
+    for group in grouping:
+        if group.name in importance:
+            members.setdefault(pools.get(group.name, group.name), []).append(group)
+    orders = _orders(grouping, importance, caps)
+    counts: Dict[str, int] = {}
+    for groups in members.values():
+        total = rounded_down(sum(rates[group.name] * len(group.channels) for group in groups))
+        counts.update(_lowest(groups, importance, orders, total))
+    return _plan_of_orders(grouping, orders, counts, widths)
 
 
 def plan_of_counts(grouping: Grouping, importance: Mapping[str, np.ndarray], counts: Mapping[str, int],
-                   round_to: int = 1, min_width: int = 1, round: str = "up", max_rate: Rates = 1.0) -> PruningPlan:
+                   caps: Mapping[str, int], widths: Widths) -> PruningPlan:
     """
     Remove so many of each group's least important channels, as near as widths allow.
 
@@ -104,36 +176,55 @@ def plan_of_counts(grouping: Grouping, importance: Mapping[str, np.ndarray], cou
         grouping (Grouping): What can be removed.
         importance (Mapping): Name of a group -> float, shape (channels of the group,). Groups without an entry stay.
         counts (Mapping): Name of a group -> how many of its channels are to go.
-        round_to (int): As of `make_plan`. Default: 1.
-        min_width (int): As of `make_plan`. Default: 1.
-        round (str): As of `make_plan`. Default: ``'up'``.
-        max_rate (Union[float, Mapping]): As of `make_plan`. Default: 1.0.
+        caps (Mapping): Name of a group -> how many of its channels it loses at most.
+        widths (Widths): Which widths there may be.
 
     Returns:
         PruningPlan.
     """
-    ranked = [group for group in grouping if group.name in importance]
-    orders = _orders(ranked, importance, rate_of_groups("make_plan", "max_rate", grouping, max_rate, otherwise=1.0))
-    return _plan_of_orders(grouping, orders, counts, round_to, min_width, round)
-
-
-def _plan_of_orders(grouping: Grouping, orders: Mapping[str, np.ndarray], counts: Mapping[str, int], round_to: int,
-                    min_width: int, round: str) -> PruningPlan:
-    """The plan that removes so many of the first channels in each group's order, as near as widths allow."""
-    gone = [np.zeros(0, np.int64)]
-    for group in grouping:
-        if group.name in orders:
-            order = orders[group.name]
-            count = round_counts(group, order, min(counts[group.name], len(order)), round_to, min_width, round)
-            gone.append(group.channels[order[:count]])
-    return plan_without(grouping, np.concatenate(gone))
+    return _plan_of_orders(grouping, _orders(grouping, importance, caps), counts, widths)
 
 
 def _orders(groups: Iterable[ChannelGroup], importance: Mapping[str, np.ndarray],
-            most: Mapping[str, float]) -> Dict[str, np.ndarray]:
+            caps: Mapping[str, int]) -> Dict[str, np.ndarray]:
     """Name of a group -> indices of the channels that may go, the least important first."""
-    return {group.name: removable_first(group, importance[group.name])[:cap_of(group, most[group.name])]
-            for group in groups}
+    return {group.name: removable_first(group, importance[group.name])[:caps[group.name]]
+            for group in groups if group.name in importance}
+
+
+def removable_first(group: ChannelGroup, scores: Sequence[float]) -> np.ndarray:
+    """Indices of the channels that can go, the least important first; of equal ones the last. Each layer that could
+    lose all its filters keeps its best."""
+    order = np.lexsort((-np.arange(len(scores)), scores))
+    protected = set()
+    for item in group.filters:
+        if (item.channels >= 0).all():
+            mine = np.isin(group.channels, item.channels)
+            protected.add(int(order[mine[order]][-1]))
+    return np.array([index for index in order.tolist() if index not in protected], np.int64)
+
+
+def _lowest(groups: Sequence[ChannelGroup], scores: Mapping[str, np.ndarray], orders: Mapping[str, np.ndarray],
+            total: int) -> Dict[str, int]:
+    """How many channels each of some groups loses when all of them, in their groups' orders, are ranked together."""
+    candidates = [orders[group.name] for group in groups]
+    number = np.repeat(np.arange(len(groups)), [len(order) for order in candidates])
+    place = np.concatenate([np.arange(len(order)) for order in candidates])
+    score = np.concatenate([np.asarray(scores[group.name], np.float64)[order]
+                            for group, order in zip(groups, candidates)])
+    first = number[np.lexsort((place, number, score))[:total]]
+    return {group.name: int((first == index).sum()) for index, group in enumerate(groups)}
+
+
+def _plan_of_orders(grouping: Grouping, orders: Mapping[str, np.ndarray], counts: Mapping[str, int],
+                    widths: Widths) -> PruningPlan:
+    """The plan that removes so many of the first channels in each group's order, as near as widths allow."""
+    removed = [np.zeros(0, np.int64)]
+    for group in (group for group in grouping if group.name in orders):
+        order = orders[group.name]
+        count = widths.nearest(group, order, min(counts[group.name], len(order)))
+        removed.append(group.channels[order[:count]])
+    return plan_without(grouping, np.concatenate(removed))
 
 
 # One over the filters that make a channel: score and how many there are, both of shape (channels,).

@@ -1,51 +1,83 @@
 """`Pruner`: what pruning algorithms have in common. Trace, group, score, plan, slim, verify; a subclass only scores."""
 from abc import abstractmethod
-from typing import Any, Dict, Mapping, Optional, Tuple
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentTypeError, SlimError, StateError, TraceError
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.bench.latency import latency_ratio
-from golden_stick.bench.widths import WidthAdvice, best_multiple
+from golden_stick.bench.widths import best_multiple
 from golden_stick.cells.networks import OriginalNames
 from golden_stick.cells.slim import slim
 from golden_stick.cells.trace import find_inputs, trace
 from golden_stick.cells.verify import Verification, compare, verify
-from golden_stick.cells.wrappers import check_network, masked_network
-from golden_stick.comp_algo import CompAlgo
+from golden_stick.cells.wrappers import TemporaryCell, check_network, masked_network, unwrap_cells
+from golden_stick.comp_algo import Applied, CompAlgo
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.graph.cost import count_macs, count_parameters
-from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.budget import (
     TARGETS,
     BudgetBaseline,
-    Budgeted,
-    RateRequest,
+    PruningTask,
+    Selection,
     check_budget,
-    measure,
-    plan_for,
-    request_by_rate,
-    shortfall_reasons,
+    choose,
+    outcome,
     shrunk_by,
-    trial_of,
 )
 from golden_stick.prune.options import PRUNER_OPTIONS
-from golden_stick.prune.plan import group_importance
 from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
 from golden_stick.prune.trial import surviving_groups
 from golden_stick.recover.statistics import calibrate
 
-__all__ = ["Pruner"]
+__all__ = ["AppliedPruning", "Findings", "Pruner"]
+
+
+@dataclass(frozen=True, eq=False)
+class AppliedPruning(Applied):
+    """
+    What `apply` leaves for `convert`.
+
+    Args:
+        network (nn.Cell): What `apply` returned.
+        inputs (tuple[Tensor]): What the network was traced with.
+        task (PruningTask): What is to be pruned, and by how much.
+        selection (Selection): What was chosen at `apply`.
+        names (OriginalNames): Of the parameters of `network`.
+    """
+
+    task: PruningTask
+    selection: Selection
+    names: OriginalNames
+
+
+@dataclass(frozen=True)
+class Findings:
+    """
+    What an algorithm has to say of its own, for a report.
+
+    Args:
+        notes (tuple[str]): In sentences. Default: none.
+        control (Mapping): What a scientific control was and what it found, as plain data. Default: there was none.
+    """
+
+    notes: Tuple[str, ...] = ()
+    control: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Pruner(CompAlgo):
     """
-    Base of the pruning algorithms. A subclass prepares the network to train, restores it, and scores filters.
+    Base of the pruning algorithms. A subclass scores filters, by `score_filters`; that is all it must do.
+
+    One that trains a network of its own kind before it can score also has `prepare`, which makes that network,
+    `restore`, which makes it a plain one again, and `select`, which chooses at `convert`. `unscored` and `findings` say
+    more in the report.
 
     Args:
         config (dict): Keys of every pruner:
@@ -80,28 +112,19 @@ class Pruner(CompAlgo):
     """
 
     options = PRUNER_OPTIONS
-    _optional: Tuple[str, ...] = ()  # parameters of the applied network that a checkpoint need not hold
+    applied: AppliedPruning
+    report: Report
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
         check_budget(type(self).__name__, config or {})
-        if any(self._config[key] is not None for key in TARGETS):
-            self._config = {**self._config, "prune_rate": None}
-        self._network: Optional[nn.Cell] = None
-        self._names = OriginalNames({})
-        self._inputs: Tuple[ms.Tensor, ...] = ()
-        self._original: Optional[nn.Cell] = None
-        self._graph: Optional[Graph] = None
-        self._grouping: Optional[Grouping] = None
-        self._widths: Optional[WidthAdvice] = None
-        self._beginning: Optional[BudgetBaseline] = None
-        self._budgeted: Optional[Budgeted] = None
-        self._importance: Mapping[str, np.ndarray] = {}
-        self._unreached: Tuple[str, ...] = ()  # what reports say of parameters that evaluation does not read
+        if any(self.settings[key] is not None for key in TARGETS):
+            self.settings = {**self.settings, "prune_rate": None}
+        self._baseline: Optional[BudgetBaseline] = None
 
     def set_baseline(self, baseline: Optional[BudgetBaseline]) -> None:
         """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
-        self._beginning = baseline
+        self._baseline = baseline
 
     def remaining(self) -> BudgetBaseline:
         """
@@ -110,11 +133,8 @@ class Pruner(CompAlgo):
         Raises:
             StateError: Before `apply`.
         """
-        self._applied()
-        return self._first().after(self._grouping, self._planned())
-
-    def _first(self) -> BudgetBaseline:
-        return self._beginning or BudgetBaseline(self._original, self._graph, self._grouping, {})
+        task = self.applied.task
+        return task.baseline.after(task.grouping, self.applied.selection.plan)
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
@@ -139,26 +159,46 @@ class Pruner(CompAlgo):
             TraceError: If MindSpore cannot compile the network for these inputs.
             SlimError: If the network would not survive being slimmed, for example by a number in its code.
         """
-        name = type(self).__name__
-        if self._network is not None:
-            raise StateError(f"For '{name}', 'apply' must be called once, but it was called before: make a new {name}.")
+        return self.apply_task(self.find_task(network, inputs))
+
+    def find_task(self, network: nn.Cell, inputs: Any, data: Any = None, loss: Optional[Callable] = None
+                  ) -> PruningTask:
+        """
+        What is to be pruned, after slimming for trial: the first half of `apply`.
+
+        Args:
+            network (nn.Cell): As of `apply`.
+            inputs (Union[Tensor, tuple[Tensor], tuple[int]]): As of `apply`.
+            data (Iterable): What an `apply` that takes data was given. Default: ``None``.
+            loss (Callable): What an `apply` that takes a loss was given. Default: ``None``.
+
+        Returns:
+            PruningTask.
+        """
+        self.refuse_second_apply()
+        name, notes, config = type(self).__name__, [], self.settings
         check_network(name, network)
-        notes: Tuple[str, ...] = ()
         if inputs is None:
             inputs = find_inputs(name, network)
-            notes = (f"inputs were not given: taken as {describe(inputs)}",)
+            notes.append(f"inputs were not given: taken as {describe(inputs)}")
         tensors = as_tensors(name, inputs)
         graph = trace(network, tensors)
-        policies = {key: self._config[key] for key in ("residual", "normalization", "heads")}
-        grouping = surviving_groups(name, network, graph, tensors, trial_of(self._resolved_config()), **policies)
+        if config["round_to"] == "auto":
+            # Measured once, so that `apply` and `convert` cannot differ.
+            widths = best_multiple()
+            config = {**config, "round_to": widths.multiple}
+            notes.append(f"round_to 'auto': {widths}")
+        grouping = surviving_groups(name, network, graph, tensors, config)
         check_prunable(name, grouping)
-        self._original, self._inputs, self._graph, self._grouping = network, tensors, graph, grouping
-        self._unreached = notes_on_unreached(network, graph)
-        applied = self._prepare(network, graph, grouping)
-        plan = self._planned()
-        self._report = self._make_report("apply", plan, shrunk_by(graph, grouping, plan), None, notes)
-        self._network = applied
-        self._names = OriginalNames.of(applied)
+        notes.extend(notes_on_unreached(network, graph))
+        return PruningTask(network, tensors, graph, grouping, config,
+                           self._baseline or BudgetBaseline(network, graph, grouping), tuple(notes), data, loss)
+
+    def apply_task(self, task: PruningTask) -> nn.Cell:
+        """The network to train: the second half of `apply`."""
+        applied, selection = self.prepare(task)
+        self.report = self._make_report("apply", task, selection, shrunk_by(task, selection.plan))
+        self.applied = AppliedPruning(applied, task.inputs, task, selection, OriginalNames.of(applied))
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
@@ -181,81 +221,95 @@ class Pruner(CompAlgo):
             SlimError: If the network does not survive being slimmed.
             VerifyError: If the slim network gives other outputs than the masked one.
         """
-        network = self._check_convert(net_opt, ckpt_path)
-        loaded = self._loaded(network, ckpt_path)
-        plain, values = self._restore(network, loaded)
-        plan = self._final_plan(values)
-        smaller = slim(plain, plan)
+        self._check_convert(net_opt, ckpt_path)
+        task = self.applied.task
+        plain, values = self.restore(net_opt, self._loaded(net_opt, ckpt_path))
+        selection = self.select(values)
+        smaller = slim(plain, selection.plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
-        graph = self._trace_slim(smaller, self._inputs)
-        check = compare if self._grouping.inexact else verify
-        verification = check(masked_network(plain, plan), smaller, self._inputs)
-        notes = self._notes(values) + tuple(f"not equal to the masked network: channels of {place} were removed"
-                                            for place in self._grouping.inexact)
+        graph = self._trace_slim(smaller, task.inputs)
+        check = compare if task.grouping.inexact else verify
+        verification = check(masked_network(plain, selection.plan), smaller, task.inputs)
+        findings = self.findings(values)
+        notes = tuple(f"not equal to the masked network: channels of {place} were removed"
+                      for place in task.grouping.inexact)
         if calibration_data is not None:
-            count = calibrate(smaller, calibration_data, len(self._inputs))
+            count = calibrate(smaller, calibration_data, len(task.inputs))
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
         smaller.set_train(False)
-        self._report = self._make_report("convert", plan, graph, verification, notes)
+        self.report = self._make_report("convert", task, selection, graph, verification,
+                                        replace(findings, notes=findings.notes + notes))
         return smaller
 
     # What a subclass says -------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
-        """The network to train, made from a copy of `network`."""
+    def score_filters(self, task: PruningTask) -> Mapping[str, np.ndarray]:
+        """
+        The scores by which filters are chosen at `apply`.
 
-    @abstractmethod
-    def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        """A plain copy of the trained network, and every parameter's value by name, `loaded` ones first."""
+        Args:
+            task (PruningTask): What is to be pruned. `task.filter_weights()` has the weights of all filters.
 
-    @abstractmethod
-    def _planned(self) -> PruningPlan:
-        """The plan, as far as it stands after `apply`."""
+        Returns:
+            dict, weight name -> float, shape (filters,), for the weights in `task.filters`. Higher means keep. Layers
+            without an entry have no say, and stay if none of those that they share channels with has scores.
+        """
 
-    @abstractmethod
-    def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
-        """The plan that `convert` carries out."""
+    def prepare(self, task: PruningTask) -> Tuple[nn.Cell, Selection]:
+        """
+        The network that `apply` returns, made from a copy of `task.network`; and what is chosen by then.
 
-    def _notes(self, values: Mapping[str, np.ndarray]) -> Tuple[str, ...]:
-        """What the report should say besides."""
-        return ()
+        Here: the masked network, by the scores of `score_filters`.
+        """
+        selection = self.choose(task, self.score_filters(task))
+        return masked_network(task.network, selection.plan), selection
 
-    def _unscored(self) -> Mapping[str, str]:
-        """Names of groups that get no scores, and why."""
+    def restore(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
+        """
+        A plain copy of what `apply` returned, after its training; and the values of all parameters by name.
+
+        Here: the Cells that `apply` put in are taken out.
+
+        Args:
+            network (nn.Cell): What `apply` returned.
+            loaded (Mapping): Parameter name -> value, of a checkpoint: these go before those of `network`.
+        """
+        plain = self.applied.names.copy(network)
+        unwrap_cells(plain, TemporaryCell)
+        for parameter in plain.get_parameters():
+            if parameter.name in loaded:
+                parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))
+        ms.ms_memory_recycle()
+        return plain, {parameter.name: parameter.asnumpy() for parameter in plain.get_parameters()}
+
+    def select(self, values: Mapping[str, np.ndarray]) -> Selection:
+        """What `convert` carries out, by the trained values that `restore` gave. Here: what was chosen at `apply`."""
+        return self.applied.selection
+
+    def unscored(self, task: PruningTask) -> Mapping[str, str]:
+        """Names of groups that get no scores, and why. Here: none."""
         return {}
+
+    def findings(self, values: Mapping[str, np.ndarray]) -> Findings:
+        """What the report of `convert` says besides, by the trained values that `restore` gave. Here: nothing."""
+        return Findings()
+
+    @property
+    def normalizer(self) -> str:
+        """What the scores of a layer are divided by, as configured: of `golden_stick.criteria.NORMALIZERS`."""
+        return "mean" if self.settings["normalizer"] == "auto" else self.settings["normalizer"]
 
     # What all share -------------------------------------------------------------------------------------------------
 
-    def _plan(self, grouping: Grouping, scores: Mapping[str, np.ndarray]) -> PruningPlan:
-        """A plan from scores by weight name."""
-        found = {group.name: group_importance(group, scores, self._config["reduction"], self._normalizer())
-                 for group in grouping}
-        self._importance = {name: importance for name, importance in found.items() if importance is not None}
-        self._budgeted = plan_for(self._graph, grouping, self._importance, self._resolved_config(), self._latency_of,
-                                  self._beginning)
-        return self._budgeted.plan
+    def choose(self, task: PruningTask, scores: Mapping[str, np.ndarray]) -> Selection:
+        """What is to go within the budget of a task, by scores as of `score_filters`."""
+        def latency(plan: PruningPlan) -> float:
+            return latency_ratio(slim(task.network, plan), task.baseline.network, task.inputs)
 
-    def _latency_of(self, plan: PruningPlan) -> float:
-        """Latency with a plan carried out, as a fraction of the original's, measured here and now."""
-        return latency_ratio(slim(self._original, plan), self._first().network, self._inputs)
+        return choose(task, scores, self.normalizer, latency)
 
-    def _rate_request(self) -> Optional[RateRequest]:
-        """How many channels a rate asks for; None where there is none, or it is not known yet."""
-        return request_by_rate(self._first(), self._config) if self._config["prune_rate"] is not None else None
-
-    def _resolved_config(self) -> Mapping[str, Any]:
-        """The configuration with 'auto' resolved, once, so that apply and convert cannot differ."""
-        if self._config["round_to"] != "auto":
-            return self._config
-        self._widths = self._widths or best_multiple()
-        return {**self._config, "round_to": self._widths.multiple}
-
-    def _normalizer(self) -> str:
-        """What the scores of a layer are divided by."""
-        return "mean" if self._config["normalizer"] == "auto" else self._config["normalizer"]
-
-    def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
+    def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[Tensor, ...]) -> Graph:
         try:
             return trace(smaller, tensors)
         except TraceError as error:
@@ -264,43 +318,32 @@ class Pruner(CompAlgo):
                 f"not fit its new widths. Take it from the input's shape instead. MindSpore says: {error}"
             ) from error
 
-    def _applied(self) -> Tuple[nn.Cell, Tuple[ms.Tensor, ...]]:
-        if self._network is None:
-            raise StateError(f"For '{type(self).__name__}', 'apply' must be called first, but it was not.")
-        return self._network, self._inputs
-
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:
             return {}
-        return read_checkpoint(type(self).__name__, self._names.parameters(network), path, self._optional)
+        return read_checkpoint(type(self).__name__, self.applied.names.parameters(network), path)
 
-    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> nn.Cell:
+    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> None:
         name = type(self).__name__
         if not isinstance(net_opt, nn.Cell):
             raise ArgumentTypeError(f"For '{name}', 'net_opt' must be a Cell, but got {type(net_opt).__name__}.")
         if not isinstance(ckpt_path, str):
             raise ArgumentTypeError(f"For '{name}', 'ckpt_path' must be a str, but got {type(ckpt_path).__name__}.")
-        if self._network is None:
+        if not self.is_applied:
             raise StateError(f"For '{name}', 'apply' must be called before 'convert', but it was not.")
-        if net_opt is not self._network:
+        if net_opt is not self.applied.network:
             raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
-        return net_opt
 
-    def _make_report(self, step: str, plan: PruningPlan, graph: Graph, verification: Optional[Verification],
-                     notes: Tuple[str, ...]) -> Report:
-        targets = measure(self._config, self._first().graph, graph, self._budgeted)
-        request, remaining = self._rate_request(), self._first().after(self._grouping, plan)
-        if request is not None:
-            targets += (request.target(remaining),)
-            notes += shortfall_reasons(request, remaining, self._grouping, self._importance, self._resolved_config(),
-                                       plan)
+    def _make_report(self, step: str, task: PruningTask, selection: Selection, graph: Graph,
+                     verification: Optional[Verification] = None, findings: Findings = Findings()) -> Report:
+        targets, shortfall = outcome(task, selection, graph)
         return Report(
-            algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(self._inputs),
-            layers=layer_reports(self._grouping, plan, self._unscored()), without_rule=self._grouping.without_rule,
-            parameters_before=count_parameters(self._graph), parameters_after=count_parameters(graph),
-            macs_before=count_macs(self._graph), macs_after=count_macs(graph),
+            algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(task.inputs),
+            layers=layer_reports(task.grouping, selection.plan, self.unscored(task)),
+            without_rule=task.grouping.without_rule,
+            parameters_before=count_parameters(task.graph), parameters_after=count_parameters(graph),
+            macs_before=count_macs(task.graph), macs_after=count_macs(graph),
             largest_difference=verification.largest_difference if verification else None,
             output_scale=verification.output_scale if verification else None,
-            notes=notes + self._unreached + ((f"round_to 'auto': {self._widths}",) if self._widths else ()),
-            targets=targets, control=self._control(),
+            notes=findings.notes + shortfall + task.notes, targets=targets, control=findings.control,
         )

@@ -27,8 +27,7 @@ from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.plan import PruningPlan, removed_channels
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.pointwise import elementwise, residual_sum
-from golden_stick.prune.plan import make_plan
-from golden_stick.prune.ranking import check_patterns
+from golden_stick.prune.budget import trial_of
 
 __all__ = ["surviving_groups"]
 
@@ -38,7 +37,7 @@ _ATTEMPTS = 40
 
 
 def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
-           budget: Mapping[str, Any], **policies: Any) -> Grouping:
+                     config: Mapping[str, Any]) -> Grouping:
     """
     The channel groups of a network that survives losing them.
 
@@ -47,22 +46,20 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         network (nn.Cell): The network. It is not changed.
         graph (Graph): Its trace.
         tensors (tuple[Tensor]): What it was traced with.
-        budget (Mapping): What to remove for trial: `prune_rate` and more, as `make_plan` takes them.
-        policies: `residual` and `normalization`, as `find_groups` takes them.
+        config (Mapping): The values of a pruner's options.
 
     Returns:
         Grouping.
 
     Raises:
-        ArgumentError: If a pattern of the budget fits no layer.
+        ArgumentError: If a pattern of the configuration fits no layer.
         SlimError: If slimming breaks the network, and no number in its code can be found that is to blame.
     """
     rejected_readings: Counter = Counter()
+    policies = {key: config[key] for key in ("residual", "normalization", "heads")}
     for _ in range(_ATTEMPTS):
         grouping = _freest(graph, rejected_readings, policies)
-        check_patterns(name, grouping, budget)
-        first = {group.name: np.arange(len(group.channels), dtype=float) for group in grouping}
-        plan = make_plan(grouping, first, **budget)
+        plan = trial_of(name, grouping, config)
         if not plan.axes:
             return grouping
         wrong = _attempt(name, network, graph, grouping, plan, tensors)

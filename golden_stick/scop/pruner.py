@@ -10,13 +10,12 @@ from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, 
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import TemporaryCell, unwrap_cells
-from golden_stick.graph.groups import Grouping, ParameterSlice
-from golden_stick.graph.ir import Graph
+from golden_stick.comp_algo import add_algorithm
+from golden_stick.graph.groups import ParameterSlice
 from golden_stick.graph.layers import scales_after
-from golden_stick.graph.plan import PruningPlan, plan_without
-from golden_stick.prune.budget import RateRequest, request_by_counts
-from golden_stick.prune.plan import REDUCTIONS, plan_of_counts
-from golden_stick.prune.pruner import Pruner
+from golden_stick.prune.budget import PruningTask, Selection, nothing_removed, request_by_counts
+from golden_stick.prune.plan import REDUCTIONS, Widths, caps_of, plan_of_counts
+from golden_stick.prune.pruner import Findings, Pruner
 from golden_stick.scop.phase import FeaturePhase, InputPhase
 from golden_stick.scop.report import (
     DESCRIPTION,
@@ -124,21 +123,20 @@ class SCOP(Pruner):
         "held_out": Option(False, Switch()),
         "sampler": Option("permutation", SamplerOption()),
     }
+    trains_phase = True
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
-        if "fdr" in (config or {}) and self._config["prune_rate"] != "auto":
+        if "fdr" in (config or {}) and self.settings["prune_rate"] != "auto":
             raise ArgumentError(f"For 'SCOP', 'fdr' must stand with 'prune_rate' 'auto', but got 'prune_rate' "
-                                f"{self._config['prune_rate']!r}.")
+                                f"{self.settings['prune_rate']!r}.")
         self._phase: Any = None
-        self._unselected: Optional[Mapping[str, int]] = None  # by group, once knockoff+ has decided
-        self._facts: Mapping[str, Any] = {}  # of the control, once the scales are known
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration, defaults included; a sampler by its name."""
-        sampler = self._config["sampler"]
+        sampler = self.settings["sampler"]
         return {**super().config, "sampler": sampler if isinstance(sampler, str) else sampler.name}
 
     def after_step(self) -> None:
@@ -167,21 +165,20 @@ class SCOP(Pruner):
         Raises:
             StateError: Before `apply`.
         """
-        network, _ = self._applied()
-        return self._scores(self._names.values(network))
+        return self._scores(self.applied.names.values(self.applied.network))
 
     def _scale_cells(self) -> List[RealScale]:
-        network, _ = self._applied()
-        return [cell for _, cell in network.cells_and_names() if isinstance(cell, RealScale)]
+        return [cell for _, cell in self.applied.network.cells_and_names() if isinstance(cell, RealScale)]
 
-    def _prepare(self, network: nn.Cell, graph: Graph, grouping: Grouping) -> nn.Cell:
-        kind = FeaturePhase if isinstance(self._config["sampler"], FeatureSampler) else InputPhase
-        phase = kind(graph, grouping, self._config)
+    def prepare(self, task: PruningTask) -> Tuple[nn.Cell, Selection]:
+        """The network of the knockoff phase. Which filters go is not known before it; how many is, for a rate."""
+        kind = FeaturePhase if isinstance(self.settings["sampler"], FeatureSampler) else InputPhase
+        network, phase = task.network, kind(task.graph, task.grouping, self.settings)
         if not phase.layers:
-            reasons = "; ".join(f"{group.name} {phase.why_unscored(group)}" for group in grouping)
+            reasons = "; ".join(f"{group.name} {phase.why_unscored(group)}" for group in task.grouping)
             raise NothingToPruneError(f"For 'SCOP', 'network' must have a layer whose filters can be removed and have "
                                       f"knockoffs, but got none ({reasons}): use 'OneShot'.")
-        self._phase, self._facts = phase, {}
+        self._phase = phase
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
@@ -192,44 +189,38 @@ class SCOP(Pruner):
         applied.description = Parameter(Tensor(encoded_description(describe_sampler(phase.sampler, fit))),
                                         name=DESCRIPTION, requires_grad=False)
         ms.ms_memory_recycle()
-        return applied
+        undecided = self.settings["prune_rate"] == "auto"
+        return applied, nothing_removed(task) if undecided else self.choose(task, self.score_filters(task))
 
-    def _restore(self, applied: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        plain = self._names.copy(applied.network, "network.")
+    def score_filters(self, task: PruningTask) -> Dict[str, np.ndarray]:
+        """Zeros, for the filters that the phase is going to score."""
+        return {name: np.zeros(len(item.channels)) for name, item in self._scored(task).items()}
+
+    def _scored(self, task: PruningTask) -> Dict[str, ParameterSlice]:
+        return {name: item for name, item in task.filters.items() if name in self._phase.layers}
+
+    def restore(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
+        """A plain copy of the network inside, and the values of all parameters, the scales among them."""
+        names = self.applied.names
+        plain = names.copy(network.network, "network.")
         unwrap_cells(plain, TemporaryCell)
         for parameter in plain.get_parameters():
             parameter.requires_grad = self._trained[parameter.name]
             if parameter.name in loaded:
                 parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))
         ms.ms_memory_recycle()
-        return plain, {**self._names.values(applied), **loaded}
+        return plain, {**names.values(network), **loaded}
 
-    def _planned(self) -> PruningPlan:
-        # Which filters go is not known before the knockoff phase; how many is, unless knockoff+ decides.
-        if self._config["prune_rate"] == "auto":
-            return plan_without(self._grouping, ())
-        return self._plan(self._grouping, {item.parameter: np.zeros(len(item.channels)) for item in self._filters()})
-
-    def _filters(self) -> List[ParameterSlice]:
-        """The filters that the phase scores, layer by layer."""
-        return [item for group in self._grouping for item in group.filters if item.parameter in self._phase.layers]
-
-    def _final_plan(self, values: Mapping[str, np.ndarray]) -> PruningPlan:
+    def select(self, values: Mapping[str, np.ndarray]) -> Selection:
+        """What goes, by the trained scales."""
         self._check_trained(values)
-        if self._config["prune_rate"] != "auto":
-            return self._plan(self._grouping, self._scores(values))
-        config = self._resolved_config()
-        self._importance, self._unselected = unselected_channels(self._grouping, self._statistics(values),
-                                                                 config["fdr"])
-        return plan_of_counts(self._grouping, self._importance, self._unselected, config["round_to"],
-                              config["min_width"], config["round"], config["max_rate"])
-
-    def _rate_request(self) -> Optional[RateRequest]:
-        if self._config["prune_rate"] != "auto":
-            return super()._rate_request()
-        if self._unselected is None:
-            return None
-        return request_by_counts("prune_rate auto", self._grouping, self._unselected)
+        task, scores = self.applied.task, self._scores(values)
+        if self.settings["prune_rate"] != "auto":
+            return self.choose(task, scores)
+        importance, counts = unselected_channels(task.grouping, self._statistics(values), task.config["fdr"])
+        plan = plan_of_counts(task.grouping, importance, counts, caps_of(task.grouping, task.config["max_rate"]),
+                              Widths.of(task.config))
+        return Selection(plan, scores, importance, request_by_counts("prune_rate auto", task.grouping, counts))
 
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
         scales = self._phase.scales(values)
@@ -259,7 +250,8 @@ class SCOP(Pruner):
 
     def _gammas(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> |gamma| behind each of its filters, where a normalization follows."""
-        return {weight: np.abs(gamma.astype(np.float64)) for weight, gamma in scales_after(self._graph, values).items()
+        scales = scales_after(self.applied.task.graph, values)
+        return {weight: np.abs(gamma.astype(np.float64)) for weight, gamma in scales.items()
                 if weight in self._phase.layers}
 
     def _statistics(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
@@ -275,25 +267,27 @@ class SCOP(Pruner):
     def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return {weight: rows.mean(axis=0) for weight, rows in self._statistics(values).items()}
 
-    def _notes(self, values: Mapping[str, np.ndarray]) -> Tuple[str, ...]:
+    def findings(self, values: Mapping[str, np.ndarray]) -> Findings:
+        """What the knockoff phase was, and what became of the scales."""
         correlation = rank_correlation(self._scores(values), self._gammas(values))
         if correlation >= _SAME:
             warnings.warn(f"For 'SCOP', scores must tell more than |gamma| to be of use, but their rank correlation "
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=4)
-        held_out, sampler, mixing = self._config["held_out"], description_in(values), self._phase.mixing
+        held_out, sampler, mixing = self.settings["held_out"], description_in(values), self._phase.mixing
         conditions: Tuple[Condition, ...] = ()
-        if self._config["prune_rate"] == "auto":
-            weights = {item.parameter: np.moveaxis(values[item.parameter], item.axis, 0) for item in self._filters()}
-            conditions = conditions_of(self._config["fdr"], held_out, sampler["name"], mixing,
+        if self.settings["prune_rate"] == "auto":
+            weights = {name: np.moveaxis(values[name], item.axis, 0)
+                       for name, item in self._scored(self.applied.task).items()}
+            conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing,
                                        self._statistics(values), weights)
         report = PhaseReport(held_out, sampler, mixing, self._phase.scales(values), correlation, conditions)
-        self._facts = report.facts()
-        return report.notes()
+        return Findings(report.notes(), report.facts())
 
-    def _control(self) -> Mapping[str, Any]:
-        return self._facts
-
-    def _unscored(self) -> Mapping[str, str]:
-        return {group.name: self._phase.why_unscored(group) for group in self._grouping
+    def unscored(self, task: PruningTask) -> Mapping[str, str]:
+        """Groups that the phase has no scales for, and why."""
+        return {group.name: self._phase.why_unscored(group) for group in task.grouping
                 if not any(item.parameter in self._phase.layers for item in group.filters)}
+
+
+add_algorithm("scop", SCOP)

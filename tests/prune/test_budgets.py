@@ -11,9 +11,8 @@ from golden_stick.bench.latency import latency_ratio
 from golden_stick.graph.cost import count_macs
 from golden_stick.graph.groups import find_groups
 from golden_stick.prune import pruner as pruner_module
-from golden_stick.prune.budget import plan_for, shrunk_by
+from golden_stick.prune.budget import BudgetBaseline, PruningTask, choose, pools_of, shrunk_by
 from golden_stick.prune.plan import make_plan
-from golden_stick.prune.ranking import pools_of
 from golden_stick.prune.report import Target
 from tests import networks
 from tests.graph.build import Builder
@@ -96,13 +95,14 @@ def test_the_mildest_plan_that_meets_a_target_is_taken():
     graph = b.graph(value)
     grouping = find_groups(graph)
     generator = np.random.default_rng(0)
-    scores = {group.name: generator.random(len(group.channels)) for group in grouping}
     config = {**gs.OneShot().config, "prune_rate": None, "ranking": "global", "target_macs": 0.6}
-    plan = plan_for(graph, grouping, scores, config, latency=lambda plan: 1.0).plan
+    task = PruningTask(None, (), graph, grouping, config, BudgetBaseline(None, graph, grouping))
+    scores = {name: generator.random(len(item.channels)) for name, item in task.filters.items()}
+    chosen = choose(task, scores, "none", latency=lambda plan: 1.0)
     pools = pools_of("global", graph, grouping)
-    costs = [count_macs(shrunk_by(graph, grouping, make_plan(grouping, scores, rate, pools=pools)))
+    costs = [count_macs(shrunk_by(task, make_plan(grouping, chosen.importance, rate, pools=pools)))
              for rate in np.arange(0.0, 1.0, 0.01)]
-    assert count_macs(shrunk_by(graph, grouping, plan)) == max(cost for cost in costs if cost <= 0.6 * costs[0])
+    assert count_macs(shrunk_by(task, chosen.plan)) == max(cost for cost in costs if cost <= 0.6 * costs[0])
 
 
 class TestLatency:

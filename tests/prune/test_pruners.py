@@ -13,6 +13,7 @@ from golden_stick.base.errors import (
     StateError,
     TraceError,
 )
+from golden_stick.comp_algo import Applied
 from golden_stick.prune.plan import make_plan
 from tests import networks
 
@@ -311,13 +312,13 @@ class TestRefusals:
         algorithm, applied = run(kind, {"prune_rate": 0.5})
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
-        for step in ("slim", "trace", "masked_network", "verify", "plan_for", "count_macs", "describe"):
+        for step in ("slim", "trace", "masked_network", "verify", "choose", "count_macs", "describe"):
             with monkeypatch.context() as patch:
                 def fail(*_, **__):
                     raise RuntimeError("broken on purpose")
                 patch.setattr(f"golden_stick.prune.pruner.{step}", fail)
                 # `OneShot` made its plan at `apply`.
-                if not (kind is gs.OneShot and step == "plan_for"):
+                if not (kind is gs.OneShot and step == "choose"):
                     with pytest.raises(RuntimeError, match="broken on purpose"):
                         algorithm.convert(applied)
         assert algorithm.report is report and applied.training == training
@@ -349,7 +350,7 @@ class TestRefusals:
 
         def fail(*_, **__):
             raise RuntimeError("broken on purpose")
-        preparation = {gs.SCOP: "scop.pruner.copy_network", gs.OneShot: "prune.one_shot.masked_network"}[kind]
+        preparation = {gs.SCOP: "scop.pruner.copy_network", gs.OneShot: "prune.pruner.masked_network"}[kind]
         with monkeypatch.context() as patch:
             patch.setattr(f"golden_stick.{preparation if step == 'preparation' else step}", fail)
             with pytest.raises(RuntimeError, match="broken on purpose"):
@@ -447,19 +448,21 @@ def test_inputs_are_found_out_and_the_report_says_so():
 def test_a_second_algorithm_says_only_what_is_its_own():
     class Nothing(gs.CompAlgo):
         def apply(self, network, inputs=None):
+            self.applied, self.report = Applied(network, inputs), "nothing was done"
             return network
 
         def convert(self, net_opt, ckpt_path=""):
             return net_opt
 
-        def _applied(self):
-            return None
-
     algorithm, network = Nothing(), small()
-    assert algorithm.convert(algorithm.apply(network)) is network
+    assert not algorithm.is_applied
+    assert algorithm.convert(algorithm.apply(network)) is network is algorithm.applied.network
     assert len(algorithm.callbacks()) == 1 and algorithm.loss(len) is len
     algorithm.after_step()
     assert algorithm.finish_training() is None
+    assert algorithm.summary(network).endswith("trained\nnothing was done")
+    with pytest.raises(StateError, match="'apply' must be called once, but it was called before: make a new Nothing"):
+        algorithm.apply(network)
 
 
 def test_unknown_operator_is_a_barrier_and_reported():

@@ -4,8 +4,8 @@ import pytest
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import find_groups
+from golden_stick.prune.budget import pools_of
 from golden_stick.prune.plan import make_plan
-from golden_stick.prune.ranking import pools_of
 from tests.graph.build import Builder
 
 SCORES = {"a": np.array([1.0, 2, 3, 4]), "b": np.array([10.0, 20, 0.5, 40]), "c": np.array([5.0, 6, 7, 8])}

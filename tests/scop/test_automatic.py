@@ -7,7 +7,7 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, StateError
 from golden_stick.graph.groups import find_groups
 from golden_stick.knockoffs.selection import select, select_derandomized
-from golden_stick.prune.plan import plan_of_counts
+from golden_stick.prune.plan import Widths, caps_of, plan_of_counts
 from golden_stick.scop.report import conditions_of, selected_filters, unselected_channels
 from golden_stick.scop.scales import Mixing
 from tests import networks
@@ -15,7 +15,8 @@ from tests.graph.build import Builder
 
 
 def automatic_plan(grouping, found, rate=0.2, **widths):
-    return plan_of_counts(grouping, *unselected_channels(grouping, found, rate), **widths)
+    importance, counts = unselected_channels(grouping, found, rate)
+    return plan_of_counts(grouping, importance, counts, caps_of(grouping, 1.0), Widths(**widths))
 
 
 def chain(*widths):
