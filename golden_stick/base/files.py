@@ -1,4 +1,5 @@
 """Files that are written whole or not at all, and JSON files of a kind of their own."""
+import datetime
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
-__all__ = ["path_of", "placed_file", "whole_file", "read_record", "versions", "write_record"]
+__all__ = ["now", "path_of", "placed_file", "whole_file", "read_record", "versions", "write_record"]
 
 
 _SCRATCH = ".golden_stick_"
@@ -125,6 +126,11 @@ def write_record(owner: str, path: str, kind: str, fields: Dict[str, Any]) -> No
     """Write a file of a kind, whole or not at all."""
     with whole_file(owner, path) as temporary:
         Path(temporary).write_text(json.dumps({"kind": kind, **fields}) + "\n", encoding="utf-8")
+
+
+def now() -> str:
+    """Date and time, to the minute, in UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def versions() -> Dict[str, str]:

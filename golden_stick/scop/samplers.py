@@ -9,7 +9,6 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import OneOf, Whole, check_value
-from golden_stick.base.digests import noted
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import first_inputs
 from golden_stick.base.progress import shown
@@ -264,7 +263,7 @@ class GaussianSampler(Sampler):
             ArgumentTypeError: If a batch is neither a Tensor nor an array, nor begins with one.
             ArgumentError: If there are too few samples, or the grid does not divide their height and width.
         """
-        batches = noted(first_inputs("GaussianSampler", data), "the moments of a GaussianSampler")
+        batches = first_inputs("GaussianSampler", data)
         batches = shown(batches, "batches looked at")
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
         sampler = SecondOrder(moments_of(coarse, progress), self.method)
@@ -444,7 +443,7 @@ def moments_at(network: nn.Cell, sampler: FeatureSampler, sites: Mapping[str, Tu
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
         with evaluation(tapped):
-            batches = noted(first_inputs("FeatureSampler", sampler.data), "the moments of a FeatureSampler")
+            batches = first_inputs("FeatureSampler", sampler.data)
             for batch in shown(batches, "batches for the moments of features"):
                 tapped(batch)
     finally:
