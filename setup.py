@@ -28,6 +28,8 @@ setup(
         "numpy<2",
         # The slim file's format. MindSpore needs it too.
         "safetensors>=0.4",
+        # Distributions of the tests behind certificates. MindSpore needs it too.
+        "scipy>=1.5.4",
     ],
     extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "completion": COMPLETION,
                     "tests": TESTS + EXAMPLES + REPORTS + ONNX + COMPLETION},

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from golden_stick.cells.verify import verify
     from golden_stick.certify.card import pruning_card
     from golden_stick.certify.certify import certify
-    from golden_stick.certify.safe_filters import safe_filters
-    from golden_stick.certify.together import safe_together
+    from golden_stick.certify.safe_filters import safe_filters, safe_together
     from golden_stick.comp_algo import CompAlgo, add_algorithm
     from golden_stick.compare.compare import compare
     from golden_stick.criteria.table import add_criterion
@@ -50,7 +49,7 @@ _HOME = {
     "prune_in_steps": "prune.schedule",
     "pruning_card": "certify.card",
     "safe_filters": "certify.safe_filters",
-    "safe_together": "certify.together",
+    "safe_together": "certify.safe_filters",
     "save_slim": "deploy.slim_network",
     "slim": "cells.slim",
     "trace": "cells.trace",

@@ -8,7 +8,6 @@ from mindspore import nn
 from mindspore.train import Callback
 
 from golden_stick.base.config import Option, check_config
-from golden_stick.base.digests import note
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.base.registry import Registry
 from golden_stick.deploy.exporters import export
@@ -276,10 +275,6 @@ class _AlgorithmCallback(Callback):
         self._algorithm.before_training(told.epoch_num * told.batch_num)
 
     def on_train_step_end(self, run_context):
-        told = run_context.original_args()
-        # Images of later epochs are the same, or augmented; of devices that sink their data, none comes here.
-        if told.cur_epoch_num == 1 and told.get("train_dataset_element"):
-            note(told.train_dataset_element[0], f"training with the callbacks of {type(self._algorithm).__name__}")
         self._algorithm.after_step()
 
     def on_train_end(self, run_context):

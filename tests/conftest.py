@@ -12,14 +12,6 @@ os.environ.setdefault("GLOG_v", "4")
 import mindspore as ms  # noqa: E402
 import pytest  # noqa: E402
 
-from golden_stick.certify import forget_used_data  # noqa: E402
-
-
-@pytest.fixture(autouse=True)
-def unused_data():
-    """Every test begins with data that nothing has used."""
-    forget_used_data()
-
 
 def pytest_collection_finish():
     """MindSpore collects garbage before it compiles: what is here to stay need not be searched thousands of times."""

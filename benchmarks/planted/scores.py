@@ -9,7 +9,7 @@ import golden_stick as gs
 from benchmarks.planted.images import SIZE, Images, batches
 from benchmarks.planted.network import BATCH, LAYERS, SmallNet, conv_of, read
 from golden_stick.cells.slim import recipe_of
-from golden_stick.certify.equivalence import discoveries, equivalence_p_values
+from golden_stick.certify.safe_filters import discoveries, equivalence_p_values
 from golden_stick.criteria import CRITERIA, FilterStatistics
 from golden_stick.criteria.statistics import collect
 from golden_stick.scop.report import selected_filters

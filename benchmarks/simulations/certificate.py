@@ -13,11 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
-from golden_stick.certify import certify_in_sequence, compare_predictions, drop_p_value
-from golden_stick.certify.distributions import binomial_tail
-from golden_stick.certify.equivalence import PairedCounts
-from golden_stick.certify.fingerprints import DataFingerprint
+from golden_stick.certify import PairedCounts, certify_in_sequence, compare_predictions, drop_p_value
 from golden_stick.certify.prior_use import overlaps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,8 +96,8 @@ def exact_power(images, discordance, drop):
     spread = 4.5 * math.sqrt(images * discordance) + 5
     found, share_lost = 0.0, (discordance + drop) / (2 * discordance)
     for discordant in range(max(0, int(images * discordance - spread)), int(images * discordance + spread) + 1):
-        weight = binomial_tail(discordant, images, discordance) - binomial_tail(discordant + 1, images, discordance)
-        found += weight * (1 - binomial_tail(critical(images, discordant) + 1, discordant, share_lost))
+        weight = stats.binom.pmf(discordant, images, discordance)
+        found += weight * stats.binom.cdf(critical(images, discordant), discordant, share_lost)
     return float(found)
 
 
@@ -108,7 +106,7 @@ def hoeffding_bentkus(lost, gained, images):
     mean, null = (1 + (lost - gained) / images) / 2, (1 + BOUND) / 2
     low = np.minimum(mean, null)
     entropy = low * np.log(low / null) + (1 - low) * np.log((1 - low) / (1 - null))
-    bentkus = math.e * (1 - binomial_tail(np.ceil(images * mean).astype(int) + 1, images, null))
+    bentkus = math.e * stats.binom.cdf(np.ceil(images * mean), images, null)
     return np.minimum(1, np.minimum(np.exp(-images * entropy), bentkus))
 
 
@@ -154,7 +152,7 @@ def used_data(generator, runs):
         shared = int(generator.integers(0, 4))
         names = [f"{number:016x}" for number in generator.integers(0, 2**62, 400)]
         old, new = names[:200], names[200 - shared:400 - shared]
-        seen = overlaps(DataFingerprint("new", 200, frozenset(new)), [DataFingerprint("old", 200, frozenset(old))], [])
+        seen = overlaps(new, [(frozenset(old), "something")])
         missed += bool(shared) and not seen
         invented += not shared and bool(seen)
     return {"runs": runs, "missed": missed, "invented": invented}

@@ -1,4 +1,5 @@
 """Files that are written whole or not at all, and JSON files of a kind of their own."""
+import datetime
 import json
 import os
 import re
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
-__all__ = ["path_of", "placed_file", "whole_file", "read_record", "versions", "write_json", "write_record"]
+__all__ = ["now", "path_of", "placed_file", "whole_file", "read_record", "versions", "write_json", "write_record"]
 
 
 _SCRATCH = ".golden_stick_"
@@ -128,6 +129,11 @@ def write_json(owner: str, path: str, record: Mapping[str, Any], indent: Optiona
 def write_record(owner: str, path: str, kind: str, fields: Mapping[str, Any]) -> None:
     """Write a file of a kind, on one line: some hold a digest for every image of a data set."""
     write_json(owner, path, {"kind": kind, **fields}, indent=None)
+
+
+def now() -> str:
+    """Date and time, to the minute, in UTC."""
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def versions() -> Dict[str, str]:

@@ -11,7 +11,8 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     from mindspore import Tensor
 
-__all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "first_inputs", "leading_inputs", "resized"]
+__all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "first_inputs", "labelled_batches",
+           "leading_inputs", "resized"]
 
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
@@ -145,3 +146,36 @@ def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterat
                 raise ArgumentTypeError(f"For '{owner}', a batch must be a Tensor or start with one, but got "
                                         f"{type(item).__name__}.")
         yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items[:count])
+
+
+def labelled_batches(owner: str, data: Any) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """
+    Images and labels of each batch, as arrays; labels in shape (N,).
+
+    Args:
+        owner (str): Name of the caller, for messages.
+        data (Iterable): A `mindspore.dataset` object whose first columns are images and labels, or an iterable of
+            ``(images, labels)``, batched.
+
+    Returns:
+        Iterator[tuple[numpy.ndarray, numpy.ndarray]].
+
+    Raises:
+        ArgumentTypeError: If `data` cannot be iterated, or a batch is not a pair of Tensors or arrays.
+        ArgumentError: If a batch has not one whole number as the label of each image.
+    """
+    from mindspore import Tensor
+    if isinstance(data, (str, bytes)) or not any(hasattr(data, way) for way in ("__iter__", "create_tuple_iterator")):
+        raise ArgumentTypeError(f"For '{owner}', 'data' must be a data set or an iterable of (images, labels), "
+                                f"but got {type(data).__name__}.")
+    for items in batches_of(data):
+        if len(items) < 2 or not all(isinstance(item, (Tensor, np.ndarray)) for item in items[:2]):
+            raise ArgumentTypeError(f"For '{owner}', a batch of 'data' must be images and labels, Tensors or arrays, "
+                                    f"but got {', '.join(type(item).__name__ for item in items) or 'nothing'}.")
+        images, labels = (item.asnumpy() if isinstance(item, Tensor) else item for item in items[:2])
+        labels = labels.reshape(len(labels), -1)[:, 0] if labels.ndim and labels.size == len(labels) else labels
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise ArgumentError(f"For '{owner}', a batch of 'data' must have one whole number as label for each image, "
+                                f"but got {labels.dtype} labels of shape {labels.shape} for images of shape "
+                                f"{images.shape}.")
+        yield images, labels

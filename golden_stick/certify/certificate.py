@@ -7,7 +7,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
 from golden_stick.base.files import whole_file
-from golden_stick.certify.prior_use import OnFreshImages, with_caveats
+from golden_stick.certify.prior_use import OnFreshImages
 
 __all__ = ["Certificate", "CertifiedNetwork"]
 
@@ -63,6 +63,8 @@ class Certificate(OnFreshImages):
         date (str): When, as the caller or the clock says.
     """
 
+    promise = "THE CONFIDENCE"
+
     max_drop: float
     confidence: float
     base: CertifiedNetwork
@@ -83,16 +85,12 @@ class Certificate(OnFreshImages):
         passed = [item for item in self.candidates if item.certified]
         return min(passed, key=lambda item: item.parameters).name if passed else None
 
-    @property
-    def statement(self) -> str:
-        """What is certified; with a warning where that does not hold, and where no ledger tells of other processes."""
+    def _shown(self) -> str:
         bound = f"{100 * self.max_drop:g} percentage points"
         if self.certified is None:
-            text = f"No candidate is certified to lose less than {bound} of accuracy."
-        else:
-            text = (f"'{self.certified}' loses less than {bound} of the accuracy of '{self.base.name}', with a "
-                    f"confidence of {self.confidence:.6g}, on images drawn like the {self.images:,} of this one.")
-        return with_caveats(text, self.used_before, self.ledger, "THE CONFIDENCE")
+            return f"No candidate is certified to lose less than {bound} of accuracy."
+        return (f"'{self.certified}' loses less than {bound} of the accuracy of '{self.base.name}', with a confidence "
+                f"of {self.confidence:.6g}, on images drawn like the {self.images:,} of this one.")
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -141,7 +139,7 @@ class Certificate(OnFreshImages):
             "more\", by an exact test; candidates were tested in this order "
             f"({self.order}), up to the first that failed.", "",
             f"Images: {self.images:,}, {self.repeated:,} of them copies of others; digest `{self.data}`. Earlier uses "
-            f"were looked up in what the caller declared, in what golden_stick did in this process, and in {where}.",
+            f"were looked up in what the caller declared, and in {where}.",
             "", "Digests of the networks:", "", *names,
             "", f"Command: `{self.command}`", "",
             f"Versions: {', '.join(f'{name} {version}' for name, version in self.versions.items())}. "

@@ -9,62 +9,20 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import Interval, check_value
-from golden_stick.base.digests import now
+from golden_stick.base.digests import network_digest, sample_digests
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.base.files import versions
+from golden_stick.base.files import now, versions
+from golden_stick.base.inputs import labelled_batches
 from golden_stick.base.progress import shown
 from golden_stick.cells.networks import evaluation
 from golden_stick.certify.certificate import Certificate, CertifiedNetwork
-from golden_stick.certify.equivalence import PairedCounts, certify_in_sequence, compare_predictions
-from golden_stick.certify.fingerprints import DataFingerprint, SamplesSeen, labelled_batches, network_digest
-from golden_stick.certify.prior_use import known_uses
+from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
+from golden_stick.certify.prior_use import DataFingerprint, fingerprint_of, known_uses
 
-__all__ = ["right_answers", "certify", "LEDGER"]
-
-
-def right_answers(networks: Mapping[str, nn.Cell], data: Any,
-                  check: Callable[[DataFingerprint], None]) -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
-    """
-    Run all networks on all images, in evaluation. The class is that of the largest output.
-
-    Args:
-        networks (Mapping): Name -> network that takes images and gives an output, or several with that first, of
-            shape :math:`(N, classes)`.
-        data (Iterable): Batches of images and labels; taken once.
-        check (Callable): Called with the fingerprint of each batch before any network sees it; raises to stop.
-
-    Returns:
-        tuple, name -> bool array of shape (images,), whether the network is right; and the fingerprint of the data.
-
-    Raises:
-        ArgumentError: If there is no image, or a network's output is not finite or of another shape.
-    """
-    seen = SamplesSeen()
-    right: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
-    with ExitStack() as stack:
-        for network in networks.values():
-            stack.enter_context(evaluation(network))
-        for images, labels in shown(labelled_batches("certify", data), "batches"):
-            check(seen.add(images, labels))
-            tensor = Tensor(images)
-            for name, network in networks.items():
-                right[name].append(_classes(name, network(tensor), len(labels)) == labels)
-    if not seen:
-        raise ArgumentError("For 'certify', 'data' must hold at least one image, but got none.")
-    return {name: np.concatenate(parts) for name, parts in right.items()}, seen.fingerprint()
+__all__ = ["certify", "right_answers"]
 
 
-def _classes(name: str, output: Any, images: int) -> np.ndarray:
-    values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
-    if values.ndim != 2 or len(values) != images or values.shape[1] < 2:
-        raise ArgumentError(f"For 'certify', the output of '{name}' must be of shape (images, classes), but got "
-                            f"{values.shape} for {images} images.")
-    if not np.isfinite(values).all():
-        raise ArgumentError(f"For 'certify', the output of '{name}' must be finite, but some of it is not.")
-    return values.argmax(1)
-
-
-LEDGER = "golden_stick_ledger.json"
+_LEDGER = "golden_stick_ledger.json"
 _BASE = "base"
 
 
@@ -92,15 +50,14 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         order (Sequence[str]): All names, in the order of testing. Default: ``None``, by the number of parameters,
             the most first; of equal ones, as given.
         used (Sequence): What was used to train or choose: data sets, their fingerprints (`fingerprint`), or files of
-            those. Images that `data` shares with them are found, and those that golden_stick used in this process
-            (to certify, to find safe filters, to calibrate, to compare) without being told. Default: none.
+            those. Images that `data` shares with them are found. Default: none.
         reuse (str): What happens if an image was used before. ``'refuse'``: an error. ``'declare'``: a certificate that
             says that its confidence does not hold. Default: ``'refuse'``.
         path (str): Where to write the certificate, as JSON and, beside it, as a page; no file may stand there.
             Default: ``None``, nowhere.
         ledger (str): File that lists the images used to certify, which is read, and added to before the result is
             known. Default: ``None``, ``golden_stick_ledger.json`` beside `path`, or none without a path: the statement
-            then says that nothing is known of other processes.
+            then says that only what is declared is known.
         command (str): What to write down as the command. Default: ``None``, that of this process.
         date (str): What to write down as the date. Default: ``None``, now, in UTC.
 
@@ -133,7 +90,7 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
     check_value("certify", "confidence", confidence, Interval(1e-6, 1.0))
     path = path if path is None or path.endswith(".json") else f"{path}.json"
     _check_free(path)
-    ledger = os.path.join(os.path.dirname(path), LEDGER) if ledger is None and path is not None else ledger
+    ledger = os.path.join(os.path.dirname(path), _LEDGER) if ledger is None and path is not None else ledger
     known = known_uses("certify", used, ledger, reuse)
     right, images = right_answers(networks, data, known.check)
     date = date or now()
@@ -146,9 +103,7 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         candidates=tuple(_record(name, networks, right, item) for name, item in zip(names, comparisons)),
         order="by number of parameters, the most first" if order is None else "declared by the caller",
         data=images.digest, images=images.images, repeated=images.images - len(images.samples),
-        used_before=earlier,
-        ledger=known.name,
-        command=command or shlex.join(sys.argv), versions=versions(), date=date,
+        used_before=earlier, ledger=known.name, command=command or shlex.join(sys.argv), versions=versions(), date=date,
     )
     if path is not None:
         certificate.save(path)
@@ -197,3 +152,40 @@ def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.n
     network = networks[name]
     compared = () if item is None else (item.lost, item.gained, item.p_value, item.certified)
     return CertifiedNetwork(name, network_digest(network), _size(network), float(right[name].mean()), *compared)
+
+
+def right_answers(networks: Mapping[str, nn.Cell], data: Any,
+                  check: Callable[[Sequence[str]], None]) -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
+    """
+    Whether each network, in evaluation, is right on each image, by name; and the fingerprint of the data. The class is
+    that of the largest output, the first where there are several. `check` is called with the digests of each batch
+    before any network sees it, and raises to stop.
+
+    Raises:
+        ArgumentError: If there is no image, or a network's output is not finite or of another shape.
+    """
+    seen: List[str] = []
+    right: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
+    with ExitStack() as stack:
+        for network in networks.values():
+            stack.enter_context(evaluation(network))
+        for images, labels in shown(labelled_batches("certify", data), "batches"):
+            samples = sample_digests(images, labels)
+            check(samples)
+            seen.extend(samples)
+            tensor = Tensor(images)
+            for name, network in networks.items():
+                right[name].append(_classes(name, network(tensor), len(labels)) == labels)
+    if not seen:
+        raise ArgumentError("For 'certify', 'data' must hold at least one image, but got none.")
+    return {name: np.concatenate(parts) for name, parts in right.items()}, fingerprint_of(seen)
+
+
+def _classes(name: str, output: Any, images: int) -> np.ndarray:
+    values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
+    if values.ndim != 2 or len(values) != images or values.shape[1] < 2:
+        raise ArgumentError(f"For 'certify', the output of '{name}' must be of shape (images, classes), but got "
+                            f"{values.shape} for {images} images.")
+    if not np.isfinite(values).all():
+        raise ArgumentError(f"For 'certify', the output of '{name}' must be finite, but some of it is not.")
+    return values.argmax(1)

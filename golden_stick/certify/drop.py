@@ -9,16 +9,23 @@ The test orders outcomes by the score statistic (Nam, Biometrics 1997; the null'
 variance) and takes the largest probability, over a confidence set for the unknown discordance, of an outcome at least
 as extreme, plus the error of that set: Hsueh, Liu and Chen, Biometrics 2001, for the exact test; Berger and Boos,
 J. Am. Stat. Assoc. 1994, for the confidence set. docs/certificates.md says why it is valid, step by step.
+
+Several candidates are tested in an order fixed beforehand, until the first that fails: fixed-sequence testing in Learn
+then Test (Angelopoulos et al., <https://arxiv.org/abs/2110.01052>). Each test may use the whole error, because a wrong
+certificate needs the first candidate that is truly worse to pass its own test.
 """
-from typing import Tuple
+from dataclasses import dataclass, replace
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
 
 from golden_stick.base.config import Interval, Whole, check_value
 from golden_stick.base.errors import ArgumentError
-from golden_stick.certify.distributions import binomial_interval, binomial_tail
 
-__all__ = ["drop_score", "drop_p_value", "outcome_probability", "rejection_boundary"]
+__all__ = ["PairedCounts", "binomial_interval", "certify_in_sequence", "compare_predictions", "drop_p_value",
+           "drop_score", "outcome_probability", "rejection_boundary"]
 
 
 # Outcomes whose scores differ by less are counted as equal: rounding shall not leave one out.
@@ -27,23 +34,13 @@ _TIE = 1e-9
 _ROUNDING = 1e-8
 # The bound on the largest probability is tightened until it is within this fraction of it.
 _TIGHTNESS = 0.01
-_LARGEST_BATCH = 400_000
 
 
-def drop_score(lost: np.ndarray, gained: np.ndarray, images: int, max_drop: float) -> np.ndarray:
+def drop_score(lost: ArrayLike, gained: ArrayLike, images: int, max_drop: float) -> np.ndarray:
     """
-    The score statistic of a drop of `max_drop`: how many standard deviations the observed drop is above it.
-
-    It rises with `lost` and falls with `gained` wherever it is negative (shown in docs/certificates.md).
-
-    Args:
-        lost (numpy.ndarray): Images that only the candidate gets wrong.
-        gained (numpy.ndarray): Images that only the base gets wrong. Broadcasts with `lost`.
-        images (int): All images.
-        max_drop (float): The bound on the drop, in [0, 1).
-
-    Returns:
-        numpy.ndarray, float64; 0 where the observed drop is not below the bound.
+    The score statistic of a drop of `max_drop`: how many standard deviations the observed drop is above it; 0 where the
+    observed drop is not below the bound. Where it is negative, it rises with `lost` and falls with `gained` (shown in
+    docs/certificates.md), which broadcast.
     """
     lost, gained = np.asarray(lost, np.float64), np.asarray(gained, np.float64)
     # The estimate of p_- under p_+ = p_- + max_drop: the larger root of 2 n p^2 - u p - gained * eps * (1 - eps).
@@ -97,20 +94,24 @@ def drop_p_value(lost: int, gained: int, images: int, max_drop: float, set_error
         return 1.0
     low, high = binomial_interval(lost + gained, images, set_error)
     boundary = rejection_boundary(score, images, max_drop)
-    return float(min(1.0, _largest_probability(boundary, images, max_drop, max(low, max_drop), high) + set_error))
+    return min(1.0, _largest_probability(boundary, max_drop, max(low, max_drop), high) + set_error)
+
+
+def binomial_interval(successes: int, trials: int, error: float) -> Tuple[float, float]:
+    """
+    The exact interval of Clopper and Pearson for a rate (Biometrika 1934, <https://doi.org/10.1093/biomet/26.4.404>),
+    which misses it with a probability of at most `error`, half of it on each side. Rounded outwards by 1e-12.
+    """
+    rest = trials - successes
+    low = special.betaincinv(successes, rest + 1, error / 2) - 1e-12 if successes else 0.0
+    high = 1 - special.betaincinv(rest, successes + 1, error / 2) + 1e-12 if rest else 1.0
+    return max(0.0, float(low)), min(1.0, float(high))
 
 
 def rejection_boundary(score: float, images: int, max_drop: float) -> np.ndarray:
     """
-    The outcomes at least as extreme as a score: for each number of lost images, the least number of gained ones.
-
-    Args:
-        score (float): Negative.
-        images (int): All images.
-        max_drop (float): The bound on the drop, in [0, 1).
-
-    Returns:
-        numpy.ndarray, int64, shape (images + 1,): not falling; above ``images - lost`` where no outcome is.
+    The outcomes at least as extreme as a negative score: for each number of lost images, from 0 to all, the least
+    number of gained ones; ``images - lost + 1`` where no outcome is.
     """
     lost = np.arange(images + 1)
     low, high = np.zeros(images + 1, np.int64), images - lost + 1
@@ -121,106 +122,121 @@ def rejection_boundary(score: float, images: int, max_drop: float) -> np.ndarray
     return low
 
 
-def outcome_probability(boundary: np.ndarray, lost_rate: np.ndarray, gained_rate: np.ndarray) -> np.ndarray:
+def outcome_probability(boundary: np.ndarray, lost_rate: float, gained_rate: float) -> float:
     """
-    The probability of the outcomes that a boundary encloses.
-
-    Args:
-        boundary (numpy.ndarray): From `rejection_boundary`, shape (images + 1,).
-        lost_rate (numpy.ndarray): Rates of images that only the candidate gets wrong, shape (points,).
-        gained_rate (numpy.ndarray): Rates of those that only the base gets wrong, shape (points,).
-
-    Returns:
-        numpy.ndarray, float64, shape (points,): rounded up by at most 1e-8.
+    The probability of the outcomes that a boundary encloses, where `lost_rate` and `gained_rate` are the rates of
+    images that only the candidate, or only the base, gets wrong. Rounded up, by little more than 1e-8.
     """
     images = len(boundary) - 1
-    lost_rate, gained_rate = np.asarray(lost_rate, np.float64)[:, None], np.asarray(gained_rate, np.float64)[:, None]
-    lost = np.arange(*_likely(images, float(lost_rate.min()), float(lost_rate.max())))
-    share = np.minimum(1.0, gained_rate / np.maximum(1 - lost_rate, 1e-300))
-    weight = _binomial(lost, images, lost_rate)
-    inner = _tails(np.maximum.accumulate(boundary)[lost], images - lost, share)
-    # What lies outside the likely range counts as if it were all enclosed.
-    missing = np.maximum(0.0, 1 - weight.sum(1))
-    return np.minimum(1.0, (weight * inner).sum(1) + missing + _ROUNDING)
+    # A binomial number leaves this range with a probability below 1e-12.
+    reach = 8 * np.sqrt(images * lost_rate * (1 - lost_rate)) + 40
+    lost = np.arange(max(0, int(images * lost_rate - reach)), min(images, int(images * lost_rate + reach)) + 1)
+    ways = -special.betaln(lost + 1, images - lost + 1) - np.log1p(images)
+    weight = np.exp(ways + special.xlogy(lost, lost_rate) + special.xlog1py(images - lost, -lost_rate))
+    # Of at least so many gained images among those not lost; a boundary above all of them is reached by none.
+    share = min(1.0, gained_rate / max(1 - lost_rate, 1e-300))
+    inner = special.bdtrc(np.minimum(boundary[lost] - 1, images - lost), images - lost, share)
+    # What lies outside the range counts as if it were all enclosed.
+    return min(1.0, float(weight @ inner) + max(0.0, 1 - float(weight.sum())) + _ROUNDING)
 
 
-def _tails(least: np.ndarray, trials: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """
-    `binomial_tail` along a path on which `trials` falls by one at each place and `least` never falls.
-
-    Only the first is computed; each further one differs by single probabilities: with one trial less, by that of
-    ``least - 1`` successes before a last one; with one success more asked for, by that of exactly as many.
-
-    Args:
-        least (numpy.ndarray): Shape (places,).
-        trials (numpy.ndarray): Shape (places,).
-        rate (numpy.ndarray): Shape (points, 1).
-
-    Returns:
-        numpy.ndarray, shape (points, places).
-    """
-    rises = np.diff(least)
-    owner = np.repeat(np.arange(1, len(least)), rises)
-    # What a place demands more than the one before: least[place - 1], least[place - 1] + 1, ...
-    asked = least[owner - 1] + np.arange(len(owner)) - np.repeat(np.cumsum(rises) - rises, rises)
-    fewer = _binomial(least[:-1] - 1, trials[1:], rate) * rate
-    more = np.concatenate([np.zeros((len(rate), 1)), np.cumsum(_binomial(asked, trials[owner], rate), 1)], 1)
-    lost = np.cumsum(fewer, 1) + more[:, np.cumsum(rises)]
-    first = binomial_tail(least[0], trials[0], rate)
-    return np.concatenate([first, np.maximum(0.0, first - lost)], 1)
-
-
-def _likely(images: int, low: float, high: float) -> Tuple[int, int]:
-    """A range that a binomial number with a rate in [low, high] leaves with a probability below 1e-12."""
-    def reach(rate: float) -> float:
-        return 8 * np.sqrt(images * rate * (1 - rate)) + 40
-
-    return (max(0, int(images * low - reach(low))), min(images, int(images * high + reach(high))) + 1)
-
-
-def _binomial(count: np.ndarray, trials: np.ndarray, rate: np.ndarray) -> np.ndarray:
-    """The probability of exactly `count` successes; 0 where `count` is not in [0, trials]."""
-    trials = np.broadcast_to(trials, np.shape(count))
-    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials.max(initial=0) + 1)))])
-    possible = (count >= 0) & (count <= trials)
-    yes = np.where(possible, count, 0)
-    no = np.where(possible, trials - yes, 0)
-    ways = logs[yes + no] - logs[yes] - logs[no]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        powers = np.where(yes > 0, yes * np.log(rate), 0.0) + np.where(no > 0, no * np.log1p(-rate), 0.0)
-    return np.where(possible, np.exp(ways + powers), 0.0)
-
-
-def _largest_probability(boundary: np.ndarray, images: int, max_drop: float, low: float, high: float) -> float:
+def _largest_probability(boundary: np.ndarray, max_drop: float, low: float, high: float) -> float:
     """
     A bound, never below and at most 1 % above, on the largest probability over discordances in [low, high].
 
     Within a piece of that range, fewer losses and more gains only make the outcomes more likely: so the piece's least
     rate of loss with its largest rate of gain bounds it. The pieces that could hold the largest value are halved.
     """
-    if low > high:
-        return 0.0
-    edges = np.linspace(low, high, 17) if high > low else np.array([low, high])
-    starts, ends = edges[:-1], edges[1:]
+    def probability(start: float, end: float) -> float:
+        return outcome_probability(boundary, (start + max_drop) / 2, max(0.0, (end - max_drop) / 2))
+
+    edges = np.linspace(low, high, 17).tolist()
+    pieces = list(zip(edges[:-1], edges[1:])) if low < high else [(low, high)] if low == high else []
     settled, reached = 0.0, 0.0
-    while len(starts):
-        inside = _batched(boundary, images, (starts + max_drop) / 2, (starts - max_drop) / 2)
-        above = _batched(boundary, images, (starts + max_drop) / 2, (ends - max_drop) / 2)
-        reached = max(reached, float(inside.max()))
-        fine = above <= reached * (1 + _TIGHTNESS) + _ROUNDING
-        settled = max(settled, float(above[fine].max(initial=0.0)))
-        starts, ends = starts[~fine], ends[~fine]
-        middles = (starts + ends) / 2
-        starts, ends = np.concatenate([starts, middles]), np.concatenate([middles, ends])
+    while pieces:
+        reached = max([reached, *(probability(start, start) for start, _ in pieces)])
+        bounds = [probability(start, end) for start, end in pieces]
+        coarse = [bound > reached * (1 + _TIGHTNESS) + _ROUNDING for bound in bounds]
+        settled = max([settled, *(bound for bound, again in zip(bounds, coarse) if not again)])
+        pieces = [half for (start, end), again in zip(pieces, coarse) if again
+                  for half in ((start, (start + end) / 2), ((start + end) / 2, end))]
     return settled
 
 
-def _batched(boundary: np.ndarray, images: int, lost_rate: np.ndarray, gained_rate: np.ndarray) -> np.ndarray:
-    """`outcome_probability` of many points, sorted and in portions that memory holds."""
-    order = np.argsort(lost_rate)
-    size = max(1, int(_LARGEST_BATCH / (16 * np.sqrt(images * 0.25) + 80)))
-    found = np.empty(len(order))
-    for begin in range(0, len(order), size):
-        part = order[begin:begin + size]
-        found[part] = outcome_probability(boundary, lost_rate[part], np.maximum(0.0, gained_rate[part]))
-    return found
+@dataclass(frozen=True)
+class PairedCounts:
+    """
+    A candidate against the base on the same images.
+
+    Args:
+        lost (int): Images that only the candidate gets wrong.
+        gained (int): Images that only the base gets wrong.
+        images (int): All images.
+        p_value (float, None): Of "the drop is the bound or more"; None if the candidate was not tested.
+        certified (bool): Whether the drop is certified to be below the bound.
+    """
+
+    lost: int
+    gained: int
+    images: int
+    p_value: Optional[float] = None
+    certified: bool = False
+
+    @property
+    def drop(self) -> float:
+        """The observed drop in accuracy, as a fraction."""
+        return (self.lost - self.gained) / self.images
+
+
+def compare_predictions(base_right: np.ndarray, candidate_right: np.ndarray) -> PairedCounts:
+    """
+    Count the images on which a candidate and the base differ.
+
+    Args:
+        base_right (numpy.ndarray): bool, shape (images,): whether the base is right.
+        candidate_right (numpy.ndarray): bool, shape (images,): whether the candidate is.
+
+    Returns:
+        PairedCounts, not tested.
+
+    Raises:
+        ArgumentError: If the shapes differ or there is no image.
+    """
+    base_right, candidate_right = np.asarray(base_right, bool), np.asarray(candidate_right, bool)
+    if base_right.shape != candidate_right.shape or base_right.ndim != 1 or not len(base_right):
+        raise ArgumentError(f"For 'compare_predictions', both must be of one length, at least 1, but got shapes "
+                            f"{base_right.shape} and {candidate_right.shape}.")
+    lost, gained = int((base_right & ~candidate_right).sum()), int((~base_right & candidate_right).sum())
+    return PairedCounts(lost, gained, len(base_right))
+
+
+def certify_in_sequence(comparisons: Sequence[PairedCounts], max_drop: float, confidence: float
+                        ) -> Tuple[PairedCounts, ...]:
+    """
+    Test in the order given, each at the full error, and stop at the first that fails.
+
+    If the order does not depend on the images, the probability that any certified candidate's accuracy is truly lower
+    by `max_drop` or more is at most ``1 - confidence``.
+
+    Args:
+        comparisons (Sequence[PairedCounts]): In the order of testing.
+        max_drop (float): The bound on the drop, as a fraction, in [0, 1).
+        confidence (float): In (0, 1).
+
+    Returns:
+        tuple[PairedCounts], with p-values up to the first failure, none behind it.
+
+    Raises:
+        ArgumentTypeError: If `max_drop` or `confidence` is not a number.
+        ArgumentError: If `max_drop` is outside [0, 1), or `confidence` outside (0, 1).
+    """
+    check_value("certify", "max_drop", max_drop, Interval(0.0, 1.0))
+    check_value("certify", "confidence", confidence, Interval(1e-6, 1.0))
+    tested = [replace(item, p_value=None, certified=False) for item in comparisons]
+    for place, item in enumerate(comparisons):
+        # A hundredth of the error for the confidence set: fixed before any image was seen.
+        p_value = drop_p_value(item.lost, item.gained, item.images, max_drop, (1 - confidence) / 100)
+        tested[place] = replace(item, p_value=p_value, certified=p_value <= 1 - confidence)
+        if not tested[place].certified:
+            break
+    return tuple(tested)

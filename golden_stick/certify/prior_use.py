@@ -1,30 +1,109 @@
-"""What is known of earlier uses of data: what the caller declares, what a ledger lists, what this process saw."""
+"""What data are recognized by, and what is known of earlier uses of them: what is declared, and what a ledger lists."""
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, ClassVar, Collection, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from golden_stick.base.config import OneOf, check_value
-from golden_stick.base.digests import EarlierUse, claim, earlier_uses, now
-from golden_stick.base.errors import CheckpointError, StateError, first_line
-from golden_stick.base.files import read_record, write_record
-from golden_stick.certify.fingerprints import DataFingerprint, fingerprint
+from golden_stick.base.digests import digest_of_samples, sample_digests
+from golden_stick.base.errors import ArgumentError, CheckpointError, StateError, first_line
+from golden_stick.base.files import now, read_record, write_record
+from golden_stick.base.inputs import labelled_batches
+from golden_stick.base.progress import shown
 
-__all__ = ["Overlap", "read_ledger", "add_to_ledger", "declared_uses", "overlaps", "KnownUses", "OnFreshImages",
-           "known_uses", "with_caveats"]
+__all__ = ["DataFingerprint", "KnownUses", "OnFreshImages", "fingerprint", "fingerprint_of", "known_uses", "overlaps",
+           "read_ledger"]
 
 
-_KIND = "golden_stick ledger"
+_FINGERPRINT = "golden_stick data fingerprint"
+_LEDGER = "golden_stick ledger"
 
 
 @dataclass(frozen=True)
-class Overlap:
-    """Images that were used before: how many, and for what."""
+class DataFingerprint:
+    """
+    What a data set is recognized by.
 
+    Args:
+        digest (str): Of all samples, whatever their order.
+        images (int): Number of samples, repeated ones counted each time.
+        samples (frozenset[str]): The digest of each sample, 16 hexadecimal digits.
+    """
+
+    digest: str
     images: int
-    used_for: str
+    samples: FrozenSet[str]
 
-    def __str__(self) -> str:
-        return f"{self.images:,} images that were used before, for {self.used_for}"
+    def save(self, path: str) -> str:
+        """
+        Write it as JSON.
+
+        Args:
+            path (str): Where to write; the folder must exist.
+
+        Returns:
+            str, the path.
+
+        Raises:
+            CheckpointError: If the file cannot be written there.
+        """
+        write_record("fingerprint", path, _FINGERPRINT,
+                     {"digest": self.digest, "images": self.images, "samples": sorted(self.samples)})
+        return path
+
+    @staticmethod
+    def load(path: str) -> "DataFingerprint":
+        """
+        Read what `save` wrote.
+
+        Raises:
+            CheckpointError: If the file is missing or not such a file.
+        """
+        record = read_record("fingerprint", path, _FINGERPRINT)
+        try:
+            samples = frozenset(str(item) for item in record["samples"])
+            return DataFingerprint(str(record["digest"]), int(record["images"]), samples)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"For 'fingerprint', every field of the fingerprint '{os.path.basename(path)}' must "
+                                  f"be whole, but one is damaged: {first_line(error)}") from error
+
+
+def fingerprint(data: Any) -> DataFingerprint:
+    """
+    The fingerprint of a data set: of its images as they arrive here, after all preprocessing, with their labels.
+
+    Two data sets are found to overlap only where an image has the same numbers and the same label in both: let the
+    training data pass through the preprocessing of the certification data, without augmentation.
+
+    Args:
+        data (Iterable): A `mindspore.dataset` object whose first columns are images and labels, or an iterable of
+            ``(images, labels)``, batched.
+
+    Returns:
+        DataFingerprint.
+
+    Raises:
+        ArgumentTypeError: If a batch is not a pair of Tensors or arrays.
+        ArgumentError: If there is no sample, or a batch has not one label for each image.
+
+    Examples:
+        >>> import numpy as np
+        >>> from golden_stick.certify import fingerprint
+        >>> images, labels = np.arange(12.0).reshape(4, 3), np.array([0, 1, 0, 1])
+        >>> whole, half = fingerprint([(images, labels)]), fingerprint([(images[:2], labels[:2])])
+        >>> print(whole.images, len(whole.samples & half.samples))
+        4 2
+    """
+    samples: List[str] = []
+    for images, labels in shown(labelled_batches("fingerprint", data), "batches"):
+        samples.extend(sample_digests(images, labels))
+    if not samples:
+        raise ArgumentError("For 'fingerprint', 'data' must hold at least one image, but got none.")
+    return fingerprint_of(samples)
+
+
+def fingerprint_of(samples: Sequence[str]) -> DataFingerprint:
+    """The fingerprint of samples, by their digests."""
+    return DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples))
 
 
 def read_ledger(path: str) -> List[Dict[str, Any]]:
@@ -36,7 +115,7 @@ def read_ledger(path: str) -> List[Dict[str, Any]]:
     """
     if not os.path.exists(path):
         return []
-    record = read_record("certify", path, _KIND)
+    record = read_record("certify", path, _LEDGER)
     try:
         return [{"used_for": str(use["used_for"]), "date": str(use["date"]), "digest": str(use["digest"]),
                  "images": int(use["images"]), "samples": list(use["samples"])} for use in record["uses"]]
@@ -45,36 +124,18 @@ def read_ledger(path: str) -> List[Dict[str, Any]]:
                               f"one is damaged: {first_line(error)}") from error
 
 
-def add_to_ledger(path: str, data: DataFingerprint, used_for: str, date: str) -> None:
-    """
-    Write down that data were used.
-
-    Raises:
-        CheckpointError: If the file is not a ledger or cannot be written.
-    """
-    uses = read_ledger(path) + [{"used_for": used_for, "date": date, "digest": data.digest, "images": data.images,
-                                 "samples": sorted(data.samples)}]
-    write_record("certify", path, _KIND, {"uses": uses})
+Use = Tuple[FrozenSet[str], str]  # digests of samples, and what they were used for, in words
 
 
-def declared_uses(used: Iterable[Any]) -> Tuple[DataFingerprint, ...]:
-    """The fingerprints of what the caller says was used: fingerprints, files of them, or data sets."""
-    found = []
-    for item in used:
-        if isinstance(item, (str, os.PathLike)):
-            item = DataFingerprint.load(os.fspath(item))
-        found.append(item if isinstance(item, DataFingerprint) else fingerprint(item))
-    return tuple(found)
+def _listed(uses: Iterable[Mapping[str, Any]]) -> Tuple[Use, ...]:
+    """What a ledger lists."""
+    return tuple((frozenset(use["samples"]), f"{use['used_for']} on {use['date']}") for use in uses)
 
 
-def overlaps(data: DataFingerprint, declared: Iterable[DataFingerprint], uses: Iterable[Dict[str, Any]]
-             ) -> Tuple[Overlap, ...]:
-    """Every earlier use of any of the images, by what the caller declares and by the ledger."""
-    found = [Overlap(len(data.samples & item.samples), f"the data given as 'used' (number {number})")
-             for number, item in enumerate(declared, 1)]
-    found += [Overlap(len(data.samples.intersection(use["samples"])), f"{use['used_for']} on {use['date']}")
-              for use in uses]
-    return tuple(item for item in found if item.images)
+def overlaps(samples: Collection[str], uses: Iterable[Use]) -> Tuple[str, ...]:
+    """Every earlier use of any of the samples, known by their digests, in words."""
+    counts = [(len(used.intersection(samples)), used_for) for used, used_for in uses]
+    return tuple(f"{count:,} images that were used before, for {used_for}" for count, used_for in counts if count)
 
 
 @dataclass(frozen=True)
@@ -84,15 +145,15 @@ class KnownUses:
 
     Args:
         owner (str): Who asks, for messages.
-        declared (tuple[DataFingerprint]): What the caller says was used.
-        listed (tuple[dict]): What the ledger lists.
+        declared (tuple[Use]): What the caller says was used.
+        listed (tuple[Use]): What the ledger lists.
         ledger (str, None): Path of the ledger; None if there is none.
         reuse (str): ``'refuse'`` or ``'declare'``.
     """
 
     owner: str
-    declared: Tuple[DataFingerprint, ...]
-    listed: Tuple[Dict[str, Any], ...]
+    declared: Tuple[Use, ...]
+    listed: Tuple[Use, ...]
     ledger: Optional[str]
     reuse: str
 
@@ -101,14 +162,14 @@ class KnownUses:
         """Name of the ledger's file; None if there is none."""
         return None if self.ledger is None else os.path.basename(self.ledger)
 
-    def check(self, data: DataFingerprint) -> None:
+    def check(self, samples: Collection[str]) -> None:
         """
         Look for images that were used before, before any network sees them.
 
         Raises:
             StateError: If there is one, unless that is to be declared.
         """
-        self._refuse(data, self._overlaps(data, earlier_uses(data.digests)))
+        self._refuse(samples, overlaps(samples, self.declared + self.listed))
 
     def record(self, data: DataFingerprint, used_for: str, date: Optional[str] = None) -> Tuple[str, ...]:
         """
@@ -118,76 +179,72 @@ class KnownUses:
             tuple[str], their earlier uses.
 
         Raises:
-            StateError: If another thread has used them meanwhile, unless that is to be declared.
+            StateError: If the ledger tells that they were used meanwhile, unless that is to be declared.
             CheckpointError: If the ledger is damaged or cannot be written.
         """
-        date = date or now()
+        # Another process may have used them meanwhile.
+        uses = [] if self.ledger is None else read_ledger(self.ledger)
+        earlier = overlaps(data.samples, self.declared + _listed(uses))
+        self._refuse(data.samples, earlier)
         if self.ledger is not None:
-            add_to_ledger(self.ledger, data, used_for, date)
-        found = self._overlaps(data, claim(data.digests, data.samples, used_for, date, data.digest))
-        self._refuse(data, found)
-        return tuple(map(str, found))
+            use = {"used_for": used_for, "date": date or now(), "digest": data.digest, "images": data.images,
+                   "samples": sorted(data.samples)}
+            write_record("certify", self.ledger, _LEDGER, {"uses": [*uses, use]})
+        return earlier
 
-    def _overlaps(self, data: DataFingerprint, seen: Sequence[EarlierUse]) -> Tuple[Overlap, ...]:
-        listed = {(use["used_for"], use["date"], use["digest"]) for use in self.listed}
-        here = tuple(Overlap(use.images, f"{use.used_for} on {use.date}, in this process") for use in seen
-                     if (use.used_for, use.date, use.digest) not in listed)
-        return overlaps(data, self.declared, self.listed) + here
-
-    def _refuse(self, data: DataFingerprint, found: Sequence[Overlap]) -> None:
-        if found and self.reuse == "refuse":
+    def _refuse(self, samples: Collection[str], earlier: Sequence[str]) -> None:
+        if earlier and self.reuse == "refuse":
             raise StateError(f"For '{self.owner}', 'data' must be images that nothing has used before, but of "
-                             f"{data.images:,} looked at it has {'; '.join(map(str, found))}: take others, or give "
+                             f"{len(samples):,} looked at it has {'; '.join(earlier)}: take others, or give "
                              f"reuse='declare' for a result that says so.")
-
-
-class OnFreshImages:
-    """What is claimed on images that nothing has used before. `used_before` lists their earlier uses."""
-
-    used_before: Tuple[str, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether what is claimed holds: not on images that were used before."""
-        return not self.used_before
 
 
 def known_uses(owner: str, used: Any, ledger: Optional[str], reuse: str) -> KnownUses:
     """
-    Gather what is known of earlier uses, but for this process, which is asked each time.
-
-    Args:
-        owner (str): Who asks, for messages.
-        used (Sequence): Data sets, fingerprints, or files of fingerprints.
-        ledger (str, None): Path of a ledger.
-        reuse (str): ``'refuse'`` or ``'declare'``.
-
-    Returns:
-        KnownUses.
+    Gather what is known of earlier uses: `used` holds data sets, fingerprints, or files of fingerprints.
 
     Raises:
         ArgumentError: If `reuse` is neither.
         CheckpointError: If the ledger or a fingerprint is damaged.
     """
     check_value(owner, "reuse", reuse, OneOf(("refuse", "declare")))
-    listed = tuple(read_ledger(ledger)) if ledger is not None else ()
-    declared = declared_uses(used if isinstance(used, (list, tuple)) else (used,))
-    return KnownUses(owner, declared, listed, None if ledger is None else os.fspath(ledger), reuse)
+    path = None if ledger is None else os.fspath(ledger)
+    listed = _listed(read_ledger(path)) if path is not None else ()
+    declared = tuple((_fingerprint(item).samples, f"the data given as 'used' (number {number})")
+                     for number, item in enumerate(used if isinstance(used, (list, tuple)) else (used,), 1))
+    return KnownUses(owner, declared, listed, path, reuse)
 
 
-def with_caveats(text: str, used_before: Sequence[str], ledger: Optional[str], what: str) -> str:
+def _fingerprint(item: Any) -> DataFingerprint:
+    """That of what the caller says was used: a fingerprint, a file of one, or a data set."""
+    if isinstance(item, (str, os.PathLike)):
+        return DataFingerprint.load(os.fspath(item))
+    return item if isinstance(item, DataFingerprint) else fingerprint(item)
+
+
+class OnFreshImages:
     """
-    A statement with all that limits it: that its data were used before, or that little is known of that.
-
-    Args:
-        text (str): The statement.
-        used_before (Sequence[str]): Earlier uses that are known of.
-        ledger (str, None): The ledger that was looked into.
-        what (str): What does not hold on used data.
-
-    Returns:
-        str.
+    What is claimed on images that nothing has used before: `used_before` lists their earlier uses that are known of,
+    `ledger` names what they were looked up in.
     """
-    text = f"THIS DATA WAS USED BEFORE: {what} DOES NOT HOLD. {text}" if used_before else text
-    return text if ledger else (f"{text} No ledger was kept: of earlier uses of these images, only those by "
-                                f"golden_stick in this process and those declared are known.")
+
+    used_before: Tuple[str, ...]
+    ledger: Optional[str]
+    promise: ClassVar[str]  # what does not hold on images that were used before
+
+    @property
+    def holds(self) -> bool:
+        """Whether what is claimed holds: not on images that were used before."""
+        return not self.used_before
+
+    @property
+    def statement(self) -> str:
+        """What is shown; with a warning where that does not hold, and where no ledger tells of other uses."""
+        text = self._shown() if self.holds else (f"THIS DATA WAS USED BEFORE: {self.promise} DOES NOT HOLD. "
+                                                 f"{self._shown()}")
+        return text if self.ledger else (f"{text} No ledger was kept: of earlier uses of these images, only those "
+                                         f"declared are known.")
+
+    def _shown(self) -> str:
+        """What is shown if no image was used before."""
+        raise NotImplementedError

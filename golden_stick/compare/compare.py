@@ -4,12 +4,12 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mindspore import Tensor, nn
 
+from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.base.progress import shown
 from golden_stick.cells.networks import copy_network
 from golden_stick.cells.trace import trace
-from golden_stick.certify.fingerprints import network_digest
 from golden_stick.compare.candidates import Settings, check_settings, slim_networks
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
 from golden_stick.compare.store import Store, name_of

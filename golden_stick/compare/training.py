@@ -8,10 +8,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.digests import note
+from golden_stick.base.digests import digest_of_samples, sample_digests
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.inputs import labelled_batches
 from golden_stick.cells.networks import evaluation
-from golden_stick.certify.fingerprints import digest_of_samples, labelled_batches, sample_digests
 
 __all__ = ["TrainingBatches", "check_repeatable", "digest_of", "accuracies", "default_optimizer", "train"]
 
@@ -51,7 +51,7 @@ class TrainingBatches:
             ArgumentError: If there is no batch.
             StateError: If they are not those of the first time.
         """
-        found = list(itertools.islice(_noted(self._epoch(self._open(seed), seed, 0)), self._count))
+        found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
         if not found:
             raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
         self.expect(seed, calibrated_on=digest_of(found))
@@ -66,7 +66,7 @@ class TrainingBatches:
         """
         if self._held_out is None:
             return otherwise
-        found = list(_noted(_shuffled(self._held_out, seed, 0)))
+        found = list(_shuffled(self._held_out, seed, 0))
         if not found:
             raise ArgumentError("For 'compare', 'scales_data' must not be empty, but it gave no batch.")
         return found
@@ -94,9 +94,7 @@ class TrainingBatches:
         """
         data, digest = self._open(seed), hashlib.sha256()
         for epoch in range(self._epochs):
-            batches = self._epoch(data, seed, epoch)
-            # The images of later epochs are the same, or augmented: those would fill the record, and match nothing.
-            for batch in batches if epoch else _noted(batches):
+            for batch in self._epoch(data, seed, epoch):
                 _add(digest, *batch)
                 yield batch
         self.expect(seed, finetuned_on=digest.hexdigest()[:_DIGITS])
@@ -161,13 +159,6 @@ def _shuffled(data: Any, seed: int, epoch: int) -> Iterator[Batch]:
     return _taken(data)
 
 
-def _noted(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches; the record of used data has them."""
-    for images, labels in batches:
-        note(images, "training in 'compare'")
-        yield images, labels
-
-
 def _taken(data: Any) -> Iterator[Batch]:
     for images, labels in labelled_batches("compare", data):
         yield images, labels.astype(np.int32)
@@ -229,7 +220,6 @@ def accuracies(networks: Mapping[str, nn.Cell], data: Any) -> Tuple[Dict[str, fl
             stack.enter_context(evaluation(network))
         for images, labels in labelled_batches("compare", data):
             samples.extend(sample_digests(images, labels))
-            note(images, "accuracies of 'compare'")
             tensor = Tensor(images)
             for name, network in networks.items():
                 right[name] += int((_classes(name, network(tensor), len(labels)) == labels).sum())

@@ -5,7 +5,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.base.digests import note
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.base.inputs import batches_of
 from golden_stick.cells.networks import copy_network
@@ -179,8 +178,6 @@ def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
             if not isinstance(item, (Tensor, np.ndarray)):
                 raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
                                         f"{type(item).__name__}.")
-        if items:
-            note(items[0], "scores of a criterion")
         yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items)
 
 

@@ -29,8 +29,6 @@ from golden_stick.prune.report import RateTarget, Target
 __all__ = ["BudgetBaseline", "PruningTask", "RateRequest", "Selection", "TARGETS", "check_budget",
            "choose", "nothing_removed", "outcome", "pools_of", "request_by_counts", "shrunk_by", "trial_of"]
 
-
-
 # What a target counts, of the slim network's graph; latency is measured instead.
 _COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
 _MEASURED = "target_latency"

@@ -5,7 +5,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from golden_stick.base.digests import note
 from golden_stick.base.errors import ArgumentError, first_line
 from golden_stick.base.inputs import describe, leading_inputs
 
@@ -66,7 +65,6 @@ def _learns_statistics(cell: nn.Cell) -> bool:
 def _batch_statistics(network: nn.Cell, cells: List[nn.Cell], batch: Tuple[Tensor, ...]
                       ) -> Tuple[List[np.ndarray], ...]:
     """Mean and variance of one batch at every normalization."""
-    note(batch[0], "statistics of normalizations")
     for cell in cells:
         _write(cell, np.zeros(cell.num_features), np.zeros(cell.num_features))
     try:

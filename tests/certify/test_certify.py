@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
-from golden_stick.certify import Certificate, DataFingerprint, drop_p_value, fingerprint, forget_used_data
+from golden_stick.certify import Certificate, DataFingerprint, drop_p_value, fingerprint
 from golden_stick.certify.prior_use import read_ledger
 from tests.certify.networks import Reader, labelled
 
@@ -30,16 +30,15 @@ def test_a_certificate_says_what_was_counted(mode, tmp_path):
 
 def test_the_smallest_that_passes_is_certified():
     networks = {"fails": LOSES, "large": Reader(2, 8), "larger": Reader(0, 9)}
-    again = {"reuse": "declare"}
     certificate = gs.certify(BASE, networks, labelled(lost=60), 0.05)
     assert [item.name for item in certificate.candidates] == ["larger", "large", "fails"]
     assert [item.certified for item in certificate.candidates] == [True, True, False]
     assert certificate.certified == "large" and "most first" in certificate.order
-    declared = gs.certify(BASE, networks, labelled(lost=60), 0.05, order=["fails", "large", "larger"], **again)
+    declared = gs.certify(BASE, networks, labelled(lost=60), 0.05, order=["fails", "large", "larger"])
     assert declared.certified is None and "declared" in declared.order
     assert [item.p_value for item in declared.candidates] == [1.0, None, None]
     assert "No candidate is certified" in declared.statement and "not tested" in str(declared)
-    upwards = gs.certify(BASE, networks, labelled(lost=60), 0.05, order=["large", "larger", "fails"], **again)
+    upwards = gs.certify(BASE, networks, labelled(lost=60), 0.05, order=["large", "larger", "fails"])
     assert upwards.certified == "large", "the smallest, not the last that passed"
 
 
@@ -67,7 +66,6 @@ def test_files_and_the_way_back(tmp_path):
 
 def test_a_second_certificate_on_the_same_images_is_refused(tmp_path):
     gs.certify(BASE, {"small": LOSES}, labelled(lost=100), 0.05, path=str(tmp_path / "first"))
-    forget_used_data()  # as in another process
     before = {item.name: item.read_bytes() for item in tmp_path.iterdir()}
     # Shuffled and cut, and with another candidate: still the same images.
     images, labels = (np.concatenate([np.asarray(part[column]) for part in labelled(lost=100)]) for column in (0, 1))
@@ -86,7 +84,6 @@ def test_a_second_certificate_on_the_same_images_is_refused(tmp_path):
 def test_one_image_of_the_training_data_is_found(tmp_path):
     data, (images, labels) = labelled(seed=2), labelled(seed=1)[0]
     assert gs.certify(BASE, [BEST], data, 0.05, used=[[(images, labels)]]).holds
-    forget_used_data()
     images = images.copy()
     images[7] = data[1][0].asnumpy()[3]
     saved = fingerprint([(images, labels)]).save(str(tmp_path / "train.json"))
@@ -111,7 +108,6 @@ def test_a_failed_test_uses_its_images_and_a_failed_run_leaves_no_file(tmp_path)
         gs.certify(BASE, {"broken": Broken()}, labelled(), 0.05, path=path)
     assert not list(tmp_path.iterdir())
     gs.certify(BASE, {"bad": LOSES}, labelled(lost=200), 0.05, path=path)
-    forget_used_data()  # as in another process
     with pytest.raises(StateError, match="nothing has used before"):
         gs.certify(BASE, {"good": BEST}, labelled(lost=200), 0.05, path=str(tmp_path / "next.json"))
 
@@ -170,7 +166,7 @@ def test_the_digest_of_data_does_not_depend_on_their_order():
 
 
 def test_digests_change_with_what_they_are_of():
-    from golden_stick.certify.fingerprints import network_digest
+    from golden_stick.base.digests import network_digest
     one, other = nn.Dense(3, 2), nn.Dense(3, 2)
     other.weight.set_data(Tensor(one.weight.asnumpy()))
     other.bias.set_data(Tensor(one.bias.asnumpy()))

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.certify.distributions import binomial_interval
-from golden_stick.certify.drop import drop_p_value, drop_score, outcome_probability, rejection_boundary
-from golden_stick.certify.equivalence import PairedCounts, certify_in_sequence, compare_predictions
+from golden_stick.certify import PairedCounts, certify_in_sequence, compare_predictions, drop_p_value
+from golden_stick.certify.drop import binomial_interval, drop_score, outcome_probability, rejection_boundary
 
 
 def outcomes(images):
@@ -64,8 +63,15 @@ def test_probabilities_are_those_of_enumeration(lost_rate, gained_rate):
         boundary = rejection_boundary(score, images, eps)
         wanted = sum(probability(lost, gained, images, lost_rate, gained_rate)
                      for lost, gained in outcomes(images) if gained >= boundary[lost])
-        got = outcome_probability(boundary, np.array([lost_rate]), np.array([gained_rate]))[0]
+        got = outcome_probability(boundary, lost_rate, gained_rate)
         assert wanted <= got <= wanted + 2e-8
+
+
+def test_clopper_pearson():
+    # The textbook case of no success in n: the upper end solves (1 - p)^n = error / 2.
+    assert binomial_interval(0, 50, 0.05) == pytest.approx((0.0, 1 - 0.025 ** (1 / 50)), abs=1e-9)
+    assert binomial_interval(50, 50, 0.05) == pytest.approx((0.025 ** (1 / 50), 1.0), abs=1e-9)
+    assert binomial_interval(5, 50, 0.05) == pytest.approx((0.03327509, 0.21813537), abs=1e-7)
 
 
 def null_rates(eps, steps=60):
@@ -132,7 +138,8 @@ def test_wrong_arguments(arguments, error, message):
 
 def test_the_sequence_stops_at_the_first_failure():
     good, bad = PairedCounts(10, 10, 1000), PairedCounts(60, 10, 1000)
-    first, second, third = certify_in_sequence([good, bad, good], 0.01, 0.9)
+    seen = PairedCounts(10, 10, 1000, 0.01, True)  # what another sequence said of it
+    first, second, third = certify_in_sequence([good, bad, seen], 0.01, 0.9)
     assert first.certified and first.p_value <= 0.1
     assert not second.certified and second.p_value == 1.0
     assert not third.certified and third.p_value is None and third.drop == 0

@@ -10,8 +10,8 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.cells.wrappers import masked_network
-from golden_stick.certify.equivalence import equivalence_p_values
-from golden_stick.certify.together import sets_passed
+from golden_stick.certify import equivalence_p_values
+from golden_stick.certify.safe_filters import sets_passed
 from golden_stick.graph.plan import plan_without
 
 LOSS = nn.CrossEntropyLoss(reduction="none")

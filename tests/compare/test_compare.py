@@ -11,8 +11,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
-from golden_stick.certify.fingerprints import network_digest
 from golden_stick.compare import compare as compare_again
 from golden_stick.compare.training import train as train_all
 from tests.compare.problem import SHAPE, build, images, splits
