@@ -1,5 +1,6 @@
 """From the rows of the deployment benchmark to lines and to docs/deployment.md."""
 import numpy as np
+from common import machine_text, table, verdict_table
 from sides.client import GS
 
 from deployment_parts.tables import WARM
@@ -77,7 +78,7 @@ def milliseconds(value):
 
 def row_text(row):
     """A row for the terminal."""
-    head = f"{row['settings']['network']}, batch {row['settings']['batch']}"
+    head = ", batch ".join(row_name(row))
     if "error" in row:
         return f"{head}: NOT MEASURED, {row['error']}"
     found = facts(row)
@@ -93,10 +94,6 @@ def row_text(row):
     return f"{head}: " + "; ".join(parts)
 
 
-def machine_text(facts_of):
-    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
-
-
 def versions_of(rows):
     """Machine and versions, in words."""
     good = [row for row in rows if "error" not in row]
@@ -109,7 +106,7 @@ def versions_of(rows):
 def verdicts(row):
     """What was asked for, and whether it was reached: (claim, figure, yes or no)."""
     found = facts(row)
-    name = f"{row['settings']['network']}, batch {row['settings']['batch']}"
+    name = ", batch ".join(row_name(row))
     for runtime, (value, low, high) in found["twin"].items():
         # Only being slower breaks the promise; the quartiles say how far the median can be trusted.
         yield (f"{name}: slim at most {TWIN:.0%} slower than its twin, {runtime} (median [quartiles])",
@@ -123,9 +120,9 @@ def verdicts(row):
                        f"{value:.2f}", value >= OVER_RIVAL)
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+def row_name(row):
+    """The first two cells of a row."""
+    return [row["settings"]["network"], str(row["settings"]["batch"])]
 
 
 def latencies(rows, clock):
@@ -135,7 +132,7 @@ def latencies(rows, clock):
     head.append(f"MindSpore, {GS}: original, masked")
     lines = []
     for row in rows:
-        cells = [row["settings"]["network"], str(row["settings"]["batch"]), f"{facts(row)['macs_ratio']:.2f}"]
+        cells = [*row_name(row), f"{facts(row)['macs_ratio']:.2f}"]
         for runtime in RUNTIMES:
             which = ("original", "slim", "twin" if runtime not in TORCH else "own")
             cells.append(", ".join(milliseconds(median(row, f"{runtime}, {one}", clock)) for one in which))
@@ -153,7 +150,7 @@ def gains(rows):
     lines = []
     for row in rows:
         found, busy = facts(row), foreign(row)
-        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        cells = row_name(row)
         for runtime in RUNTIMES:
             gain = found["speed_up"].get(runtime)
             cells.append(f"{gain[0]:.2f} ({found['efficiency'][runtime]:.2f})" if gain else "-")
@@ -175,7 +172,7 @@ def work_rates(rows):
     """Billions of MACs a second: a runtime that is far from the processor's peak before pruning has room above 1."""
     lines = []
     for row in rows:
-        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        cells = row_name(row)
         for runtime in RUNTIMES:
             times = {one: median(row, f"{runtime}, {one}", "seconds") for one in ("original", "slim")}
             cells.append(", ".join("-" if time is None else
@@ -188,7 +185,7 @@ def work_rates(rows):
 def memories(rows):
     lines = []
     for row in rows:
-        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        cells = row_name(row)
         for runtime in RUNTIMES[:2]:
             values = [row["memory"].get(f"{runtime}, {which}") for which in ("original", "slim")]
             cells.append(", ".join("-" if value is None else f"{value / 2**20:.0f}" for value in values))
@@ -247,7 +244,6 @@ def page(rows, rate, round_to):
               "than the MACs ratio, and one that is near its peak cannot:", "", work_rates(good), "",
               "Memory, in MiB: what the process grew by at its highest, while the file was loaded and first run:", "",
               memories(good), "", "Files, in megabytes:", "", files(good), "", "What was asked for:", "",
-              table(["claim", "found", "reached"], [[claim, figure, "yes" if reached else "**no**"]
-                                                    for row in good for claim, figure, reached in verdicts(row)]), ""]
+              verdict_table(verdict for row in good for verdict in verdicts(row)), ""]
     parts += [f"Not measured: {row_text(row)}" for row in rows if "error" in row]
     return "\n".join(parts).rstrip() + "\n"
