@@ -18,7 +18,7 @@ from common import table
 import mindspore as ms
 import numpy as np
 from mindcv_parts.networks import build, distance, run
-from mindcv_parts.rows import facts, failure, run_apart, run_table
+from mindcv_parts.rows import facts, failure, run_table
 
 import golden_stick as gs
 from golden_stick.base.errors import GoldenStickError
@@ -95,11 +95,6 @@ def without_names(reason):
     return re.sub(r"'[^']*', (a convolution|a transposed|the layer|whose (?:channels|inputs|bias))", r"\1", reason)
 
 
-def measure_apart(name, size, seconds):
-    """`measure` in a process of its own, which may crash or hang."""
-    return run_apart(__file__, name, size, seconds)
-
-
 def line(name, row):
     """One row of the page."""
     cells = [row["family"], name, str(row["input"]), row["outcome"]]
@@ -144,4 +139,4 @@ def page(rows):
 
 
 if __name__ == "__main__":
-    run_table(__doc__, "fold", 600, ms.PYNATIVE_MODE, measure, measure_apart, line, summary, page)
+    run_table(__doc__, "fold", 600, ms.PYNATIVE_MODE, measure, line, summary, page)

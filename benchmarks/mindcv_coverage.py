@@ -150,4 +150,4 @@ def page(rows):
 
 
 if __name__ == "__main__":
-    run_table(__doc__, "mindcv", 600, ms.GRAPH_MODE, measure, measure_apart, line, summary, page)
+    run_table(__doc__, "mindcv", 600, ms.GRAPH_MODE, measure, line, summary, page)

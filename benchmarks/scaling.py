@@ -51,27 +51,13 @@ class Chain(nn.Cell):
         return x
 
 
-class DenselyConnected(nn.Cell):
-    """Each layer reads the concat of the image and all layers before it."""
-
-    def __init__(self, layers):
-        super().__init__()
-        self.convolutions = nn.CellList([nn.Conv2d(IMAGE[1] + GROWTH * index, GROWTH, 1) for index in range(layers)])
-        self.norms = nn.CellList([nn.BatchNorm2d(GROWTH) for _ in range(layers)])
-
-    def construct(self, x):
-        made = (x,)
-        for convolution, norm in zip(self.convolutions, self.norms):
-            made = made + (ops.relu(norm(convolution(ops.concat(made, 1)))),)
-        return made[-1]
-
-
 class DenseBlocks(nn.Cell):
-    """Dense blocks, each of which reads the last layer of the one before."""
+    """Dense blocks of so many layers: each layer reads all before it in its block, and the last of the block before."""
 
-    def __init__(self, layers):
+    def __init__(self, layers, block):
         super().__init__()
-        widths = [IMAGE[1] + GROWTH * index if index < BLOCK else GROWTH + GROWTH * (index % BLOCK)
+        self.block = block
+        widths = [IMAGE[1] + GROWTH * index if index < block else GROWTH + GROWTH * (index % block)
                   for index in range(layers)]
         self.convolutions = nn.CellList([nn.Conv2d(width, GROWTH, 1) for width in widths])
         self.norms = nn.CellList([nn.BatchNorm2d(GROWTH) for _ in range(layers)])
@@ -79,14 +65,15 @@ class DenseBlocks(nn.Cell):
     def construct(self, x):
         made, inside = (x,), 0
         for convolution, norm in zip(self.convolutions, self.norms):
-            if inside == BLOCK:
+            if inside == self.block:
                 made, inside = made[-1:], 0
             made = made + (ops.relu(norm(convolution(ops.concat(made, 1)))),)
             inside += 1
         return made[-1]
 
 
-KINDS = {"chain": Chain, "blocks": DenseBlocks, "dense": DenselyConnected}
+KINDS = {"chain": Chain, "blocks": lambda layers: DenseBlocks(layers, BLOCK),
+         "dense": lambda layers: DenseBlocks(layers, layers)}
 
 
 def by_hand(kind, layers):

@@ -73,7 +73,12 @@ def quartiles(row, name, clock):
 
 
 def milliseconds(value):
-    return "-" if value is None else f"{1e3 * value:,.1f}"
+    return in_cell([value], 1e3, ",.1f")
+
+
+def in_cell(values, scale, form):
+    """Numbers in one cell, a dash for what was not measured."""
+    return ", ".join("-" if value is None else format(scale * value, form) for value in values)
 
 
 def row_text(row):
@@ -135,9 +140,9 @@ def latencies(rows, clock):
         cells = [*row_name(row), f"{facts(row)['macs_ratio']:.2f}"]
         for runtime in RUNTIMES:
             which = ("original", "slim", "twin" if runtime not in TORCH else "own")
-            cells.append(", ".join(milliseconds(median(row, f"{runtime}, {one}", clock)) for one in which))
-        cells.append(why_not(row) or ", ".join(milliseconds(median(row, f"{GS}, {one}", clock))
-                                               for one in ("original", "masked")))
+            cells.append(in_cell([median(row, f"{runtime}, {one}", clock) for one in which], 1e3, ",.1f"))
+        cells.append(why_not(row) or in_cell([median(row, f"{GS}, {one}", clock) for one in ("original", "masked")],
+                                             1e3, ",.1f"))
         lines.append(cells)
     return table(head, lines)
 
@@ -175,9 +180,8 @@ def work_rates(rows):
         cells = row_name(row)
         for runtime in RUNTIMES:
             times = {one: median(row, f"{runtime}, {one}", "seconds") for one in ("original", "slim")}
-            cells.append(", ".join("-" if time is None else
-                                   f"{row['macs'][one] * row['settings']['batch'] / time / 1e9:.3g}"
-                                   for one, time in times.items()))
+            cells.append(in_cell([time and row["macs"][one] / time for one, time in times.items()],
+                                 row["settings"]["batch"] / 1e9, ".3g"))
         lines.append(cells)
     return table(["network", "batch"] + [f"{runtime}: original, slim" for runtime in RUNTIMES], lines)
 
@@ -188,7 +192,7 @@ def memories(rows):
         cells = row_name(row)
         for runtime in RUNTIMES[:2]:
             values = [row["memory"].get(f"{runtime}, {which}") for which in ("original", "slim")]
-            cells.append(", ".join("-" if value is None else f"{value / 2**20:.0f}" for value in values))
+            cells.append(in_cell(values, 2**-20, ".0f"))
         lines.append(cells)
     return table(["network", "batch", "MindIR: original, slim", "ONNX Runtime: original, slim"], lines)
 
@@ -204,7 +208,7 @@ def files(rows):
         for kind in FILES:
             values = [sizes.get(kind)] if kind == "slim file" else [
                 sizes.get(f"{kind}, {which}") for which in ("original", "slim")]
-            cells.append(", ".join("-" if value is None else f"{value / 1e6:.1f}" for value in values))
+            cells.append(in_cell(values, 1e-6, ".1f"))
         lines.append(cells)
     return table(["network", "checkpoint: original, slim", "slim file", "MindIR: original, slim",
                   "ONNX: original, slim", "PyTorch checkpoint: original, Torch-Pruning"], lines)

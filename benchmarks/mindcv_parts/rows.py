@@ -43,7 +43,7 @@ def run_apart(script, name, size, seconds):
     return {"outcome": "crash", "failure": f"the process ended with {ended.returncode}: {said[-1].strip()}"}
 
 
-def run_table(about, name, seconds, mode, measure, measure_apart, line, summary, page):
+def run_table(about, name, seconds, mode, measure, line, summary, page, complete=lambda row: row):
     """
     The command of a benchmark over the networks of mindcv.
 
@@ -52,8 +52,9 @@ def run_table(about, name, seconds, mode, measure, measure_apart, line, summary,
         name (str): Of its page, docs/<name>.md.
         seconds (float): What one network may take.
         mode (int): MindSpore's: where each network runs a few times only, compiling it takes longer than all the rest.
-        measure, measure_apart (Callable): The row of a network and size of its input, in this process and in its own.
+        measure (Callable): The row of a network and size of its input.
         line, summary, page (Callable): A row, all rows in a sentence, and the whole page.
+        complete (Callable): Makes a row of one that says why the process of a network gave none.
     """
     parser = command_line(about, f"outputs/{name}.json")
     parser.add_argument("--models", nargs="+", metavar="NAME", help="only these, and no page but where --page says so")
@@ -76,7 +77,8 @@ def run_table(about, name, seconds, mode, measure, measure_apart, line, summary,
 
     def row_of(model):
         family, size = known[model]
-        return {"family": family, "input": size, "date": today(), **measure_apart(model, size, options.seconds)}
+        row = complete(run_apart(sys.argv[0], model, size, options.seconds))
+        return {"family": family, "input": size, "date": today(), **row}
 
     rows = collect(options.models or known, options.output, options.resume, row_of, line)
     print(summary(rows))
