@@ -23,7 +23,7 @@ class Interval:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Real):
             return "type"
-        inside = self.low <= value < self.high or (self.closed and value == self.high)
+        inside = self.low <= float(value) < self.high or (self.closed and value == self.high)
         return None if inside and math.isfinite(value) else "value"
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Whole:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Integral):
             return "type"
-        return None if value >= self.low else "value"
+        return None if int(value) >= self.low else "value"
 
     def __str__(self) -> str:
         return f"a whole number of at least {self.low}"

@@ -28,7 +28,7 @@ class EarlierUse:
 class UsedData:
     """A record of used samples. Any number of threads may share it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._lock = threading.RLock()
         self._uses: Dict[Key, Set[str]] = {}
         self._first: Dict[str, str] = {}  # used for what -> date of the first time
