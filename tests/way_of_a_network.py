@@ -26,10 +26,11 @@ if str(ROOT) not in sys.path:
 import numpy as np  # noqa: E402
 from mindspore import Tensor, nn  # noqa: E402
 
-import golden_stick as gs  # noqa: E402
+import golden_stick  # noqa: E402
+from golden_stick import SCOP, OneShot  # noqa: E402
 from tests import networks  # noqa: E402
 
-PACKAGE = Path(gs.__file__).parent
+PACKAGE = Path(golden_stick.__file__).parent
 SHAPE = networks.SMALL_INPUT
 Way = Dict[str, Set[str]]
 
@@ -62,13 +63,13 @@ def entered() -> Iterator[Way]:
 
 def one_shot() -> None:
     """Prunes a network at once: apply, convert."""
-    algorithm = gs.OneShot({"prune_rate": 0.5})
+    algorithm = OneShot({"prune_rate": 0.5})
     algorithm.convert(algorithm.apply(networks.randomize(networks.SmallNet()), inputs=SHAPE))
 
 
 def scop() -> None:
     """Prunes a network by SCOP: apply, a few steps that train the scales, convert."""
-    algorithm = gs.SCOP({"prune_rate": 0.5, "turn_steps": 1})
+    algorithm = SCOP({"prune_rate": 0.5, "turn_steps": 1})
     phase = algorithm.apply(networks.randomize(networks.SmallNet()), inputs=SHAPE)
     step = nn.TrainOneStepCell(nn.WithLossCell(phase, nn.CrossEntropyLoss()),
                                nn.Adam(phase.trainable_params(), 0.1)).set_train()
