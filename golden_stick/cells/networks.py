@@ -45,7 +45,7 @@ def record_of(cell: nn.Cell) -> Optional[Union[Layer, Normalization]]:
     return LAYERS.get(kind) or NORMALIZATIONS.get(kind)
 
 
-def _nearest(cell: nn.Cell) -> Tuple[str, type]:
+def _nearest(cell: nn.Cell) -> Tuple[str, Any]:
     """The first kind among the ancestors of a Cell's class, and that ancestor; '' if there is none."""
     for ancestor in type(cell).__mro__:
         own = name_of_class(ancestor)

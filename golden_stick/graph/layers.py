@@ -67,26 +67,22 @@ class Operator:
     Args:
         name (str): MindSpore's name of the primitive.
         form (Form): How its weight is laid out.
-        onnx (str): ONNX's name.
         group (Union[str, int, None]): The number of groups.
         stride (Union[str, int, None]): The stride.
         padding (Union[str, int, None]): The padding.
         dilation (Union[str, int, None]): The dilation.
         bias (int): The bias, if the operator adds it. Default: ``None``.
         weight (int): The weight. Default: 1.
-        data (int): What it multiplies with the weight, or the rows that it reads. Default: 0.
     """
 
     name: str
     form: Form
-    onnx: str
     group: Union[str, int, None] = None
     stride: Union[str, int, None] = None
     padding: Union[str, int, None] = None
     dilation: Union[str, int, None] = None
     bias: Optional[int] = None
     weight: int = 1
-    data: int = 0
 
     def argument(self, node: Node, name: str, otherwise: Any = None) -> Any:
         """What a node says of ``'group'``, ``'stride'``, ``'padding'`` or ``'dilation'``."""
@@ -118,6 +114,11 @@ class Normalizer:
     training: Optional[int] = None
     epsilon: Optional[int] = None
 
+    @property
+    def statistics(self) -> Tuple[int, ...]:
+        """The inputs that are moving statistics."""
+        return tuple(at for at in (self.mean, self.variance) if at is not None)
+
     def argument(self, node: Node, name: str, otherwise: Any = None) -> Any:
         """What a node says of ``'training'`` or ``'epsilon'``."""
         return _argument(node, getattr(self, name), otherwise)
@@ -129,7 +130,7 @@ class Layer:
     A kind of Cell with a weight that makes channels.
 
     Args:
-        kind (str): Its name, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
+        cell (str): The name of the kind, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
         form (Form): How its weight is laid out.
         operators (tuple[str]): What reads the weight.
         spatial (int): How many axes follow the channels' in what the Cell reads; 0 where they are the last.
@@ -140,7 +141,7 @@ class Layer:
         bias (str): The attribute of the bias, which is None in a Cell without one; '' if the kind has none.
     """
 
-    kind: str
+    cell: str
     form: Form
     operators: Tuple[str, ...]
     spatial: int
@@ -167,7 +168,7 @@ class Normalization:
     A kind of Cell that shifts and scales every channel.
 
     Args:
-        kind (str): Its name, as ``'nn.BatchNorm2d'``.
+        cell (str): The name of the kind, as ``'nn.BatchNorm2d'``.
         over (str): What mean and variance are taken of: ``'batch'`` (constants in evaluation), ``'layer'``,
             ``'group'`` or ``'instance'``.
         operators (tuple[str]): What computes it.
@@ -179,7 +180,7 @@ class Normalization:
         width (str): The attribute that holds the number of channels, of a layer normalization their shape.
     """
 
-    kind: str
+    cell: str
     over: str
     operators: Tuple[str, ...]
     gamma: str
@@ -190,23 +191,23 @@ class Normalization:
     width: str
 
 
-_ATTRIBUTES = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
-_MINT = {"bias": 2, "stride": 3, "padding": 4, "dilation": 5, "group": 6}
+_ATTRIBUTES: Dict[str, Any] = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
+_MINT: Dict[str, Any] = {"bias": 2, "stride": 3, "padding": 4, "dilation": 5, "group": 6}
 
 OPERATORS: Dict[str, Operator] = {operator.name: operator for operator in (
-    *(Operator(name, CONVOLUTION, "Conv", **_ATTRIBUTES) for name in ("Conv2D", "Conv3D")),
-    *(Operator(name, CONVOLUTION, "Conv", **_MINT) for name in ("Conv1DExt", "Conv2DExt", "Conv3DExt")),
+    *(Operator(name, CONVOLUTION, **_ATTRIBUTES) for name in ("Conv2D", "Conv3D")),
+    *(Operator(name, CONVOLUTION, **_MINT) for name in ("Conv1DExt", "Conv2DExt", "Conv3DExt")),
     # What mint makes of a padding that is 'same'. Input 6 is whether it is transposed, 7 what is added to the output.
-    Operator("Convolution", CONVOLUTION, "Conv", **{**_MINT, "group": 8}),
-    *(Operator(name, TRANSPOSED, "ConvTranspose", **_ATTRIBUTES)
-      for name in ("Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose")),
+    Operator("Convolution", CONVOLUTION, **{**_MINT, "group": 8}),
+    *(Operator(name, TRANSPOSED, **_ATTRIBUTES) for name in ("Conv2DTranspose", "Conv2DBackpropInput",
+                                                             "Conv3DTranspose")),
     # Input 5 is what is added to the output's size.
-    Operator("ConvTranspose2D", TRANSPOSED, "ConvTranspose", bias=2, stride=3, padding=4, group=6, dilation=7),
+    Operator("ConvTranspose2D", TRANSPOSED, bias=2, stride=3, padding=4, group=6, dilation=7),
     # Either side of a product may be turned, and either may be the weight: its rule finds out.
-    *(Operator(name, DENSE, "MatMul") for name in ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")),
-    Operator("Dense", DENSE, "MatMul", bias=2),
-    Operator("Gather", EMBEDDING, "Gather", weight=0, data=1),
-    Operator("Embedding", EMBEDDING, "Gather"),
+    *(Operator(name, DENSE) for name in ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")),
+    Operator("Dense", DENSE, bias=2),
+    Operator("Gather", EMBEDDING, weight=0),
+    Operator("Embedding", EMBEDDING),
 )}
 
 NORMALIZERS: Dict[str, Normalizer] = {normalizer.name: normalizer for normalizer in (
@@ -229,7 +230,7 @@ _PRIMITIVE = {"out_channel": FILTERS, "group": GROUPS}
 # MindSpore names the width of what a transposed convolution reads after what a plain one makes.
 _TURNED = {"out_channel": INPUTS, "group": GROUPS}
 
-LAYERS: Dict[str, Layer] = {layer.kind: layer for layer in (
+LAYERS: Dict[str, Layer] = {layer.cell: layer for layer in (
     _convolution(1, "Conv2D", "conv2d", _PRIMITIVE),
     _convolution(2, "Conv2D", "conv2d", _PRIMITIVE),
     # In groups, it calls its primitive for one after the other: weights of such stay as they are.
@@ -260,7 +261,7 @@ def _of_mint(cell: str, over: str, operator: str, width: str, statistics: bool =
 
 
 # A BatchNorm3d of nn holds a BatchNorm2d.
-NORMALIZATIONS: Dict[str, Normalization] = {item.kind: item for item in (
+NORMALIZATIONS: Dict[str, Normalization] = {item.cell: item for item in (
     *(_of_nn(cell, "batch", "BatchNorm", "eps", "num_features", statistics=True)
       for cell in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
     *(_of_nn(f"InstanceNorm{size}d", "instance", "InstanceNorm", "eps", "num_features", statistics=True)
@@ -310,22 +311,23 @@ def add_layer(cell: type, like: str, weight: str = "", bias: Optional[str] = Non
         ...         self.inputs, self.classes = inputs, classes
         ...         self.matrix = Parameter(ops.ones((classes, inputs)), name="matrix")
         ...     def construct(self, x):
-        ...         return ops.matmul(x, self.matrix.T)
-        >>> gs.add_layer(Head, like="nn.Dense", weight="matrix", bias="",
+        ...         return ops.dense(x, self.matrix)
+        >>> gs.add_layer(Head, like="mint.nn.Linear", weight="matrix", bias="",
         ...              widths={"inputs": "inputs", "classes": "filters"})
     """
     if not isinstance(cell, type) or not hasattr(cell, "construct"):
         raise ArgumentTypeError(f"For 'add_layer', 'cell' must be a class of Cells, but got {cell!r}.")
     if like not in LAYERS:
         raise ArgumentError(f"For 'add_layer', 'like' must be one of {', '.join(map(repr, LAYERS))}, but got {like!r}.")
-    if not set((widths or {}).values()) <= {INPUTS, FILTERS, GROUPS}:
-        raise ArgumentError(f"For 'add_layer', 'widths' must hold '{INPUTS}', '{FILTERS}' and '{GROUPS}' alone, but "
-                            f"got {dict(widths)}.")
     model = LAYERS[like]
+    held = dict(model.widths if widths is None else widths)
+    if not set(held.values()) <= {INPUTS, FILTERS, GROUPS}:
+        raise ArgumentError(f"For 'add_layer', 'widths' must hold '{INPUTS}', '{FILTERS}' and '{GROUPS}' alone, but "
+                            f"got {held}.")
     LAYERS[name_of_class(cell)] = replace(
-        model, kind=name_of_class(cell), weight=weight or model.weight, bias=model.bias if bias is None else bias,
+        model, cell=name_of_class(cell), weight=weight or model.weight, bias=model.bias if bias is None else bias,
         spatial=model.spatial if spatial is None else spatial, operators=tuple(operators) or model.operators,
-        widths=model.widths if widths is None else dict(widths))
+        widths=held)
 
 
 def name_of_class(cell: type) -> str:
@@ -335,9 +337,10 @@ def name_of_class(cell: type) -> str:
 
 def layer_of(parameter: Parameter) -> Optional[Layer]:
     """The kind of layer that has a parameter for its weight; None if it is not one Cell's, or that is no such layer."""
-    owner = parameter.owners[0] if len(parameter.owners) == 1 else None
-    layer = LAYERS.get(owner.kind) if owner else None
-    return layer if layer and layer.weight == owner.attribute else None
+    if len(parameter.owners) != 1:
+        return None
+    layer = LAYERS.get(parameter.owners[0].kind)
+    return layer if layer and layer.weight == parameter.owners[0].attribute else None
 
 
 def normalization_after(graph: Graph) -> Dict[str, str]:
@@ -348,7 +351,7 @@ def normalization_after(graph: Graph) -> Dict[str, str]:
     for node in graph.nodes:
         operator, normalizer, shape = OPERATORS.get(node.operator), NORMALIZERS.get(node.operator), node.shapes[0]
         weight = node.inputs[operator.weight] if operator else None
-        if isinstance(weight, Parameter):
+        if operator and isinstance(weight, Parameter):
             made[Result(node.number)] = weight.name, operator.form.channel_axis % len(shape)
         source = node.inputs[0] if node.inputs else None
         name, axis = made.get(source, ("", None)) if isinstance(source, Result) else ("", None)
