@@ -13,7 +13,8 @@ from mindspore import Parameter, Tensor, mint, nn, ops
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.criteria.statistics import collect
-from golden_stick.deploy.onnx.table import ONNX_RULES
+from golden_stick.deploy.fold.plan import find_fusions
+from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.layers import (
     DENSE,
@@ -56,21 +57,13 @@ OTHER = {
        if LAYERS[kind].form is EMBEDDING},
     **{("folded", kind): "a table has no bias" for kind in LAYERS if LAYERS[kind].form is EMBEDDING},
 }
-# To be removed when SCOP and deployment read the records: (question, kind) -> what waits for what.
-PENDING = {
-    **{("mixed", kind): "SCOP mixes nn.Conv2d only" for kind in LAYERS if kind != "nn.Conv2d"},
-    **{("folded", kind): "deploy/fold has its own table of kinds" for kind in (*NO_KERNEL, OWN)},
-    **{("exported", kind): "deploy/onnx has no rule for mint's embedding" for kind in LAYERS
-       if kind == "mint.nn.Embedding"},
-}
 
 cases = pytest.mark.parametrize("kind, group", CASES, ids=[f"{kind}-{group}" for kind, group in CASES])
 
 
 def unless_other(question, kind):
-    for table in (OTHER, PENDING):
-        if (question, kind) in table:
-            pytest.skip(table[question, kind])
+    if (question, kind) in OTHER:
+        pytest.skip(OTHER[question, kind])
 
 
 class Chain(nn.Cell):
@@ -236,6 +229,10 @@ def test_mixed_by_scop(kind, group):
 def test_folded(kind, group):
     unless_other("folded", kind)
     network, inputs = asked(kind, group)
+    if kind in NO_KERNEL:
+        fusions, reasons = find_fusions(traced(kind, group)[0], lambda fusion: "")
+        assert [layer.path for fusion in fusions for layer, _ in fusion.layers] == ["first"] and not reasons
+        return
     folded = gs.fold(network, inputs)
     assert isinstance(folded.normalization, nn.Identity)
     gs.verify(network, folded, inputs)
