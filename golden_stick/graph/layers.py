@@ -171,24 +171,20 @@ class Normalization:
         cell (str): The name of the kind, as ``'nn.BatchNorm2d'``.
         over (str): What mean and variance are taken of: ``'batch'`` (constants in evaluation), ``'layer'``,
             ``'group'`` or ``'instance'``.
-        operators (tuple[str]): What computes it.
+        width (str): The attribute that holds the number of channels, of a layer normalization their shape.
         gamma (str): The attribute of the scale.
         beta (str): The attribute of the shift.
-        mean (str): The attribute of the moving mean; '' if there is none.
-        variance (str): The attribute of the moving variance; '' if there is none.
-        epsilon (str): The attribute of epsilon.
-        width (str): The attribute that holds the number of channels, of a layer normalization their shape.
+        mean (str): The attribute of the moving mean. Default: ``''``, none.
+        variance (str): The attribute of the moving variance. Default: ``''``, none.
     """
 
     cell: str
     over: str
-    operators: Tuple[str, ...]
+    width: str
     gamma: str
     beta: str
-    mean: str
-    variance: str
-    epsilon: str
-    width: str
+    mean: str = ""
+    variance: str = ""
 
 
 _ATTRIBUTES: Dict[str, Any] = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
@@ -250,28 +246,20 @@ LAYERS: Dict[str, Layer] = {layer.cell: layer for layer in (
 )}
 
 
-def _of_nn(cell: str, over: str, operator: str, epsilon: str, width: str, statistics: bool = False) -> Normalization:
-    mean, variance = ("moving_mean", "moving_variance") if statistics else ("", "")
-    return Normalization(f"nn.{cell}", over, (operator,), "gamma", "beta", mean, variance, epsilon, width)
-
-
-def _of_mint(cell: str, over: str, operator: str, width: str, statistics: bool = False) -> Normalization:
-    mean, variance = ("running_mean", "running_var") if statistics else ("", "")
-    return Normalization(f"mint.nn.{cell}", over, (operator,), "weight", "bias", mean, variance, "eps", width)
-
+_NN = ("gamma", "beta", "moving_mean", "moving_variance")
+_OF_MINT = ("weight", "bias", "running_mean", "running_var")
 
 # A BatchNorm3d of nn holds a BatchNorm2d.
 NORMALIZATIONS: Dict[str, Normalization] = {item.cell: item for item in (
-    *(_of_nn(cell, "batch", "BatchNorm", "eps", "num_features", statistics=True)
-      for cell in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
-    *(_of_nn(f"InstanceNorm{size}d", "instance", "InstanceNorm", "eps", "num_features", statistics=True)
-      for size in (1, 2, 3)),
-    _of_nn("LayerNorm", "layer", "LayerNorm", "epsilon", "normalized_shape"),
-    _of_nn("GroupNorm", "group", "GroupNorm", "eps", "num_channels"),
-    *(_of_mint(f"BatchNorm{size}d", "batch", "BatchNormExt", "num_features", statistics=True) for size in (1, 2, 3)),
-    _of_mint("SyncBatchNorm", "batch", "BatchNorm", "num_features", statistics=True),
-    _of_mint("LayerNorm", "layer", "LayerNormExt", "normalized_shape"),
-    _of_mint("GroupNorm", "group", "GroupNorm", "num_channels"),
+    *(Normalization(f"nn.{name}", "batch", "num_features", *_NN)
+      for name in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
+    *(Normalization(f"nn.InstanceNorm{size}d", "instance", "num_features", *_NN) for size in (1, 2, 3)),
+    Normalization("nn.LayerNorm", "layer", "normalized_shape", *_NN[:2]),
+    Normalization("nn.GroupNorm", "group", "num_channels", *_NN[:2]),
+    *(Normalization(f"mint.nn.{name}", "batch", "num_features", *_OF_MINT)
+      for name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")),
+    Normalization("mint.nn.LayerNorm", "layer", "normalized_shape", *_OF_MINT[:2]),
+    Normalization("mint.nn.GroupNorm", "group", "num_channels", *_OF_MINT[:2]),
 )}
 
 
