@@ -16,7 +16,7 @@ TESTS = ["pytest>=7.4", "pytest-xdist>=3.5"]
 setup(
     name="golden-stick",
     version=VERSION,
-    description="Structured pruning for MindSpore that proves what it did",
+    description="Structured pruning for MindSpore that checks what it did",
     long_description=(ROOT / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -11,24 +11,21 @@ PyTorch's names. A seeded permutation cuts the validation images from the traini
 the original pixels, so the network is first adapted to the JPEG ones; what is pruned is the adapted one. Results stay
 in --output while they come, and the same command goes on. The last form writes docs/comparison.md and its figures.
 """
+import json
 import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Dict
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+from common import ROOT, command_line
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import re  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Dict  # noqa: E402
+# isort: split
+import mindspore as ms
+from mindspore import nn
 
-import mindspore as ms  # noqa: E402
-from mindspore import nn  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "examples" / "resnet_cifar10")]
+sys.path.insert(0, str(ROOT / "examples" / "resnet_cifar10"))
 
 from batches import evaluation_batches, training_data  # noqa: E402
 from data import Splits, load_splits  # noqa: E402
@@ -88,8 +85,8 @@ class Batches:
         return evaluation_batches(self._split, self._splits, 250)
 
 
-def parse(arguments=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(arguments=None):
+    parser = command_line(__doc__)
     parser.add_argument("--data", help="folder or .zip of images")
     parser.add_argument("--weights", help=".npz of trained weights")
     parser.add_argument("--network", default="resnet20", help="factory in examples/resnet_cifar10/resnet.py")

@@ -4,7 +4,7 @@ What pruning gains where networks are deployed: ours in MindSpore and ONNX Runti
     python benchmarks/deployment.py --torch-python PATH --gs-python PATH
                                                            everything; writes docs/deployment.md: an hour or two
     python benchmarks/deployment.py --quick                small images, few rounds, batch 1; writes no page
-    python benchmarks/deployment.py --networks resnet50 --batches 1 16 --seconds 120 --again
+    python benchmarks/deployment.py --networks resnet50 --batches 1 16 --seconds 120
 
 Each network is pruned by 45 %, down to a multiple of 16 filters. Measured in turn, in one run: the original, the
 slim one and its native twin (built by hand at the slim widths), as MindIR and as ONNX files; and in PyTorch the
@@ -14,27 +14,20 @@ benchmarks/sides/README.md), whose masked network runs in GRAPH mode beside its 
 stay empty, as ONNX Runtime's does where onnx and onnxruntime are not installed.
 
 Each network and batch size has a process of its own, so that a crash costs one row. The rows are collected in
-`--output`: what stands there already is not measured again, unless `--again` says so. Run it on a quiet machine: what
-other processes used of it stands in every row.
+`--output`, and `--resume` keeps those that stand there and were measured with the same settings. Run it on a quiet
+machine: what other processes used of it stands in every row.
 """
+import json
 import os
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
-
-import argparse  # noqa: E402
-import json  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from importlib.util import find_spec  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from deployment_parts.page import page, row_text, versions_of  # noqa: E402
-from deployment_parts.tables import IMAGE  # noqa: E402
+from common import ROOT, command_line, write_json, write_page
+from deployment_parts.page import page, row_text, versions_of
+from deployment_parts.tables import IMAGE
 
 RATE, ROUND_TO = 0.45, 16
 QUICK_IMAGE = 64
@@ -74,7 +67,7 @@ def measure_in_own_process(options, row):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, page="docs/deployment.md")
     parser.add_argument("--networks", nargs="+", choices=tuple(IMAGE), default=list(IMAGE))
     parser.add_argument("--batches", nargs="+", type=int, default=None)
     parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
@@ -83,31 +76,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, nargs=2, default=(10, 2000), help="at least and at most so many rounds")
     parser.add_argument("--threads", type=int, help="processors that may be used (default: all)")
     parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, batch 1, 3 rounds, no page")
-    parser.add_argument("--again", action="store_true", help="measure what stands in the output already as well")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the output holds already")
     parser.add_argument("--output", type=Path, help="default: outputs/deployment.json, or deployment_quick.json")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "deployment.md")
     options = parser.parse_args()
     options.rounds = [3, 3] if options.quick else list(options.rounds)
     options.batches = options.batches or ([1] if options.quick else list(BATCHES))
     output = options.output or ROOT / "outputs" / f"deployment{'_quick' if options.quick else ''}.json"
-    rows = json.loads(output.read_text()) if output.exists() else []
-    output.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in (json.loads(output.read_text()) if output.exists() else [])
+            if options.resume or row["settings"]["network"] not in options.networks]
     for name in options.networks:
         for batch in options.batches:
             wanted = settings(options, name, batch)
-            if not options.again and any(row["settings"] == wanted and "error" not in row for row in rows):
+            if any(row["settings"] == wanted and "error" not in row for row in rows):
                 print(f"{name}, batch {batch}: measured before", flush=True)
                 continue
             row = measure_in_own_process(options, wanted)
             rows = [other for other in rows if (other["settings"]["network"], other["settings"]["batch"]) !=
                     (name, batch)] + [row]
-            output.write_text(json.dumps(rows, indent=1) + "\n")
+            write_json(output, rows)
             print(row_text(row), flush=True)
     if not options.quick:
         order = list(IMAGE)
         rows.sort(key=lambda row: (order.index(row["settings"]["network"]), row["settings"]["batch"]))
-        options.page.write_text(page(rows, RATE, ROUND_TO))
-        print(f"wrote {options.page}")
+        write_page(options.page, page(rows, RATE, ROUND_TO))
     print(versions_of(rows))
 
 

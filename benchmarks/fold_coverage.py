@@ -5,34 +5,24 @@ The classification networks of mindcv, each folded and compared with itself: wri
     python benchmarks/fold_coverage.py                                 one of every kind, see mindcv_models.csv here
     python benchmarks/fold_coverage.py --models resnet50 densenet121   only these; writes no page
 
-Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`: what stands
-there already is not run again, unless `--again` says so.
+Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`, and
+`--resume` keeps those that stand there.
 """
-import os
+import re
+import time
+from collections import Counter
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+from common import table
 
-import platform  # noqa: E402
-import re  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from collections import Counter  # noqa: E402
-from pathlib import Path  # noqa: E402
+# isort: split
+import mindspore as ms
+import numpy as np
+from mindcv_parts.networks import build, distance, run
+from mindcv_parts.rows import facts, failure, run_table
 
-import mindcv  # noqa: E402
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from mindcv_parts.networks import build, distance, run, table  # noqa: E402
-from mindcv_parts.rows import run_apart, run_table  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
-from golden_stick.base.errors import GoldenStickError, first_line  # noqa: E402
-from golden_stick.deploy.fold.network import restructured  # noqa: E402
+import golden_stick as gs
+from golden_stick.base.errors import GoldenStickError
+from golden_stick.deploy.fold.network import restructured
 
 TOLERANCE = 1e-5
 
@@ -69,7 +59,7 @@ def measure(name, size):
     try:
         return fold(build(name, size), size)
     except GoldenStickError as error:
-        return {"outcome": "refused", "failure": f"{type(error).__name__}: {first_line(error)}"}
+        return failure(error)
 
 
 def fold(network, size):
@@ -105,11 +95,6 @@ def without_names(reason):
     return re.sub(r"'[^']*', (a convolution|a transposed|the layer|whose (?:channels|inputs|bias))", r"\1", reason)
 
 
-def measure_apart(name, size, seconds):
-    """`measure` in a process of its own, which may crash or hang."""
-    return run_apart(__file__, name, size, seconds)
-
-
 def line(name, row):
     """One row of the page."""
     cells = [row["family"], name, str(row["input"]), row["outcome"]]
@@ -143,26 +128,15 @@ def reasons(rows):
         for reason, number in row.get("reasons", {}).items():
             found[reason] += number
             where.setdefault(reason, []).append(name)
-    lines = [f"| {number} | {reason} | {', '.join(where[reason])} |" for reason, number in found.most_common()]
-    return "\n".join(["| normalizations | reason | networks |", "|---|---|---|"] + lines)
+    return table(["normalizations", "reason", "networks"],
+                 [[str(number), reason, ", ".join(where[reason])] for reason, number in found.most_common()])
 
 
 def page(rows):
     """The whole page."""
-    dates = sorted({row["date"] for row in rows.values()})
-    versions = (f"golden_stick {gs.__version__}, MindSpore {ms.__version__}, mindcv {mindcv.__version__}, numpy "
-                f"{np.__version__}, Python {platform.python_version()}; {platform.machine()}, {os.cpu_count()} cores, "
-                f"no GPU used; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.")
-    scope = "One network of every kind" if set(rows) == set(table()) else "Some networks"
-    ordered = dict(sorted(rows.items(), key=lambda item: (item[1]["family"], item[0])))
-    return PAGE.format(scope=scope, mindcv=mindcv.__version__, summary=summary(rows), versions=versions,
-                       rows="\n".join(line(*item) for item in ordered.items()), reasons=reasons(ordered))
-
-
-def main() -> None:
-    run_table(__doc__, "fold", 600, {"measure": measure, "measure_apart": measure_apart, "line": line,
-                                        "summary": summary, "page": page})
+    return PAGE.format(summary=summary(rows), reasons=reasons(rows), **facts(rows),
+                       rows="\n".join(line(*item) for item in rows.items()))
 
 
 if __name__ == "__main__":
-    main()
+    run_table(__doc__, "fold", 600, ms.PYNATIVE_MODE, measure, line, summary, page)

@@ -5,38 +5,25 @@ The classification networks of mindcv, each pruned by 40 % and compared with its
     python benchmarks/mindcv_coverage.py                                 one of every kind, see mindcv_models.csv here
     python benchmarks/mindcv_coverage.py --models resnet50 densenet121   only these; writes no page
     python benchmarks/mindcv_coverage.py --all-variants                  every name that mindcv lists: hours
+    python benchmarks/mindcv_coverage.py --resume                        goes on where it was interrupted
 
-Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`: what stands
-there already is not run again, unless `--again` says so.
+Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`.
 """
-import os
+import json
+import re
+import time
+from collections import Counter
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+import common  # noqa: F401, it sets what MindSpore reads as it is imported
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import re  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-from collections import Counter  # noqa: E402
-from pathlib import Path  # noqa: E402
+# isort: split
+import mindspore as ms
+import numpy as np
+from mindcv_parts.networks import CONFIG, build, distance, run
+from mindcv_parts.rows import facts, failure, run_apart, run_table
 
-import mindcv  # noqa: E402
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from mindcv_parts.networks import CONFIG, all_variants, build, distance, run, table  # noqa: E402
-from mindcv_parts.rows import collect, run_apart  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
-from golden_stick.base.errors import GoldenStickError, NothingToPruneError, TraceError, first_line  # noqa: E402
-from golden_stick.cells.networks import scratch_directory  # noqa: E402
+import golden_stick as gs
+from golden_stick.base.errors import first_line
 
 TOLERANCE = 1e-5
 # Below this part of removable filters, the page says what keeps the others.
@@ -76,16 +63,8 @@ def measure(name, size):
         return {"outcome": "not built", "failure": f"{type(error).__name__}: {first_line(error)}"}
     try:
         return prune(network, size)
-    except NothingToPruneError as error:
-        return {"outcome": "nothing to prune", "failure": first_line(error)}
-    except TraceError as error:
-        return {"outcome": "not compiled", "failure": first_line(error)}
-    except GoldenStickError as error:
-        return {"outcome": "refused", "failure": f"{type(error).__name__}: {first_line(error)}"}
     except Exception as error:  # pylint: disable=broad-except
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}, {frame.name}"
-        return {"outcome": "crash", "failure": f"{type(error).__name__} in {where}: {first_line(error)}"}
+        return failure(error)
 
 
 def prune(network, size):
@@ -166,42 +145,9 @@ def summary(rows):
 
 def page(rows):
     """The whole page."""
-    dates = sorted({row["date"] for row in rows.values()})
-    versions = (f"golden_stick {gs.__version__}, MindSpore {ms.__version__}, mindcv {mindcv.__version__}, numpy "
-                f"{np.__version__}, Python {platform.python_version()}; {platform.machine()}, {os.cpu_count()} cores, "
-                f"no GPU used; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}.")
-    scope = "One network of every kind" if set(rows) <= set(table()) else "The networks"
-    ordered = sorted(rows.items(), key=lambda item: (item[1]["family"], item[0]))
-    return PAGE.format(scope=scope, mindcv=mindcv.__version__, config=json.dumps(CONFIG), summary=summary(rows),
-                       versions=versions, rows="\n".join(line(*item) for item in ordered))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", metavar="NAME")
-    parser.add_argument("--all-variants", action="store_true")
-    parser.add_argument("--again", action="store_true", help="measure also what stands in the output already")
-    parser.add_argument("--seconds", type=float, default=600, help="what one network may take (default: 600)")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "mindcv.json")
-    parser.add_argument("--page", type=Path, help="default: docs/mindcv.md, and none with --models")
-    parser.add_argument("--single", nargs=2, metavar=("NAME", "SIZE"), help="one row to stdout, in this process")
-    options = parser.parse_args()
-    if options.single:
-        ms.set_context(mode=ms.GRAPH_MODE)
-        with scratch_directory():
-            print(json.dumps(measure(options.single[0], int(options.single[1]))))
-        return
-    known = all_variants()
-    unknown = sorted(set(options.models or ()) - set(known))
-    if unknown:
-        parser.error(f"mindcv has no {', '.join(unknown)}")
-    asked = known if options.all_variants else {name: known[name] for name in options.models or table()}
-    rows = collect(asked, options, measure_apart, line)
-    print(summary(rows))
-    target = options.page or (None if options.models else ROOT / "docs" / "mindcv.md")
-    if target:
-        target.write_text(page(rows))
+    return PAGE.format(config=json.dumps(CONFIG), summary=summary(rows), **facts(rows),
+                       rows="\n".join(line(*item) for item in rows.items()))
 
 
 if __name__ == "__main__":
-    main()
+    run_table(__doc__, "mindcv", 600, ms.GRAPH_MODE, measure, line, summary, page)

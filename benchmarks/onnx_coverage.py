@@ -5,36 +5,26 @@ The classification networks of mindcv as ONNX files, before and after pruning by
     python benchmarks/onnx_coverage.py                                 one of every kind, see mindcv_models.csv here
     python benchmarks/onnx_coverage.py --models resnet50 densenet121   only these; writes no page
 
-Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`: what stands
-there already is not run again, unless `--again` says so.
+Each network has a process of its own, so that a crash costs one row. The rows are collected in `--output`, and
+`--resume` keeps those that stand there.
 """
-import os
+import json
+import tempfile
+import warnings
+from pathlib import Path
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+import common  # noqa: F401, it sets what MindSpore reads as it is imported
 
-import json  # noqa: E402
-import platform  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import traceback  # noqa: E402
-import warnings  # noqa: E402
-from pathlib import Path  # noqa: E402
+# isort: split
+import mindspore as ms
+import numpy as np
+import onnx
+import onnxruntime
+from mindcv_parts.networks import CONFIG, build, distance, run
+from mindcv_parts.rows import facts, failure, run_table
 
-import mindcv  # noqa: E402
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-import onnx  # noqa: E402
-import onnxruntime  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from mindcv_parts.networks import CONFIG, build, distance, run, table  # noqa: E402
-from mindcv_parts.rows import run_apart, run_table  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
-from golden_stick.base.errors import GoldenStickError, NothingToPruneError, first_line  # noqa: E402
+import golden_stick as gs
+from golden_stick.base.errors import GoldenStickError
 
 TOLERANCE = 1e-4
 # The file is made for the first batch size and measured at the second, and at the first where it takes no other.
@@ -72,7 +62,7 @@ def compare(network, size, folder):
             warnings.simplefilter("always")
             gs.export(network, (EXPORTED, 3, size, size), path, file_format="ONNX")
     except GoldenStickError as error:
-        return {"outcome": "refused", "failure": f"{type(error).__name__}: {first_line(error)}"}
+        return failure(error)
     notes = {item.key: item.value for item in onnx.load(path).metadata_props}
     free = notes["golden_stick.batch"] == "any"
     data = np.random.default_rng(1).normal(size=(MEASURED if free else EXPORTED, 3, size, size)).astype(np.float32)
@@ -96,19 +86,14 @@ def measure(name, size):
             algorithm = gs.OneShot(CONFIG)
             slim = algorithm.convert(algorithm.apply(network, inputs=(2, 3, size, size)))
             found["after"] = compare(slim, size, folder)
-    except NothingToPruneError as error:
-        found["after"] = {"outcome": "nothing to prune", "failure": first_line(error)}
     except Exception as error:  # pylint: disable=broad-except
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}, {frame.name}"
         found.setdefault("before", {"outcome": "crash"})
-        found["after"] = {"outcome": "crash", "failure": f"{type(error).__name__} in {where}: {first_line(error)}"}
+        found["after"] = failure(error)
     return found
 
 
-def measure_apart(name, size, seconds):
-    """`measure` in a process of its own, which may crash or hang."""
-    row = run_apart(__file__, name, size, seconds)
+def complete(row):
+    """A row, of a network whose process ended without one, too."""
     return row if "before" in row else {"before": {"outcome": row["outcome"]}, "after": row}
 
 
@@ -133,22 +118,11 @@ def summary(rows):
 
 def page(rows):
     """The whole page."""
-    dates = sorted({row["date"] for row in rows.values()})
-    versions = (f"golden_stick {gs.__version__}, MindSpore {ms.__version__}, onnx {onnx.__version__}, ONNX Runtime "
-                f"{onnxruntime.__version__}, mindcv {mindcv.__version__}, numpy {np.__version__}, Python "
-                f"{platform.python_version()}; {platform.machine()}, {os.cpu_count()} cores, no GPU used; "
-                f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}.")
-    ordered = sorted(rows.items(), key=lambda item: (item[1]["family"], item[0]))
-    scope = "One network of every kind" if set(rows) == set(table()) else f"{len(rows)} of {len(table())} networks"
-    return PAGE.format(scope=scope, mindcv=mindcv.__version__, config=json.dumps(CONFIG), summary=summary(rows),
-                       versions=versions, tolerance=TOLERANCE, measured=MEASURED, exported=EXPORTED,
-                       rows="\n".join(line(*item) for item in ordered))
-
-
-def main() -> None:
-    run_table(__doc__, "onnx", 900, {"measure": measure, "measure_apart": measure_apart, "line": line,
-                                        "summary": summary, "page": page})
+    versions = {"onnx": onnx.__version__, "ONNX Runtime": onnxruntime.__version__}
+    return PAGE.format(config=json.dumps(CONFIG), summary=summary(rows), **facts(rows, **versions),
+                       tolerance=TOLERANCE, measured=MEASURED, exported=EXPORTED,
+                       rows="\n".join(line(*item) for item in rows.items()))
 
 
 if __name__ == "__main__":
-    main()
+    run_table(__doc__, "onnx", 900, ms.PYNATIVE_MODE, measure, line, summary, page, complete)

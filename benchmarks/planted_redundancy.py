@@ -6,30 +6,25 @@ Planted redundancy: which criterion finds filters that are known to do nothing, 
 
 `--data` is a folder or .zip of train/<class>/*.jpg and test/<class>/*.jpg, 32x32 pixels, 10 classes, such as CIFAR-10
 as JPEG files. What is planted, and what is measured, stands at the head of the page, which is written after each seed.
-Seeds that stand in the JSON file with the same settings are not run again, so that an interrupted run goes on, but with
-`--again` they are. A missed threshold is printed and stands on the page; the command ends with code 1 then.
+An interrupted run goes on with `--resume`: seeds that stand in the JSON file with the same settings are not run again.
+A missed threshold is printed and stands on the page; the command ends with code 1 then.
 """
-import os
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import sys  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
+from benchmarks.common import ROOT, command_line, write_json  # noqa: E402
 
+# isort: split
 import mindspore as ms  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 from benchmarks.planted import page as pages  # noqa: E402
 from benchmarks.planted.experiment import SCOP_RUNS, Settings, run  # noqa: E402
 from benchmarks.planted.images import CLASSES, SHARES, load  # noqa: E402
 from benchmarks.planted.planting import WEAK_FORMS  # noqa: E402
-from golden_stick.base.files import whole_file  # noqa: E402
 from golden_stick.criteria import CRITERIA  # noqa: E402
 
 _WEAK = {
@@ -39,9 +34,9 @@ _WEAK = {
 }
 
 
-def parse(arguments=None) -> argparse.Namespace:
+def parse(arguments=None):
     defaults = Settings()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--data", help="folder or .zip of JPEG files (default: gratings drawn here)")
     parser.add_argument("--images", type=int, help="so many training images (default: all; gratings: 4,000)")
     parser.add_argument("--seeds", type=int, default=5)
@@ -51,18 +46,13 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument("--scop", nargs="*", default=list(defaults.scop), choices=list(SCOP_RUNS))
     parser.add_argument("--rates", nargs="+", type=float, default=list(defaults.rates), help="shares that are removed")
     parser.add_argument("--page-only", action="store_true", help="run no seed: the page of those in the JSON file")
-    parser.add_argument("--again", action="store_true", help="run seeds that stand in the JSON file, too")
+    parser.add_argument("--resume", action="store_true", help="keep the seeds that stand in the JSON file")
     parser.add_argument("--weak", choices=WEAK_FORMS, default="random", help="form of the weak filters")
     parser.add_argument("--output", type=Path, help="the page (default: docs/planted.md with --data, else "
                                                     "outputs/planted.md); figure and JSON stand beside it")
     options = parser.parse_args(arguments)
     options.output = options.output or ROOT / ("docs" if options.data else "outputs") / "planted.md"
     return options
-
-
-def write(path: Path, text: str) -> None:
-    with whole_file("planted_redundancy", str(path)) as temporary:
-        Path(temporary).write_text(text, encoding="utf-8")
 
 
 def earlier(path: Path, settings: Settings, data: str, images: int) -> list:
@@ -82,14 +72,15 @@ def main(arguments=None) -> int:
         raise SystemExit(f"--data must have at most {CLASSES} classes, but has {int(known.labels.max()) + 1}")
     settings = Settings(epochs=options.epochs, steps=options.steps, criteria=tuple(options.criteria),
                         scop=tuple(options.scop), rates=tuple(options.rates), weak=options.weak)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     data = Path(options.data).name if options.data else "gratings drawn by the command"
-    words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != "--page-only"]
+    words = [word for word in (sys.argv[1:] if arguments is None else arguments)
+             if word not in ("--page-only", "--resume")]
     shown = " ".join(words).replace(options.data or "\0", data)
     facts = {"command": f"python benchmarks/planted_redundancy.py {shown}".rstrip(), "data": data,
              "epochs": options.epochs, "weak": _WEAK[options.weak], "wanted": options.seeds,
              "figure": options.output.with_suffix(".svg").name}
-    done = [] if options.again else earlier(options.output.with_suffix(".json"), settings, data, len(known))
+    kept = options.resume or options.page_only
+    done = earlier(options.output.with_suffix(".json"), settings, data, len(known)) if kept else []
     rows = []
     for seed in range(options.seeds):
         of_seed = [row for row in done if row["seed"] == seed]
@@ -97,9 +88,9 @@ def main(arguments=None) -> int:
             continue
         rows += of_seed or [{**run(known, test, seed, settings), "data": data, "known": len(known)}]
         print(f"seed {seed}: {rows[-1]['seconds']:.0f} s, accuracy {rows[-1]['accuracy']:.3f}", flush=True)
-        write(options.output.with_suffix(".json"), json.dumps(rows, indent=1) + "\n")
+        write_json(options.output.with_suffix(".json"), rows)
         pages.draw(rows, options.output.with_suffix(".svg"))
-        write(options.output, pages.page(rows, facts))
+        options.output.write_text(pages.page(rows, facts), encoding="utf-8")
     if not rows:
         raise SystemExit(f"--page-only needs seeds with these settings in {options.output.with_suffix('.json')}")
     checks = pages.check(rows)

@@ -9,31 +9,23 @@ all before it, which are a single dense block and hold as many tensors read as t
 traces them, and as graphs built by hand, which cost no compilation. The figure needs matplotlib.
 """
 import os
+import platform
+import statistics
+from pathlib import Path
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+from common import ROOT, command_line, medians, timed, write_json
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import statistics  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+# isort: split
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
 
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-from mindspore import nn, ops  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-import golden_stick as gs  # noqa: E402
-from golden_stick.base.errors import TraceError  # noqa: E402
-from golden_stick.graph.ir import Constant, flatten  # noqa: E402
-from golden_stick.prune.plan import make_plan  # noqa: E402
-from tests import networks  # noqa: E402
-from tests.graph.build import Builder  # noqa: E402
+import golden_stick as gs
+from golden_stick.base.errors import TraceError
+from golden_stick.graph.ir import Constant, flatten
+from golden_stick.prune.plan import make_plan
+from tests import networks
+from tests.graph.build import Builder
 
 SIZES = (50, 100, 200, 400, 700, 1000)
 BLOCK = 25  # layers of a dense block; DenseNet-121 has blocks of 6 to 24
@@ -59,27 +51,13 @@ class Chain(nn.Cell):
         return x
 
 
-class DenselyConnected(nn.Cell):
-    """Each layer reads the concat of the image and all layers before it."""
-
-    def __init__(self, layers):
-        super().__init__()
-        self.convolutions = nn.CellList([nn.Conv2d(IMAGE[1] + GROWTH * index, GROWTH, 1) for index in range(layers)])
-        self.norms = nn.CellList([nn.BatchNorm2d(GROWTH) for _ in range(layers)])
-
-    def construct(self, x):
-        made = (x,)
-        for convolution, norm in zip(self.convolutions, self.norms):
-            made = made + (ops.relu(norm(convolution(ops.concat(made, 1)))),)
-        return made[-1]
-
-
 class DenseBlocks(nn.Cell):
-    """Dense blocks, each of which reads the last layer of the one before."""
+    """Dense blocks of so many layers: each layer reads all before it in its block, and the last of the block before."""
 
-    def __init__(self, layers):
+    def __init__(self, layers, block):
         super().__init__()
-        widths = [IMAGE[1] + GROWTH * index if index < BLOCK else GROWTH + GROWTH * (index % BLOCK)
+        self.block = block
+        widths = [IMAGE[1] + GROWTH * index if index < block else GROWTH + GROWTH * (index % block)
                   for index in range(layers)]
         self.convolutions = nn.CellList([nn.Conv2d(width, GROWTH, 1) for width in widths])
         self.norms = nn.CellList([nn.BatchNorm2d(GROWTH) for _ in range(layers)])
@@ -87,14 +65,15 @@ class DenseBlocks(nn.Cell):
     def construct(self, x):
         made, inside = (x,), 0
         for convolution, norm in zip(self.convolutions, self.norms):
-            if inside == BLOCK:
+            if inside == self.block:
                 made, inside = made[-1:], 0
             made = made + (ops.relu(norm(convolution(ops.concat(made, 1)))),)
             inside += 1
         return made[-1]
 
 
-KINDS = {"chain": Chain, "blocks": DenseBlocks, "dense": DenselyConnected}
+KINDS = {"chain": Chain, "blocks": lambda layers: DenseBlocks(layers, BLOCK),
+         "dense": lambda layers: DenseBlocks(layers, layers)}
 
 
 def by_hand(kind, layers):
@@ -110,13 +89,6 @@ def by_hand(kind, layers):
     return builder.graph(made[-1])
 
 
-def timed(function, *arguments):
-    """CPU seconds of a call, all threads together, and what it returned."""
-    start = time.process_time()
-    found = function(*arguments)
-    return time.process_time() - start, found
-
-
 def any_plan(groups):
     generator = np.random.default_rng(0)
     return make_plan(groups, {group.name: generator.random(len(group.channels)) for group in groups}, RATE)
@@ -124,20 +96,15 @@ def any_plan(groups):
 
 def analysis(network, shape):
     """CPU seconds of trace, find_groups and slim, and the graph."""
-    trace, graph = timed(gs.trace, network, shape)
-    group, groups = timed(gs.find_groups, graph)
-    plan = any_plan(groups)
-    slim, _ = timed(gs.slim, network, plan)
+    graph, _, trace = timed(gs.trace, network, shape)
+    groups, _, group = timed(gs.find_groups, graph)
+    _, _, slim = timed(gs.slim, network, any_plan(groups))
     return {"trace": trace, "find_groups": group, "slim": slim}, graph
 
 
 def compilation(network, shape):
     tensor = ms.Tensor(np.zeros(shape, np.float32))
-    return timed(network.set_train(False).compile, tensor)[0]
-
-
-def medians(rounds):
-    return {key: statistics.median(found[key] for found in rounds) for key in rounds[0]}
+    return timed(network.set_train(False).compile, tensor)[2]
 
 
 def beside_mindspore(rounds):
@@ -145,12 +112,11 @@ def beside_mindspore(rounds):
     found = []
     for number in range(rounds + 1):
         ours, theirs = networks.ResNet50(), networks.ResNet50()
-        if number % 2:
-            compiled = compilation(theirs, RESNET_INPUT)
-            seconds, _ = analysis(ours, RESNET_INPUT)
-        else:
-            seconds, _ = analysis(ours, RESNET_INPUT)
-            compiled = compilation(theirs, RESNET_INPUT)
+        calls = {"ours": lambda ours=ours: analysis(ours, RESNET_INPUT)[0],
+                 "compile": lambda theirs=theirs: compilation(theirs, RESNET_INPUT)}
+        order = list(calls) if number % 2 == 0 else list(calls)[::-1]
+        done = {name: calls[name]() for name in order}
+        seconds, compiled = done["ours"], done["compile"]
         found.append({**seconds, "compile": compiled, "ratio": sum(seconds.values()) / compiled})
     return {"rounds": found[1:], **medians(found[1:])}
 
@@ -166,7 +132,7 @@ def grow_by_hand(kind, rounds):
     found = []
     for layers in SIZES:
         graph = by_hand(kind, layers)
-        seconds = statistics.median(timed(gs.find_groups, graph)[0] for _ in range(rounds))
+        seconds = statistics.median(timed(gs.find_groups, graph)[2] for _ in range(rounds))
         found.append({"layers": layers, **size_of(graph), "find_groups": seconds})
         show(kind, "built by hand", found[-1])
     return found
@@ -234,9 +200,8 @@ def draw(path, growth):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "outputs/scaling.json")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "scaling.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "scaling.svg")
     options = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -258,9 +223,7 @@ def main() -> None:
         if None not in fitted.values():
             print(f"find_groups, {name}: seconds grow as nodes to the {fitted['nodes']:.2f}, as tensors read to the "
                   f"{fitted['reads']:.2f}", flush=True)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(
-        {"machine": machine, "resnet50": resnet, "growth": growth, "exponents": exponents}, indent=1))
+    write_json(options.output, {"machine": machine, "resnet50": resnet, "growth": growth, "exponents": exponents})
     draw(options.figure, growth)
 
 

@@ -7,30 +7,18 @@ First the operation by itself: ways to put n channels into their places among a 
 turn beside a sum that needs none of it. Then whole networks at one rate under the three policies for residual sums.
 Run it on a quiet machine.
 """
-import os
+from common import command_line, machine_text, table, write_json, write_page
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+# isort: split
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-from mindspore import Tensor, nn, ops  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from deployment_parts.page import machine_text, table  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
-from golden_stick.bench.clock import ForeignLoad, interleave, is_quiet, machine_facts, turn_of  # noqa: E402
-from golden_stick.cells.wrappers import ScatteredOutput  # noqa: E402
-from golden_stick.graph.plan import KeptChannels  # noqa: E402
-from tests import networks  # noqa: E402
+import golden_stick as gs
+from golden_stick.bench.clock import ForeignLoad, interleave, is_quiet, machine_facts, turn_of
+from golden_stick.cells.wrappers import ScatteredOutput
+from golden_stick.graph.plan import KeptChannels
+from tests import networks
 
 RATE, KEPT = 0.45, 0.55
 # (samples, channels, height and width) of the stream.
@@ -178,10 +166,8 @@ def page(found):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "outputs/scatter.json", "docs/scatter.md")
     parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "scatter.json")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "scatter.md")
     options = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
     forms = {}
@@ -195,10 +181,8 @@ def main() -> None:
     print(f"\nResNet-56 at {RATE:.0%}, by policy for residual sums\n{result}")
     found = {"machine": machine_facts({"mindspore": ms.__version__}), "rounds": options.rounds,
              "foreign_load": load.processors, "forms": forms, "networks": result.to_dict()}
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
-    options.page.write_text(page(found))
-    print(f"wrote {options.page}")
+    write_json(options.output, found)
+    write_page(options.page, page(found))
 
 
 if __name__ == "__main__":

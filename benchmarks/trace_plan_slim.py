@@ -10,43 +10,23 @@ Torch-Pruning's: `trace` is what its pruner does when it is made, `step` scores,
 time, ours and theirs in turn; wall and CPU seconds, medians. The first round warms up. Writes docs/trace_plan_slim.md,
 but for --quick. Run it on a quiet machine.
 """
-import os
+from contextlib import ExitStack
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+from common import command_line, machine_text, medians, not_quiet, table, timed, write_json, write_page
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import statistics  # noqa: E402
-import sys  # noqa: E402
-import time  # noqa: E402
-from contextlib import ExitStack  # noqa: E402
-from pathlib import Path  # noqa: E402
+# isort: split
+import mindspore as ms
+import numpy as np
+from deployment_parts.networks import build
+from deployment_parts.tables import IMAGE
+from sides.client import Torch
 
-import mindspore as ms  # noqa: E402
-import numpy as np  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from deployment_parts.networks import build  # noqa: E402
-from deployment_parts.page import machine_text, table  # noqa: E402
-from deployment_parts.tables import IMAGE  # noqa: E402
-from sides.client import Torch  # noqa: E402
-
-import golden_stick as gs  # noqa: E402
-from golden_stick.bench.clock import ForeignLoad, is_quiet, machine_facts  # noqa: E402
-from golden_stick.prune.plan import group_importance, make_plan  # noqa: E402
+import golden_stick as gs
+from golden_stick.bench.clock import ForeignLoad, machine_facts
+from golden_stick.prune.plan import group_importance, make_plan
 
 RATE, ROUND_TO, QUICK_IMAGE = 0.45, 16, 64
 OURS, THEIRS = ("trace", "plan", "slim"), ("Torch-Pruning trace", "Torch-Pruning step")
-
-
-def timed(function):
-    """What a function returned, and its wall and CPU seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = function()
-    return result, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def planned(graph, values):
@@ -63,9 +43,9 @@ def our_steps(name, size):
     """Step -> (wall, CPU) seconds."""
     network, shape, found = build(name, size), (1, 3, size, size), {}
     values = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-    graph, *found["trace"] = timed(lambda: gs.trace(network, shape))
-    plan, *found["plan"] = timed(lambda: planned(graph, values))
-    _, *found["slim"] = timed(lambda: gs.slim(network, plan))
+    graph, *found["trace"] = timed(gs.trace, network, shape)
+    plan, *found["plan"] = timed(planned, graph, values)
+    _, *found["slim"] = timed(gs.slim, network, plan)
     fresh = build(name, size)
     algorithm = gs.OneShot({"criterion": "l1", "prune_rate": RATE, "round_to": ROUND_TO})
     _, *whole = timed(lambda: algorithm.convert(algorithm.apply(fresh, shape)))
@@ -80,11 +60,6 @@ def their_steps(torch, name, size):
     found = torch.ask("analysis", name=name, size=size)
     return dict(zip(THEIRS, ([found["trace"], found["trace_cpu"]], [found["step"], found["step_cpu"]]))), \
         found["versions"]
-
-
-def medians(rounds):
-    return {step: [statistics.median(found[step][index] for found in rounds) for index in (0, 1)]
-            for step in rounds[0]}
 
 
 def measure(name, size, rounds, torch):
@@ -119,9 +94,7 @@ def page(found):
              f"the comparison after. Torch-Pruning's `trace` is what its pruner does when it is made, its `step` "
              f"scores, chooses and cuts. A fresh network each time, ours and theirs in turn, medians of "
              f"{found['rounds']} after one that does not count.", ""]
-    if not is_quiet(found["foreign_load"]):
-        parts += [f"**The machine was not quiet**: other processes kept {found['foreign_load']:.2f} processors busy "
-                  f"meanwhile. Do not quote these.", ""]
+    parts += not_quiet(found["foreign_load"])
     for clock, name in enumerate(("Wall", "CPU")):
         rows = [[f"{network}, {found['sizes'][network]} x {found['sizes'][network]}", *cells_of(steps, clock)]
                 for network, steps in found["seconds"].items()]
@@ -147,13 +120,11 @@ def measure_all(options):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "outputs/trace_plan_slim.json", "docs/trace_plan_slim.md")
     parser.add_argument("--networks", nargs="+", choices=tuple(IMAGE), default=list(IMAGE))
     parser.add_argument("--torch-python", help="Python of an environment with torch and torch-pruning")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="images of 64 x 64 at most, one round, no page")
-    parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "trace_plan_slim.json")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "trace_plan_slim.md")
     options = parser.parse_args()
     options.rounds = 1 if options.quick else options.rounds
     ms.set_context(mode=ms.GRAPH_MODE)
@@ -161,11 +132,9 @@ def main() -> None:
     load = found["foreign_load"]
     print(f"{machine_text(found['machine'])}; processors kept busy by other processes: "
           f"{'not known' if load is None else f'{load:.2f}'}")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+    write_json(options.output, found)
     if not options.quick:
-        options.page.write_text(page(found))
-        print(f"wrote {options.page}")
+        write_page(options.page, page(found))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""golden_stick: structured pruning for MindSpore that proves what it did."""
+"""golden_stick: structured pruning for MindSpore that checks what it did."""
 import importlib
 import sys
 from types import ModuleType

@@ -1,5 +1,6 @@
 """From the rows of the deployment benchmark to lines and to docs/deployment.md."""
 import numpy as np
+from common import machine_text, table, verdict_table
 from sides.client import GS
 
 from deployment_parts.tables import WARM
@@ -72,12 +73,17 @@ def quartiles(row, name, clock):
 
 
 def milliseconds(value):
-    return "-" if value is None else f"{1e3 * value:,.1f}"
+    return in_cell([value], 1e3, ",.1f")
+
+
+def in_cell(values, scale, form):
+    """Numbers in one cell, a dash for what was not measured."""
+    return ", ".join("-" if value is None else format(scale * value, form) for value in values)
 
 
 def row_text(row):
     """A row for the terminal."""
-    head = f"{row['settings']['network']}, batch {row['settings']['batch']}"
+    head = ", batch ".join(row_name(row))
     if "error" in row:
         return f"{head}: NOT MEASURED, {row['error']}"
     found = facts(row)
@@ -93,10 +99,6 @@ def row_text(row):
     return f"{head}: " + "; ".join(parts)
 
 
-def machine_text(facts_of):
-    return ", ".join(f"{key} {value}" for key, value in facts_of.items())
-
-
 def versions_of(rows):
     """Machine and versions, in words."""
     good = [row for row in rows if "error" not in row]
@@ -109,7 +111,7 @@ def versions_of(rows):
 def verdicts(row):
     """What was asked for, and whether it was reached: (claim, figure, yes or no)."""
     found = facts(row)
-    name = f"{row['settings']['network']}, batch {row['settings']['batch']}"
+    name = ", batch ".join(row_name(row))
     for runtime, (value, low, high) in found["twin"].items():
         # Only being slower breaks the promise; the quartiles say how far the median can be trusted.
         yield (f"{name}: slim at most {TWIN:.0%} slower than its twin, {runtime} (median [quartiles])",
@@ -123,9 +125,9 @@ def verdicts(row):
                        f"{value:.2f}", value >= OVER_RIVAL)
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+def row_name(row):
+    """The first two cells of a row."""
+    return [row["settings"]["network"], str(row["settings"]["batch"])]
 
 
 def latencies(rows, clock):
@@ -135,12 +137,12 @@ def latencies(rows, clock):
     head.append(f"MindSpore, {GS}: original, masked")
     lines = []
     for row in rows:
-        cells = [row["settings"]["network"], str(row["settings"]["batch"]), f"{facts(row)['macs_ratio']:.2f}"]
+        cells = [*row_name(row), f"{facts(row)['macs_ratio']:.2f}"]
         for runtime in RUNTIMES:
             which = ("original", "slim", "twin" if runtime not in TORCH else "own")
-            cells.append(", ".join(milliseconds(median(row, f"{runtime}, {one}", clock)) for one in which))
-        cells.append(why_not(row) or ", ".join(milliseconds(median(row, f"{GS}, {one}", clock))
-                                               for one in ("original", "masked")))
+            cells.append(in_cell([median(row, f"{runtime}, {one}", clock) for one in which], 1e3, ",.1f"))
+        cells.append(why_not(row) or in_cell([median(row, f"{GS}, {one}", clock) for one in ("original", "masked")],
+                                             1e3, ",.1f"))
         lines.append(cells)
     return table(head, lines)
 
@@ -153,7 +155,7 @@ def gains(rows):
     lines = []
     for row in rows:
         found, busy = facts(row), foreign(row)
-        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        cells = row_name(row)
         for runtime in RUNTIMES:
             gain = found["speed_up"].get(runtime)
             cells.append(f"{gain[0]:.2f} ({found['efficiency'][runtime]:.2f})" if gain else "-")
@@ -175,12 +177,11 @@ def work_rates(rows):
     """Billions of MACs a second: a runtime that is far from the processor's peak before pruning has room above 1."""
     lines = []
     for row in rows:
-        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        cells = row_name(row)
         for runtime in RUNTIMES:
             times = {one: median(row, f"{runtime}, {one}", "seconds") for one in ("original", "slim")}
-            cells.append(", ".join("-" if time is None else
-                                   f"{row['macs'][one] * row['settings']['batch'] / time / 1e9:.3g}"
-                                   for one, time in times.items()))
+            cells.append(in_cell([time and row["macs"][one] / time for one, time in times.items()],
+                                 row["settings"]["batch"] / 1e9, ".3g"))
         lines.append(cells)
     return table(["network", "batch"] + [f"{runtime}: original, slim" for runtime in RUNTIMES], lines)
 
@@ -188,10 +189,10 @@ def work_rates(rows):
 def memories(rows):
     lines = []
     for row in rows:
-        cells = [row["settings"]["network"], str(row["settings"]["batch"])]
+        cells = row_name(row)
         for runtime in RUNTIMES[:2]:
             values = [row["memory"].get(f"{runtime}, {which}") for which in ("original", "slim")]
-            cells.append(", ".join("-" if value is None else f"{value / 2**20:.0f}" for value in values))
+            cells.append(in_cell(values, 2**-20, ".0f"))
         lines.append(cells)
     return table(["network", "batch", "MindIR: original, slim", "ONNX Runtime: original, slim"], lines)
 
@@ -207,7 +208,7 @@ def files(rows):
         for kind in FILES:
             values = [sizes.get(kind)] if kind == "slim file" else [
                 sizes.get(f"{kind}, {which}") for which in ("original", "slim")]
-            cells.append(", ".join("-" if value is None else f"{value / 1e6:.1f}" for value in values))
+            cells.append(in_cell(values, 1e-6, ".1f"))
         lines.append(cells)
     return table(["network", "checkpoint: original, slim", "slim file", "MindIR: original, slim",
                   "ONNX: original, slim", "PyTorch checkpoint: original, Torch-Pruning"], lines)
@@ -247,7 +248,6 @@ def page(rows, rate, round_to):
               "than the MACs ratio, and one that is near its peak cannot:", "", work_rates(good), "",
               "Memory, in MiB: what the process grew by at its highest, while the file was loaded and first run:", "",
               memories(good), "", "Files, in megabytes:", "", files(good), "", "What was asked for:", "",
-              table(["claim", "found", "reached"], [[claim, figure, "yes" if reached else "**no**"]
-                                                    for row in good for claim, figure, reached in verdicts(row)]), ""]
+              verdict_table(verdict for row in good for verdict in verdicts(row)), ""]
     parts += [f"Not measured: {row_text(row)}" for row in rows if "error" in row]
     return "\n".join(parts).rstrip() + "\n"

@@ -3,6 +3,7 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor
+from scipy import stats
 
 from benchmarks.planted.images import Images, batches
 from benchmarks.planted.network import BATCH, LAYERS, SmallNet, accuracy, conv_of, read, write
@@ -37,18 +38,9 @@ def auroc_of_kinds(scores: Scores, kinds: Scores) -> Dict[str, float]:
 
 def spearman(scores: Scores, others: Scores) -> float:
     """Rank correlation within a layer, mean over the layers; a layer whose scores are all the same counts 0."""
-    found = []
-    for one, other in zip(scores, others):
-        first, second = _ranks(one), _ranks(other)
-        varied = first.std() > 0 and second.std() > 0
-        found.append(np.corrcoef(first, second)[0, 1] if varied else 0.0)
-    return float(np.mean(found))
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks, ties at their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
+    varied = [np.ptp(one) > 0 and np.ptp(other) > 0 for one, other in zip(scores, others)]
+    return float(np.mean([stats.spearmanr(one, other).statistic if differs else 0.0
+                          for one, other, differs in zip(scores, others, varied)]))
 
 
 def lowest(scores: Scores, rate: float) -> Tuple[np.ndarray, ...]:

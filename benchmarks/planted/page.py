@@ -4,6 +4,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
+from benchmarks.common import table
 from benchmarks.planted.planting import KINDS, SAFE
 
 __all__ = ["check", "draw", "page"]
@@ -95,25 +96,20 @@ def check(rows: Rows) -> List[Tuple[str, float, bool]]:
     return found
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = "|".join(["---"] * len(head))
-    return "\n".join([f"| {' | '.join(head)} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
-
-
 def _scores_table(rows: Rows) -> str:
     lines = []
     for name in rows[0]["criteria"]:
         of_seeds = [row["criteria"][name] for row in rows]
         lines.append([name, *(_spread([one["auroc"][kind] for one in of_seeds]) for kind in KINDS),
                       _spread([one["rank correlation"] for one in of_seeds])])
-    return _table(["criterion", *KINDS, "rank correlation"], lines)
+    return table(["criterion", *KINDS, "rank correlation"], lines)
 
 
 def _accuracy_table(rows: Rows, when: int) -> str:
     rates = rows[0]["settings"]["rates"]
     lines = [[name, *(_spread([row["criteria"][name]["accuracy"][index][when] for row in rows], 3)
                       for index in range(len(rates)))] for name in rows[0]["criteria"]]
-    return _table(["criterion", *(f"{rate:.0%} removed" for rate in rates)], lines)
+    return table(["criterion", *(f"{rate:.0%} removed" for rate in rates)], lines)
 
 
 def _sets_table(rows: Rows) -> str:
@@ -130,7 +126,7 @@ def _sets_table(rows: Rows) -> str:
         lines.append([name, counted("removed"), _spread([one["power"] for one in of_seeds]), counted("original"),
                       counted("pairs touched"), counted("pairs lost"), counted("costly"),
                       _spread([one["null among kept"] for one in of_seeds]), _spread(drops, 3)])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def page(rows: Rows, facts: Dict[str, Any]) -> str:
@@ -143,14 +139,15 @@ def page(rows: Rows, facts: Dict[str, Any]) -> str:
                         difference=max(row["difference"] for row in rows),
                         weak_difference=max(row["weak_difference"] for row in rows),
                         accuracy=_spread([row["accuracy"] for row in rows], 3), **facts)
-    checks = _table(["threshold", "measured", ""], [[what, f"{value:.3f}", "held" if held else "**missed**"]
+    checks = table(["threshold", "measured", ""], [[what, f"{value:.3f}", "held" if held else "**missed**"]
                                                     for what, value, held in check(rows)])
     return "\n".join([
-        text, "## Thresholds, set before\n", checks,
-        "## AUROC\n", _scores_table(rows), f"![AUROC and accuracy]({facts['figure']})\n",
-        "## Sets removed, with a promise\n", _sets_table(rows), "## Accuracy after removing a share of every layer\n",
-        "A quarter of the filters can go without harm.\n", _accuracy_table(rows, 0),
-        "After normalization statistics were re-estimated:\n", _accuracy_table(rows, 1)]) + _NOTES
+        text, "## Thresholds, set before", "", checks, "",
+        "## AUROC", "", _scores_table(rows), "", f"![AUROC and accuracy]({facts['figure']})", "",
+        "## Sets removed, with a promise", "", _sets_table(rows), "",
+        "## Accuracy after removing a share of every layer", "", "A quarter of the filters can go without harm.", "",
+        _accuracy_table(rows, 0), "", "After normalization statistics were re-estimated:", "",
+        _accuracy_table(rows, 1), ""]) + _NOTES
 
 
 def draw(rows: Rows, path: Path) -> None:

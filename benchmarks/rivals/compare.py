@@ -1,28 +1,22 @@
 """
 golden_stick on the networks of `tests/rival_cases.py`, beside Torch-Pruning on the same: writes docs/rivals.md.
 
-    python benchmarks/rivals/compare.py --torch-pruning torch_pruning.json [--output docs/rivals.md]
+    python benchmarks/rivals/compare.py --torch-pruning torch_pruning.json [--output docs/rivals.md] [--resume]
 
-The JSON file is written by `benchmarks/rivals/torch_pruning.py`, see README.md here. All in the table is measured.
+The JSON file is written by `benchmarks/rivals/torch_pruning.py`, see README.md here. All in the table is measured. The
+rows of golden_stick are collected in `--rows`, and `--resume` keeps those that stand there.
 """
-import os
+import json
+import sys
+from collections import Counter
+from pathlib import Path
 
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
-os.environ.setdefault("GLOG_v", "4")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import argparse  # noqa: E402
-import datetime  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import sys  # noqa: E402
-from collections import Counter  # noqa: E402
-from pathlib import Path  # noqa: E402
+from common import collect, command_line, setting, table, today, write_page  # noqa: E402
 
-import mindspore as ms  # noqa: E402
+# isort: split
 import numpy as np  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.base.errors import NothingToPruneError, SlimError, TraceError, VerifyError  # noqa: E402
@@ -134,10 +128,8 @@ def table_of_counts(ours, theirs):
         "Torch-Pruning, nothing set": Counter(kind(case, theirs[case.name][""]) for case in CASES),
         "Torch-Pruning, arguments set": Counter(kind(case, list(theirs[case.name].values())[-1]) for case in CASES),
     }
-    lines = [f"| verdict | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for verdict in sorted(set().union(*columns.values())):
-        lines.append(f"| {verdict} | {' | '.join(str(counted[verdict]) for counted in columns.values())} |")
-    return "\n".join(lines)
+    return table(["verdict", *columns], [[verdict, *(str(counted[verdict]) for counted in columns.values())]
+                                         for verdict in sorted(set().union(*columns.values()))])
 
 
 def page(ours, measured):
@@ -148,9 +140,7 @@ def page(ours, measured):
         runs = theirs[case.name].items()
         words = "<br>".join((f"with `{told}`: " if told else "") + cell(case, result) for told, result in runs)
         rows.append(f"| {case.name} | {cell(case, ours[case.name])} | {words} |")
-    named = [f"golden_stick {gs.__version__}, MindSpore {ms.__version__}, numpy {np.__version__}, "
-             f"Python {platform.python_version()}; {platform.machine()}, {os.cpu_count()} cores, no GPU used; "
-             f"{datetime.date.today()}.",
+    named = [setting({}, (row["date"] for row in ours.values())),
              f"Torch-Pruning {versions['torch-pruning']}, PyTorch {versions['torch']}, numpy {versions['numpy']}, "
              f"Python {versions['python']}; {measured['machine']}."]
     return PAGE.format(count=len(CASES), versions="\n\n".join(named), counts=table_of_counts(ours, theirs),
@@ -158,19 +148,18 @@ def page(ours, measured):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, "docs/rivals.md")
     parser.add_argument("--torch-pruning", type=Path, required=True, help="what torch_pruning.py wrote")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "rivals.md")
+    parser.add_argument("--rows", type=Path, default=Path("outputs/rivals.json"), help="default: outputs/rivals.json")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there already")
     options = parser.parse_args()
-    measured = json.loads(options.torch_pruning.read_text())
-    missing = {case.name for case in CASES} ^ set(measured["cases"])
+    measured, cases = json.loads(options.torch_pruning.read_text()), {case.name: case for case in CASES}
+    missing = set(cases) ^ set(measured["cases"])
     if missing:
         parser.error(f"both sides must have the same cases, but only one has {sorted(missing)}")
-    ours = {}
-    for case in CASES:
-        ours[case.name] = prune(case)
-        print(f"{case.name:<62} {cell(case, ours[case.name])}", flush=True)
-    options.output.write_text(page(ours, measured))
+    ours = collect(cases, options.rows, options.resume, lambda name: {**prune(cases[name]), "date": today()},
+                   lambda name, row: f"{name:<62} {cell(cases[name], row)}")
+    write_page(options.output, page(ours, measured))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """From the rows of the benchmark of training steps to lines and to docs/steps.md."""
-from deployment_parts.page import foreign, machine_text, median, milliseconds, quartiles, ratio, table, why_not
+from common import machine_text, table, verdict_table
+from deployment_parts.page import foreign, median, milliseconds, quartiles, ratio, why_not
 from sides.client import GS
 
 from golden_stick.bench.clock import is_quiet
@@ -94,6 +95,5 @@ def page(rows, rate):
     for row in rows:
         parts += section(row)
     parts += ["## What was asked for", "", "In CPU time:", "",
-              table(["claim", "found", "reached"], [[claim, figure, "yes" if reached else "**no**"]
-                                                    for row in rows for claim, figure, reached in verdicts(row)])]
+              verdict_table(verdict for row in rows for verdict in verdicts(row))]
     return "\n".join(parts).rstrip() + "\n"

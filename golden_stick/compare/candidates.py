@@ -1,4 +1,4 @@
-"""Slim networks by each criterion, all from the same batches."""
+"""What is compared: criteria and algorithms by name, their settings, and the slim network that each makes."""
 import difflib
 import itertools
 import os
@@ -11,38 +11,26 @@ import mindspore as ms
 from mindspore import nn
 
 from golden_stick.base.config import Interval, Whole, check_config, check_value
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.comp_algo import ALGORITHMS, CompAlgo
 from golden_stick.compare.training import Batch, default_optimizer, train
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.budget import TARGETS
 from golden_stick.prune.one_shot import OneShot
-from golden_stick.prune.report import Report
 from golden_stick.scop.pruner import SCOP
 
 __all__ = ["CONTROL", "SCOP_NAME", "Settings", "check_settings", "slim_networks"]
 
 
 SCOP_NAME, CONTROL = "scop", "random"
-_OWN = ("criterion", "seed")
+# What `compare` is told in numbers, and what it accepts.
+_NUMBERS = {"epochs": Whole(0), "calibration_batches": Whole(1), "knockoff_steps": Whole(1),
+            "learning_rate": Interval(0.0, 10.0), "knockoff_learning_rate": Interval(0.0, 10.0)}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """
-    The arguments of :func:`golden_stick.compare` of these names, checked.
-
-    Args:
-        criteria (tuple[str]): Without repetition, ``'random'`` among them.
-        budget (Mapping): Keys of every pruner, at the budget.
-        rates (tuple[float]): Points of the one-shot curves.
-        seeds (tuple[int]): At least one.
-        epochs, calibration_batches, knockoff_steps (int): How much of each.
-        knockoff_learning_rate (float): Of Adam on SCOP's scales.
-        scop (Mapping): Keys of SCOP besides.
-        loss (Callable): Of outputs and labels.
-        optimizer (Callable): Of a network and a number of steps.
-        described (str): How `optimizer` is written down.
-    """
+    """The arguments of :func:`golden_stick.compare` of these names, checked; and how `optimizer` is written down."""
 
     criteria: Tuple[str, ...]
     budget: Mapping[str, Any]
@@ -55,29 +43,32 @@ class Settings:
     scop: Mapping[str, Any]
     loss: Callable
     optimizer: Callable[[nn.Cell, int], nn.Optimizer]
-    described: str
+    optimizer_name: str
 
-    def config_at(self, rate: Optional[float]) -> Dict[str, Any]:
-        """The keys of a pruner at a rate, or at the budget for None: all others stay."""
-        if rate is None:
-            return dict(self.budget)
-        kept = {key: value for key, value in self.budget.items() if key not in ("prune_rate", *TARGETS)}
-        return {**kept, "prune_rate": rate}
+    def algorithm(self, name: str, seed: int, rate: Optional[float] = None) -> CompAlgo:
+        """The algorithm of that name, or `OneShot` with the criterion of that name, at a rate, or at the budget."""
+        config = dict(self.budget)
+        if rate is not None:
+            config = {key: value for key, value in config.items() if key not in TARGETS}
+            config["prune_rate"] = rate
+        if name in CRITERIA:
+            return OneShot({**config, "criterion": name, "seed": seed})
+        made_by = ALGORITHMS[name]
+        drawn = {"seed": seed} if "seed" in made_by.options else {}
+        return made_by({**config, **drawn, **(self.scop if name == SCOP_NAME else {})})
 
     def to_dict(self) -> Dict[str, Any]:
         """What can be written down; two comparisons of the same dict ask for the same, but for code."""
+        plain = {key: value if isinstance(value, (str, int, float)) else str(value) for key, value in self.scop.items()}
         return {"criteria": list(self.criteria), "budget": dict(self.budget), "rates": list(self.rates),
                 "seeds": list(self.seeds), "epochs": self.epochs, "calibration_batches": self.calibration_batches,
                 "knockoff_steps": self.knockoff_steps, "knockoff_learning_rate": self.knockoff_learning_rate,
-                "scop": {key: str(value) if not isinstance(value, (str, int, float)) else value
-                         for key, value in self.scop.items()},
-                "loss": _name(self.loss), "optimizer": self.described}
+                "scop": plain, "loss": _name_of(self.loss), "optimizer": self.optimizer_name}
 
 
 def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any], rates: Sequence[float],
-                   seeds: Union[int, Sequence[int]], epochs: int, calibration_batches: int, knockoff_steps: int,
-                   knockoff_learning_rate: float, scop: Optional[Mapping[str, Any]], held_out: bool,
-                   loss: Optional[Callable], optimizer: Optional[Callable], learning_rate: float) -> Settings:
+                   seeds: Union[int, Sequence[int]], scop: Optional[Mapping[str, Any]], held_out: bool,
+                   loss: Optional[Callable], optimizer: Optional[Callable], **numbers: Any) -> Settings:
     """
     The settings, defaults filled in; `held_out` says whether there are data of their own for SCOP's scales.
 
@@ -87,45 +78,27 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     """
     names = _criteria(criteria)
     _check_budget(budget)
-    scop = _scop({} if scop is None else scop, budget, SCOP_NAME in names, held_out)
-    for name, value, low in (("epochs", epochs, 0), ("calibration_batches", calibration_batches, 1),
-                             ("knockoff_steps", knockoff_steps, 1)):
-        check_value("compare", name, value, Whole(low))
-    for name, value in (("learning_rate", learning_rate), ("knockoff_learning_rate", knockoff_learning_rate)):
-        check_value("compare", name, value, Interval(0.0, 10.0))
+    for name, constraint in _NUMBERS.items():
+        check_value("compare", name, numbers[name], constraint)
     for name, value in (("loss", loss), ("optimizer", optimizer)):
         if value is not None and not callable(value):
             raise ArgumentTypeError(f"For 'compare', '{name}' must be something to call, but got "
                                     f"{type(value).__name__}.")
-    described = (f"Momentum 0.9 (Nesterov), rate from {learning_rate:g} along half a cosine, weight decay 0.0005"
-                 if optimizer is None else _name(optimizer))
-    return Settings(names, dict(budget), _rates(rates), _seeds(seeds), int(epochs), int(calibration_batches),
-                    int(knockoff_steps), float(knockoff_learning_rate), scop, loss or nn.CrossEntropyLoss(),
-                    optimizer or default_optimizer(learning_rate), described)
-
-
-def _scop(scop: Mapping[str, Any], budget: Mapping[str, Any], compared: bool, held_out: bool) -> Dict[str, Any]:
-    """The keys that only SCOP has."""
-    if held_out and not compared:
-        raise ArgumentError(f"For 'compare', 'scales_data' must stand with the criterion '{SCOP_NAME}', but it is not "
-                            f"among 'criteria'.")
-    if not compared:
-        return dict(scop)
-    for key in scop:
-        if key in SCOP.options and key in OneShot.options:
-            raise ArgumentError(f"For 'compare', 'scop' must hold keys that only SCOP has, but got {key!r}: set it "
-                                f"in 'budget', for all criteria.")
-    if "held_out" in scop:
-        # The scales would be trained on batches of the training data all the same.
-        raise ArgumentError("For 'compare', 'scop' must not hold 'held_out', but it does: give data that the weights "
-                            "have not seen as 'scales_data' instead.")
-    SCOP({**budget, **scop})
-    return {**scop, "held_out": True} if held_out else dict(scop)
+    learning_rate = float(numbers.pop("learning_rate"))
+    settings = Settings(
+        names, dict(budget), _rates(rates), _seeds(seeds), scop=_scop(scop or {}, names, held_out),
+        loss=loss or nn.CrossEntropyLoss(), optimizer=optimizer or default_optimizer(learning_rate),
+        optimizer_name=_name_of(optimizer) if optimizer else f"Momentum 0.9 (Nesterov), rate from {learning_rate:g} "
+                                                             f"along half a cosine, weight decay 0.0005", **numbers)
+    for name in names:
+        settings.algorithm(name, 0)
+    return settings
 
 
 def _criteria(criteria: Union[str, Sequence[str]]) -> Tuple[str, ...]:
     names = (criteria,) if isinstance(criteria, str) else tuple(criteria)
-    known = (*CRITERIA, SCOP_NAME)
+    # The criteria stand for OneShot.
+    known = (*CRITERIA, *(name for name in ALGORITHMS if name != "oneshot"))
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
@@ -136,12 +109,29 @@ def _criteria(criteria: Union[str, Sequence[str]]) -> Tuple[str, ...]:
 
 
 def _check_budget(budget: Mapping[str, Any]) -> None:
-    shared = {key: option for key, option in OneShot.options.items() if key not in _OWN}
-    check_config("compare", budget, shared)
+    check_config("compare", budget, {key: option for key, option in OneShot.options.items()
+                                     if key not in ("criterion", "seed")})
     if not any(budget.get(key) is not None for key in ("prune_rate", *TARGETS)):
         raise ArgumentError(f"For 'compare', 'budget' must say how much goes, by one of prune_rate, "
                             f"{', '.join(TARGETS)}, but got {dict(budget)}.")
-    OneShot(budget)
+
+
+def _scop(scop: Mapping[str, Any], names: Sequence[str], held_out: bool) -> Dict[str, Any]:
+    """The keys that only SCOP has."""
+    if SCOP_NAME not in names:
+        if held_out:
+            raise ArgumentError(f"For 'compare', 'scales_data' must stand with the criterion '{SCOP_NAME}', but it is "
+                                f"not among 'criteria'.")
+        return dict(scop)
+    for key in scop:
+        if key in OneShot.options and key in SCOP.options:
+            raise ArgumentError(f"For 'compare', 'scop' must hold keys that only SCOP has, but got {key!r}: set it "
+                                f"in 'budget', for all criteria.")
+    if "held_out" in scop:
+        # The scales would be trained on batches of the training data all the same.
+        raise ArgumentError("For 'compare', 'scop' must not hold 'held_out', but it does: give data that the weights "
+                            "have not seen as 'scales_data' instead.")
+    return {**scop, "held_out": True} if held_out else dict(scop)
 
 
 def _rates(rates: Sequence[float]) -> Tuple[float, ...]:
@@ -150,79 +140,68 @@ def _rates(rates: Sequence[float]) -> Tuple[float, ...]:
     return tuple(sorted({float(rate) for rate in rates}))
 
 
-def _seeds(seeds: Union[int, Sequence[int]]) -> Tuple[int, ...]:
+def _seeds(seeds: Any) -> Tuple[int, ...]:
     if not isinstance(seeds, (list, tuple, range)):
         check_value("compare", "seeds", seeds, Whole(1))
         return tuple(range(seeds))
     for seed in seeds:
         check_value("compare", "seeds", seed, Whole(0))
-    found = tuple(dict.fromkeys(int(seed) for seed in seeds))
-    if not found:
+    if not seeds:
         raise ArgumentError("For 'compare', 'seeds' must be a number of seeds or hold at least one, but got none.")
-    return found
+    return tuple(dict.fromkeys(int(seed) for seed in seeds))
 
 
-def _name(function: Any) -> str:
+def _name_of(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-Made = Tuple[Optional[float], nn.Cell, Report]
+Slimmed = Tuple[Optional[float], nn.Cell, Any]
 
 
-def slim_networks(network: nn.Cell, inputs: Any, criterion: str, seed: int, settings: Settings,
-                  calibration: List[Batch], scales: List[Batch]) -> List[Made]:
+def slim_networks(network: nn.Cell, inputs: Any, name: str, seed: int, settings: Settings,
+                  calibration: List[Batch], scales: List[Batch]) -> List[Slimmed]:
     """
-    The slim networks of one criterion and seed: at every rate of the curve, and at the budget.
-
-    Args:
-        network (nn.Cell): The trained network; it is not changed.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): As of every pruner's `apply`.
-        criterion (str): Its name.
-        seed (int): Of criteria that draw.
-        settings (Settings): What is asked for.
-        calibration (list): What criteria look at.
-        scales (list): What SCOP's scales are trained on, in turn.
-
-    Returns:
-        list of (rate or None for the budget, slim network, report).
-
-    Raises:
-        ArgumentError: If SCOP's scales would not all be trained in so many steps.
+    The slim networks of one criterion or algorithm and seed, at every rate of the curve and at the budget (rate None),
+    with their reports. An algorithm that trains what it applies, in turn on `scales`, does so once for all rates.
     """
-    if criterion == SCOP_NAME:
-        return _by_scop(network, inputs, settings, scales)
-    found = []
-    for rate in (*settings.rates, None):
-        algorithm = OneShot({**settings.config_at(rate), "criterion": criterion, "seed": seed})
-        seen = {} if CRITERIA[criterion].needs == "nothing" else {"data": calibration, "loss": settings.loss}
-        slim = algorithm.convert(algorithm.apply(network, inputs, **seen))
-        found.append((rate, slim, algorithm.report))
-    return found
-
-
-def _by_scop(network: nn.Cell, inputs: Any, settings: Settings, scales: List[Batch]) -> List[Made]:
-    """One knockoff phase; its scales are scored at every rate."""
-    found = []
+    slimmed = []
     with tempfile.TemporaryDirectory() as folder:
-        trained = os.path.join(folder, "scales.ckpt")
-        _train_scales(network, inputs, settings, scales, trained)
+        trained = ""
+        if settings.algorithm(name, seed).trains_phase:
+            trained = os.path.join(folder, "phase.ckpt")
+            _train_phase(settings.algorithm(name, seed), network, inputs, settings, calibration, scales, trained)
         for rate in (*settings.rates, None):
-            algorithm = SCOP({**settings.config_at(rate), **settings.scop})
-            slim = algorithm.convert(algorithm.apply(network, inputs), ckpt_path=trained)
-            found.append((rate, slim, algorithm.report))
-    return found
+            algorithm = settings.algorithm(name, seed, rate)
+            applied = _apply(algorithm, network, inputs, settings, calibration)
+            slim = algorithm.convert(applied, ckpt_path=trained)
+            slimmed.append((rate, slim, _report_of(algorithm)))
+    return slimmed
 
 
-def _train_scales(network: nn.Cell, inputs: Any, settings: Settings, scales: List[Batch], path: str) -> None:
-    algorithm = SCOP({**settings.config_at(None), **settings.scop})
-    phase = algorithm.apply(network, inputs)
+def _report_of(algorithm: CompAlgo) -> Any:
+    """What it says of what it did, or None where it says nothing."""
+    try:
+        return algorithm.report
+    except StateError:
+        return None
+
+
+def _apply(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch]) -> nn.Cell:
+    seen = {"data": calibration, "loss": settings.loss} if algorithm.takes_data else {}
+    return algorithm.apply(network, inputs, **seen)
+
+
+def _train_phase(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch],
+                 scales: List[Batch], path: str) -> None:
+    """Train what the algorithm applies, at the budget, and save it."""
+    phase = _apply(algorithm, network, inputs, settings, calibration)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             algorithm.before_training(settings.knockoff_steps)
         except UserWarning as warning:
-            raise ArgumentError(f"For 'compare', 'knockoff_steps' must be enough for SCOP, but it warns: {warning}"
-                                ) from warning
+            raise ArgumentError(f"For 'compare', 'knockoff_steps' must be enough for {type(algorithm).__name__}, but "
+                                f"it warns: {warning}") from warning
     batches = itertools.islice(itertools.cycle(scales), settings.knockoff_steps)
     optimizer = nn.Adam(phase.trainable_params(), settings.knockoff_learning_rate)
     train(phase, batches, algorithm.loss(settings.loss), optimizer, algorithm.after_step)

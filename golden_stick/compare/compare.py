@@ -13,7 +13,7 @@ from golden_stick.cells.trace import trace
 from golden_stick.compare.candidates import Settings, check_settings, slim_networks
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
 from golden_stick.compare.store import Store, name_of
-from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of, train
+from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of_batches, train
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.prune.report import Report
 from golden_stick.recover.statistics import calibrate
@@ -43,7 +43,8 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
     Args:
         network (nn.Cell): The trained classifier. It is not changed.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
-        criteria (Union[str, Sequence[str]]): Of `OneShot` (``'l1'``, ``'taylor'``, ...), and ``'scop'``.
+        criteria (Union[str, Sequence[str]]): Names: of criteria of `OneShot` (``'l1'``, ``'taylor'``, ...), ``'scop'``,
+            and criteria and algorithms that were added, by a call or by an entry point of an installed package.
         budget (dict): Keys of every pruner (:class:`golden_stick.prune.Pruner`), such as ``{"target_macs": 0.5}``;
             one of them says how much goes.
         train_data (Union[Sequence, Callable, Iterable]): Batches of images and labels. A list of batches is gone
@@ -60,7 +61,8 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         seeds (Union[int, Sequence[int]]): How many, from 0 on, or which. Default: 3.
         rates (Sequence[float]): Prune rates of the one-shot curves, in [0, 1). Default: none.
         calibration_batches (int): How many batches of the first epoch. Default: 8.
-        knockoff_steps (int): Steps in which SCOP's scales are trained. Default: 200.
+        knockoff_steps (int): Steps in which SCOP's scales are trained, or what another algorithm applies and wants
+            trained (`trains_phase`). Default: 200.
         knockoff_learning_rate (float): Of Adam, which trains them. Default: 0.01.
         scop (dict): Keys of :class:`golden_stick.SCOP` besides, such as ``{"turn_steps": 5}``. Default: ``None``.
         scales_data (Iterable): Batches of images and labels that the weights have not seen, and none of
@@ -98,8 +100,10 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         >>> print([trial.criterion for trial in found.trials])
         ['unpruned', 'l1', 'random']
     """
-    settings = check_settings(criteria, budget, rates, seeds, epochs, calibration_batches, knockoff_steps,
-                              knockoff_learning_rate, scop, scales_data is not None, loss, optimizer, learning_rate)
+    settings = check_settings(
+        criteria, budget, rates, seeds, scop, scales_data is not None, loss, optimizer, epochs=epochs,
+        calibration_batches=calibration_batches, knockoff_steps=knockoff_steps,
+        knockoff_learning_rate=knockoff_learning_rate, learning_rate=learning_rate)
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'compare', 'network' must be a Cell, but got {type(network).__name__}.")
     check_repeatable("validation_data", validation_data)
@@ -107,12 +111,14 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         check_repeatable("test_data", test_data)
     batches = TrainingBatches(train_data, settings.calibration_batches, settings.epochs, scales_data)
     tensors = as_tensors("compare", inputs)
-    base, facts = _measure_base(network, tensors, validation_data)
+    validation, facts = accuracies({UNTOUCHED: network}, validation_data)
+    base = {**_size(network, tensors), "digest": network_digest(network), "validation": validation[UNTOUCHED],
+            "test": None}
     config = {**settings.to_dict(), "inputs": describe(tensors), "test": test_data is not None}
     if scales_data is not None:
-        config["scales_data"] = digest_of(batches.scales(settings.seeds[0], []))
-    data = {"validation": facts, "test": None}
-    store = Store(folder, network, {"config": config, "base": base, "data": data})
+        config["scales_data"] = digest_of_batches(batches.scales(settings.seeds[0], []))
+    comparison = Comparison(config, base, {"validation": facts, "test": None}, ())
+    store = Store(folder, network, comparison)
     if store.finished is not None:
         return store.finished
     for trial in store.trials:
@@ -120,49 +126,49 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
     pairs = [(name, seed) for seed in settings.seeds for name in (UNPRUNED, *settings.criteria)]
     missing = [pair for pair in pairs if not store.done(*pair)]
     for name, seed in shown(missing, "criteria and seeds", len(missing)):
-        for trial in _run(network, tensors, name, seed, settings, batches, validation_data, store):
-            if on_trial is not None:
+        trials, slim = _run(network, tensors, name, seed, settings, batches, validation_data)
+        store.add(trials, slim)
+        if on_trial is not None:
+            for trial in trials:
                 on_trial(trial)
-    return _finish(network, store, Comparison(config, base, data, tuple(store.trials)), test_data)
+    return _finish(network, store, replace(comparison, trials=tuple(store.trials)), test_data)
 
 
-def _measure_base(network: nn.Cell, tensors: Tuple[Tensor, ...], data: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Facts of the network as it came, and of the validation data."""
+def _size(network: nn.Cell, tensors: Tuple[Tensor, ...], report: Any = None) -> Dict[str, Any]:
+    """MACs and parameters: those of the report of a pruner, which has counted them."""
+    if isinstance(report, Report):
+        return {"macs": report.macs_after, "parameters": report.parameters_after}
     graph = trace(network, tensors)
-    found, facts = accuracies({UNTOUCHED: network}, data)
-    return {"macs": count_macs(graph), "parameters": count_parameters(graph), "digest": network_digest(network),
-            "validation": found[UNTOUCHED], "test": None}, facts
+    return {"macs": count_macs(graph), "parameters": count_parameters(graph)}
 
 
 def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, settings: Settings,
-         batches: TrainingBatches, validation_data: Any, store: Store) -> List[Trial]:
-    """Everything about one criterion and seed but the test split; kept in the store."""
+         batches: TrainingBatches, validation_data: Any) -> Tuple[List[Trial], nn.Cell]:
+    """Everything about one criterion and seed but the test split, and the network at the budget."""
     calibration = batches.calibration(seed)
-    made = ([(None, copy_network(network), None)] if name == UNPRUNED else
-            slim_networks(network, tensors, name, seed, settings, calibration, batches.scales(seed, calibration)))
+    candidates = ([(None, copy_network(network), None)] if name == UNPRUNED else slim_networks(
+        network, tensors, name, seed, settings, calibration, batches.scales(seed, calibration)))
     trials = []
-    for rate, slim, report in made:
-        size = {"macs": report.macs_after, "parameters": report.parameters_after} if report else store.size
+    for rate, slim, report in candidates:
+        def accuracy(cell: nn.Cell = slim) -> float:
+            return accuracies({name: cell}, validation_data)[0][name]
 
-        def measured(label: str = name, cell: nn.Cell = slim) -> float:
-            return accuracies({label: cell}, validation_data)[0][label]
-
-        pruned = measured()
+        pruned = accuracy()
         calibrate(slim, [images for images, _ in calibration])
-        trial = Trial(name, seed, rate, **size, pruned=pruned, recalibrated=measured(), **_told(report, rate))
+        trial = Trial(name, seed, rate, **_size(slim, tensors, report), pruned=pruned, recalibrated=accuracy(),
+                      **_reported(report, rate))
         if rate is None and settings.epochs:
             optimizer = settings.optimizer(slim, batches.steps(seed))
             train(slim, batches.finetuning(seed), settings.loss, optimizer)
-            trial = replace(trial, finetuned=measured())
+            trial = replace(trial, finetuned=accuracy())
         trials.append(replace(trial, **batches.digests(seed)))
-    store.add(trials, slim)
-    return trials
+    return trials, slim
 
 
-def _told(report: Optional[Report], rate: Optional[float]) -> Dict[str, Any]:
-    """What a trial keeps of the report of its pruning."""
-    if report is None:
-        return {}
+def _reported(report: Any, rate: Optional[float]) -> Dict[str, Any]:
+    """What a trial keeps of the report of its pruning; of one that another algorithm wrote, its text alone."""
+    if not isinstance(report, Report):
+        return {"notes": (str(report),)} if report else {}
     return {"met": all(target.met for target in report.targets) if report.targets else None, "notes": report.notes,
             "widths": {layer.path: layer.after for layer in report.layers} if rate is None else {}}
 
@@ -170,11 +176,10 @@ def _told(report: Optional[Report], rate: Optional[float]) -> Dict[str, Any]:
 def _finish(network: nn.Cell, store: Store, comparison: Comparison, test_data: Any) -> Comparison:
     """The test split, once, by all networks in their last state; never before everything else stands."""
     if test_data is not None:
-        networks = {**store.networks(), UNTOUCHED: network}
-        found, facts = accuracies(networks, test_data)
-        trials = tuple(replace(trial, test=found[name_of(trial)]) if trial.prune_rate is None else trial
+        right, facts = accuracies({**store.networks(), UNTOUCHED: network}, test_data)
+        trials = tuple(replace(trial, test=right[name_of(trial)]) if trial.prune_rate is None else trial
                        for trial in comparison.trials)
-        comparison = Comparison(comparison.config, {**comparison.base, "test": found[UNTOUCHED]},
+        comparison = Comparison(comparison.config, {**comparison.base, "test": right[UNTOUCHED]},
                                 {**comparison.data, "test": facts}, trials)
     store.finish(comparison)
     return comparison

@@ -1,30 +1,25 @@
-"""What a comparison found: frozen trials, and their mean and spread over the seeds."""
+"""What a comparison measured: trials, their mean and spread over the seeds, and these as a table, a page, a figure."""
+import io
 import json
 import math
+import os
 import statistics
 from dataclasses import asdict, dataclass, field
+from types import ModuleType
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-__all__ = ["aligned", "markdown", "UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "standard_error"]
+from golden_stick.base.errors import ArgumentError, DependencyError
+from golden_stick.base.files import whole_file
 
-
-def aligned(rows: Sequence[Sequence[str]]) -> List[str]:
-    """One line a row; the first column to the left, all others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return [(row[0].ljust(widths[0]) + "".join(f"  {cell.rjust(width)}" for cell, width in zip(row[1:], widths[1:]))
-             ).rstrip() for row in rows]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> List[str]:
-    """The same; the first row is the head."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]]
+__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "draw", "need_matplotlib",
+           "standard_error"]
 
 
 UNPRUNED, UNTOUCHED = "unpruned", "as it came"
 _STATES = ("pruned", "recalibrated", "finetuned", "test")
 _HEAD = ("criterion", "MACs left", "parameters left", "pruned", "re-estimated", "fine-tuned", "test")
 _CURVES = (("pruned", "right after pruning"), ("recalibrated", "after re-estimation of statistics"))
+_LEGEND = ("right after pruning", "statistics re-estimated", "fine-tuned", "test split")
 
 
 @dataclass(frozen=True)
@@ -70,8 +65,8 @@ class Trial:
 
     @staticmethod
     def from_dict(record: Mapping[str, Any]) -> "Trial":
-        """What `to_dict` gave, now or before trials had notes and widths."""
-        return Trial(**{**record, "notes": tuple(record.get("notes", ()))})
+        """What `to_dict` gave."""
+        return Trial(**{**record, "notes": tuple(record["notes"])})
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,11 @@ class Spread:
     @staticmethod
     def of(values: Iterable[Optional[float]]) -> Optional["Spread"]:
         """Of these values; None unless all of them are there."""
-        values = list(values)
-        if not values or any(value is None for value in values):
+        given = list(values)
+        known = [value for value in given if value is not None]
+        if not known or len(known) < len(given):
             return None
-        return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+        return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
 
     def __str__(self) -> str:
         """In percent."""
@@ -149,14 +145,15 @@ class Comparison:
 
     def summary(self) -> List[Summary]:
         """Every criterion at the budget and at every rate, in the order of the trials."""
-        kinds = dict.fromkeys((trial.criterion, trial.prune_rate) for trial in self.trials)
-        return [self._summary([trial for trial in self.trials if (trial.criterion, trial.prune_rate) == kind])
-                for kind in kinds]
+        trials: Dict[Tuple[str, Optional[float]], List[Trial]] = {}
+        for trial in self.trials:
+            trials.setdefault((trial.criterion, trial.prune_rate), []).append(trial)
+        return [self._summary(kind, of_kind) for kind, of_kind in trials.items()]
 
     def ranked(self) -> List[Summary]:
         """The criteria at the budget, the unpruned network aside, by accuracy on the validation split, best first."""
-        found = [item for item in self.summary() if item.prune_rate is None and item.criterion != UNPRUNED]
-        return sorted(found, key=lambda item: -item.chosen_by)
+        at_budget = [item for item in self.summary() if item.prune_rate is None and item.criterion != UNPRUNED]
+        return sorted(at_budget, key=lambda item: -item.chosen_by)
 
     def unpruned(self) -> List[Summary]:
         """The unpruned network with the same fine-tuning, in a list of one."""
@@ -164,11 +161,11 @@ class Comparison:
 
     def curves(self) -> Dict[str, List[Summary]]:
         """Criterion -> its points of the one-shot curve, by rate."""
-        found: Dict[str, List[Summary]] = {}
-        for item in self.summary():
+        points: Dict[str, List[Summary]] = {}
+        for item in sorted(self.summary(), key=lambda item: item.prune_rate or 0.0):
             if item.prune_rate is not None:
-                found.setdefault(item.criterion, []).append(item)
-        return {name: sorted(items, key=lambda item: item.prune_rate) for name, items in found.items()}
+                points.setdefault(item.criterion, []).append(item)
+        return points
 
     def to_dict(self) -> Dict[str, Any]:
         """All of it, fit for JSON, the summary included."""
@@ -182,38 +179,39 @@ class Comparison:
         trials = tuple(Trial.from_dict(trial) for trial in record["trials"])
         return Comparison(record["config"], record["base"], record["data"], trials)
 
-    def _summary(self, trials: List[Trial]) -> Summary:
-        def over(name: str) -> Optional[Spread]:
-            return Spread.of(getattr(trial, name) for trial in trials)
-
-        return Summary(trials[0].criterion, trials[0].prune_rate, over("macs").mean / self.base["macs"],
-                       over("parameters").mean / self.base["parameters"],
-                       *(over(name) for name in _STATES))
+    def _summary(self, kind: Tuple[str, Optional[float]], trials: List[Trial]) -> Summary:
+        sizes = (statistics.fmean(getattr(trial, key) for trial in trials) / self.base[key]
+                 for key in ("macs", "parameters"))
+        return Summary(*kind, *sizes, *(Spread.of(getattr(trial, state) for trial in trials) for state in _STATES))
 
     def __str__(self) -> str:
-        return "\n".join([*aligned(self._rows()), "", *self._notes(), *self._told()])
+        rows = self._rows()
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        lines = [(row[0].ljust(widths[0]) + "".join(f"  {cell.rjust(width)}" for cell, width in
+                                                    zip(row[1:], widths[1:]))).rstrip() for row in rows]
+        return "\n".join([*lines, "", *self._notes(), *self._reported()])
 
     def to_markdown(self) -> str:
         """A page: the table at the budget, the one-shot curves, and what the numbers are."""
-        parts = ["# Criteria compared", "", *markdown(self._rows()), "", " ".join(self._notes()), ""]
-        if self._told():
-            parts += ["What the reports say, at the budget:", "", *[f"* {line}" for line in self._told()], ""]
+        parts = ["# Criteria compared", "", *_markdown(self._rows()), "", " ".join(self._notes()), ""]
+        if self._reported():
+            parts += ["What the reports say, at the budget:", "", *[f"* {line}" for line in self._reported()], ""]
         curves = self.curves()
-        for name, title in _CURVES if curves else ():
-            head = ["criterion", *(f"rate {rate:g}" for rate in self.config["rates"])]
-            rows = [[criterion, *(str(getattr(item, name)) for item in items)] for criterion, items in curves.items()]
-            parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *markdown([head, *rows]), ""]
-        return "\n".join([*parts, f"RateRequest for: `{json.dumps(dict(self.config))}`", ""])
+        for state, title in _CURVES if curves else ():
+            rows = [["criterion", *(f"rate {rate:g}" for rate in self.config["rates"])],
+                    *([criterion, *(str(getattr(item, state)) for item in items)]
+                      for criterion, items in curves.items())]
+            parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *_markdown(rows), ""]
+        return "\n".join([*parts, f"Asked for: `{json.dumps(dict(self.config))}`", ""])
 
-    def _told(self) -> List[str]:
+    def _reported(self) -> List[str]:
         """What the reports at the budget say besides: each note once, with criterion and seeds."""
-        seeds: Dict[Tuple[str, str], List[int]] = {}
+        seeds: Dict[str, Dict[str, List[int]]] = {}
         for trial in self.trials:
             for note in trial.notes if trial.prune_rate is None else ():
-                seeds.setdefault((trial.criterion, note), []).append(trial.seed)
-        order = list(dict.fromkeys(criterion for criterion, _ in seeds))
-        return [f"{criterion}, {'seed' if len(found) == 1 else 'seeds'} {', '.join(map(str, found))}: {note}"
-                for (criterion, note), found in sorted(seeds.items(), key=lambda item: order.index(item[0][0]))]
+                seeds.setdefault(trial.criterion, {}).setdefault(note, []).append(trial.seed)
+        return [f"{criterion}, {'seed' if len(of_note) == 1 else 'seeds'} {', '.join(map(str, of_note))}: {note}"
+                for criterion, notes in seeds.items() for note, of_note in notes.items()]
 
     def _missed(self) -> List[str]:
         """A sentence about trials that did not reach their budget or rate, if there are any."""
@@ -222,7 +220,7 @@ class Comparison:
             if trial.met is False:
                 at = "the budget" if trial.prune_rate is None else f"rate {trial.prune_rate:g}"
                 missed.setdefault(f"{trial.criterion} at {at}", []).append(str(trial.seed))
-        kinds = "; ".join(f"{kind} (seeds {', '.join(found)})" for kind, found in missed.items())
+        kinds = "; ".join(f"{kind} (seeds {', '.join(seeds)})" for kind, seeds in missed.items())
         return [f"NOT reached: {kinds}."] if missed else []
 
     def _rows(self) -> List[List[str]]:
@@ -230,7 +228,7 @@ class Comparison:
         rows = [list(_HEAD), [UNTOUCHED, "1.000", "1.000", came["validation"], "", "", came["test"]]]
         for item in self.unpruned() + self.ranked():
             rows.append([item.criterion, f"{item.macs:.3f}", f"{item.parameters:.3f}",
-                         *("" if getattr(item, name) is None else str(getattr(item, name)) for name in _STATES)])
+                         *(str(getattr(item, state) or "") for state in _STATES)])
         return rows
 
     def _notes(self) -> List[str]:
@@ -249,6 +247,96 @@ class Comparison:
         return notes
 
 
+def _markdown(rows: Sequence[Sequence[str]]) -> List[str]:
+    """Lines of a table; the first row is its head, and all columns but the first stand to the right."""
+    head, *others = [f"| {' | '.join(row)} |" for row in rows]
+    return [head, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *others]
+
+
 def standard_error(accuracy: float, images: int) -> float:
     """Of an accuracy that was measured on so many independent images: the square root of ``p (1 - p) / n``."""
     return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def need_matplotlib() -> ModuleType:
+    """
+    The package matplotlib. Imported when needed: only those who draw need it, and it takes a second to import.
+
+    Raises:
+        DependencyError: If it is not installed.
+    """
+    try:
+        import matplotlib.figure  # pylint: disable=import-outside-toplevel
+    except ImportError as error:
+        raise DependencyError("For 'compare', the figure needs matplotlib, which must be installed, but is not: the "
+                              "extra golden-stick[reports] brings it.") from error
+    return matplotlib
+
+
+def draw(comparison: Comparison, path: str) -> None:
+    """
+    Draw accuracies over rates, and at the budget, with the standard deviation over seeds as bars.
+
+    Args:
+        comparison (Comparison): Of :func:`golden_stick.compare`.
+        path (str): The file, whose name ends in .svg, .png or .pdf.
+
+    Raises:
+        ArgumentError: If the name ends otherwise.
+        DependencyError: If matplotlib is not installed.
+        CheckpointError: If the file cannot be written.
+    """
+    kind = os.path.splitext(path)[1][1:]
+    if kind not in ("svg", "png", "pdf"):
+        raise ArgumentError(f"For 'compare', the figure must be a file of one of the kinds svg, png, pdf, but got "
+                            f"'{path}'.")
+    matplotlib = need_matplotlib()
+    curves = comparison.curves()
+    figure = matplotlib.figure.Figure(figsize=(11 if curves else 6.5, 4.8), layout="constrained")
+    panels = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
+    if curves:
+        _draw_curves(panels[0], comparison)
+    _draw_budget(panels[-1], comparison)
+    drawn = io.BytesIO()
+    # The same comparison gives the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "golden_stick"}):
+        figure.savefig(drawn, format=kind, **({"metadata": {"Date": None}} if kind == "svg" else {}))
+    with whole_file("compare", path) as temporary, open(temporary, "wb") as file:
+        file.write(drawn.getvalue())
+
+
+def _draw_curves(axes: Any, comparison: Comparison) -> None:
+    base = 100 * comparison.base["validation"]
+    for number, (criterion, items) in enumerate(comparison.curves().items()):
+        rates = [item.prune_rate for item in items]
+        colour = "black" if criterion == "random" else f"C{number % 10}"
+        axes.plot([0.0, *rates], [base, *(100 * item.pruned.mean for item in items)], ":", color=colour, linewidth=0.8)
+        axes.errorbar(rates, [100 * item.recalibrated.mean for item in items],
+                      yerr=_deviations([item.recalibrated for item in items]), marker="o", markersize=3, color=colour,
+                      label=criterion, capsize=2, linewidth=1.2)
+    axes.set(xlabel="prune rate", ylabel="accuracy, validation split, %",
+             title="one shot: dotted as pruned, solid with statistics re-estimated")
+    axes.legend(fontsize=7)
+    axes.title.set_fontsize(9)
+
+
+def _draw_budget(axes: Any, comparison: Comparison) -> None:
+    asked = ", ".join(f"{key} {value}" for key, value in comparison.config["budget"].items())
+    items = comparison.unpruned() + comparison.ranked()
+    for marker, state, label in zip("os^D", _STATES, _LEGEND):
+        rows = [row for row, item in enumerate(items) if getattr(item, state) is not None]
+        values = [getattr(items[row], state) for row in rows]
+        if rows:
+            axes.errorbar([100 * value.mean for value in values], rows, xerr=_deviations(values), fmt=marker,
+                          markersize=5, capsize=2, label=label)
+    axes.axvline(100 * comparison.base["validation"], color="grey", linewidth=0.8, linestyle="--")
+    axes.set_yticks(range(len(items)), [item.criterion for item in items])
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy, % (dashed: the network as it came, validation split)",
+             title=f"at the budget: {asked}; seeds: {len(comparison.config['seeds'])}")
+    axes.legend(fontsize=7)
+    axes.title.set_fontsize(9)
+
+
+def _deviations(values: List[Spread]) -> List[float]:
+    return [100 * (value.deviation or 0.0) for value in values]

@@ -8,10 +8,9 @@ import mindspore as ms
 from mindspore import nn
 
 from golden_stick.base.errors import CheckpointError, StateError, first_line
-from golden_stick.base.files import whole_file
+from golden_stick.base.files import whole_file, write_json
 from golden_stick.cells.networks import copy_network
-from golden_stick.compare.picture import draw, need_matplotlib
-from golden_stick.compare.result import UNPRUNED, Comparison, Trial
+from golden_stick.compare.result import Comparison, Trial, draw, need_matplotlib
 from golden_stick.deploy.slim_network import load_slim, save_slim
 
 __all__ = ["Store", "name_of"]
@@ -27,7 +26,7 @@ class Store:
     Args:
         folder (str): The folder; made where missing. None for memory only.
         network (nn.Cell): The original network.
-        identity (Mapping): What is asked for, of which network and data: a folder of another comparison is refused.
+        begun (Comparison): Without trials. A folder of one that asks for something else is refused.
 
     Raises:
         StateError: If the folder holds another comparison.
@@ -35,12 +34,13 @@ class Store:
         DependencyError: If matplotlib, which draws the figures, is not installed.
     """
 
-    def __init__(self, folder: Optional[str], network: nn.Cell, identity: Mapping[str, Any]):
-        self._folder, self._network, self._identity = folder, network, json.loads(json.dumps(identity))
+    def __init__(self, folder: Optional[str], network: nn.Cell, begun: Comparison):
+        self._folder, self._network = folder or "", network
+        self._identity = json.loads(json.dumps({"config": begun.config, "base": begun.base, "data": begun.data}))
         self._networks: Dict[str, nn.Cell] = {}
         self.trials: List[Trial] = []
         self.finished: Optional[Comparison] = None
-        if folder is not None:
+        if folder:
             # Now, not at the end of hours.
             need_matplotlib()
             try:
@@ -50,38 +50,34 @@ class Store:
                                       f"got '{folder}' ({error.strerror}).") from error
             self._resume(os.path.join(folder, _RECORD))
 
-    @property
-    def size(self) -> Dict[str, int]:
-        """MACs and parameters of the original network."""
-        return {key: self._identity["base"][key] for key in ("macs", "parameters")}
-
     def done(self, criterion: str, seed: int) -> bool:
         """Whether the trials of a criterion and seed are there, the last of them, at the budget, included."""
         return any((trial.criterion, trial.seed, trial.prune_rate) == (criterion, seed, None) for trial in self.trials)
 
     def add(self, trials: List[Trial], network: nn.Cell) -> None:
         """Keep the trials of one criterion and seed, and the network at the budget."""
+        self.trials.extend(trials)
         name = name_of(trials[-1])
-        if self._folder is None:
+        if not self._folder:
             self._networks[name] = network
-        elif trials[-1].criterion == UNPRUNED:
-            with whole_file("compare", self._path(name)) as temporary:
+            return
+        path = os.path.join(self._folder, _NETWORKS, name)
+        if _shapes(network) == _shapes(self._network):
+            with whole_file("compare", f"{path}.ckpt") as temporary:
                 ms.save_checkpoint(network, temporary)
         else:
-            save_slim(network, self._path(name))
-        self.trials.extend(trials)
-        if self._folder is not None:
-            self._write({**self._identity, "complete": False, "trials": [trial.to_dict() for trial in self.trials]})
+            save_slim(network, f"{path}.safetensors")
+        self._write({**self._identity, "complete": False, "trials": [trial.to_dict() for trial in self.trials]})
 
     def networks(self) -> Dict[str, nn.Cell]:
         """The networks at the budget, by criterion and seed."""
-        if self._folder is None:
+        if not self._folder:
             return self._networks
         return {name_of(trial): self._load(trial) for trial in self.trials if trial.prune_rate is None}
 
     def finish(self, comparison: Comparison) -> None:
         """Write the whole result: JSON, page and figures."""
-        if self._folder is None:
+        if not self._folder:
             return
         with whole_file("compare", os.path.join(self._folder, _PAGE)) as temporary:
             Path(temporary).write_text(comparison.to_markdown(), encoding="utf-8")
@@ -94,12 +90,12 @@ class Store:
             return
         try:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
-            complete, found = record["complete"], {key: record[key] for key in self._identity}
+            complete, identity = record["complete"], {key: record[key] for key in self._identity}
             self.trials = [Trial.from_dict(trial) for trial in record["trials"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(f"For 'compare', '{path}' must be a comparison that was begun here, but it is "
                                   f"damaged or another file: {first_line(error)}") from error
-        different = [key for key, value in self._identity.items() if not _agree(found[key], value)]
+        different = [key for key, value in self._identity.items() if not _agree(identity[key], value)]
         if different:
             raise StateError(f"For 'compare', 'folder' must be new or hold the same comparison, but '{path}' has "
                              f"another '{different[0]}': take another folder.")
@@ -107,21 +103,16 @@ class Store:
             self.finished = Comparison.from_dict(record)
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        with whole_file("compare", os.path.join(self._folder, _RECORD)) as temporary:
-            Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-    def _path(self, name: str) -> str:
-        ending = "ckpt" if name.startswith(f"{UNPRUNED}-") else "safetensors"
-        return os.path.join(self._folder, _NETWORKS, f"{name}.{ending}")
+        write_json("compare", os.path.join(self._folder, _RECORD), record, indent=1)
 
     def _load(self, trial: Trial) -> nn.Cell:
-        path, network = self._path(name_of(trial)), copy_network(self._network)
-        if trial.criterion != UNPRUNED:
-            return load_slim(network, path)
-        if not os.path.isfile(path):
+        path, network = os.path.join(self._folder, _NETWORKS, name_of(trial)), copy_network(self._network)
+        if os.path.isfile(f"{path}.safetensors"):
+            return load_slim(network, f"{path}.safetensors")
+        if not os.path.isfile(f"{path}.ckpt"):
             raise CheckpointError(f"For 'compare', the network '{path}' of a trial that was made must be there, but it "
                                   f"is missing: take another folder.")
-        ms.load_param_into_net(network, ms.load_checkpoint(path))
+        ms.load_param_into_net(network, ms.load_checkpoint(f"{path}.ckpt"))
         return network
 
 
@@ -130,8 +121,12 @@ def name_of(trial: Trial) -> str:
     return f"{trial.criterion}-seed{trial.seed}"
 
 
-def _agree(found: Any, wanted: Any) -> bool:
+def _shapes(network: nn.Cell) -> Dict[str, Any]:
+    return {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+
+
+def _agree(kept: Any, wanted: Any) -> bool:
     """Equal, but for what is only known at the end, which is None before it."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        return set(found) == set(wanted) and all(_agree(found[key], wanted[key]) for key in wanted)
-    return wanted is None or found == wanted
+    if isinstance(kept, dict) and isinstance(wanted, dict):
+        return set(kept) == set(wanted) and all(_agree(kept[key], wanted[key]) for key in wanted)
+    return wanted is None or kept == wanted

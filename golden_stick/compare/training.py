@@ -1,5 +1,4 @@
-"""Fine-tuning and accuracy."""
-import hashlib
+"""The batches of a comparison, the same for every criterion; training on them, and accuracy."""
 import itertools
 from contextlib import ExitStack
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
@@ -8,12 +7,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.digests import digest_of_samples, sample_digests
+from golden_stick.base.digests import digest_of, digest_of_samples, sample_digests
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import labelled_batches
 from golden_stick.cells.networks import evaluation
 
-__all__ = ["TrainingBatches", "check_repeatable", "digest_of", "accuracies", "default_optimizer", "train"]
+__all__ = ["Batch", "TrainingBatches", "accuracies", "check_repeatable", "default_optimizer", "digest_of_batches",
+           "train"]
 
 
 Batch = Tuple[np.ndarray, np.ndarray]
@@ -28,48 +28,27 @@ class TrainingBatches:
         data (Union[Sequence, Callable, Iterable]): See `train_data` of :func:`golden_stick.compare`.
         calibration_batches (int): How many batches of a seed's first epoch criteria and normalizations look at.
         epochs (int): Epochs of fine-tuning.
-        held_out (Iterable): What SCOP's scales are trained on. Default: ``None``, the batches of calibration.
-
-    Raises:
-        ArgumentTypeError: If `data` can be read once only, or has no length.
+        scales_data (Iterable): What SCOP's scales are trained on. Default: ``None``, the batches of calibration.
     """
 
-    def __init__(self, data: Any, calibration_batches: int, epochs: int, held_out: Optional[Any] = None):
-        if not callable(data):
-            check_repeatable("train_data", data)
-        if held_out is not None:
-            check_repeatable("scales_data", held_out)
-        self._held_out = held_out
-        self._data, self._epochs, self._count = data, epochs, calibration_batches
+    def __init__(self, data: Any, calibration_batches: int, epochs: int, scales_data: Optional[Any] = None):
+        for name, given in (("train_data", None if callable(data) else data), ("scales_data", scales_data)):
+            if given is not None:
+                check_repeatable(name, given)
+        self._data, self._epochs, self._count, self._scales_data = data, epochs, calibration_batches, scales_data
         self._digests: Dict[int, Dict[str, str]] = {}
 
     def calibration(self, seed: int) -> List[Batch]:
-        """
-        The first batches of a seed's first epoch.
-
-        Raises:
-            ArgumentError: If there is no batch.
-            StateError: If they are not those of the first time.
-        """
-        found = list(itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
-        if not found:
-            raise ArgumentError("For 'compare', 'train_data' must not be empty, but it gave no batch.")
-        self.expect(seed, calibrated_on=digest_of(found))
-        return found
+        """The first batches of a seed's first epoch."""
+        batches = _all_of("train_data", itertools.islice(self._epoch(self._open(seed), seed, 0), self._count))
+        self.expect(seed, calibrated_on=digest_of_batches(batches))
+        return batches
 
     def scales(self, seed: int, otherwise: List[Batch]) -> List[Batch]:
-        """
-        What SCOP's scales are trained on, in turn: all held-out batches, or `otherwise` where none were given.
-
-        Raises:
-            ArgumentError: If there is no batch.
-        """
-        if self._held_out is None:
+        """What SCOP's scales are trained on, in turn: all of `scales_data`, or `otherwise` where there is none."""
+        if self._scales_data is None:
             return otherwise
-        found = list(_shuffled(self._held_out, seed, 0))
-        if not found:
-            raise ArgumentError("For 'compare', 'scales_data' must not be empty, but it gave no batch.")
-        return found
+        return _all_of("scales_data", _shuffled(self._scales_data, seed, 0))
 
     def steps(self, seed: int) -> int:
         """
@@ -86,20 +65,15 @@ class TrainingBatches:
         return self._epochs * length()
 
     def finetuning(self, seed: int) -> Iterator[Batch]:
-        """
-        All batches of all epochs.
-
-        Raises:
-            StateError: At the end, if they are not those of the first time.
-        """
-        data, digest = self._open(seed), hashlib.sha256()
+        """All batches of all epochs."""
+        data, digests = self._open(seed), []
         for epoch in range(self._epochs):
             for batch in self._epoch(data, seed, epoch):
-                _add(digest, *batch)
+                digests.append(digest_of_batches([batch]))
                 yield batch
-        self.expect(seed, finetuned_on=digest.hexdigest()[:_DIGITS])
+        self.expect(seed, finetuned_on=digest_of(digests)[:_DIGITS])
 
-    def digests(self, seed: int) -> Dict[str, str]:
+    def digests(self, seed: int) -> Dict[str, Any]:
         """Digests of what a seed was calibrated and fine-tuned on, as far as it was, by the names of `Trial`."""
         return dict(self._digests.get(seed, {}))
 
@@ -143,14 +117,6 @@ def check_repeatable(name: str, data: Any) -> None:
                                 f"got {type(data).__name__}, which is spent after the first: make it a list.")
 
 
-def digest_of(batches: List[Batch]) -> str:
-    """A digest of batches, in their order."""
-    digest = hashlib.sha256()
-    for batch in batches:
-        _add(digest, *batch)
-    return digest.hexdigest()[:_DIGITS]
-
-
 def _shuffled(data: Any, seed: int, epoch: int) -> Iterator[Batch]:
     """Batches, those of a list in an order drawn from seed and epoch."""
     if isinstance(data, (list, tuple)):
@@ -164,13 +130,17 @@ def _taken(data: Any) -> Iterator[Batch]:
         yield images, labels.astype(np.int32)
 
 
-def _add(digest: Any, images: np.ndarray, labels: np.ndarray) -> None:
-    digest.update(f"{images.dtype.str} {images.shape} ".encode())
-    digest.update(np.ascontiguousarray(images).tobytes())
-    digest.update(np.ascontiguousarray(labels).tobytes())
+def _all_of(name: str, batches: Iterable[Batch]) -> List[Batch]:
+    taken = list(batches)
+    if not taken:
+        raise ArgumentError(f"For 'compare', '{name}' must not be empty, but it gave no batch.")
+    return taken
 
 
-_MOMENTUM, _WEIGHT_DECAY = 0.9, 5e-4
+def digest_of_batches(batches: Iterable[Batch]) -> str:
+    """A digest of batches, in their order."""
+    return digest_of(part for images, labels in batches
+                     for part in (f"{images.dtype.str} {images.shape} ", images, labels))[:_DIGITS]
 
 
 def default_optimizer(learning_rate: float) -> Callable[[nn.Cell, int], nn.Optimizer]:
@@ -178,16 +148,16 @@ def default_optimizer(learning_rate: float) -> Callable[[nn.Cell, int], nn.Optim
     more than one axis: on scales and biases it would only disturb."""
     def build(network: nn.Cell, steps: int) -> nn.Optimizer:
         rates = learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(max(steps, 1)) / max(steps, 1)))
-        decayed = [item for item in network.trainable_params() if item.ndim > 1]
-        others = [item for item in network.trainable_params() if item.ndim <= 1]
-        groups = [{"params": items, "weight_decay": decay} for items, decay in ((decayed, _WEIGHT_DECAY), (others, 0.0))
-                  if items]
-        return nn.Momentum(groups, rates.astype(np.float32).tolist(), _MOMENTUM, use_nesterov=True)
+        parameters = network.trainable_params()
+        groups = [{"params": [item for item in parameters if (item.ndim > 1) == decayed],
+                   "weight_decay": 5e-4 if decayed else 0.0} for decayed in (True, False)]
+        groups = [group for group in groups if group["params"]]
+        return nn.Momentum(groups, rates.astype(np.float32).tolist(), 0.9, use_nesterov=True)
     return build
 
 
-def train(network: nn.Cell, batches: Iterable[Tuple[np.ndarray, np.ndarray]], loss: Callable,
-          optimizer: nn.Optimizer, after_step: Optional[Callable[[], None]] = None) -> None:
+def train(network: nn.Cell, batches: Iterable[Batch], loss: Callable, optimizer: nn.Optimizer,
+          after_step: Optional[Callable[[], None]] = None) -> None:
     """
     One step for each batch; afterwards the network is in evaluation.
 
@@ -214,7 +184,8 @@ def accuracies(networks: Mapping[str, nn.Cell], data: Any) -> Tuple[Dict[str, fl
     Raises:
         ArgumentError: If there is no image, or an output is not finite or not of shape (images, classes).
     """
-    right, samples = dict.fromkeys(networks, 0), []
+    right = dict.fromkeys(networks, 0)
+    samples: List[str] = []
     with ExitStack() as stack:
         for network in networks.values():
             stack.enter_context(evaluation(network))

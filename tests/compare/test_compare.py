@@ -1,9 +1,7 @@
 """Comparisons: everything alike for all criteria, the test split once, the same result for the same seeds."""
 import importlib
 import json
-import shutil
 import sys
-from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -176,17 +174,6 @@ def test_an_interrupted_comparison_goes_on_bit_for_bit(ran, tmp_path):
         assert network_digest(one) == network_digest(other)
 
 
-def test_a_folder_from_before_trials_had_notes_goes_on(ran, tmp_path):
-    shutil.copytree(ran["folder"], tmp_path / "old")
-    record = json.loads((tmp_path / "old" / "comparison.json").read_text())
-    record["trials"] = [{key: value for key, value in item.items() if key not in ("met", "notes")}
-                        for item in record["trials"]]
-    for complete in (True, False):
-        (tmp_path / "old" / "comparison.json").write_text(json.dumps({**record, "complete": complete}))
-        found = call(ran, tmp_path / "old")
-        assert found.trials == tuple(replace(item, met=None, notes=()) for item in ran["found"].trials)
-
-
 def test_scops_reports_are_kept(ran):
     for item in ran["found"].trials:
         assert item.met is (None if item.criterion == "unpruned" else True)
@@ -257,7 +244,7 @@ def test_scales_are_trained_on_held_out_batches_where_there_are_any(monkeypatch)
     # By name of the module: what the package shows as `compare` is the function.
     candidates = importlib.import_module("golden_stick.compare.candidates")
     monkeypatch.setattr(candidates, "train", train)
-    monkeypatch.setattr(candidates, "SCOP", Watched)
+    monkeypatch.setattr(candidates, "ALGORITHMS", {"scop": Watched})
     held_out = images(9, 3)
     asked = {"criteria": ["scop"], "knockoff_steps": 4, "scop": {"turn_steps": 2}, "seeds": [1]}
     found = small(scales_data=held_out, **asked)

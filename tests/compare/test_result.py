@@ -89,13 +89,6 @@ def test_notes_and_missed_budgets_stand_on_the_page():
     assert again == found and str(again) == str(found)
 
 
-def test_what_was_written_before_there_were_notes_can_be_read():
-    record = json.loads(json.dumps(FOUND.to_dict()))
-    record["trials"] = [{key: value for key, value in item.items() if key not in ("met", "notes")}
-                        for item in record["trials"]]
-    assert Comparison.from_dict(record) == FOUND
-
-
 def test_json_there_and_back():
     record = json.loads(json.dumps(FOUND.to_dict()))
     again = Comparison.from_dict(record)

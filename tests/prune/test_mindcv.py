@@ -4,6 +4,8 @@ The networks of mindcv, pruned and compared as `benchmarks/mindcv_coverage.py` d
     pip install --no-deps mindcv==0.3.0
 """
 import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import mindspore as ms
@@ -12,13 +14,16 @@ import pytest
 
 mindcv = pytest.importorskip("mindcv", reason="mindcv is absent: pip install --no-deps mindcv==0.3.0")
 
-from benchmarks import mindcv_coverage as coverage  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import mindcv_coverage as coverage  # noqa: E402
+from mindcv_parts.networks import all_variants, table  # noqa: E402
 
 LIGHT = ("googlenet", "mobilenet_v3_small_075", "shufflenet_v2_x0_5", "squeezenet1_1")
-TABLE = coverage.table()
+TABLE = table()
 # Families of which nothing can be removed exactly, by how their names begin, and why.
 WHOLE = {"bit_": "the weight is computed, not a parameter", "convnextv2": "normalized over the channels"}
-OTHERS = {name: where for name, where in coverage.all_variants().items() if name not in TABLE}
+OTHERS = {name: where for name, where in all_variants().items() if name not in TABLE}
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +83,7 @@ def test_the_table_holds_networks_of_mindcv_with_the_families_that_mindcv_gives_
     ("cait_s24_384", 384), ("cmt_base", 256), ("repmlp_t256", 256), ("swinv2_base_window16", 256), ("pvt_tiny", 224),
 ])
 def test_sizes_come_from_the_table_the_name_or_mindcv(name, size):
-    assert coverage.all_variants()[name][1] == size
+    assert all_variants()[name][1] == size
 
 
 def test_what_cannot_be_built_is_a_row_as_well():
