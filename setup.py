@@ -11,7 +11,8 @@ EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
 REPORTS = ["matplotlib>=3.8"]
 COMPLETION = ["argcomplete>=3.1"]
 ONNX = ["onnx>=1.18,<1.21", "onnxruntime>=1.18,<1.25"]
-TESTS = ["pytest>=7.4", "pytest-xdist>=3.5"]
+MUTATION = ["cosmic-ray>=8.3.4,<9"]
+TESTS = ["pytest>=7.4", "pytest-xdist>=3.5", "mypy>=1.11,<3", "ruff>=0.6,<1"]
 
 setup(
     name="golden-stick",
@@ -22,17 +23,18 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9",
     packages=find_packages(include=["golden_stick", "golden_stick.*"]),
+    package_data={"golden_stick": ["py.typed"]},
     install_requires=[
         "mindspore>=2.7",
         # MindSpore 2.10's compiled code breaks on numpy 2: `x += y` raises a SystemError.
         "numpy<2",
-        # The slim file's format. MindSpore needs it too.
+        # The slim file's format, and distributions. MindSpore needs both too.
         "safetensors>=0.4",
-        # Distributions of the tests behind certificates. MindSpore needs it too.
-        "scipy>=1.5.4",
+        "scipy>=1.7",
     ],
     extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "completion": COMPLETION,
-                    "tests": TESTS + EXAMPLES + REPORTS + ONNX + COMPLETION},
+                    "mutation": MUTATION,
+                    "tests": TESTS + EXAMPLES + REPORTS + ONNX + COMPLETION + MUTATION},
     entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

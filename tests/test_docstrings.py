@@ -32,11 +32,10 @@ def fixture_pynative():
     RULES.update(rules)
 
 
-@pytest.mark.parametrize("name", WITH_EXAMPLES)
-def test_examples_give_what_they_show(name, pynative):
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
-    assert result.attempted > 0
-    assert result.failed == 0
+def test_examples_give_what_they_show(pynative):
+    results = {name: doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+               for name in WITH_EXAMPLES}
+    assert {name: result for name, result in results.items() if result.failed or not result.attempted} == {}
 
 
 def sections(text):
@@ -46,66 +45,70 @@ def sections(text):
 
 
 def public_functions():
-    """(place, function node, its class or None) for all that modules export: functions, classes' public methods."""
+    """place -> (function node, its class or None) of all that modules export: functions, classes' public methods."""
     for name, tree in TREES.items():
         exported = getattr(importlib.import_module(name), "__all__", ())
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name in exported:
-                yield pytest.param(node, None, id=f"{name}.{node.name}")
+                yield f"{name}.{node.name}", (node, None)
             if isinstance(node, ast.ClassDef) and node.name in exported:
                 for inner in node.body:
                     if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_"):
-                        yield pytest.param(inner, node, id=f"{name}.{node.name}.{inner.name}")
+                        yield f"{name}.{node.name}.{inner.name}", (inner, node)
 
 
-FUNCTIONS = list(public_functions())
+FUNCTIONS = dict(public_functions())
 CONSTRUCT = "construct"
 
 
-@pytest.mark.parametrize("node, owner", [case for case in FUNCTIONS if case.values[0].name != CONSTRUCT])
-def test_every_public_function_has_a_docstring(node, owner):
-    base = owner is not None and any("Callback" in ast.unparse(item) for item in owner.bases)
-    assert ast.get_docstring(node) or base
+def breaking(rule):
+    """place -> what a rule has against it, of all public functions."""
+    return {place: against for place, case in FUNCTIONS.items() if (against := rule(*case))}
 
 
-@pytest.mark.parametrize("node, owner", FUNCTIONS)
-def test_what_a_function_raises_itself_is_in_its_docstring(node, owner):
-    raised = {item.exc.func.id for item in ast.walk(node)
-              if isinstance(item, ast.Raise) and isinstance(item.exc, ast.Call)}
-    where = owner if node.name == CONSTRUCT else node
-    text = sections(ast.get_docstring(where)).get("Raises", "")
-    assert {name for name in raised if f"{name}:" not in text} == set()
+def test_every_public_function_has_a_docstring():
+    def missing(node, owner):
+        base = owner is not None and any("Callback" in ast.unparse(item) for item in owner.bases)
+        return not (ast.get_docstring(node) or base or node.name == CONSTRUCT)
+
+    assert breaking(missing) == {}
 
 
-@pytest.mark.parametrize("node, owner", FUNCTIONS)
-def test_documented_arguments_are_those_of_the_signature(node, owner):
-    found = sections(ast.get_docstring(node))
-    if "Args" not in found:
-        return
-    named = re.findall(r"^    (\w+(?:, \w+)*) \(", found["Args"], re.MULTILINE)
-    arguments = [item.arg for item in node.args.args + node.args.kwonlyargs if item.arg not in ("self", "cls")]
-    assert [name for item in named for name in item.split(", ")] == arguments
+def test_what_a_function_raises_itself_is_in_its_docstring():
+    def missing(node, owner):
+        raised = {item.exc.func.id for item in ast.walk(node)
+                  if isinstance(item, ast.Raise) and isinstance(item.exc, ast.Call)}
+        text = sections(ast.get_docstring(owner if node.name == CONSTRUCT else node)).get("Raises", "")
+        return {name for name in raised if f"{name}:" not in text}
+
+    assert breaking(missing) == {}
 
 
-@pytest.mark.parametrize("node, owner", FUNCTIONS)
-def test_documented_functions_say_what_they_return(node, owner):
-    found = sections(ast.get_docstring(node))
-    returns = node.returns is not None and ast.unparse(node.returns) not in ("None", "Iterator[str]", "NoReturn")
-    if "Args" in found and returns:
-        assert "Returns" in found
-    if "Returns" in found:
-        assert node.returns is not None
+def test_documented_arguments_are_those_of_the_signature():
+    def different(node, _):
+        parts = sections(ast.get_docstring(node))
+        named = re.findall(r"^    (\w+(?:, \w+)*) \(", parts.get("Args", ""), re.MULTILINE)
+        documented = [name for item in named for name in item.split(", ")]
+        arguments = [item.arg for item in node.args.args + node.args.kwonlyargs if item.arg not in ("self", "cls")]
+        return "Args" in parts and documented != arguments and (documented, arguments)
+
+    assert breaking(different) == {}
 
 
-@pytest.mark.parametrize("name", [name for name in golden_stick.__all__ if name != "errors"])
-def test_the_public_names_are_documented_in_full(name):
-    thing = getattr(golden_stick, name)
-    found = sections(thing.__doc__)
-    assert {"Args", "Raises"} <= set(found)
-    if inspect.isfunction(thing):
-        assert "Returns" in found
-    else:
-        assert "Supported Platforms" in found
+def test_documented_functions_say_what_they_return():
+    def missing(node, _):
+        parts = sections(ast.get_docstring(node))
+        returns = node.returns is not None and ast.unparse(node.returns) not in ("None", "Iterator[str]", "NoReturn")
+        return "Args" in parts and returns and "Returns" not in parts or "Returns" in parts and node.returns is None
+
+    assert breaking(missing) == {}
+
+
+def test_the_public_names_are_documented_in_full():
+    for name in (name for name in golden_stick.__all__ if name != "errors"):
+        thing = getattr(golden_stick, name)
+        wanted = {"Args", "Raises", "Returns" if inspect.isfunction(thing) else "Supported Platforms"}
+        assert wanted <= set(sections(thing.__doc__)), name
 
 
 def cells():
@@ -114,12 +117,12 @@ def cells():
         for item in getattr(module, "__all__", ()):
             thing = getattr(module, item)
             if inspect.isclass(thing) and issubclass(thing, nn.Cell) and thing.__module__ == name:
-                yield pytest.param(thing, id=thing.__name__)
+                yield thing
 
 
-@pytest.mark.parametrize("kind", cells())
-def test_every_cell_says_what_goes_in_and_what_comes_out(kind):
-    wanted = {"Inputs", "Outputs", "Supported Platforms"}
-    if len(inspect.signature(kind.__init__).parameters) > 1:
-        wanted.add("Args")
-    assert wanted <= set(sections(kind.__doc__))
+def test_every_cell_says_what_goes_in_and_what_comes_out():
+    for kind in cells():
+        wanted = {"Inputs", "Outputs", "Supported Platforms"}
+        if len(inspect.signature(kind.__init__).parameters) > 1:
+            wanted.add("Args")
+        assert wanted <= set(sections(kind.__doc__)), kind

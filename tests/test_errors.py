@@ -64,12 +64,12 @@ def test_every_class_is_exported():
     assert len(errors.__all__) == len(set(errors.__all__))
 
 
-@pytest.mark.parametrize("name", classes())
-def test_every_error_is_caught_by_the_base_and_carries_its_message(name):
-    with pytest.raises(errors.GoldenStickError, match="^the message$") as caught:
-        raise getattr(errors, name)("the message")
-    assert caught.value.args == ("the message",)
-    assert getattr(errors, name).__doc__
+def test_every_error_is_caught_by_the_base_and_carries_its_message():
+    for kind in classes().values():
+        with pytest.raises(errors.GoldenStickError, match="^the message$") as caught:
+            raise kind("the message")
+        assert caught.value.args == ("the message",)
+        assert kind.__doc__, kind
 
 
 def test_every_leaf_of_the_tree_is_raised_somewhere():
@@ -78,13 +78,13 @@ def test_every_leaf_of_the_tree_is_raised_somewhere():
     assert "GoldenStickError" not in {name for _, name, _, _ in OWN}
 
 
-@pytest.mark.parametrize("place, name, arguments, keywords", LIBRARY, ids=[item[0] for item in LIBRARY])
-def test_every_message_is_one_string_that_names_its_owner_and_says_what_must_be(place, name, arguments, keywords):
-    assert len(arguments) == 1, place
-    assert keywords == [], place
-    message = text_of(arguments[0])
-    assert message.startswith("For '"), place
-    assert " must " in message or " has an unknown key " in message or " could not " in message, place
+def in_form(arguments, keywords):
+    text = text_of(arguments[0]) if len(arguments) == 1 and not keywords else ""
+    return text.startswith("For '") and re.search(" must | has an unknown key | could not ", text)
+
+
+def test_every_message_is_one_string_that_names_its_owner_and_says_what_must_be():
+    assert [place for place, _, arguments, keywords in LIBRARY if not in_form(arguments, keywords)] == []
 
 
 # Graph mode knows built-in errors only, and a Cell's `construct` is compiled in it.

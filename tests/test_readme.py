@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -24,16 +22,16 @@ def test_training_script(tmp_path):
     assert (tmp_path / "slim.safetensors").is_file() and (tmp_path / "slim.mindir").is_file()
 
 
-@pytest.mark.parametrize("line", [line for block in blocks("bash") for line in block.splitlines() if line.strip()])
-def test_commands_exist(line):
+def test_commands_exist():
     from golden_stick.cli import build_parser
 
-    words = line.split("#")[0].split()
-    if words[0] == "bash":
-        assert (ROOT / words[1]).is_file()
-    else:
-        assert words[0] == "golden-stick"
-        build_parser().parse_args(words[1:])
+    for line in (line for block in blocks("bash") for line in block.splitlines() if line.strip()):
+        words = line.split("#")[0].split()
+        if words[0] == "bash":
+            assert (ROOT / words[1]).is_file(), line
+        else:
+            assert words[0] == "golden-stick", line
+            build_parser().parse_args(words[1:])
 
 
 def test_links_lead_somewhere():

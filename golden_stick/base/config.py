@@ -71,7 +71,7 @@ class Whole:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Integral):
             return "type"
-        return None if self.low <= value and (self.high is None or value <= self.high) else "value"
+        return None if self.low <= int(value) and (self.high is None or int(value) <= self.high) else "value"
 
     def __str__(self) -> str:
         return f"a whole number of at least {self.low}" if self.high is None else \

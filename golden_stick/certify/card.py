@@ -12,7 +12,8 @@ from mindspore import nn
 from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import now, versions
-from golden_stick.bench.result import Benchmark, machine_facts
+from golden_stick.bench.benchmark import Benchmark
+from golden_stick.bench.clock import machine_facts
 from golden_stick.certify.card_record import Accuracy, DataUse, PruningCard
 from golden_stick.certify.certificate import Certificate
 from golden_stick.certify.drop import PairedCounts

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from golden_stick.bench.onnx_files import count_onnx_macs
 
+from golden_stick.bench.contenders import count_onnx_macs
 from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.export import check_model, run_file
 from golden_stick.deploy.onnx.writer import Writer
