@@ -49,14 +49,15 @@ def collect(asked, path, resume, measure, say):
     Args:
         asked (Iterable[str]): Names of the rows.
         path (Path): The JSON file that holds name -> row.
-        resume (bool): Whether rows that stand there are kept and not measured again.
+        resume (bool): Whether those that stand there are not measured again. Rows not asked for stay in any case.
         measure (Callable): Name -> row.
         say (Callable): Name and row -> what is printed about it.
 
     Returns:
         dict, name -> row, of those asked for.
     """
-    rows, asked = json.loads(path.read_text()) if resume and path.is_file() else {}, list(asked)
+    asked, kept = list(asked), json.loads(path.read_text()) if path.is_file() else {}
+    rows = {name: row for name, row in kept.items() if resume or name not in asked}
     for number, name in enumerate(asked, 1):
         if name in rows:
             print(f"{number}/{len(asked)} {name}: measured before", flush=True)

@@ -82,7 +82,8 @@ def main() -> None:
     options.rounds = [3, 3] if options.quick else list(options.rounds)
     options.batches = options.batches or ([1] if options.quick else list(BATCHES))
     output = options.output or ROOT / "outputs" / f"deployment{'_quick' if options.quick else ''}.json"
-    rows = json.loads(output.read_text()) if options.resume and output.exists() else []
+    rows = [row for row in (json.loads(output.read_text()) if output.exists() else [])
+            if options.resume or row["settings"]["network"] not in options.networks]
     for name in options.networks:
         for batch in options.batches:
             wanted = settings(options, name, batch)

@@ -11,8 +11,8 @@ import mindspore as ms
 from mindspore import nn
 
 from golden_stick.base.config import Interval, Whole, check_config, check_value
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.comp_algo import CompAlgo
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.comp_algo import ALGORITHMS, CompAlgo
 from golden_stick.compare.training import Batch, default_optimizer, train
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.budget import TARGETS
@@ -23,7 +23,6 @@ __all__ = ["CONTROL", "SCOP_NAME", "Settings", "check_settings", "slim_networks"
 
 
 SCOP_NAME, CONTROL = "scop", "random"
-ALGORITHMS = {SCOP_NAME: SCOP}
 # What `compare` is told in numbers, and what it accepts.
 _NUMBERS = {"epochs": Whole(0), "calibration_batches": Whole(1), "knockoff_steps": Whole(1),
             "learning_rate": Interval(0.0, 10.0), "knockoff_learning_rate": Interval(0.0, 10.0)}
@@ -99,7 +98,7 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
 def _criteria(criteria: Union[str, Sequence[str]]) -> Tuple[str, ...]:
     names = (criteria,) if isinstance(criteria, str) else tuple(criteria)
     # The criteria stand for OneShot.
-    known = (*CRITERIA, *(name for name, made_by in ALGORITHMS.items() if made_by is not OneShot))
+    known = (*CRITERIA, *(name for name in ALGORITHMS if name != "oneshot"))
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
@@ -125,7 +124,7 @@ def _scop(scop: Mapping[str, Any], names: Sequence[str], held_out: bool) -> Dict
                                 f"not among 'criteria'.")
         return dict(scop)
     for key in scop:
-        if key in OneShot.options and key in ALGORITHMS[SCOP_NAME].options:
+        if key in OneShot.options and key in SCOP.options:
             raise ArgumentError(f"For 'compare', 'scop' must hold keys that only SCOP has, but got {key!r}: set it "
                                 f"in 'budget', for all criteria.")
     if "held_out" in scop:
@@ -168,23 +167,27 @@ def slim_networks(network: nn.Cell, inputs: Any, name: str, seed: int, settings:
     slimmed = []
     with tempfile.TemporaryDirectory() as folder:
         trained = ""
-        if name in ALGORITHMS:
+        if settings.algorithm(name, seed).trains_phase:
             trained = os.path.join(folder, "phase.ckpt")
             _train_phase(settings.algorithm(name, seed), network, inputs, settings, calibration, scales, trained)
         for rate in (*settings.rates, None):
             algorithm = settings.algorithm(name, seed, rate)
             applied = _apply(algorithm, network, inputs, settings, calibration)
             slim = algorithm.convert(applied, ckpt_path=trained)
-            slimmed.append((rate, slim, algorithm.report))
+            slimmed.append((rate, slim, _report_of(algorithm)))
     return slimmed
 
 
-def _takes_data(algorithm: CompAlgo) -> bool:
-    return CRITERIA[algorithm.config.get("criterion", CONTROL)].needs != "nothing"
+def _report_of(algorithm: CompAlgo) -> Any:
+    """What it says of what it did, or None where it says nothing."""
+    try:
+        return algorithm.report
+    except StateError:
+        return None
 
 
 def _apply(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch]) -> nn.Cell:
-    seen = {"data": calibration, "loss": settings.loss} if _takes_data(algorithm) else {}
+    seen = {"data": calibration, "loss": settings.loss} if algorithm.takes_data else {}
     return algorithm.apply(network, inputs, **seen)
 
 

@@ -13,7 +13,7 @@ from golden_stick.cells.trace import trace
 from golden_stick.compare.candidates import Settings, check_settings, slim_networks
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
 from golden_stick.compare.store import Store, name_of
-from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of, train
+from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of_batches, train
 from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.prune.report import Report
 from golden_stick.recover.statistics import calibrate
@@ -116,7 +116,7 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
             "test": None}
     config = {**settings.to_dict(), "inputs": describe(tensors), "test": test_data is not None}
     if scales_data is not None:
-        config["scales_data"] = digest_of(batches.scales(settings.seeds[0], []))
+        config["scales_data"] = digest_of_batches(batches.scales(settings.seeds[0], []))
     comparison = Comparison(config, base, {"validation": facts, "test": None}, ())
     store = Store(folder, network, comparison)
     if store.finished is not None:

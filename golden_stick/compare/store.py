@@ -8,9 +8,9 @@ import mindspore as ms
 from mindspore import nn
 
 from golden_stick.base.errors import CheckpointError, StateError, first_line
-from golden_stick.base.files import whole_file
+from golden_stick.base.files import whole_file, write_json
 from golden_stick.cells.networks import copy_network
-from golden_stick.compare.result import UNPRUNED, Comparison, Trial, draw, need_matplotlib
+from golden_stick.compare.result import Comparison, Trial, draw, need_matplotlib
 from golden_stick.deploy.slim_network import load_slim, save_slim
 
 __all__ = ["Store", "name_of"]
@@ -61,11 +61,12 @@ class Store:
         if not self._folder:
             self._networks[name] = network
             return
-        if trials[-1].criterion == UNPRUNED:
-            with whole_file("compare", self._path(name)) as temporary:
+        path = os.path.join(self._folder, _NETWORKS, name)
+        if _shapes(network) == _shapes(self._network):
+            with whole_file("compare", f"{path}.ckpt") as temporary:
                 ms.save_checkpoint(network, temporary)
         else:
-            save_slim(network, self._path(name))
+            save_slim(network, f"{path}.safetensors")
         self._write({**self._identity, "complete": False, "trials": [trial.to_dict() for trial in self.trials]})
 
     def networks(self) -> Dict[str, nn.Cell]:
@@ -102,27 +103,26 @@ class Store:
             self.finished = Comparison.from_dict(record)
 
     def _write(self, record: Mapping[str, Any]) -> None:
-        with whole_file("compare", os.path.join(self._folder, _RECORD)) as temporary:
-            Path(temporary).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-    def _path(self, name: str) -> str:
-        ending = "ckpt" if name.startswith(f"{UNPRUNED}-") else "safetensors"
-        return os.path.join(self._folder, _NETWORKS, f"{name}.{ending}")
+        write_json("compare", os.path.join(self._folder, _RECORD), record, indent=1)
 
     def _load(self, trial: Trial) -> nn.Cell:
-        path, network = self._path(name_of(trial)), copy_network(self._network)
-        if trial.criterion != UNPRUNED:
-            return load_slim(network, path)
-        if not os.path.isfile(path):
+        path, network = os.path.join(self._folder, _NETWORKS, name_of(trial)), copy_network(self._network)
+        if os.path.isfile(f"{path}.safetensors"):
+            return load_slim(network, f"{path}.safetensors")
+        if not os.path.isfile(f"{path}.ckpt"):
             raise CheckpointError(f"For 'compare', the network '{path}' of a trial that was made must be there, but it "
                                   f"is missing: take another folder.")
-        ms.load_param_into_net(network, ms.load_checkpoint(path))
+        ms.load_param_into_net(network, ms.load_checkpoint(f"{path}.ckpt"))
         return network
 
 
 def name_of(trial: Trial) -> str:
     """The name that the network of a trial at the budget is kept under."""
     return f"{trial.criterion}-seed{trial.seed}"
+
+
+def _shapes(network: nn.Cell) -> Dict[str, Any]:
+    return {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
 
 
 def _agree(kept: Any, wanted: Any) -> bool:

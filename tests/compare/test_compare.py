@@ -244,7 +244,7 @@ def test_scales_are_trained_on_held_out_batches_where_there_are_any(monkeypatch)
     # By name of the module: what the package shows as `compare` is the function.
     candidates = importlib.import_module("golden_stick.compare.candidates")
     monkeypatch.setattr(candidates, "train", train)
-    monkeypatch.setitem(candidates.ALGORITHMS, "scop", Watched)
+    monkeypatch.setattr(candidates, "ALGORITHMS", {"scop": Watched})
     held_out = images(9, 3)
     asked = {"criteria": ["scop"], "knockoff_steps": 4, "scop": {"turn_steps": 2}, "seeds": [1]}
     found = small(scales_data=held_out, **asked)
