@@ -362,7 +362,8 @@ def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tupl
     if key is None:
         return (), ()
     # Measured anew, a latency would be another one.
-    reached = cast(float, selection.cost) if key == _MEASURED else _COUNTED[key](graph) / _COUNTED[key](task.baseline.graph)
+    count = _COUNTED.get(key)
+    reached = count(graph) / count(task.baseline.graph) if count else cast(float, selection.cost)
     return (Target(key, config[key], reached, reached <= config[key], selection.exhausted),), ()
 
 
