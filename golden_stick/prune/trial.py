@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, List, Mapping, Set, Tuple
+from typing import Any, Iterator, List, Mapping, Set, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -125,7 +125,7 @@ def _freedom(grouping: Grouping) -> int:
 
 
 @contextmanager
-def _silence():
+def _silence() -> Iterator[None]:
     """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
     sys.stderr.flush()
     kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)

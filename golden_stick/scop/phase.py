@@ -1,5 +1,5 @@
 """The knockoff phase: which layers of a traced network mix, the network to train, and its scales read again."""
-from typing import Any, Dict, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
 from mindspore import nn
@@ -108,13 +108,13 @@ def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
     return axes if read else "nothing that it reads depends on the samples"
 
 
-def _absorbable(graph: Graph, network: nn.Cell, paths) -> Dict[str, str]:
+def _absorbable(graph: Graph, network: nn.Cell, paths: Collection[str]) -> Dict[str, str]:
     """Path of a convolution -> path of the normalization behind it, where the first can do the work of both."""
     fusions, _ = find_fusions(graph, lambda fusion: "" if _fits(fusion, network, paths) else "it stays")
     return {fusion.layers[0][0].path: fusion.normalization.path for fusion in fusions}
 
 
-def _fits(fusion: Fusion, network: nn.Cell, paths) -> bool:
+def _fits(fusion: Fusion, network: nn.Cell, paths: Collection[str]) -> bool:
     (layer, channels), *others = fusion.layers
     if not fusion.before or others or layer.path not in paths:
         return False

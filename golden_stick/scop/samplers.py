@@ -39,9 +39,9 @@ class Sampler(nn.Cell):
 
     name = "sampler"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(auto_prefix=False)
-        self.seed = None  # of its draws, if it has one
+        self.seed: Optional[int] = None  # of its draws, if it has one
 
     def check_fitted(self) -> None:
         """Refuse a sampler that must know the data first, and does not. Most need nothing."""
@@ -233,7 +233,7 @@ class GaussianSampler(Sampler):
         batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
         law = SecondOrder(moments_of(coarse, progress), self.method).law()
-        self.change = KnockoffChange("sampler.", law, self.seed)
+        self.change = KnockoffChange("sampler.", law, int(self.seed or 0))
         return self
 
     def save(self, path: str) -> str:

@@ -190,7 +190,8 @@ def test_the_report_says_of_the_sampler_what_the_file_tells(capsys):
     assert any(note.startswith("C6 does NOT hold: the sampler 'noise' draws controls") for note in report["notes"])
     values = [item for item in items(phase.get_parameters()) if item["name"] != "mixing.sampler"]
     ms.save_checkpoint(values, "untold.ckpt")
-    fails("--checkpoint untold.ckpt --output out", "checkpoint of the knockoff phase must hold 'mixing.sampler'", capsys)
+    fails("--checkpoint untold.ckpt --output out", "checkpoint of the knockoff phase must hold 'mixing.sampler'",
+          capsys)
 
 
 def test_the_schedule_of_a_knockoff_phase_is_read_from_its_file(capsys):
