@@ -65,7 +65,7 @@ class LossOfBatch(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, loss, count: int):
+    def __init__(self, network: nn.Cell, loss: Optional[Callable], count: int):
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
@@ -154,7 +154,7 @@ def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
 
 
 def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                    batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+                    batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     gates = _gates(graph, filters)
     weights = {gate: weight for weight, (gate, _) in gates.items()}
     rows: Dict[str, List[np.ndarray]] = {}
@@ -196,7 +196,7 @@ def _gates(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str, Tup
 
 
 def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Callable
+                gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Optional[Callable]
                 ) -> Tuple[Callable, List[Parameter]]:
     gated = copy_network(network)
     replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(Gate, name=name, shape=(samples, *shape[1:]))
@@ -206,7 +206,8 @@ def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterS
     return _differentiate(gated, graph, parameters, loss), parameters
 
 
-def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], loss: Callable) -> Callable:
+def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter],
+                   loss: Optional[Callable]) -> Callable:
     for parameter in network.get_parameters():
         parameter.requires_grad = any(parameter is wanted for wanted in parameters)
     whole = LossOfBatch(network, loss, len(graph.inputs))
@@ -216,7 +217,7 @@ def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], 
 
 
 def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                       batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+                       batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
     step = _differentiate(copy, graph, parameters, loss)
