@@ -8,7 +8,8 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.knockoffs.second_order import SecondOrder, moments_of
 from golden_stick.scop import FeatureSampler
-from golden_stick.scop.cells import FeatureKnockoff, PhaseNetwork
+from golden_stick.scop.cells import PhaseNetwork
+from golden_stick.scop.phase import FeatureKnockoff
 from golden_stick.scop.samplers import FeatureSite, KnockoffChange
 from golden_stick.scop.scales import RealScale
 from tests import networks

@@ -7,7 +7,7 @@ from mindspore import Tensor, nn, ops
 import golden_stick as gs
 from golden_stick.base.errors import StateError
 from golden_stick.scop import GaussianSampler, KnockoffInput, KnockoffLayer
-from golden_stick.scop.cells import AbsorbedNormalization, KnockoffConvNormalized
+from golden_stick.scop.phase import AbsorbedNormalization, KnockoffConvNormalized
 from golden_stick.scop.scales import BlockSchedule, RealScale, ScheduledScale, plan_mixing
 from tests import networks
 
