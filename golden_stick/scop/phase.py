@@ -54,9 +54,9 @@ class InputPhase:
             for place, axis in self._axes[weight].items():
                 wrappers[place] = lambda cell, scale=scale, axis=axis: KnockoffLayer(cell, scale, axis)
             if path in behind:
-                normalization = find_cell(inner, behind[path])
-                wrappers[path] = lambda cell, scale=scale, norm=normalization: KnockoffConvNormalized(cell, scale, norm)
-        replace_cells(inner, {**wrappers, **dict.fromkeys(behind.values(), AbsorbedNormalization)})
+                norm = find_cell(inner, behind[path])
+                wrappers[path] = lambda cell, scale=scale, norm=norm: _KnockoffConvNormalized(cell, scale, norm)
+        replace_cells(inner, {**wrappers, **dict.fromkeys(behind.values(), _AbsorbedNormalization)})
         return KnockoffInput(inner, self.sampler, schedule)
 
     def why_unscored(self, group: ChannelGroup) -> str:
@@ -101,12 +101,12 @@ def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
     return axes if read else "nothing that it reads depends on the samples"
 
 
-class KnockoffConvNormalized(KnockoffLayer):
+class _KnockoffConvNormalized(KnockoffLayer):
     """
     A `KnockoffLayer` that in training also does what the batch normalization behind it does.
 
     In evaluation that normalization multiplies each channel by a number and adds another, which commutes with mixing.
-    Done by the weights, it costs nothing per pixel. The normalization itself stands aside, see `AbsorbedNormalization`.
+    Done by the weights, it costs nothing per pixel. The normalization itself is `_AbsorbedNormalization` then.
 
     Args:
         cell (nn.Conv2d): The convolution.
@@ -132,7 +132,7 @@ class KnockoffConvNormalized(KnockoffLayer):
         return ops.bias_add(mixed, shift)
 
 
-class AbsorbedNormalization(TemporaryCell):
+class _AbsorbedNormalization(TemporaryCell):
     """
     A normalization that the convolution before it does in training, and that does it itself in evaluation.
 
@@ -202,7 +202,7 @@ class FeaturePhase:
             scale = self.mixing.scale(path, site.width, schedule)
             change = KnockoffChange(f"{path}.knockoff_", _law(moments[path], self.sampler.method), seed)
             wrappers[path] = lambda cell, parts=(scale, change, site.trailing, site.repeats): \
-                FeatureKnockoff(cell, *parts)
+                _FeatureKnockoff(cell, *parts)
         replace_cells(inner, wrappers)
         return PhaseNetwork(inner, schedule)
 
@@ -225,7 +225,7 @@ class FeaturePhase:
                 for weight, channels in self._filters.items()}
 
 
-class FeatureKnockoff(TemporaryCell):
+class _FeatureKnockoff(TemporaryCell):
     """
     A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
 

@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.segments import segments_of
 
-__all__ = ["BlockSchedule", "MIXINGS", "Mixing", "RealScale", "SCALE_INIT", "plan_mixing"]
+__all__ = ["BlockSchedule", "MIXINGS", "Mixing", "RealScale", "SCALE_INIT", "ScheduledScale", "plan_mixing"]
 
 
 SCALE_INIT = 0.5
@@ -106,6 +106,15 @@ class ScheduledScale(RealScale):
         size (int): How many filters there are.
         block (int): The number of the layer's block.
         schedule (BlockSchedule): Says whose turn it is.
+
+    Inputs:
+        None.
+
+    Outputs:
+        Tensor, float32, shape (size,), in [0, 1].
+
+    Supported Platforms:
+        ``CPU``
     """
 
     def __init__(self, path: str, size: int, block: int, schedule: BlockSchedule):
