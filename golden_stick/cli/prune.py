@@ -138,7 +138,7 @@ def by_criterion(options: argparse.Namespace) -> Prepared:
     from golden_stick.comp_algo import ALGORITHMS
     name = options.criterion
     kind = OneShot if name in CRITERIA or name not in ALGORITHMS else ALGORITHMS[name]
-    algorithm = kind(config_of(options, kind.options))
+    algorithm = kind(config_of(options, (key for key in kind.options if key != "criterion" or kind is OneShot)))
     if algorithm.trains_phase:
         raise ArgumentError(f"For '{CLI}', '--criterion' must name what prunes at once, but '{name}' trains before it "
                             f"converts.")
