@@ -138,7 +138,7 @@ def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterat
         if items and len(items) < (count or 0):
             raise ArgumentError(f"For '{owner}', a batch must hold the {count} inputs of the network, but got "
                                 f"{len(items)}.")
-        for item in items[:count] or (items,):
+        for item in items[:count] or (items,) * bool(count):
             if not isinstance(item, (Tensor, np.ndarray)):
                 if count is None:
                     raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "

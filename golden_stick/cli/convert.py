@@ -24,11 +24,11 @@ from golden_stick.cli.prune import (
     ANYWHERE,
     add_criterion_options,
     add_slim_options,
+    by_criterion,
     check_onnx,
     export_to,
     finished,
     make_slim,
-    pruning_data,
 )
 
 __all__ = ["check_masked", "add"]
@@ -218,18 +218,14 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 
 
 def _original(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill_original, source),
-              **pruning_data(options))
+    make_slim(options, partial(by_criterion, options), partial(_fill_original, source))
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import OneShot
     fill = partial(load_weights, path=options.masked_from, option="--masked-from")
     # Who states the kind has the last word: no file can tell for sure.
     check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
-    make_slim(options, OneShot(config_of(options, OneShot.options)), fill, partial(_trained, source), **check,
-              **pruning_data(options))
+    make_slim(options, partial(by_criterion, options), fill, partial(_trained, source), **check)
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -249,7 +245,7 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     config["sampler"] = FeatureSampler(None) if features else PermutationSampler()
     config["sampler"].name = known["name"]
     # The original's parameters are there under their own names; what is there besides, `_trained` compares.
-    make_slim(options, SCOP(config), partial(_fill, source, exactly=False), partial(_trained, source))
+    make_slim(options, lambda: (SCOP(config), {}), partial(_fill, source, exactly=False), partial(_trained, source))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:

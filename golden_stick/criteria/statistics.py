@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
-from golden_stick.base.inputs import batches_of
+from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.activations import tapped
 from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import replace_cells
@@ -117,7 +117,7 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     if loss is not None and not callable(loss):
         raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
                                 f"{type(loss).__name__}.")
-    batches = _batches(owner, data)
+    batches = leading_inputs(owner, data)
     filters = {item.parameter: item for group in grouping for item in group.filters}
     if needs == "activations":
         found = _activations(owner, network, graph, grouping, filters, batches)
@@ -132,15 +132,6 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
             raise ArgumentError(f"For '{owner}', gradients and activations at '{name}' must be numbers, but got NaN or "
                                 f"infinity: look at the loss.")
     return found
-
-
-def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
-    for items in batches_of(data):
-        for item in items:
-            if not isinstance(item, (Tensor, np.ndarray)):
-                raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
-                                        f"{type(item).__name__}.")
-        yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items)
 
 
 def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:

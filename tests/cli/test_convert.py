@@ -294,7 +294,7 @@ def checkpoints(folder):
     ("slim.ckpt --kind masked", "'--kind' must be what 'slim.ckpt' is of, 'slim', but got 'masked'"),
     ("trained.ckpt --kind masked", "'--kind masked' must stand with '--masked-from'"),
     ("trained.ckpt --fold --card card", "'--card' must stand without '--fold': it is of the network before that"),
-    ("trained.ckpt --opset 12", "'opset' must be in [13, 23], but got 12"),
+    ("trained.ckpt --opset 12", "'opset' must be a whole number in [13, 23], but got 12"),
     ("trained.ckpt --masked-from trained.ckpt --target-latency 0.5", "'--target-latency' must not stand with a masked "
      "network: what it lost is settled, and another measurement may choose otherwise"),
     ("trained.ckpt --masked-from trained.ckpt --round-to auto", "'--round-to auto' must not stand with a masked"),
