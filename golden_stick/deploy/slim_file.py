@@ -1,5 +1,4 @@
 """Slim files: the weights of a slim network and the recipe that made it, in one file. Read without MindSpore."""
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, first_line
 from golden_stick.deploy.fold.plan import Folding
 from golden_stick.graph.plan import PruningPlan
@@ -97,18 +97,14 @@ def kept_positions(steps: Iterable[Any]) -> Kept:
 
 def architecture_digest(architecture: Architecture) -> str:
     """SHA-256 of the names and shapes, whatever their order."""
-    text = json.dumps(sorted([name, list(shape)] for name, shape in architecture))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of([json.dumps(sorted([name, list(shape)] for name, shape in architecture))])
 
 
 def weights_digest(values: Mapping[str, np.ndarray]) -> str:
     """SHA-256 of the weights with their names, types and shapes, whatever their order."""
-    digest = hashlib.sha256()
-    for name in sorted(values):
-        array = values[name]
-        digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    arrays = sorted(values.items(), key=lambda item: item[0])
+    return digest_of(part for name, array in arrays
+                     for part in (f"{name} {array.dtype.name} {list(array.shape)}\n", array))
 
 
 def read_slim(path: str) -> SlimFile:
