@@ -17,6 +17,7 @@ __all__ = ["Batch", "TrainingBatches", "accuracies", "check_repeatable", "defaul
 
 
 Batch = Tuple[np.ndarray, np.ndarray]
+_DIGITS = 16  # of a digest; enough to tell batches apart
 
 
 class TrainingBatches:
