@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Any
 from golden_stick.base import errors
 
 if TYPE_CHECKING:
-    from golden_stick.bench.benchmark import benchmark
-    from golden_stick.cells.slim import slim
-    from golden_stick.cells.trace import trace
-    from golden_stick.cells.verify import verify
-    from golden_stick.certify.card import pruning_card
-    from golden_stick.certify.certify import certify
-    from golden_stick.certify.safe_filters import safe_filters, safe_together
-    from golden_stick.comp_algo import CompAlgo, add_algorithm
-    from golden_stick.compare.compare import compare
-    from golden_stick.criteria.table import add_criterion
-    from golden_stick.deploy.exporters import export
-    from golden_stick.deploy.fold.network import fold, fold_report
-    from golden_stick.deploy.slim_network import load_slim, save_slim
-    from golden_stick.graph.groups import find_groups
-    from golden_stick.graph.layers import add_layer
-    from golden_stick.knockoffs.exchangeability import exchangeability
-    from golden_stick.prune.one_shot import OneShot
-    from golden_stick.prune.schedule import prune_in_steps
-    from golden_stick.scop.pruner import SCOP
+    from golden_stick.bench.benchmark import benchmark as benchmark
+    from golden_stick.cells.slim import slim as slim
+    from golden_stick.cells.trace import trace as trace
+    from golden_stick.cells.verify import verify as verify
+    from golden_stick.certify.card import pruning_card as pruning_card
+    from golden_stick.certify.certify import certify as certify
+    from golden_stick.certify.safe_filters import safe_filters as safe_filters
+    from golden_stick.certify.safe_filters import safe_together as safe_together
+    from golden_stick.comp_algo import CompAlgo as CompAlgo
+    from golden_stick.comp_algo import add_algorithm as add_algorithm
+    from golden_stick.compare.compare import compare as compare
+    from golden_stick.criteria.table import add_criterion as add_criterion
+    from golden_stick.deploy.exporters import export as export
+    from golden_stick.deploy.fold.network import fold as fold
+    from golden_stick.deploy.fold.network import fold_report as fold_report
+    from golden_stick.deploy.slim_network import load_slim as load_slim
+    from golden_stick.deploy.slim_network import save_slim as save_slim
+    from golden_stick.graph.groups import find_groups as find_groups
+    from golden_stick.graph.layers import add_layer as add_layer
+    from golden_stick.knockoffs.exchangeability import exchangeability as exchangeability
+    from golden_stick.prune.one_shot import OneShot as OneShot
+    from golden_stick.prune.schedule import prune_in_steps as prune_in_steps
+    from golden_stick.scop.pruner import SCOP as SCOP
 
 __version__ = "0.1.0"
 

@@ -270,13 +270,13 @@ class _AlgorithmCallback(Callback):
         super().__init__()
         self._algorithm = algorithm
 
-    def on_train_begin(self, run_context):
+    def on_train_begin(self, run_context: Any) -> None:
         told = run_context.original_args()
         self._algorithm.before_training(told.epoch_num * told.batch_num)
 
-    def on_train_step_end(self, run_context):
+    def on_train_step_end(self, run_context: Any) -> None:
         self._algorithm.after_step()
 
-    def on_train_end(self, run_context):
+    def on_train_end(self, run_context: Any) -> None:
         self._algorithm.after_step()
         self._algorithm.finish_training()

@@ -6,11 +6,27 @@ from contextlib import contextmanager
 
 # Before MindSpore starts: without it, 3x3 convolutions are about 40 times slower on CPUs with AVX-512.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+# Two workers on two cores leave nothing to share out among threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Compile errors that tests provoke need not fill the screen with C++ traces.
 os.environ.setdefault("GLOG_v", "4")
 
 import mindspore as ms  # noqa: E402
 import pytest  # noqa: E402
+
+from golden_stick.cells import trace as tracing  # noqa: E402
+from tests.traced import shared_compilations  # noqa: E402
+
+SHARED = shared_compilations()
+# Tests of the compilation itself.
+COMPILING = ("tests.cells.test_trace", "tests.test_traced")
+
+
+@pytest.fixture(autouse=True)
+def shared_traces(request, monkeypatch):
+    """Networks that are alike are compiled once; in the long suite, each is compiled."""
+    if request.module.__name__ not in COMPILING and not request.node.get_closest_marker("long"):
+        monkeypatch.setattr(tracing, "_compile", SHARED)
 
 
 def pytest_collection_finish():

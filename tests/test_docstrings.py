@@ -11,6 +11,7 @@ import pytest
 from mindspore import nn
 
 import golden_stick
+from golden_stick.graph.layers import LAYERS
 from golden_stick.graph.rules import RULES
 from tests.test_structure import MODULES, TREES
 
@@ -24,12 +25,13 @@ def fixture_pynative():
     ms.set_context(mode=ms.PYNATIVE_MODE)
     ms.set_seed(0)
     np.random.seed(0)
-    rules = dict(RULES)
+    tables = [(table, dict(table)) for table in (RULES, LAYERS)]
     yield
     ms.set_context(mode=before)
-    # An example may add a rule; what checks the table must not find it there.
-    RULES.clear()
-    RULES.update(rules)
+    # An example may add a rule or a layer; what checks the table must not find it there.
+    for table, rows in tables:
+        table.clear()
+        table.update(rows)
 
 
 def test_examples_give_what_they_show(pynative):

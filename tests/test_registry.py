@@ -69,3 +69,10 @@ def test_a_broken_plug_in_is_named_and_breaks_nothing_else(make, text, reason):
         numbers["broken"]
     with pytest.warns(UserWarning, match=f"'broken' .*{reason}"):
         assert numbers.loaded() == [("one", 1)]
+
+
+def test_an_algorithm_is_a_class_of_its_kind():
+    from golden_stick.comp_algo import add_algorithm
+
+    with pytest.raises(ArgumentTypeError, match="For 'add_algorithm', 'kind' must be a subclass of CompAlgo"):
+        add_algorithm("mine", 3)

@@ -61,7 +61,7 @@ def test_imports_run_down():
 
 
 # Modules that import others of golden_stick inside functions, and why. The command line does so to start at once.
-LATE = {"golden_stick.deploy.exporters": "the package onnx may be missing"}
+LATE = {"golden_stick.bench.benchmark": "ONNX files are measured without MindSpore"}
 
 
 def test_imports_inside_functions_spare_start_up_or_an_optional_package():
@@ -120,8 +120,8 @@ def test_the_ground_floor_imports_the_standard_library_and_numpy_only():
 def test_the_package_stays_small():
     """500 lines of a file are a question; lines of 120 characters fit side by side."""
     lines = {name: path.read_text().splitlines() for name, path in MODULES.items()}
-    assert len(lines) <= 130
-    assert {name: len(text) for name, text in lines.items() if len(text) > 530} == {}
+    assert len(lines) <= 110
+    assert {name: len(text) for name, text in lines.items() if len(text) > 500} == {}
     assert [f"{name}:{number}" for name, text in lines.items() for number, line in enumerate(text, 1)
             if len(line) > 120 or line != line.rstrip()] == []
 
@@ -161,23 +161,29 @@ def exported(tree):
 
 
 def test_every_module_says_what_it_is_and_what_it_offers():
+    assert [name for name, tree in TREES.items() if tree.body and not ast.get_docstring(tree)] == []
+    left_out = {}
     for name, tree in TREES.items():
         tops = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        assert not tree.body or ast.get_docstring(tree), name
         if tops and "." in name:
             offered = exported(tree)
             assert offered is not None and len(offered) == len(set(offered)), name
-            assert {item for item in tops if not item.startswith("_")} - set(offered) <= HELPERS.get(name, set()), name
+            left_out[name] = {item for item in tops if item[0] != "_"} - set(offered) - HELPERS.get(name, set())
+    assert {name: items for name, items in left_out.items() if items} == {}
 
 
-# Rules are reached through the table, the flow's two questions by the modules that ask them, the parser by tests.
+# Rules are reached through the table, the flow's two questions by the modules that ask them, the parser by tests, the
+# Cells of a knockoff phase through the algorithm that puts them in.
 HELPERS = {
-    "golden_stick.graph.flow": {"is_data", "number"},
+    "golden_stick.graph.flow": {"axes_of", "is_data", "number"},
     "golden_stick.graph.ir": {"flatten"},
     "golden_stick.graph.rules": {
         "elementwise", "residual_sum", "convolution", "matrix_product", "channel_parameters", "spatial",
         "along_one_axis", "reduction", "reshape", "transpose", "concat", "strided_slice", "pad", "first_input",
     },
+    "golden_stick.scop.cells": {"AbsorbedNormalization", "FeatureKnockoff", "KnockoffConvNormalized", "PhaseNetwork"},
+    "golden_stick.scop.samplers": {"KnockoffChange"},
+    "golden_stick.scop.scales": {"BlockSchedule", "RealScale", "ScheduledScale"},
 }
 
 

@@ -23,7 +23,7 @@ class Interval:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Real):
             return "type"
-        inside = self.low <= value < self.high or (self.closed and value == self.high)
+        inside = self.low <= float(value) < self.high or (self.closed and value == self.high)
         return None if inside and math.isfinite(value) else "value"
 
     def __str__(self) -> str:

@@ -8,14 +8,17 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional, Union
 
 from safetensors import SafetensorError
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
-__all__ = ["now", "path_of", "placed_file", "whole_file", "read_record", "versions", "write_json", "write_record"]
+__all__ = ["PathLike", "now", "path_of", "placed_file", "whole_file", "read_record", "versions", "write_json",
+           "write_record"]
 
+
+PathLike = Union[str, "os.PathLike[str]"]
 
 _SCRATCH = ".golden_stick_"
 

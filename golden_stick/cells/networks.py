@@ -45,7 +45,7 @@ def record_of(cell: nn.Cell) -> Optional[Union[Layer, Normalization]]:
     return LAYERS.get(kind) or NORMALIZATIONS.get(kind)
 
 
-def _nearest(cell: nn.Cell) -> Tuple[str, type]:
+def _nearest(cell: nn.Cell) -> Tuple[str, Any]:
     """The first kind among the ancestors of a Cell's class, and that ancestor; '' if there is none."""
     for ancestor in type(cell).__mro__:
         own = name_of_class(ancestor)
@@ -103,9 +103,9 @@ def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray]) -> float:
     return max(tolerance, _ROUNDINGS * float(np.finfo(np.float16).eps)) if coarse else tolerance
 
 
-def copy_network(network: nn.Cell) -> nn.Cell:
+def copy_network(network: nn.Cell, owner: str = "slim") -> nn.Cell:
     """
-    A deep copy of a network.
+    A deep copy of a network; `owner` is the function that the user called.
 
     Raises:
         SlimError: If something in it cannot be copied.
@@ -119,7 +119,7 @@ def copy_network(network: nn.Cell) -> nn.Cell:
     try:
         return copy.deepcopy(network, shared)
     except Exception as error:  # pylint: disable=broad-except
-        raise SlimError(f"For 'slim', 'network' must be one that copy.deepcopy can copy, but a "
+        raise SlimError(f"For '{owner}', 'network' must be one that copy.deepcopy can copy, but a "
                         f"'{type(network).__name__}' cannot be: {first_line(error)}") from error
 
 

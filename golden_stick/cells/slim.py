@@ -1,4 +1,4 @@
-"""The way back: a slim network's weights in their places in the original network."""
+"""Slimming: a plan makes a smaller Cell, which knows how it was made; and the way back."""
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Dict, Mapping, Tuple
@@ -67,7 +67,7 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         _cut(parameters[name], axes)
     for cell, resize in resizers:
         resize(cell)
-    replace_cells(smaller, {site.path: lambda cell, site=site: ScatteredOutput(cell, site) for site in plan.scatters})
+    replace_cells(smaller, {site.path: partial(ScatteredOutput, site=site) for site in plan.scatters})
     remember(smaller, network, plan)
     # Without this, compiled graphs run on, on memory that is no longer theirs.
     ms.ms_memory_recycle()
@@ -228,7 +228,7 @@ def unslim(network: nn.Cell, slim: nn.Cell, plan: PruningPlan) -> nn.Cell:
     expanded = copy_network(network)
     generator = np.random.default_rng(0)
     narrow = {parameter.name: parameter.asnumpy() for parameter in slim.get_parameters()}
-    kept = {}
+    kept: Dict[str, Dict[int, Tuple[int, ...]]] = {}
     for axis in plan.axes:
         kept.setdefault(axis.parameter, {})[axis.axis] = axis.kept
     for parameter in expanded.get_parameters():

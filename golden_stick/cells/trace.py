@@ -268,10 +268,8 @@ def _input(item) -> Input:
 
 def _opened(inputs) -> Tuple[Value, ...]:
     """Values, with those that closures hold in their place."""
-    found = []
-    for value in inputs:
-        found.extend(value.values if isinstance(value, _Closure) else (value,))
-    return tuple(found)
+    return tuple(opened for value in inputs
+                 for opened in (value.values if isinstance(value, _Closure) else (value,)))
 
 
 def _scope(domain: str) -> str:
@@ -301,9 +299,9 @@ def find_inputs(owner: str, network: nn.Cell) -> Tuple[Tensor, ...]:
     if known and all(isinstance(item, Tensor) for item in known):
         # A free dimension (-1) may be anything: one sample is enough to follow channels.
         return tuple(_filled(owner, item) for item in known)
-    first = next((cell for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)), None)
-    for size in _SIZES if first is not None else ():
-        tensors = as_tensors(owner, (1, first.in_channels, size, size))
+    channels = next((cell.in_channels for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)), 0)
+    for size in _SIZES if channels else ():
+        tensors = as_tensors(owner, (1, channels, size, size))
         try:
             trace(network, tensors)
             return tensors

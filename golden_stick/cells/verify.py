@@ -80,18 +80,18 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: Optional[floa
     return result
 
 
-def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...],
-            tolerance: Optional[float] = None) -> Verification:
+def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: Optional[float] = None,
+            owner: str = "verify") -> Verification:
     """
-    The largest difference between the outputs of two networks, however large it is.
+    The largest difference between the outputs of two networks, however large; `owner` is what the user called.
 
     Raises:
         VerifyError: If outputs differ in number or shape.
     """
-    wanted, got = _run("masked", masked, tensors), _run("slim", slim, tensors)
+    wanted, got = _run(owner, "masked", masked, tensors), _run(owner, "slim", slim, tensors)
     if [array.shape for array in wanted] != [array.shape for array in got]:
         raise VerifyError(
-            f"For 'verify', the outputs must have the shapes {[array.shape for array in wanted]}, "
+            f"For '{owner}', the outputs must have the shapes {[array.shape for array in wanted]}, "
             f"but got {[array.shape for array in got]}."
         )
     differences = [np.abs(one.astype(np.float64) - other).max(initial=0.0) for one, other in zip(wanted, got)]
@@ -100,12 +100,12 @@ def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...],
                         allowed_difference(_TOLERANCE, wanted) if tolerance is None else tolerance)
 
 
-def _run(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
+def _run(owner: str, name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
     try:
         return evaluate(network, tensors)
     except (RuntimeError, TypeError, ValueError) as error:
         raise VerifyError(
-            f"For 'verify', '{name}' must run on inputs of shape {describe(tensors)}, but MindSpore says: "
+            f"For '{owner}', '{name}' must run on inputs of shape {describe(tensors)}, but MindSpore says: "
             f"{first_line(error)}"
         ) from error
 

@@ -1,5 +1,6 @@
-"""What `apply` takes: a plain network, whose parameters are numbers."""
-from typing import Any, Callable, Mapping
+"""Cells that are put around others and taken out again, and the masked network that is made of them."""
+from functools import partial
+from typing import Any, Callable, Mapping, Optional, Type
 
 import mindspore as ms
 import numpy as np
@@ -9,7 +10,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError
 from golden_stick.cells.networks import copy_network
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
-__all__ = ["MaskedInput", "MaskedOutput", "ScatteredOutput", "TemporaryCell", "replace_cells", "unwrap_cells",
+__all__ = ["MaskedCell", "ScatteredOutput", "TemporaryCell", "replace_cells", "unwrap_cells",
            "masked_network", "find_cell", "check_network"]
 
 
@@ -38,59 +39,35 @@ class TemporaryCell(nn.Cell):
         super().__init__(auto_prefix=False)
 
 
-class MaskedInput(TemporaryCell):
+class MaskedCell(TemporaryCell):
     """
-    A Cell that does not see removed channels: they reach it as zero, whatever lies before it.
+    A Cell that does not see removed channels, which reach it as zero whatever lies before it, or does not show them.
 
     Args:
         cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        site (KeptChannels): Which channels of the input stay.
+        before (KeptChannels): Which channels of the input stay; None for all.
+        after (KeptChannels): Which channels of the output stay. Default: ``None``, all.
 
     Inputs:
-        - **x** (Tensor) - What `cell` takes, with `site.size` channels.
+        - **x** (Tensor) - What `cell` takes, with `before.size` channels.
 
     Outputs:
-        What `cell` gives for `x` with the removed channels set to zero.
+        What `cell` gives for `x`, with the removed channels of either set to zero.
 
     Supported Platforms:
         ``CPU``
     """
 
-    def __init__(self, cell: nn.Cell, site: KeptChannels):
+    def __init__(self, cell: nn.Cell, before: Optional[KeptChannels], after: Optional[KeptChannels] = None):
         super().__init__()
         self.cell = cell
-        self.mask = _mask(site)
+        self.before, self.after = (_mask(site) if site else None for site in (before, after))
 
     def construct(self, x):
-        return self.cell(x * self.mask.astype(x.dtype))
-
-
-class MaskedOutput(TemporaryCell):
-    """
-    A Cell whose removed channels leave it as zero.
-
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        site (KeptChannels): Which channels of the output stay.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        What `cell` gives, with the removed channels set to zero.
-
-    Supported Platforms:
-        ``CPU``
-    """
-
-    def __init__(self, cell: nn.Cell, site: KeptChannels):
-        super().__init__()
-        self.cell = cell
-        self.mask = _mask(site)
-
-    def construct(self, x):
+        if self.before is not None:
+            x = x * self.before.astype(x.dtype)
         x = self.cell(x)
-        return x * self.mask.astype(x.dtype)
+        return x if self.after is None else x * self.after.astype(x.dtype)
 
 
 class ScatteredOutput(nn.Cell):
@@ -120,7 +97,7 @@ class ScatteredOutput(nn.Cell):
         source = np.full(site.size, len(site.kept), np.int32)
         source[list(site.kept)] = np.arange(len(site.kept))
         self.source = Tensor(source, ms.int32)
-        self.zero = Tensor(np.zeros((1, 1, 1, 1)), ms.float32)
+        self.zero = Tensor(np.zeros((1, 1) + (1,) * site.trailing), ms.float32)
 
     def construct(self, x):
         # Of the ways that benchmarks/scatter.py measures, the fastest.
@@ -153,7 +130,7 @@ def replace_cells(network: nn.Cell, wrappers: Mapping[str, Callable[[nn.Cell], n
     _exchange(network, made)
 
 
-def unwrap_cells(network: nn.Cell, kind: type) -> None:
+def unwrap_cells(network: nn.Cell, kind: Type[Any]) -> None:
     """Put the Cell that it wraps where a wrapper of class `kind` is."""
     _exchange(network, {id(cell): cell.cell for _, cell in network.cells_and_names() if isinstance(cell, kind)})
 
@@ -192,17 +169,10 @@ def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         nn.Cell, of the original's size, with the original's parameter names. It trains as the slim network does.
     """
     masked = copy_network(network)
-    inputs = {site.path: site for site in plan.masks}
-    outputs = {site.path: site for site in plan.scatters}
-
-    def wrapper(path: str) -> Callable[[nn.Cell], nn.Cell]:
-        def wrap(cell: nn.Cell) -> nn.Cell:
-            cell = MaskedInput(cell, inputs[path]) if path in inputs else cell
-            return MaskedOutput(cell, outputs[path]) if path in outputs else cell
-        return wrap
-
+    inputs, outputs = ({site.path: site for site in sites} for sites in (plan.masks, plan.scatters))
     _zero(masked, plan)
-    replace_cells(masked, {path: wrapper(path) for path in {**inputs, **outputs}})
+    replace_cells(masked, {path: partial(MaskedCell, before=inputs.get(path), after=outputs.get(path))
+                           for path in {**inputs, **outputs}})
     ms.ms_memory_recycle()
     return masked
 

@@ -16,6 +16,8 @@ __all__ = ["Batch", "TrainingBatches", "accuracies", "check_repeatable", "defaul
            "train"]
 
 
+_DIGITS = 16  # of a digest, in records
+
 Batch = Tuple[np.ndarray, np.ndarray]
 _DIGITS = 16  # of a digest; enough to tell batches apart
 

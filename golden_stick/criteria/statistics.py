@@ -1,4 +1,5 @@
 """What data show of filters: gradients at gates, squared gradients of weights, magnitudes of channels. Weights stay."""
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import mindspore as ms
@@ -7,13 +8,14 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.base.inputs import batches_of
+from golden_stick.cells.activations import tapped
 from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import replace_cells
-from golden_stick.graph.groups import Grouping, ParameterSlice
+from golden_stick.graph.groups import CellSite, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import EMBEDDING, layer_of
 
-__all__ = ["Gate", "LossOfBatch", "Meter", "collect"]
+__all__ = ["Gate", "LossOfBatch", "collect"]
 
 
 class Gate(nn.Cell):
@@ -42,46 +44,6 @@ class Gate(nn.Cell):
 
     def construct(self, x):
         return self.cell(x) * self.gate
-
-
-class Meter(nn.Cell):
-    """
-    A Cell that keeps the sum of the magnitudes which enter it (or leave it), position by position of one axis.
-
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        name (str): Name of the Parameter that holds the sums.
-        size (int): Positions on the axis.
-        trailing (int): How many axes follow that one.
-        entering (bool): Whether what enters is measured, not what leaves.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        What `cell` gives.
-
-    Supported Platforms:
-        ``CPU``
-    """
-
-    def __init__(self, cell: nn.Cell, name: str, size: int, trailing: int, entering: bool):
-        super().__init__(auto_prefix=False)
-        self.cell = cell
-        self.total = Parameter(Tensor(np.zeros(size), ms.float32), name=name, requires_grad=False)
-        self.size = size
-        self.trailing = trailing
-        self.entering = entering
-
-    def construct(self, x):
-        out = self.cell(x)
-        seen = x if self.entering else out
-        last = seen.ndim - self.trailing
-        inner = seen.abs().reshape((-1, self.size) + seen.shape[last:]) if self.trailing else \
-            seen.abs().reshape((-1, self.size))
-        axes = tuple(axis for axis in range(inner.ndim) if axis != 1)
-        self.total += inner.mean(axes)
-        return out
 
 
 class LossOfBatch(nn.Cell):
@@ -193,21 +155,21 @@ def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
 
 def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
                     batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
-    sites = _gate_sites(graph, filters)
+    gates = _gates(graph, filters)
+    weights = {gate: weight for weight, (gate, _) in gates.items()}
     rows: Dict[str, List[np.ndarray]] = {}
     steps: Dict[int, Tuple[Callable, List[Parameter]]] = {}
     for batch in batches:
         samples = batch[0].shape[0]
         if samples not in steps:
-            steps[samples] = _gated_step(network, graph, filters, sites, samples, loss)
+            steps[samples] = _gated_step(network, graph, filters, gates, samples, loss)
         step, parameters = steps[samples]
         _, gradients = _given(owner, step, batch)
         for parameter, gradient in zip(parameters, gradients):
             gradient = gradient.asnumpy().astype(np.float64)
-            if parameter.name in sites.values():
+            if parameter.name in weights:
                 # The loss is a mean over the batch: what a sample's own loss says is so many times as much.
-                weight = next(name for name, gate in sites.items() if gate == parameter.name)
-                rows.setdefault(weight, []).append(samples * gradient.reshape(samples, -1))
+                rows.setdefault(weights[parameter.name], []).append(samples * gradient.reshape(samples, -1))
             else:
                 item = filters[parameter.name]
                 product = np.moveaxis(gradient * parameter.asnumpy(), item.axis, 0)
@@ -215,42 +177,33 @@ def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping
     return {name: np.concatenate(found) for name, found in rows.items()}
 
 
-def _gate_sites(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str, str]:
-    """Weight name -> name of the gate at its layer, for the layers that can have one."""
-    sites = {}
-    readers = [node for node in graph.nodes for value in node.inputs if getattr(value, "name", None) in filters]
-    for name in filters:
+def _gates(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str, Tuple[str, List[int]]]:
+    """Weight name -> name and shape, for one sample, of the gate at its layer, for the layers that can have one."""
+    found = {}
+    samples = graph.inputs[0].shape[0]
+    for name, item in filters.items():
         parameter = graph.parameter(name)
         layer = layer_of(parameter)
-        nodes = [node for node in readers if any(getattr(value, "name", None) == name for value in node.inputs)]
-        samples = graph.inputs[0].shape[0]
-        if layer and layer.form is not EMBEDDING and all(node.shapes[0][0] == samples for node in nodes):
-            sites[name] = f"{parameter.owners[0].path}.gate"
-    return sites
+        shapes = [node.shapes[0] for node in graph.nodes if parameter in node.inputs]
+        # In a transposed convolution with groups, a filter makes several channels, and one gate is not enough. A dense
+        # layer that flattens its inputs gives what does not begin with the samples.
+        if layer and layer.form is not EMBEDDING and all(
+                (shape[0], shape[layer.form.channel_axis]) == (samples, len(item.channels)) for shape in shapes):
+            shape = [1] * (layer.spatial + 2 if layer.spatial else len(shapes[0]))
+            shape[layer.form.channel_axis] = len(item.channels)
+            found[name] = (f"{parameter.owners[0].path}.gate", shape)
+    return found
 
 
-def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice], sites: Mapping[str, str],
-                samples: int, loss: Callable) -> Tuple[Callable, List[Parameter]]:
+def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
+                gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Callable
+                ) -> Tuple[Callable, List[Parameter]]:
     gated = copy_network(network)
-
-    def wrapper(name: str) -> Callable[[nn.Cell], nn.Cell]:
-        rank = _output_rank(graph, name)
-        shape = [1] * rank
-        shape[0] = samples
-        shape[layer_of(graph.parameter(name)).form.channel_axis] = len(filters[name].channels)
-        return lambda cell: Gate(cell, sites[name], tuple(shape))
-
-    replace_cells(gated, {graph.parameter(name).owners[0].path: wrapper(name) for name in sites})
-    wanted = {sites.get(name, name) for name in filters}
+    replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(Gate, name=name, shape=(samples, *shape[1:]))
+                          for weight, (name, shape) in gates.items()})
+    wanted = {gates[name][0] if name in gates else name for name in filters}
     parameters = [parameter for parameter in gated.get_parameters() if parameter.name in wanted]
     return _differentiate(gated, graph, parameters, loss), parameters
-
-
-def _output_rank(graph: Graph, name: str) -> int:
-    """Number of axes of what the layer of a weight puts out: what its operator does, in layers that flatten inputs too,
-    since those give an output that does not begin with the samples and have no gate."""
-    return next(len(node.shapes[0]) for node in graph.nodes
-                if any(getattr(value, "name", None) == name for value in node.inputs))
 
 
 def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], loss: Callable) -> Callable:
@@ -282,39 +235,28 @@ def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapp
 
 def _activations(owner: str, network: nn.Cell, graph: Graph, grouping: Grouping,
                  filters: Mapping[str, ParameterSlice], batches: Iterator[Tuple[Tensor, ...]]) -> Found:
-    sites = {(site.path, True): (site.channels, site.trailing) for site in grouping.masks}
-    sites.update({(site.path, False): (site.channels, site.trailing) for site in grouping.scatters})
-    metered = copy_network(network)
-    wrappers: Dict[str, List[Tuple]] = {}
-    for (path, entering), (channels, trailing) in sites.items():
-        wrappers.setdefault(path, []).append((len(channels), trailing, entering))
+    totals = [(site, np.zeros(len(site.channels))) for site in (*grouping.masks, *grouping.scatters)]
 
-    def wrapper(path: str) -> Callable[[nn.Cell], nn.Cell]:
-        def wrap(cell: nn.Cell) -> nn.Cell:
-            for size, trailing, entering in wrappers[path]:
-                cell = Meter(cell, _meter(path, entering), size, trailing, entering)
-            return cell
-        return wrap
+    def adder(site: CellSite, total: np.ndarray) -> Callable[[np.ndarray], None]:
+        def add(array: np.ndarray) -> None:
+            axis = array.ndim - 1 - site.trailing
+            total[:] += np.abs(array).mean(tuple(other for other in range(array.ndim) if other != axis))
+        return add
 
-    replace_cells(metered, {path: wrapper(path) for path in wrappers})
-    metered.set_train(False)
-    ms.ms_memory_recycle()
+    adders = [(site.path, adder(site, total)) for site, total in totals]
+    inputs = len(grouping.masks)
     count = 0
-    for batch in batches:
-        _given(owner, metered, batch[:len(graph.inputs)])
-        count += 1
+    with tapped(network, dict(adders[:inputs]), dict(adders[inputs:])) as running:
+        for batch in batches:
+            _given(owner, running, batch[:len(graph.inputs)])
+            count += 1
     if not count:
         return {}
-    totals = {parameter.name: parameter.asnumpy() / count for parameter in metered.get_parameters()}
     seen: Dict[int, List[float]] = {}
-    for key, (channels, _) in sites.items():
-        for channel, value in zip(channels.tolist(), totals[_meter(*key)].tolist()):
+    for site, total in totals:
+        for channel, value in zip(site.channels.tolist(), (total / count).tolist()):
             seen.setdefault(channel, []).append(value)
     return {name: _of_channels(owner, item, seen) for name, item in filters.items()}
-
-
-def _meter(path: str, entering: bool) -> str:
-    return f"{path}.{'entering' if entering else 'leaving'}"
 
 
 def _of_channels(owner: str, item: ParameterSlice, seen: Mapping[int, List[float]]) -> np.ndarray:

@@ -1,20 +1,21 @@
 """Export to a file of any format in the table, checked where the format can: by loading what was written."""
-from typing import Any, Optional
+from typing import Any, Callable, Optional, Sequence, Tuple
 
 import mindspore as ms
-from mindspore import nn
+import numpy as np
+from mindspore import Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value
-from golden_stick.base.errors import ArgumentTypeError
-from golden_stick.base.files import path_of, whole_file
-from golden_stick.base.inputs import as_tensors
-from golden_stick.cells.networks import evaluation, scratch_directory
+from golden_stick.base.errors import ArgumentTypeError, ExportError, first_line
+from golden_stick.base.files import PathLike, path_of, whole_file
+from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.cells.networks import allowed_difference, evaluate, evaluation, scratch_directory
 from golden_stick.deploy.formats import FORMATS
 
-__all__ = ["export"]
+__all__ = ["check_outputs", "export"]
 
 
-def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", opset: Optional[int] = None,
+def export(slim: nn.Cell, inputs: Any, path: PathLike, file_format: str = "MINDIR", opset: Optional[int] = None,
            dynamic_batch: bool = True, **options: Any) -> str:
     """
     Write a network to a file, load the file, and check that it gives the same outputs.
@@ -67,3 +68,45 @@ def export(slim: nn.Cell, inputs: Any, path: str, file_format: str = "MINDIR", o
     with whole_file("export", path) as temporary, evaluation(slim), scratch_directory():
         written.writer()(slim, tensors, temporary, **given)
     return path
+
+
+def check_outputs(what: str, network: nn.Cell, tensors: Tuple[Tensor, ...], run: Callable[[], Sequence[np.ndarray]],
+                  tolerance: float) -> None:
+    """
+    Refuse a file that gives other outputs than the network.
+
+    Args:
+        what (str): What the file is called, such as ``'ONNX file'``.
+        network (nn.Cell): The network, in evaluation.
+        tensors (tuple[Tensor]): What both take.
+        run (Callable): Gives the outputs of the file for them, as arrays.
+        tolerance (float): Largest difference allowed, as a fraction of the largest number of the same output; more
+            where an output is of float16. Whole numbers and truth values must be equal.
+
+    Raises:
+        ExportError: If the network does not run here, or an output differs by more, is not finite, or is of another
+            shape or type.
+    """
+    # Compiled graphs of the Cell for another batch size would be served from MindSpore's cache.
+    ms.ms_memory_recycle()
+    try:
+        wanted = evaluate(network, tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(f"For 'export', the network must run on this machine, for the {what} to be compared with it, "
+                          f"but MindSpore says: {first_line(error)}") from error
+    got = run()
+    forms = [[(array.shape, array.dtype.name) for array in arrays] for arrays in (wanted, got)]
+    if forms[0] != forms[1]:
+        raise ExportError(f"For 'export', the {what} must give as many outputs as the network, of equal shapes and "
+                          f"types, {forms[0]}, but got {forms[1]}.")
+    allowed = allowed_difference(tolerance, wanted)
+    for index, (one, other) in enumerate(zip(wanted, got)):
+        is_float = one.dtype.kind == "f"
+        scale = float(np.abs(one).max(initial=0)) if is_float else 1.0
+        largest = float(np.abs(one.astype(np.float64) - other).max(initial=0.0))
+        # Written so that NaN fails: every comparison with it is False.
+        if not largest <= (allowed * scale if is_float else 0.0):
+            raise ExportError(
+                f"For 'export', the {what} must give the outputs of the network within {allowed:g} of their largest "
+                f"number, {scale:.6g}, but got a largest difference of {largest:.6g} in output {index} for inputs of "
+                f"shape {describe(tensors)}.")

@@ -67,7 +67,8 @@ class Format:
 
 def _accept(thing: Any) -> Format:
     if not isinstance(thing, Format):
-        raise TypeError(f"it is no golden_stick.deploy.formats.Format, but a {type(thing).__name__}")
+        raise ArgumentTypeError(f"For 'golden_stick.formats', an entry point must name a Format, but got a "
+                                f"{type(thing).__name__}.")
     return thing
 
 

@@ -10,7 +10,8 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ExportError, first_line
 from golden_stick.base.inputs import resized
-from golden_stick.cells.networks import allowed_difference, evaluate
+from golden_stick.cells.networks import evaluate
+from golden_stick.deploy.exporters import check_outputs
 
 __all__ = ["write_mindir"]
 
@@ -73,23 +74,12 @@ def _export(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
 
 
 def _check(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
-    wanted = _outputs("the network", network, tensors)
-    got = _outputs("the MindIR, whose outputs must not be None,", nn.GraphCell(ms.load(path)), tensors)
-    if len(wanted) != len(got) or any(one.shape != other.shape for one, other in zip(wanted, got)):
-        raise ExportError("For 'export', the loaded file must give as many outputs as the network, of equal shapes.")
-    for one, other in zip(wanted, got):
-        difference = np.abs(one.astype(np.float64) - other).max(initial=0.0)
-        scale = max(np.abs(one).max(initial=0.0), np.finfo(np.float32).tiny)
-        if not difference <= allowed_difference(_TOLERANCE, [one]) * scale:
-            raise ExportError(
-                f"For 'export', the loaded file must give the outputs of the network, but got a largest difference of "
-                f"{difference:.6g}."
-            )
+    check_outputs("MindIR", network, tensors, lambda: _run(path, tensors), _TOLERANCE)
 
 
-def _outputs(what: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
+def _run(path: str, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
     try:
-        return evaluate(network, tensors)
+        return evaluate(nn.GraphCell(ms.load(path)), tensors)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise ExportError(f"For 'export', {what} must run on this machine, for the two to be compared, but MindSpore "
-                          f"says: {first_line(error)}") from error
+        raise ExportError(f"For 'export', the MindIR, whose outputs must not be None, must run on this machine, for it "
+                          f"to be compared with the network, but MindSpore says: {first_line(error)}") from error

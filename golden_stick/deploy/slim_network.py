@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 from safetensors.numpy import save_file
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError
-from golden_stick.base.files import path_of, whole_file
+from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.cells.slim import architecture_of, recipe_of, slim
 from golden_stick.deploy.fold.network import restructured
 from golden_stick.deploy.slim_file import CHECKPOINT, KEY, SAFETENSORS, Architecture, read_slim, record_of
@@ -17,7 +17,7 @@ from golden_stick.graph.plan import PruningPlan
 __all__ = ["save_slim", "load_slim", "take_step"]
 
 
-def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, Any]] = None) -> str:
+def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[str, Any]] = None) -> str:
     """
     Write a slim network to one file: its weights, and the recipe that makes it from the original network.
 
@@ -61,7 +61,7 @@ def save_slim(slim_network: nn.Cell, path: str, metadata: Optional[Mapping[str, 
     return path
 
 
-def load_slim(network: nn.Cell, path: str) -> nn.Cell:
+def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
     """
     The slim network that a file holds. Nothing is traced, and no algorithm is needed.
 

@@ -69,12 +69,12 @@ def count_macs(graph: Graph) -> int:
 
 def count_parameters(graph: Graph) -> int:
     """Numbers in the parameters that the graph reads, moving statistics of normalizations left out."""
-    buffers = set()
-    for node in graph.nodes:
-        normalizer = NORMALIZERS.get(node.operator)
-        if normalizer and normalizer.mean is not None:
-            buffers.update(node.inputs[at].name for at in (normalizer.mean, normalizer.variance)
-                           if isinstance(node.inputs[at], Parameter))
+    buffers = {
+        value.name
+        for node in graph.nodes if node.operator in NORMALIZERS
+        for value in (node.inputs[at] for at in NORMALIZERS[node.operator].statistics)
+        if isinstance(value, Parameter)
+    }
     return sum(math.prod(item.shape) for item in graph.parameters if item.name not in buffers)
 
 

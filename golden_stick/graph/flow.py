@@ -1,12 +1,12 @@
 """One walk over the graph, in which every operator's rule says how labels flow through it."""
-from typing import Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.labels import Labels
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Form, layer_of
-from golden_stick.graph.types import CHANNEL, INPUT, WIDTH, Binding, Labeled, MaskSite, Rule, ScatterSite
+from golden_stick.graph.types import CHANNEL, INPUT, WIDTH, Binding, Labeled, Rule, Site
 
 __all__ = ["Flow"]
 
@@ -31,8 +31,8 @@ class Flow:
         self.whole = whole
         self.labels = Labels()
         self.bindings: Dict[Tuple[str, int], Binding] = {}
-        self.masks: List[MaskSite] = []
-        self.scatters: List[ScatterSite] = []
+        self.masks: List[Site] = []
+        self.scatters: List[Site] = []
         self.without_rule: List[Node] = []
         self.computed: List[Tuple[Parameter, str]] = []
         self.zeroed: List[np.ndarray] = []
@@ -45,7 +45,7 @@ class Flow:
         self._known: Dict[Result, Labeled] = {}
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
-        self._from_data: Set[int] = set()  # nodes that the network's inputs reach
+        self._moving = graph.moving()
         self._held: Set[str] = set()
         self._read: Set[str] = set()  # parameters of the node at hand that its rule has not bound yet
         self._consumers = graph.consumers()
@@ -58,17 +58,16 @@ class Flow:
             rule = rules.get(node.operator)
             if rule is None:
                 self.without_rule.append(node)
-                made, zero = self.barrier(node, f"operator '{node.operator}' has no rule"), False
-            else:
-                made = rule.flow(self, node)
-                zero = rule.zero([self._is_zero(value) for value in flatten(node.inputs)])
+            made: Any = rule.flow(self, node) if rule else self.barrier(
+                node, f"operator '{node.operator}' has no rule")
+            zero = rule is not None and rule.zero([self._is_zero(value) for value in flatten(node.inputs)])
             self._held |= self._read
             if isinstance(made, Labeled):
                 made, zero = made.labels, made.zero
-            if not isinstance(made, tuple):
-                # Further outputs of the same shape, as an argmax beside its maximum, have the same channels.
-                made = tuple(made if shape == node.shapes[0] else self.none(shape) for shape in node.shapes)
-            for index, (shape, labels) in enumerate(zip(node.shapes, made)):
+            # Further outputs of the same shape, as an argmax beside its maximum, have the same channels.
+            every = made if isinstance(made, tuple) else tuple(
+                made if shape == node.shapes[0] else self.none(shape) for shape in node.shapes)
+            for index, (shape, labels) in enumerate(zip(node.shapes, every)):
                 self._known[Result(node.number, index)] = Labeled(labels, shape, zero)
         for value in self.graph.outputs:
             if isinstance(value, Parameter):
@@ -173,7 +172,7 @@ class Flow:
             value = values.pop()
             if isinstance(value, Parameter) and len(value.shape) > 1:
                 self.computed.append((value, f"{reason} ({self.place(node)})"))
-            elif isinstance(value, Result) and value.node not in seen and value.node not in self._from_data:
+            elif isinstance(value, Result) and value.node not in seen and value.node not in self._moving:
                 seen.add(value.node)
                 values.extend(flatten(self.graph.nodes[value.node].inputs))
         return made
@@ -191,11 +190,11 @@ class Flow:
         again = (weight.name, axis) in self.bindings
         self.bind(weight, axis, labels, INPUT)
         layer = layer_of(weight)
-        masked = layer is not None and layer.form is form
-        if masked:
-            site = labels if entering is None else entering
-            self.masks.append(MaskSite(weight.owners[0].path, layer.spatial, site))
-        if not masked or again:
+        if layer and layer.form is form:
+            self.masks.append(Site(weight.owners[0].path, layer.spatial, labels if entering is None else entering))
+        else:
+            again = True
+        if again:
             self.bare.add((weight.name, axis))
 
     def sum_up_values(self, node: Node, operands: Sequence[Labeled], labels: np.ndarray) -> None:
@@ -222,21 +221,23 @@ class Flow:
     def _locate(self, node: Node) -> None:
         values = flatten(node.inputs)
         owned = [value for value in values if isinstance(value, Parameter) and value.owners]
-        sources = [value for value in values if isinstance(value, Result)]
-        if any(isinstance(value, Input) or isinstance(value, Result) and value.node in self._from_data
-               for value in values):
-            self._from_data.add(node.number)
-        deepest = max(sources, key=self.depth, default=None)
+        deepest = max((value for value in values if isinstance(value, Result)), key=self.depth, default=None)
         self._depth[node.number] = (0 if deepest is None else self.depth(deepest)) + bool(owned)
-        if owned:
-            self._place[node.number] = owned[0].owners[0].path
-        else:
-            self._place[node.number] = "" if deepest is None else self._place[deepest.node]
+        before = "" if deepest is None else self._place[deepest.node]
+        self._place[node.number] = owned[0].owners[0].path if owned else before
 
 
 def is_data(value: Value) -> bool:
     """Whether a value is a tensor that flows, rather than a weight or a constant."""
     return isinstance(value, (Result, Input))
+
+
+def axes_of(node: Node, rank: int, at: int = 1) -> Set[int]:
+    """The axes that the attribute 'axis' or input number `at` names; all of them where nothing is named."""
+    axes = node.attributes.get("axis", number(node.inputs[at]) if len(node.inputs) > at else None)
+    if axes is None or np.size(axes) == 0:
+        return set(range(rank))
+    return {int(axis) % rank for axis in np.ravel(axes)}
 
 
 def number(value: Value):

@@ -8,11 +8,19 @@ import numpy as np
 from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.flow import Flow
 from golden_stick.graph.ir import Graph, Node, Parameter, Result
-from golden_stick.graph.labels import Solution
+from golden_stick.graph.labels import Solution, components
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.types import FILTER, HEAD_POLICIES, INPUT, NORMALIZATION_POLICIES, RESIDUAL_POLICIES, Binding
+from golden_stick.graph.types import (
+    FILTER,
+    HEAD_POLICIES,
+    INPUT,
+    NORMALIZATION_POLICIES,
+    RESIDUAL_POLICIES,
+    Binding,
+    Site,
+)
 
-__all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "find_groups"]
+__all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "find_groups", "groups_without"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +123,7 @@ class Grouping(Sequence):
         return len(self.groups)
 
 
-def find_groups(graph: Graph, residual: str = "group", normalization: str = "exact", heads: str = "width",
-                rejected_readings: Optional[Mapping[int, int]] = None) -> Grouping:
+def find_groups(graph: Graph, residual: str = "group", normalization: str = "exact", heads: str = "width") -> Grouping:
     """
     The channels of a network that can be removed, in the groups that belong together.
 
@@ -131,8 +138,6 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
             Default: ``'exact'``.
         heads (str): What an attention loses. ``'width'``: the same positions of every head. ``'whole'``: heads.
             Default: ``'width'``. Where the code forbids the one, the other is taken.
-        rejected_readings (Mapping): Number of a node -> how many readings of its numbers slimming for trial has found
-            wrong. Default: none.
 
     Returns:
         Grouping, a sequence of ChannelGroup.
@@ -147,6 +152,25 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
         >>> for group in gs.find_groups(gs.trace(net, (1, 3, 16, 16))):
         ...     print(group)
         0: 8 removable channels made by 0
+    """
+    return groups_without(graph, {}, residual, normalization, heads)
+
+
+def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual: str = "group",
+                   normalization: str = "exact", heads: str = "width") -> Grouping:
+    """
+    What `find_groups` finds where slimming for trial has shown that some numbers must be read otherwise.
+
+    Args:
+        graph (Graph): A traced network.
+        rejected_readings (Mapping): Number of a node -> how many readings of its numbers are wrong.
+        residual, normalization, heads: As in `find_groups`.
+
+    Returns:
+        Grouping.
+
+    Raises:
+        ArgumentError: If `residual`, `normalization` or `heads` is none of these.
     """
     for name, policy, known in (("residual", residual, RESIDUAL_POLICIES), ("heads", heads, HEAD_POLICIES),
                                 ("normalization", normalization, NORMALIZATION_POLICIES)):
@@ -179,8 +203,8 @@ def _grouping(flow: Flow) -> Grouping:
     return Grouping(
         groups=_groups(filters, solution),
         slices=tuple(item for item in slices if (item.channels >= 0).any()),
-        masks=_sites(((site.path, site.labels, site.trailing) for site in flow.masks), solution),
-        scatters=_sites(((site.path, site.labels, site.trailing) for site in flow.scatters), solution),
+        masks=_sites(flow.masks, solution),
+        scatters=_sites(flow.scatters, solution),
         fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed)
         + _computed(flow),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
@@ -224,13 +248,9 @@ def _slice(binding: Binding, solution: Solution) -> ParameterSlice:
     return ParameterSlice(binding.parameter.name, binding.axis, binding.role, _channels(binding.labels, solution))
 
 
-def _sites(found, solution: Solution) -> Tuple[CellSite, ...]:
-    sites: Dict[str, CellSite] = {}
-    for path, labels, trailing in found:
-        channels = _channels(labels, solution)
-        if (channels >= 0).any():
-            sites[path] = CellSite(path, channels, trailing)
-    return tuple(sites.values())
+def _sites(sites: List[Site], solution: Solution) -> Tuple[CellSite, ...]:
+    found = (CellSite(site.path, _channels(site.labels, solution), site.trailing) for site in sites)
+    return tuple({site.path: site for site in found if (site.channels >= 0).any()}.values())
 
 
 def _path(parameter: Parameter) -> str:
@@ -259,23 +279,15 @@ def _computed(flow: Flow) -> Tuple[FixedLayer, ...]:
 
 def _groups(filters: List[Binding], solution: Solution) -> Tuple[ChannelGroup, ...]:
     """Channels that one layer produces are ranked together, and so are those of layers that share any."""
-    leader: Dict[int, int] = {}  # channel -> number of the group it was put in; groups merge by `merged`
-    merged = list(range(len(filters)))
-
-    def root(number: int) -> int:
-        while merged[number] != number:
-            number = merged[number]
-        return number
-
     slices = [_slice(binding, solution) for binding in filters]
-    for number, item in enumerate(slices):
-        for channel in np.unique(item.channels[item.channels >= 0]).tolist():
-            first, second = sorted((root(leader.setdefault(channel, number)), root(number)))
-            merged[second] = first
+    # A layer and the channels that it makes are one component: layers first, then channels.
+    edges = [np.stack(np.broadcast_arrays(number, len(filters) + item.channels[item.channels >= 0]))
+             for number, item in enumerate(slices)]
+    roots = components(len(filters) + len(solution.classes), np.concatenate([np.zeros((2, 0), int), *edges], axis=1))
     members: Dict[int, List[int]] = {}
     for number, item in enumerate(slices):
         if (item.channels >= 0).any():
-            members.setdefault(root(number), []).append(number)
+            members.setdefault(int(roots[number]), []).append(number)
     groups = []
     for numbers in members.values():
         channels = np.unique(np.concatenate([slices[number].channels for number in numbers]))

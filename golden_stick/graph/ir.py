@@ -1,6 +1,6 @@
 """The traced network as frozen data: nodes, and the values that flow between them."""
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Tuple, Union
+from typing import Any, Dict, FrozenSet, List, Mapping, Set, Tuple, Union
 
 __all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
 
@@ -114,11 +114,21 @@ class Graph:
             return self.nodes[value.node].shapes[value.index]
         if isinstance(value, Constant):
             return tuple(getattr(value.value, "shape", ()))
+        assert not isinstance(value, tuple)
         return value.shape
+
+    def moving(self) -> FrozenSet[int]:
+        """Numbers of the nodes that depend on the network's inputs. Weights that are computed from others do not."""
+        numbers: Set[int] = set()
+        for node in self.nodes:
+            if any(isinstance(value, Input) or isinstance(value, Result) and value.node in numbers
+                   for value in flatten(node.inputs)):
+                numbers.add(node.number)
+        return frozenset(numbers)
 
     def consumers(self) -> Mapping[Result, Tuple[int, ...]]:
         """Which nodes read each result; the network's own output counts as node -1."""
-        readers = {}
+        readers: Dict[Result, List[int]] = {}
         for node in self.nodes:
             for value in flatten(node.inputs):
                 if isinstance(value, Result):
@@ -131,7 +141,7 @@ class Graph:
 
 def flatten(values) -> Tuple[Value, ...]:
     """Values with nested tuples opened."""
-    found = []
+    opened: List[Value] = []
     for value in values:
-        found.extend(flatten(value) if isinstance(value, tuple) else (value,))
-    return tuple(found)
+        opened.extend(flatten(value) if isinstance(value, tuple) else (value,))
+    return tuple(opened)

@@ -35,19 +35,21 @@ class Form:
         filter_axis (int): The weight's axis that makes channels.
         input_axis (int): The weight's axis that sums channels up; None if it sums none.
         channel_axis (int): The axis of the channels in what the Cell reads and makes.
+        onnx (str): ONNX's name of the operator.
     """
 
     name: str
     filter_axis: int
     input_axis: Optional[int]
     channel_axis: int
+    onnx: str
 
 
 # Where there are groups, axis 1 of a weight is that of one of them.
-CONVOLUTION = Form("convolution", 0, 1, 1)  # (C_out, C_in / group, *kernel)
-TRANSPOSED = Form("transposed convolution", 1, 0, 1)  # (C_in, C_out / group, *kernel)
-DENSE = Form("dense layer", 0, 1, -1)  # (C_out, C_in)
-EMBEDDING = Form("embedding", 1, None, -1)  # (vocabulary, C_out)
+CONVOLUTION = Form("convolution", 0, 1, 1, "Conv")  # (C_out, C_in / group, *kernel)
+TRANSPOSED = Form("transposed convolution", 1, 0, 1, "ConvTranspose")  # (C_in, C_out / group, *kernel)
+DENSE = Form("dense layer", 0, 1, -1, "MatMul")  # (C_out, C_in)
+EMBEDDING = Form("embedding", 1, None, -1, "Gather")  # (vocabulary, C_out)
 
 
 def _argument(node: Node, at: Union[str, int, None], otherwise: Any) -> Any:
@@ -67,26 +69,22 @@ class Operator:
     Args:
         name (str): MindSpore's name of the primitive.
         form (Form): How its weight is laid out.
-        onnx (str): ONNX's name.
         group (Union[str, int, None]): The number of groups.
         stride (Union[str, int, None]): The stride.
         padding (Union[str, int, None]): The padding.
         dilation (Union[str, int, None]): The dilation.
         bias (int): The bias, if the operator adds it. Default: ``None``.
         weight (int): The weight. Default: 1.
-        data (int): What it multiplies with the weight, or the rows that it reads. Default: 0.
     """
 
     name: str
     form: Form
-    onnx: str
     group: Union[str, int, None] = None
     stride: Union[str, int, None] = None
     padding: Union[str, int, None] = None
     dilation: Union[str, int, None] = None
     bias: Optional[int] = None
     weight: int = 1
-    data: int = 0
 
     def argument(self, node: Node, name: str, otherwise: Any = None) -> Any:
         """What a node says of ``'group'``, ``'stride'``, ``'padding'`` or ``'dilation'``."""
@@ -118,6 +116,11 @@ class Normalizer:
     training: Optional[int] = None
     epsilon: Optional[int] = None
 
+    @property
+    def statistics(self) -> Tuple[int, ...]:
+        """The inputs that are moving statistics."""
+        return tuple(at for at in (self.mean, self.variance) if at is not None)
+
     def argument(self, node: Node, name: str, otherwise: Any = None) -> Any:
         """What a node says of ``'training'`` or ``'epsilon'``."""
         return _argument(node, getattr(self, name), otherwise)
@@ -129,7 +132,7 @@ class Layer:
     A kind of Cell with a weight that makes channels.
 
     Args:
-        kind (str): Its name, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
+        cell (str): The name of the kind, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
         form (Form): How its weight is laid out.
         operators (tuple[str]): What reads the weight.
         spatial (int): How many axes follow the channels' in what the Cell reads; 0 where they are the last.
@@ -140,7 +143,7 @@ class Layer:
         bias (str): The attribute of the bias, which is None in a Cell without one; '' if the kind has none.
     """
 
-    kind: str
+    cell: str
     form: Form
     operators: Tuple[str, ...]
     spatial: int
@@ -167,46 +170,42 @@ class Normalization:
     A kind of Cell that shifts and scales every channel.
 
     Args:
-        kind (str): Its name, as ``'nn.BatchNorm2d'``.
+        cell (str): The name of the kind, as ``'nn.BatchNorm2d'``.
         over (str): What mean and variance are taken of: ``'batch'`` (constants in evaluation), ``'layer'``,
             ``'group'`` or ``'instance'``.
-        operators (tuple[str]): What computes it.
+        width (str): The attribute that holds the number of channels, of a layer normalization their shape.
         gamma (str): The attribute of the scale.
         beta (str): The attribute of the shift.
-        mean (str): The attribute of the moving mean; '' if there is none.
-        variance (str): The attribute of the moving variance; '' if there is none.
-        epsilon (str): The attribute of epsilon.
-        width (str): The attribute that holds the number of channels, of a layer normalization their shape.
+        mean (str): The attribute of the moving mean. Default: ``''``, none.
+        variance (str): The attribute of the moving variance. Default: ``''``, none.
     """
 
-    kind: str
+    cell: str
     over: str
-    operators: Tuple[str, ...]
+    width: str
     gamma: str
     beta: str
-    mean: str
-    variance: str
-    epsilon: str
-    width: str
+    mean: str = ""
+    variance: str = ""
 
 
-_ATTRIBUTES = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
-_MINT = {"bias": 2, "stride": 3, "padding": 4, "dilation": 5, "group": 6}
+_ATTRIBUTES: Dict[str, Any] = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
+_MINT: Dict[str, Any] = {"bias": 2, "stride": 3, "padding": 4, "dilation": 5, "group": 6}
 
 OPERATORS: Dict[str, Operator] = {operator.name: operator for operator in (
-    *(Operator(name, CONVOLUTION, "Conv", **_ATTRIBUTES) for name in ("Conv2D", "Conv3D")),
-    *(Operator(name, CONVOLUTION, "Conv", **_MINT) for name in ("Conv1DExt", "Conv2DExt", "Conv3DExt")),
+    *(Operator(name, CONVOLUTION, **_ATTRIBUTES) for name in ("Conv2D", "Conv3D")),
+    *(Operator(name, CONVOLUTION, **_MINT) for name in ("Conv1DExt", "Conv2DExt", "Conv3DExt")),
     # What mint makes of a padding that is 'same'. Input 6 is whether it is transposed, 7 what is added to the output.
-    Operator("Convolution", CONVOLUTION, "Conv", **{**_MINT, "group": 8}),
-    *(Operator(name, TRANSPOSED, "ConvTranspose", **_ATTRIBUTES)
-      for name in ("Conv2DTranspose", "Conv2DBackpropInput", "Conv3DTranspose")),
+    Operator("Convolution", CONVOLUTION, **{**_MINT, "group": 8}),
+    *(Operator(name, TRANSPOSED, **_ATTRIBUTES) for name in ("Conv2DTranspose", "Conv2DBackpropInput",
+                                                             "Conv3DTranspose")),
     # Input 5 is what is added to the output's size.
-    Operator("ConvTranspose2D", TRANSPOSED, "ConvTranspose", bias=2, stride=3, padding=4, group=6, dilation=7),
+    Operator("ConvTranspose2D", TRANSPOSED, bias=2, stride=3, padding=4, group=6, dilation=7),
     # Either side of a product may be turned, and either may be the weight: its rule finds out.
-    *(Operator(name, DENSE, "MatMul") for name in ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")),
-    Operator("Dense", DENSE, "MatMul", bias=2),
-    Operator("Gather", EMBEDDING, "Gather", weight=0, data=1),
-    Operator("Embedding", EMBEDDING, "Gather"),
+    *(Operator(name, DENSE) for name in ("MatMul", "MatMulExt", "BatchMatMul", "BatchMatMulExt")),
+    Operator("Dense", DENSE, bias=2),
+    Operator("Gather", EMBEDDING, weight=0),
+    Operator("Embedding", EMBEDDING),
 )}
 
 NORMALIZERS: Dict[str, Normalizer] = {normalizer.name: normalizer for normalizer in (
@@ -229,7 +228,7 @@ _PRIMITIVE = {"out_channel": FILTERS, "group": GROUPS}
 # MindSpore names the width of what a transposed convolution reads after what a plain one makes.
 _TURNED = {"out_channel": INPUTS, "group": GROUPS}
 
-LAYERS: Dict[str, Layer] = {layer.kind: layer for layer in (
+LAYERS: Dict[str, Layer] = {layer.cell: layer for layer in (
     _convolution(1, "Conv2D", "conv2d", _PRIMITIVE),
     _convolution(2, "Conv2D", "conv2d", _PRIMITIVE),
     # In groups, it calls its primitive for one after the other: weights of such stay as they are.
@@ -249,28 +248,20 @@ LAYERS: Dict[str, Layer] = {layer.kind: layer for layer in (
 )}
 
 
-def _of_nn(cell: str, over: str, operator: str, epsilon: str, width: str, statistics: bool = False) -> Normalization:
-    mean, variance = ("moving_mean", "moving_variance") if statistics else ("", "")
-    return Normalization(f"nn.{cell}", over, (operator,), "gamma", "beta", mean, variance, epsilon, width)
-
-
-def _of_mint(cell: str, over: str, operator: str, width: str, statistics: bool = False) -> Normalization:
-    mean, variance = ("running_mean", "running_var") if statistics else ("", "")
-    return Normalization(f"mint.nn.{cell}", over, (operator,), "weight", "bias", mean, variance, "eps", width)
-
+_NN = ("gamma", "beta", "moving_mean", "moving_variance")
+_OF_MINT = ("weight", "bias", "running_mean", "running_var")
 
 # A BatchNorm3d of nn holds a BatchNorm2d.
-NORMALIZATIONS: Dict[str, Normalization] = {item.kind: item for item in (
-    *(_of_nn(cell, "batch", "BatchNorm", "eps", "num_features", statistics=True)
-      for cell in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
-    *(_of_nn(f"InstanceNorm{size}d", "instance", "InstanceNorm", "eps", "num_features", statistics=True)
-      for size in (1, 2, 3)),
-    _of_nn("LayerNorm", "layer", "LayerNorm", "epsilon", "normalized_shape"),
-    _of_nn("GroupNorm", "group", "GroupNorm", "eps", "num_channels"),
-    *(_of_mint(f"BatchNorm{size}d", "batch", "BatchNormExt", "num_features", statistics=True) for size in (1, 2, 3)),
-    _of_mint("SyncBatchNorm", "batch", "BatchNorm", "num_features", statistics=True),
-    _of_mint("LayerNorm", "layer", "LayerNormExt", "normalized_shape"),
-    _of_mint("GroupNorm", "group", "GroupNorm", "num_channels"),
+NORMALIZATIONS: Dict[str, Normalization] = {item.cell: item for item in (
+    *(Normalization(f"nn.{name}", "batch", "num_features", *_NN)
+      for name in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
+    *(Normalization(f"nn.InstanceNorm{size}d", "instance", "num_features", *_NN) for size in (1, 2, 3)),
+    Normalization("nn.LayerNorm", "layer", "normalized_shape", *_NN[:2]),
+    Normalization("nn.GroupNorm", "group", "num_channels", *_NN[:2]),
+    *(Normalization(f"mint.nn.{name}", "batch", "num_features", *_OF_MINT)
+      for name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")),
+    Normalization("mint.nn.LayerNorm", "layer", "normalized_shape", *_OF_MINT[:2]),
+    Normalization("mint.nn.GroupNorm", "group", "num_channels", *_OF_MINT[:2]),
 )}
 
 
@@ -310,22 +301,23 @@ def add_layer(cell: type, like: str, weight: str = "", bias: Optional[str] = Non
         ...         self.inputs, self.classes = inputs, classes
         ...         self.matrix = Parameter(ops.ones((classes, inputs)), name="matrix")
         ...     def construct(self, x):
-        ...         return ops.matmul(x, self.matrix.T)
-        >>> gs.add_layer(Head, like="nn.Dense", weight="matrix", bias="",
+        ...         return ops.dense(x, self.matrix)
+        >>> gs.add_layer(Head, like="mint.nn.Linear", weight="matrix", bias="",
         ...              widths={"inputs": "inputs", "classes": "filters"})
     """
     if not isinstance(cell, type) or not hasattr(cell, "construct"):
         raise ArgumentTypeError(f"For 'add_layer', 'cell' must be a class of Cells, but got {cell!r}.")
     if like not in LAYERS:
         raise ArgumentError(f"For 'add_layer', 'like' must be one of {', '.join(map(repr, LAYERS))}, but got {like!r}.")
-    if not set((widths or {}).values()) <= {INPUTS, FILTERS, GROUPS}:
-        raise ArgumentError(f"For 'add_layer', 'widths' must hold '{INPUTS}', '{FILTERS}' and '{GROUPS}' alone, but "
-                            f"got {dict(widths)}.")
     model = LAYERS[like]
+    held = dict(model.widths if widths is None else widths)
+    if not set(held.values()) <= {INPUTS, FILTERS, GROUPS}:
+        raise ArgumentError(f"For 'add_layer', 'widths' must hold '{INPUTS}', '{FILTERS}' and '{GROUPS}' alone, but "
+                            f"got {held}.")
     LAYERS[name_of_class(cell)] = replace(
-        model, kind=name_of_class(cell), weight=weight or model.weight, bias=model.bias if bias is None else bias,
+        model, cell=name_of_class(cell), weight=weight or model.weight, bias=model.bias if bias is None else bias,
         spatial=model.spatial if spatial is None else spatial, operators=tuple(operators) or model.operators,
-        widths=model.widths if widths is None else dict(widths))
+        widths=held)
 
 
 def name_of_class(cell: type) -> str:
@@ -335,9 +327,10 @@ def name_of_class(cell: type) -> str:
 
 def layer_of(parameter: Parameter) -> Optional[Layer]:
     """The kind of layer that has a parameter for its weight; None if it is not one Cell's, or that is no such layer."""
-    owner = parameter.owners[0] if len(parameter.owners) == 1 else None
-    layer = LAYERS.get(owner.kind) if owner else None
-    return layer if layer and layer.weight == owner.attribute else None
+    if len(parameter.owners) != 1:
+        return None
+    layer = LAYERS.get(parameter.owners[0].kind)
+    return layer if layer and layer.weight == parameter.owners[0].attribute else None
 
 
 def normalization_after(graph: Graph) -> Dict[str, str]:
@@ -348,7 +341,7 @@ def normalization_after(graph: Graph) -> Dict[str, str]:
     for node in graph.nodes:
         operator, normalizer, shape = OPERATORS.get(node.operator), NORMALIZERS.get(node.operator), node.shapes[0]
         weight = node.inputs[operator.weight] if operator else None
-        if isinstance(weight, Parameter):
+        if operator and isinstance(weight, Parameter):
             made[Result(node.number)] = weight.name, operator.form.channel_axis % len(shape)
         source = node.inputs[0] if node.inputs else None
         name, axis = made.get(source, ("", None)) if isinstance(source, Result) else ("", None)

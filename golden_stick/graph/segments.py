@@ -1,5 +1,5 @@
 """Where a network can be cut: the points that all data must pass, and the stretches between them."""
-from typing import Dict, Set
+from typing import Dict
 
 from golden_stick.graph.ir import Graph, Input, Parameter, Result, flatten
 
@@ -19,22 +19,23 @@ def segments_of(graph: Graph) -> Dict[str, int]:
     Returns:
         dict, of every parameter that something computed from the inputs is combined with.
     """
-    moving = _moving(graph)
+    moving = graph.moving()
     last = _last_readers(graph)
     # The node after which nothing that was made so far is read any more, but for what the latest node made.
-    needed_until = max((node.number for node in graph.nodes if _reads_input(node.inputs)), default=-1)
-    found: Dict[str, int] = {}
+    needed_until = max((node.number for node in graph.nodes
+                        if any(isinstance(value, Input) for value in flatten(node.inputs))), default=-1)
+    stretches: Dict[str, int] = {}
     number = 0
     for node in graph.nodes:
         if node.number not in moving:
             continue
         for value in flatten(node.inputs):
             if isinstance(value, Parameter):
-                found.setdefault(value.name, number)
+                stretches.setdefault(value.name, number)
         if needed_until <= node.number:
             number += 1
         needed_until = max(needed_until, last.get(node.number, -1))
-    return found
+    return stretches
 
 
 def _last_readers(graph: Graph) -> Dict[int, int]:
@@ -43,17 +44,3 @@ def _last_readers(graph: Graph) -> Dict[int, int]:
             if isinstance(value, Result)}
     last.update({value.node: len(graph.nodes) for value in flatten(graph.outputs) if isinstance(value, Result)})
     return last
-
-
-def _moving(graph: Graph) -> Set[int]:
-    """Nodes that depend on the network's inputs. Weights that are computed from others do not."""
-    found: Set[int] = set()
-    for node in graph.nodes:
-        if _reads_input(node.inputs) or any(isinstance(value, Result) and value.node in found
-                                            for value in flatten(node.inputs)):
-            found.add(node.number)
-    return found
-
-
-def _reads_input(values) -> bool:
-    return any(isinstance(value, Input) for value in flatten(values))

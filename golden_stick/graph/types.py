@@ -7,7 +7,7 @@ import numpy as np
 from golden_stick.graph.ir import Node, Parameter, Shape
 
 __all__ = ["FILTER", "INPUT", "CHANNEL", "RESIDUAL_POLICIES", "NORMALIZATION_POLICIES", "HEAD_POLICIES", "NUMBER",
-           "WIDTH", "Rule", "Labeled", "Binding", "MaskSite", "ScatterSite"]
+           "WIDTH", "Rule", "Labeled", "Binding", "Site"]
 
 
 # What an axis of a parameter is to the operator that reads it.
@@ -62,17 +62,8 @@ class Binding:
 
 
 @dataclass(frozen=True, eq=False)
-class MaskSite:
-    """The input of the Cell at `path` carries `labels` on an axis that is followed by `trailing` others."""
-
-    path: str
-    trailing: int
-    labels: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class ScatterSite:
-    """The output of the Cell at `path`, with `labels` on axis 1 and `trailing` axes behind, enters such a sum."""
+class Site:
+    """What enters (or leaves) the Cell at `path` carries `labels` on an axis that is followed by `trailing` others."""
 
     path: str
     trailing: int

@@ -1,6 +1,6 @@
 """Are these knockoffs? Two-sample tests of swaps, gaps between moments, and whether labels leak."""
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -78,7 +78,7 @@ class Exchangeability:
         return ("These are controls: draws that know nothing of the label, but whose swaps can be seen. Rankings by\n"
                 "them are as good as any; a false discovery rate is not guaranteed. " + "; ".join(self._faults()) + ".")
 
-    def _faults(self):
+    def _faults(self) -> Iterator[str]:
         if self.cross_gap > LARGEST_GAP:
             yield f"covariances across are off by {self.cross_gap:.2f} (more than {LARGEST_GAP})"
         if self.moment_gap > LARGEST_GAP:
@@ -197,7 +197,7 @@ def _gaps(x: np.ndarray, y: np.ndarray) -> Tuple[float, float]:
             float(np.sqrt(_product(halves, lambda s, own, cross: (cross - s)[apart]) / reference)))
 
 
-def _product(halves, part: Callable) -> float:
+def _product(halves: Sequence[Tuple[np.ndarray, ...]], part: Callable) -> float:
     return max(0.0, float((part(*halves[0]) * part(*halves[1])).sum()))
 
 
@@ -206,7 +206,8 @@ def _half_of(count: int, generator: np.random.Generator) -> np.ndarray:
     return generator.permutation(count) < max(1, count // 2)
 
 
-def _swap_test(x, y, swapped: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
+def _swap_test(x: np.ndarray, y: np.ndarray, swapped: np.ndarray, generator: np.random.Generator,
+               permutations: int) -> float:
     """p-value of: pairs of which these variables are swapped come from the distribution of the pairs."""
     straight, crossed = np.concatenate([x, y], 1), np.concatenate(
         [np.where(swapped, y, x), np.where(swapped, x, y)], 1)
@@ -239,7 +240,7 @@ def _covariances(pooled: np.ndarray) -> np.ndarray:
     return (centered @ centered.T) ** 2 / (len(pooled) // 2 - 1) ** 2
 
 
-def _leak(x, y, labels: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
+def _leak(x: np.ndarray, y: np.ndarray, labels: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
     """p-value of: given the variables, knockoffs say nothing of the labels. Linear, by residuals."""
     classes = (labels[:, None] == np.unique(labels)).astype(np.float64)
     basis = np.concatenate([np.ones((len(x), 1)), x], 1)

@@ -134,7 +134,7 @@ def minimum_variance(correlation: np.ndarray) -> np.ndarray:
     Source: Spector, Janson, *Powerful knockoffs via minimizing reconstructability*, 2022,
     https://arxiv.org/abs/2011.14625
     """
-    def step(distances, inverse, j):
+    def step(distances: np.ndarray, inverse: np.ndarray, j: int) -> float:
         # Where the derivatives of 1 / s and of the trace of the inverse cancel.
         norm = np.linalg.norm(inverse[j])
         return min((1.0 - distances[j] * norm) / (norm + inverse[j, j]), 1.0 - distances[j])

@@ -2,7 +2,7 @@
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Tuple, cast
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -306,7 +306,7 @@ def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rate
     removed: Counter = Counter()
     left: Counter = Counter()
     for group in baseline.grouping:
-        wanted[pools[group.name]] += rate * len(group.channels)
+        wanted[pools[group.name]] += cast(float, rate) * len(group.channels)
         removed[pools[group.name]] += baseline.removed.get(group.name, 0)
     for group in grouping:
         left[pool_of[group.name]] += len(group.channels)
@@ -319,8 +319,9 @@ def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rate
 def _mildest(base: Selection, plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float],
              limit: float, precision: float) -> Selection:
     low, high, plan = 0.0, _ALL, plan_of(_ALL)
-    best = replace(base, plan=plan, cost=cost_of(plan))
-    if not best.cost <= limit:
+    cost = cost_of(plan)
+    best = replace(base, plan=plan, cost=cost)
+    if not cost <= limit:
         return replace(best, exhausted=True)
     while high - low > precision:
         middle = (low + high) / 2
@@ -357,18 +358,19 @@ def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tupl
     key, config = _target_of(task.config), task.config
     remaining = task.baseline.after(task.grouping, selection.plan)
     if selection.request is not None:
-        return (selection.request.target(remaining),), _shortfall_reasons(task, selection, remaining)
+        return (selection.request.target(remaining),), _shortfall_reasons(task, selection, selection.request, remaining)
     if key is None:
         return (), ()
     # Measured anew, a latency would be another one.
-    reached = selection.cost if key == _MEASURED else _COUNTED[key](graph) / _COUNTED[key](task.baseline.graph)
+    count = _COUNTED.get(key)
+    reached = count(graph) / count(task.baseline.graph) if count else cast(float, selection.cost)
     return (Target(key, config[key], reached, reached <= config[key], selection.exhausted),), ()
 
 
-def _shortfall_reasons(task: PruningTask, selection: Selection, remaining: BudgetBaseline) -> Tuple[str, ...]:
+def _shortfall_reasons(task: PruningTask, selection: Selection, request: RateRequest, remaining: BudgetBaseline
+                       ) -> Tuple[str, ...]:
     """Why a rate was missed: a sentence for each reason, with the groups that it holds."""
-    request, plan = selection.request, selection.plan
-    missed, removed = set(request.missed(remaining)), removed_channels(task.grouping, plan)
+    missed, removed = set(request.missed(remaining)), removed_channels(task.grouping, selection.plan)
     caps = caps_of(remaining.grouping, task.config["max_rate"])
     left: Dict[str, List[ChannelGroup]] = {}
     for group in task.grouping:
@@ -378,7 +380,7 @@ def _shortfall_reasons(task: PruningTask, selection: Selection, remaining: Budge
         if request.pools[first.name] not in missed:
             continue
         if first.name not in left:
-            reason = "what an earlier step left"
+            reason: Optional[str] = "what an earlier step left"
         elif remaining.removed.get(first.name, 0) >= caps[first.name]:
             reason = "'max_rate'"
         else:

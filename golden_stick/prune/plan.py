@@ -192,7 +192,7 @@ def _orders(groups: Iterable[ChannelGroup], importance: Mapping[str, np.ndarray]
             for group in groups if group.name in importance}
 
 
-def removable_first(group: ChannelGroup, scores: Sequence[float]) -> np.ndarray:
+def removable_first(group: ChannelGroup, scores: np.ndarray) -> np.ndarray:
     """Indices of the channels that can go, the least important first; of equal ones the last. Each layer that could
     lose all its filters keeps its best."""
     order = np.lexsort((-np.arange(len(scores)), scores))

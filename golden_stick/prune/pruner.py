@@ -335,7 +335,8 @@ class Pruner(CompAlgo):
             raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
 
     def _make_report(self, step: str, task: PruningTask, selection: Selection, graph: Graph,
-                     verification: Optional[Verification] = None, findings: Findings = Findings()) -> Report:
+                     verification: Optional[Verification] = None, findings: Optional[Findings] = None) -> Report:
+        findings = findings or Findings()
         targets, shortfall = outcome(task, selection, graph)
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(task.inputs),

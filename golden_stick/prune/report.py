@@ -2,7 +2,7 @@
 import io
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 from mindspore import nn
 
@@ -259,7 +259,7 @@ def draw(report: Report, path: str) -> None:
         file.write(drawn.getvalue())
 
 
-def _colours(layers: List[LayerReport]) -> Dict[str, int]:
+def _colours(layers: Sequence[LayerReport]) -> Dict[str, int]:
     """Path of a layer -> number of its group, counted in order of appearance."""
     numbers: Dict[str, int] = {}
     for layer in layers:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, List, Mapping, Set, Tuple
+from typing import Any, Iterator, List, Mapping, Set, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -22,7 +22,7 @@ from golden_stick.cells.trace import trace
 from golden_stick.cells.verify import verify
 from golden_stick.cells.wrappers import ScatteredOutput, find_cell, masked_network
 from golden_stick.graph.cost import shrunk_shapes
-from golden_stick.graph.groups import Grouping, find_groups
+from golden_stick.graph.groups import Grouping, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.plan import PruningPlan, removed_channels
 from golden_stick.graph.rules import RULES
@@ -108,11 +108,11 @@ def _check_outputs(name: str, masked: nn.Cell, smaller: nn.Cell, tensors: Tuple[
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
     """The groups, where splits of channels that leave none to remove are read otherwise if that helps."""
-    best = other = find_groups(graph, rejected_readings=rejected_readings, **policies)
+    best = other = groups_without(graph, rejected_readings, **policies)
     tried: Counter = Counter()
     while other.stuck:
         tried.update(other.stuck)
-        other = find_groups(graph, rejected_readings=rejected_readings + tried, **policies)
+        other = groups_without(graph, rejected_readings + tried, **policies)
         if _freedom(other) > _freedom(best):
             best = other
             rejected_readings.update(tried)
@@ -125,7 +125,7 @@ def _freedom(grouping: Grouping) -> int:
 
 
 @contextmanager
-def _silence():
+def _silence() -> Iterator[None]:
     """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
     sys.stderr.flush()
     kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)

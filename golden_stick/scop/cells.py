@@ -93,15 +93,12 @@ class _MixedFeatures(nn.Cell):
 
     def bprop(self, real, knockoff, scale, out, dout):
         """The gradients of the inputs, from that of the output."""
-        change, channels = dout * (real - knockoff), scale.shape[0]
-        if self.axis in (-1, real.ndim - 1):
-            of_scale = change.reshape((-1, channels)).sum(0)
-        else:
-            before = 1
-            for size in real.shape[:self.axis]:
-                before = before * size
-            of_scale = change.reshape((before * channels, -1)).sum(1).reshape((before, channels)).sum(0)
-        return self._spread(scale, real) * dout, ops.zeros_like(knockoff), of_scale.astype(scale.dtype)
+        rows, channels = 1, scale.shape[0]
+        for size in real.shape[:self.axis]:
+            rows = rows * size
+        change = (dout * (real - knockoff)).reshape((rows * channels, -1))
+        of_scale = change.sum(1).reshape((rows, channels)).sum(0).astype(scale.dtype)
+        return self._spread(scale, real) * dout, ops.zeros_like(knockoff), of_scale
 
     def _spread(self, scale, features):
         """One number for each channel, at every place. Spelled out, a product with it is quicker on the CPU."""

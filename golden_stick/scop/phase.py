@@ -1,5 +1,5 @@
 """The knockoff phase: which layers of a traced network mix, the network to train, and its scales read again."""
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
 from mindspore import nn
@@ -7,9 +7,8 @@ from mindspore import nn
 from golden_stick.cells.wrappers import find_cell, replace_cells
 from golden_stick.deploy.fold.plan import Fusion, find_fusions
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
-from golden_stick.graph.ir import Graph, Owner, Parameter
+from golden_stick.graph.ir import Graph, Input, Owner, Parameter, Result, flatten
 from golden_stick.graph.layers import LAYERS, Layer
-from golden_stick.graph.segments import segments_of
 from golden_stick.knockoffs.second_order import Moments, SecondOrder
 from golden_stick.scop.cells import (
     AbsorbedNormalization,
@@ -40,7 +39,7 @@ class InputPhase:
         self._unmixed: Dict[str, str] = {}  # weight name -> why its layer does not mix
         self._axes: Dict[str, Dict[str, int]] = {}  # weight name -> path of each Cell that has it -> channels' axis
         self._filters = {item.parameter: len(item.channels) for group in grouping for item in group.filters}
-        read = segments_of(graph)
+        read = _meeting_samples(graph)
         for weight in self._filters:
             axes = _channel_axes(graph.parameter(weight), weight in read)
             if isinstance(axes, str):
@@ -82,6 +81,20 @@ def _layer(owner: Owner) -> Optional[Layer]:
     return layer if layer and layer.weight == owner.attribute else None
 
 
+def _meeting_samples(graph: Graph) -> Set[str]:
+    """The parameters that are combined with what is computed from the samples, not from what is the same for all."""
+    rows = graph.inputs[0].shape[:1]
+    moving: Set[int] = set()
+    names: Set[str] = set()
+    for node in graph.nodes:
+        values = flatten(node.inputs)
+        if any(isinstance(value, Input) and value.shape[:1] == rows or
+               isinstance(value, Result) and value.node in moving for value in values):
+            moving.add(node.number)
+            names.update(value.name for value in values if isinstance(value, Parameter))
+    return names
+
+
 def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
     """Path of every Cell that has a weight -> axis of the channels that it makes; or why they cannot be mixed."""
     axes: Dict[str, int] = {}
@@ -97,13 +110,13 @@ def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
     return axes if read else "nothing that it reads depends on the samples"
 
 
-def _absorbable(graph: Graph, network: nn.Cell, paths) -> Dict[str, str]:
+def _absorbable(graph: Graph, network: nn.Cell, paths: Collection[str]) -> Dict[str, str]:
     """Path of a convolution -> path of the normalization behind it, where the first can do the work of both."""
     fusions, _ = find_fusions(graph, lambda fusion: "" if _fits(fusion, network, paths) else "it stays")
     return {fusion.layers[0][0].path: fusion.normalization.path for fusion in fusions}
 
 
-def _fits(fusion: Fusion, network: nn.Cell, paths) -> bool:
+def _fits(fusion: Fusion, network: nn.Cell, paths: Collection[str]) -> bool:
     (layer, channels), *others = fusion.layers
     if not fusion.before or others or layer.path not in paths:
         return False

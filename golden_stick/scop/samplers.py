@@ -12,8 +12,8 @@ from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import first_inputs
 from golden_stick.base.progress import shown
-from golden_stick.cells.networks import copy_network, evaluation
-from golden_stick.cells.wrappers import replace_cells
+from golden_stick.cells.activations import tapped
+from golden_stick.cells.networks import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 
 __all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "LAW", "NoiseSampler",
@@ -39,9 +39,9 @@ class Sampler(nn.Cell):
 
     name = "sampler"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(auto_prefix=False)
-        self.seed = None  # of its draws, if it has one
+        self.seed: Optional[int] = None  # of its draws, if it has one
 
     def check_fitted(self) -> None:
         """Refuse a sampler that must know the data first, and does not. Most need nothing."""
@@ -233,7 +233,7 @@ class GaussianSampler(Sampler):
         batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
         law = SecondOrder(moments_of(coarse, progress), self.method).law()
-        self.change = KnockoffChange("sampler.", law, self.seed)
+        self.change = KnockoffChange("sampler.", law, int(self.seed or 0))
         return self
 
     def save(self, path: str) -> str:
@@ -379,36 +379,15 @@ class FeatureSampler:
                     for path, site in sites.items()}
         running, generator = {path: RunningMoments() for path in sites}, np.random.default_rng(self.seed)
 
-        def tap(path: str) -> Callable[[nn.Cell], nn.Cell]:
-            return lambda cell: _Tap(cell, lambda x: running[path].update(
-                sites[path].vectors(x.asnumpy(), self.positions, generator)))
+        def see(path: str) -> Callable[[np.ndarray], None]:
+            return lambda array: running[path].update(sites[path].vectors(array, self.positions, generator))
 
-        tapped = copy_network(network)
-        replace_cells(tapped, {path: tap(path) for path in sites})
-        ms.ms_memory_recycle()
-        mode = ms.get_context("mode")
-        ms.set_context(mode=ms.PYNATIVE_MODE)
-        try:
-            with evaluation(tapped):
-                for batch in shown(first_inputs("FeatureSampler", self.data), "batches for the moments of features"):
-                    tapped(batch)
-        finally:
-            ms.set_context(mode=mode)
+        with tapped(network, {path: see(path) for path in sites}, {}) as shows:
+            for batch in shown(first_inputs("FeatureSampler", self.data), "batches for the moments of features"):
+                shows(batch)
         if not all(item.count for item in running.values()):
             raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
         return {path: item.moments() for path, item in running.items()}
-
-
-class _Tap(nn.Cell):
-    """Hands what enters a Cell to a function. PyNative mode only."""
-
-    def __init__(self, cell: nn.Cell, see: Callable[[Tensor], None]):
-        super().__init__(auto_prefix=False)
-        self.cell, self.see = cell, see
-
-    def construct(self, x):
-        self.see(x)
-        return self.cell(x)
 
 
 SAMPLERS = {"permutation": PermutationSampler, "noise": NoiseSampler}

@@ -8,8 +8,7 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, SlimError
 from golden_stick.cells.slim import recipe_of, unslim
 from golden_stick.cells.wrappers import (
-    MaskedInput,
-    MaskedOutput,
+    MaskedCell,
     ScatteredOutput,
     find_cell,
     masked_network,
@@ -135,7 +134,7 @@ def test_grouped_convolution_and_multiplier(mode):
 class TestWrappers:
     def test_masked_input(self, mode):
         conv = nn.Conv2d(3, 2, 1)
-        masked = MaskedInput(conv, KeptChannels("", 3, (0, 2), 2))
+        masked = MaskedCell(conv, KeptChannels("", 3, (0, 2), 2))
         x = np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32)
         hidden = x.copy()
         hidden[:, 1] = 0
@@ -146,7 +145,7 @@ class TestWrappers:
         x = ms.Tensor(np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32))
         wanted = conv(x).asnumpy().copy()
         wanted[:, 1] = 0
-        np.testing.assert_array_equal(MaskedOutput(conv, KeptChannels("", 3, (0, 2), 2))(x).asnumpy(), wanted)
+        np.testing.assert_array_equal(MaskedCell(conv, None, KeptChannels("", 3, (0, 2), 2))(x).asnumpy(), wanted)
 
     def test_scattered_output(self, mode):
         conv = nn.Conv2d(3, 2, 1)
@@ -155,14 +154,21 @@ class TestWrappers:
         wanted[:, [1, 4]] = conv(x).asnumpy()
         np.testing.assert_array_equal(ScatteredOutput(conv, KeptChannels("", 5, (1, 4), 2))(x).asnumpy(), wanted)
 
+    def test_scattered_output_of_a_dense_layer(self, mode):
+        dense = nn.Dense(3, 2)
+        x = ms.Tensor(np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32))
+        wanted = np.zeros((2, 5), np.float32)
+        wanted[:, [1, 4]] = dense(x).asnumpy()
+        np.testing.assert_array_equal(ScatteredOutput(dense, KeptChannels("", 5, (1, 4), 0))(x).asnumpy(), wanted)
+
     def test_names_stay_and_sequences_run_the_wrapper(self):
         network = networks.CifarResNet(1)
         names = [parameter.name for parameter in network.get_parameters()]
         masked = masked_network(network, plan_of(network, (1, 3, 32, 32), "scatter"))
         assert [parameter.name for parameter in masked.get_parameters()] == names
-        unwrap_cells(masked, (MaskedInput, MaskedOutput))
+        unwrap_cells(masked, MaskedCell)
         assert [parameter.name for parameter in masked.get_parameters()] == names
-        assert not any(isinstance(cell, (MaskedInput, MaskedOutput)) for _, cell in masked.cells_and_names())
+        assert not any(isinstance(cell, MaskedCell) for _, cell in masked.cells_and_names())
         gs.verify(network, masked, (1, 3, 32, 32))
 
     def test_a_cell_under_two_names_is_masked_once_under_both(self, mode):

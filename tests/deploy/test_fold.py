@@ -5,7 +5,7 @@ import re
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, mint, nn, ops
+from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
@@ -13,6 +13,7 @@ from golden_stick.cells.slim import recipe_of
 from golden_stick.cells.trace import trace
 from golden_stick.deploy.fold.network import _folded_values, check_folding, restructured
 from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, find_fusions
+from golden_stick.graph import layers
 from tests import networks
 from tests.deploy.fold_layers import EPSILON, IMAGE, LAYERS, TWINS, TwoReaders, array, normalization
 from tests.deploy.fold_refused import REFUSED, HandWrittenLayer, MixedInputs, Net, OwnCode
@@ -87,7 +88,7 @@ def test_every_layer_takes_its_normalization_in(name):
 
 
 @pytest.mark.parametrize("pruned", [False, True])
-def test_a_folding_into_layers_side_by_side_goes_through_a_file(pruned, tmp_path, mode):
+def test_a_folding_into_layers_side_by_side_goes_through_a_file(pruned, tmp_path):
     network, shape = networks.randomize(networks.Wide()), networks.SMALL_INPUT
     if pruned:
         algorithm = gs.OneShot({"prune_rate": 0.5})
@@ -133,7 +134,7 @@ def test_a_folding_that_cannot_be_one_of_the_network():
         check_folding("verify", TwoReaders(), folding, (2, 4, 3, 3))
 
 
-def test_a_normalization_goes_into_all_that_read_it(mode):
+def test_a_normalization_goes_into_all_that_read_it():
     network = networks.randomize(TwoReaders())
     folded = gs.fold(network, (2, 4, 3, 3))
     assert normalizations(folded) == []
@@ -157,8 +158,8 @@ def test_alike_layers_of_which_one_is_given_a_bias(mode):
     gs.verify(network, folded, Tensor(array(IMAGE)))
 
 
-@pytest.mark.parametrize("build", [lambda: networks.CifarResNet(3), networks.MobileNetV2Like, networks.SENet])
-@pytest.mark.parametrize("prune_rate", [0.0, 0.5])
+@pytest.mark.parametrize("build", [lambda: networks.CifarResNet(1), networks.MobileNetV2Like, networks.SENet])
+@pytest.mark.parametrize("prune_rate", [pytest.param(0.0, marks=pytest.mark.long), 0.5])
 def test_whole_networks(build, prune_rate):
     shape = (2, 3, 32, 32)
     network = networks.randomize(build())
@@ -171,7 +172,7 @@ def test_whole_networks(build, prune_rate):
     gs.verify(network, folded, Tensor(array(shape)))
 
 
-def test_scattered_branches(mode):
+def test_scattered_branches():
     """Under this policy a gather stands between a branch's last layer and the sum."""
     shape = networks.SMALL_INPUT
     algorithm = gs.OneShot({"prune_rate": 0.5, "residual": "scatter"})
@@ -181,7 +182,7 @@ def test_scattered_branches(mode):
     gs.verify(slim, folded, Tensor(array(shape)))
 
 
-def test_pruned_after_folding(mode):
+def test_pruned_after_folding():
     shape = networks.SMALL_INPUT
     folded = gs.fold(networks.randomize(networks.SmallNet()), shape)
     algorithm = gs.OneShot({"prune_rate": 0.5})
@@ -189,7 +190,7 @@ def test_pruned_after_folding(mode):
     assert slim.a.out_channels == 4 and slim.a.bias.shape == (4,)
 
 
-def test_the_callers_network_keeps_its_cells_values_and_flags(mode):
+def test_the_callers_network_keeps_its_cells_values_and_flags():
     network = networks.randomize(networks.SmallNet())
     network.norm_a.set_train(True)
     before = {item.name: item.asnumpy().copy() for item in network.get_parameters()}
@@ -246,6 +247,31 @@ def test_layers_of_mint_take_in_what_their_twins_do(name):
     assert "BatchNormExt" not in operators and len(operators) < len(trace(network, shape).nodes)
 
 
+class Taught(nn.Cell):
+    """A layer of the user's own, with names of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel, self.shift = Parameter(Tensor(array((6, 4, 3, 3)))), None
+        self.multiply = ops.Conv2D(6, 3)
+
+    def construct(self, x):
+        x = self.multiply(x, self.kernel)
+        return x if self.shift is None else ops.bias_add(x, self.shift)
+
+
+@pytest.mark.parametrize("bias, reason", [("shift", ""), ("", "'0', the layer beside it, is of a kind without bias")])
+def test_a_layer_of_ones_own_takes_its_normalization_in(bias, reason):
+    gs.add_layer(Taught, like="nn.Conv2d", weight="kernel", bias=bias, widths={})
+    try:
+        network, data = chain(Taught(), normalization(6)), array(IMAGE)
+        folded = gs.fold(network, IMAGE)
+    finally:
+        del layers.LAYERS[layers.name_of_class(Taught)]
+    assert [item.reason for item in gs.fold_report(folded).kept] == ([reason] if reason else [])
+    np.testing.assert_allclose(outputs(folded, data), outputs(network, data), atol=1e-5)
+
+
 @pytest.mark.parametrize("padding", [1, "same"])
 def test_a_convolution_of_mint_that_pads_takes_nothing_in_from_before_it(padding):
     network = chain(mint.nn.BatchNorm2d(4), mint.nn.Conv2d(4, 3, 3, padding=padding))
@@ -298,6 +324,13 @@ def test_a_cast_is_no_place_to_fold_across():
     network.conv.to_float(ms.float16)
     network.norm.to_float(ms.float32)
     assert "before it: 'Cast'" in gs.fold_report(gs.fold(network, IMAGE)).kept[0].reason
+
+
+def test_errors_name_fold():
+    network = Net()
+    network.file = open(__file__, encoding="utf-8")
+    with network.file, pytest.raises(SlimError, match="For 'fold', 'network' must be one that copy.deepcopy can copy"):
+        gs.fold(network, IMAGE)
 
 
 def test_bad_arguments():

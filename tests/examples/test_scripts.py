@@ -144,3 +144,12 @@ def test_custom_format():
     lines = run.stdout.splitlines()
     assert lines[0].startswith("slim.npz: ['Conv2D', 'BiasAdd', 'ReLU', 'Conv2D'")
     assert lines[1] == "0.weight (8, 3, 3, 3), 0.bias (8,), 3.weight (4, 8, 3, 3)"
+
+
+def test_custom_layer():
+    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_layer.py")], capture_output=True, text=True,
+                         check=True)
+    lines = run.stdout.splitlines()
+    assert lines[0] == "kernel (8, 3, 3, 3), features 16; behind it: BatchNorm2d"
+    assert lines[1].startswith("For 'SCOP', 'network' must have a layer whose filters can be removed")
+    assert lines[2:] == ["kernel (8, 3, 3, 3), features 8; behind it: Identity", "SCOP trains [(16,)]"]

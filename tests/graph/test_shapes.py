@@ -10,7 +10,7 @@ from golden_stick.graph.rules import RULES
 from golden_stick.graph.types import NUMBER
 from tests.graph.build import Builder, spread, walk
 
-SEEDS = range(25)
+SEEDS = range(10)
 
 
 def source(b, shape, axis=1):

@@ -4,13 +4,12 @@ import pytest
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.groups import find_groups
-from golden_stick.graph.rules import RULES, add_rule, table
+from golden_stick.graph.rules import RULES, add_rule
 from tests.graph.build import Builder
 
 
 @pytest.fixture(autouse=True)
-def table_as_it_was(monkeypatch):
-    monkeypatch.setattr(table, "RULES", RULES)
+def table_as_it_was():
     before = dict(RULES)
     yield
     RULES.clear()

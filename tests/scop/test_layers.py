@@ -6,6 +6,7 @@ from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import NothingToPruneError
+from golden_stick.graph.layers import LAYERS
 from golden_stick.scop import FeatureSampler, KnockoffLayer
 from golden_stick.scop.scales import RealScale
 
@@ -148,23 +149,23 @@ def test_a_layer_that_runs_twice_and_a_weight_in_two_layers(mode):
 
 
 class WithTable(nn.Cell):
-    """Channels of a table read by indices, of a layer that reads numbers of the code, and of one that reads samples."""
+    """Channels of a table read by indices, of a layer that reads what all samples share, and of one that reads them."""
 
     def __init__(self):
         super().__init__()
-        self.table, self.position = nn.Embedding(10, 8), Tensor(numbers(4, 3))
+        self.table = nn.Embedding(10, 8)
         self.place, self.bias = nn.Dense(3, 6), nn.Dense(6, 4)
         self.mixed, self.head = nn.Dense(8, 6), nn.Dense(6, 4)
 
-    def construct(self, x):
-        bias = self.bias(ops.tanh(self.place(self.position))).mean()
+    def construct(self, x, positions):
+        bias = self.bias(ops.tanh(self.place(positions))).mean()
         return self.head(ops.tanh(self.mixed(ops.tanh(self.table(x))))).mean(1) + bias
 
 
 def test_what_gets_no_scores_stays_and_says_why(monkeypatch):
     algorithm = gs.SCOP({"prune_rate": 0.5})
     tokens = Tensor(np.arange(12).reshape(3, 4) % 10, ms.int32)
-    phase = algorithm.apply(WithTable(), inputs=tokens)
+    phase = algorithm.apply(WithTable(), inputs=(tokens, Tensor(numbers(4, 3))))
     assert [p.name for p in phase.trainable_params()] == ["mixed.real_scale"]
     layers = {layer.path: layer for layer in algorithm.report.layers}
     assert [layers[path].after for path in ("table", "place", "mixed")] == [8, 6, 3]
@@ -207,3 +208,43 @@ class OfMint(nn.Cell):
     def construct(self, x):
         x = ops.relu(self.up(ops.relu(self.norm(self.conv(x)))))
         return self.head(ops.relu(self.hidden(x.mean((2, 3)))))
+
+
+def test_layers_of_mint_have_scales_and_gammas():
+    """Their convolutions have no kernel on the CPU, so nothing of this runs."""
+    algorithm = gs.SCOP({"mixing": "joint"})
+    phase = algorithm.apply(OfMint(), inputs=(2, 3, 8, 8))
+    assert {p.name: p.shape for p in phase.trainable_params()} == {
+        "conv.real_scale": (8,), "up.real_scale": (6,), "hidden.real_scale": (5,)}
+    assert [phase.network._cells[name].axis for name in ("conv", "up", "hidden")] == [1, 1, -1]
+    phase.network.norm.weight.set_data(Tensor(np.arange(8), ms.float32))
+    ops.assign(phase.network.conv.scale.real_scale, Tensor(np.full(8, 0.75), ms.float32))
+    np.testing.assert_allclose(algorithm.filter_scores()["conv.weight"], np.arange(8) / 2)
+
+
+class Own(nn.Cell):
+    """A layer that golden_stick has to be told of."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__()
+        self.inputs, self.outputs = inputs, outputs
+        self.matrix, self.product = Parameter(Tensor(numbers(outputs, inputs)), name="matrix"), ops.MatMul(False, True)
+
+    def construct(self, x):
+        return self.product(x, self.matrix)
+
+
+def test_a_layer_of_ones_own(mode):
+    known = dict(LAYERS)
+    try:
+        gs.add_layer(Own, like="nn.Dense", weight="matrix", bias="",
+                     widths={"inputs": "inputs", "outputs": "filters"})
+        algorithm = gs.SCOP({"prune_rate": 0.5, "turn_steps": 1})
+        phase = algorithm.apply(nn.SequentialCell(Own(3, 6), nn.Tanh(), nn.Dense(6, 2)), inputs=(4, 3))
+        assert [p.name for p in phase.trainable_params()] == ["0.real_scale"]
+        train(algorithm, phase, (3,))
+        slim = algorithm.convert(phase)
+        assert slim[0].outputs == 3 and slim[0].matrix.shape == (3, 3)
+    finally:
+        LAYERS.clear()
+        LAYERS.update(known)

@@ -82,7 +82,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn
     for parameter in folded.get_parameters():
         if parameter.name in values:
             parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
-    result = compare(network, folded, tensors, tolerance)
+    result = compare(network, folded, tensors, tolerance, "fold")
     # Written so that NaN fails: every comparison with it is False.
     if not result.relative_difference <= result.tolerance:
         raise VerifyError(
@@ -130,18 +130,19 @@ def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
     Raises:
         SlimError: If a Cell is missing or of another kind.
     """
-    copied = copy_network(network)
+    copied = copy_network(network, "fold")
     for item in folding.folded:
         cell = find_cell(copied, item.normalization)
         normalization = NORMALIZATIONS.get(kind_of(cell))
         if not isinstance(cell, nn.BatchNorm3d) and (normalization is None or normalization.over != "batch"):
-            raise _other_kind(cell, item.normalization, "a batch normalization")
+            _refuse_kind(cell, item.normalization, "a batch normalization")
         for path in item.layers:
             cell = find_cell(copied, path)
             kind = LAYERS.get(kind_of(cell))
             if kind is None or kind.form is EMBEDDING:
-                raise _other_kind(cell, path, "a convolution or dense layer")
-            _give_bias(cell, kind)
+                _refuse_kind(cell, path, "a convolution or dense layer")
+            else:
+                _give_bias(cell, kind)
     replace_cells(copied, {item.normalization: lambda cell: nn.Identity() for item in folding.folded})
     remember(copied, network, folding)
     # Without this, compiled graphs run on, with the Cells from before.
@@ -185,10 +186,10 @@ def _objection(network: nn.Cell) -> Callable[[Fusion], str]:
         for layer, _ in fusion.layers:
             cell = find_cell(network, layer.path)
             beside = f"'{layer.path}', the layer beside it,"
-            if (layer.bias is None) != (getattr(cell, layer.kind.bias or "bias", None) is None):
-                return f"{beside} has a bias that it does not use"
-            if layer.bias is None and not layer.kind.bias:
+            if not hasattr(cell, layer.kind.bias):
                 return f"{beside} is of a kind without bias"
+            if (layer.bias is None) != (getattr(cell, layer.kind.bias) is None):
+                return f"{beside} has a bias that it does not use"
             if layer.bias is None and _bias_name(layer.weight) in names:
                 return f"{beside} needs a bias, but its name '{_bias_name(layer.weight)}' is another parameter's"
         return ""
@@ -207,9 +208,9 @@ def _bias_name(weight: str) -> str:
     return f"{weight[:-len('weight')]}bias" if weight.endswith("weight") else f"{weight}.bias"
 
 
-def _other_kind(cell: nn.Cell, path: str, wanted: str) -> SlimError:
-    return SlimError(f"For 'fold', the Cell at '{path}' must be {wanted}, as in the network that was folded, but got a "
-                     f"'{type(cell).__name__}'.")
+def _refuse_kind(cell: nn.Cell, path: str, wanted: str) -> None:
+    raise SlimError(f"For 'fold', the Cell at '{path}' must be {wanted}, as in the network that was folded, but got a "
+                    f"'{type(cell).__name__}'.")
 
 
 def _give_bias(cell: nn.Cell, kind: Layer) -> None:
@@ -257,7 +258,8 @@ def _affine(values: Dict[str, np.ndarray], normalization: FusedNormalization) ->
     return scale, beta - mean * scale
 
 
-def _before(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+def _before(weight: np.ndarray, bias: np.ndarray, layer: FusedLayer, scale: np.ndarray, shift: np.ndarray
+            ) -> Tuple[np.ndarray, np.ndarray]:
     """Weight and bias of a layer that also does what the normalization after it did, by channel of the layer."""
     if layer.transposed:
         # (C_in, C_out / group, ...): rows of one group make the channels of that group.
@@ -267,7 +269,8 @@ def _before(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, 
     return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1)), bias * scale + shift
 
 
-def _after(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+def _after(weight: np.ndarray, bias: np.ndarray, layer: FusedLayer, scale: np.ndarray, shift: np.ndarray
+           ) -> Tuple[np.ndarray, np.ndarray]:
     """Weight and bias of a layer that also does what the normalization before it did, by input of the layer."""
     # (C_out, C_in / group, ...): filters of one group read the channels of that group.
     parts = weight.reshape(layer.group, -1, *weight.shape[1:])

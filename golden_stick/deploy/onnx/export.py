@@ -1,26 +1,24 @@
 """From a network to an ONNX file, which is run before anybody gets to see it."""
 import os
 import warnings
-from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ExportError, TraceError, first_line
 from golden_stick.base.inputs import describe, resized
-from golden_stick.cells.networks import allowed_difference, evaluate
 from golden_stick.cells.trace import trace
+from golden_stick.deploy.exporters import check_outputs
 from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.batch import FixedBatch, merge
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.ir import Graph
 
-__all__ = ["TOLERANCE", "check_model", "check_outputs", "Difference", "largest_difference", "run_file", "write_onnx"]
+__all__ = ["check_model", "run_file", "write_onnx"]
 
 
-TOLERANCE = 1e-4
+_TOLERANCE = 1e-4
 
 
 def check_model(model: Any) -> None:
@@ -60,66 +58,6 @@ def run_file(path: str, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
         raise ExportError(f"For 'export', ONNX Runtime must run the file, but it says: {first_line(error)}") from error
 
 
-@dataclass(frozen=True)
-class Difference:
-    """The largest difference of two lists of outputs: where it is, how large, and the largest number of that output."""
-
-    output: int
-    largest: float
-    scale: float
-
-    @property
-    def relative(self) -> float:
-        """As a fraction of the output's largest number."""
-        return self.largest / self.scale
-
-
-def largest_difference(wanted: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> Difference:
-    """
-    Where two lists of outputs differ most, each output measured by its own largest number.
-
-    Whole numbers and truth values differ infinitely unless they are equal, and so do outputs of other shapes or types.
-    """
-    worst = Difference(0, 0.0 if len(wanted) == len(got) else float("inf"), 1.0)
-    for index, (one, other) in enumerate(zip(wanted, got)):
-        scale = float(np.abs(one).max(initial=0)) if one.dtype.kind == "f" else 0.0
-        if (one.shape, one.dtype) != (other.shape, other.dtype):
-            largest = float("inf")
-        elif scale:
-            largest = float(np.abs(one.astype(np.float64) - other).max(initial=0.0))
-        else:
-            largest = 0.0 if np.array_equal(one, other) else float("inf")
-        found = Difference(index, largest, scale or 1.0)
-        # Written so that NaN is the worst, and stays it.
-        if worst.relative == worst.relative and not found.relative <= worst.relative:
-            worst = found
-    return worst
-
-
-def check_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
-    """
-    Run the file and the network on the same inputs.
-
-    Raises:
-        ExportError: If the network does not run here, or an output differs by more than 1e-4 of its largest number, or
-            is not finite.
-    """
-    # Compiled graphs of the Cell for another batch size would be served from MindSpore's cache.
-    ms.ms_memory_recycle()
-    try:
-        wanted = evaluate(network, tensors)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ExportError(f"For 'export', the network must run on the CPU, for the file to be compared with it, but "
-                          f"MindSpore says: {first_line(error)}") from error
-    worst = largest_difference(wanted, run_file(path, [tensor.asnumpy() for tensor in tensors]))
-    tolerance = allowed_difference(TOLERANCE, wanted)
-    if not worst.relative <= tolerance:
-        raise ExportError(
-            f"For 'export', the ONNX file must give the outputs of the network within {tolerance:g} of their largest "
-            f"number, {worst.scale:.6g}, but got a largest difference of {worst.largest:.6g} in output {worst.output} "
-            f"for inputs of shape {describe(tensors)}.")
-
-
 def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: int = 17,
                dynamic_batch: bool = True) -> None:
     """
@@ -146,10 +84,15 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
         except FixedBatch as error:
             reason = str(error)
     _write(trace(network, tensors), path, weights, opset, f"fixed: {reason or 'as asked for'}")
-    check_outputs(network, tensors, path)
+    _check(network, tensors, path)
     if reason:
         warnings.warn(f"For 'export', the ONNX file takes inputs of shape {describe(tensors)} only: {reason}.",
                       stacklevel=4)
+
+
+def _check(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
+    check_outputs("ONNX file", network, tensors, lambda: run_file(path, [tensor.asnumpy() for tensor in tensors]),
+                  _TOLERANCE)
 
 
 def _write(graph: Graph, path: str, weights: Dict[str, np.ndarray], opset: int, batch: str) -> None:
@@ -185,7 +128,7 @@ def _trace_at(network: nn.Cell, tensors: Tuple[Tensor, ...], size: int) -> Graph
 def _prove(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, size: int) -> None:
     problem: Optional[ExportError] = None
     try:
-        check_outputs(network, tensors, path)
+        _check(network, tensors, path)
     except ExportError as error:
         problem = error
     if problem is not None:

@@ -109,7 +109,7 @@ def _one_position(writer: Writer, node: Node) -> str:
     return writer.emit("Gather", [writer.of(node.inputs[0]), index], axis=axis)
 
 
-def _indices(writer: Writer, value) -> str:
+def _indices(writer: Writer, value: Any) -> str:
     return writer.of(value, None if writer.type(value) in ("int32", "int64") else "int64")
 
 

@@ -1,5 +1,5 @@
 """ONNX rules of pooling and resizing."""
-from typing import List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,24 +14,31 @@ __all__ = ["SPATIAL"]
 _PAD_MODES = {0: "PAD", 1: "SAME", 2: "VALID"}
 
 
-def _windows(sizes, made, kernel, stride, begin, dilation=None) -> Tuple[int, ...]:
+def _windows(sizes: Sequence[int], made: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
+             begin: Sequence[int], dilation: Optional[Sequence[int]] = None) -> Tuple[int, ...]:
     """Padding at the ends that gives as many windows as the trace has, whatever rounding the code asks for."""
     dilation = dilation or (1,) * len(sizes)
     return tuple(max((count - 1) * step + spread * (width - 1) + 1 - size - first, 0) for
                  size, count, width, step, first, spread in zip(sizes, made, kernel, stride, begin, dilation))
 
 
-def _same(sizes, made, kernel, stride) -> List[int]:
-    """The smaller half of what is missing stands at the beginning."""
+def _begin(writer: Writer, node: Node, mode: str, padding: Sequence[int], kernel: Sequence[int],
+           stride: Sequence[int]) -> Sequence[int]:
+    """Padding at the beginning; where windows cover all, it is the smaller half of what is missing."""
+    if mode.upper() != "SAME":
+        return padding
+    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
     return [total // 2 for total in _windows(sizes, made, kernel, stride, (0,) * len(sizes))]
 
 
-def _max_pool(writer: Writer, node: Node, kernel, stride, begin, dilation=None) -> str:
+def _max_pool(writer: Writer, node: Node, kernel: Sequence[int], stride: Sequence[int], begin: Sequence[int],
+              dilation: Optional[Sequence[int]] = None) -> str:
     shapes = writer.shape(node.inputs[0]), node.shapes[0]
     return _maxima(writer, writer.of(node.inputs[0]), node.types[0], shapes, kernel, stride, begin, dilation)
 
 
-def _maxima(writer: Writer, data: str, kind: str, shapes, kernel, stride, begin, dilation) -> str:
+def _maxima(writer: Writer, data: str, kind: str, shapes: Sequence[Sequence[int]], kernel: Sequence[int],
+            stride: Sequence[int], begin: Sequence[int], dilation: Optional[Sequence[int]]) -> str:
     """The largest number in each window, from a tensor of the first shape to one of the second."""
     ends = _windows(shapes[0][2:], shapes[1][2:], kernel, stride, begin, dilation)
     if writer.maker(data) == "Pad":
@@ -45,9 +52,8 @@ def _own_max_pool(writer: Writer, node: Node) -> str:
     check_layout(writer, node)
     attributes, rank = node.attributes, len(node.shapes[0]) - 2
     kernel, stride = (spatial_numbers(attributes[key], rank) for key in ("kernel_size", "strides"))
-    begin = attributes.get("pad_list", (0,) * (2 * rank))[0::2]
-    if attributes["pad_mode"].upper() == "SAME":
-        begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
+    padding = attributes.get("pad_list", (0,) * (2 * rank))[0::2]
+    begin = _begin(writer, node, attributes["pad_mode"], padding, kernel, stride)
     return _max_pool(writer, node, kernel, stride, begin)
 
 
@@ -72,13 +78,14 @@ def _max_pool_with_places(writer: Writer, node: Node) -> str:
     return writer.reshape(pooled, made, planes[1])
 
 
-def _covered(count, width, step, first, low, high) -> np.ndarray:
+def _covered(count: int, width: int, step: int, first: int, low: int, high: int) -> np.ndarray:
     """How many positions in [low, high) each window of an axis covers."""
     starts = np.arange(count) * step - first
     return np.minimum(starts + width, high) - np.maximum(starts, low)
 
 
-def _average(writer: Writer, node: Node, kernel, stride, begin, end, counted: bool, divisor: int = 0) -> str:
+def _average(writer: Writer, node: Node, kernel: Sequence[int], stride: Sequence[int], begin: Sequence[int],
+             end: Sequence[int], counted: bool, divisor: int = 0) -> str:
     """
     The mean of what every window covers of the data, and where the code divides by another number, times the quotient.
 
@@ -104,9 +111,7 @@ def _own_average_pool(writer: Writer, node: Node) -> str:
         check_layout(writer, node, "NHWC")
     kernel, stride = (spatial_numbers(writer.number(node, at), 2) for at in (1, 2))
     mode = writer.number(node, 3)
-    begin: Sequence[int] = (0, 0)
-    if _PAD_MODES.get(mode, mode) == "SAME":
-        begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
+    begin = _begin(writer, node, _PAD_MODES.get(mode, mode), (0, 0), kernel, stride)
     return _average(writer, node, kernel, stride, begin, (0, 0), False)
 
 
@@ -115,8 +120,7 @@ def _average_pool_3d(writer: Writer, node: Node) -> str:
     attributes = node.attributes
     kernel, stride = (spatial_numbers(attributes[key], 3) for key in ("kernel_size", "strides"))
     begin, end = attributes["pad_list"][0::2], attributes["pad_list"][1::2]
-    if attributes["pad_mode"].upper() == "SAME":
-        begin = _same(writer.shape(node.inputs[0])[2:], node.shapes[0][2:], kernel, stride)
+    begin = _begin(writer, node, attributes["pad_mode"], begin, kernel, stride)
     return _average(writer, node, kernel, stride, begin, end, attributes["count_include_pad"],
                     attributes["divisor_override"])
 
@@ -170,11 +174,6 @@ def _adaptive_max_pool(writer: Writer, node: Node) -> str:
     return data
 
 
-def _resize(writer: Writer, node: Node, mode: str, coordinates: str, **attributes) -> str:
-    inputs = [writer.of(node.inputs[0]), "", "", writer.vector(node.shapes[0])]
-    return writer.emit("Resize", inputs, mode=mode, coordinate_transformation_mode=coordinates, **attributes)
-
-
 def _coordinates(writer: Writer, node: Node) -> str:
     """Inputs 2 and 3 of MindSpore's own: whether corners meet corners, and whether a pixel's middle is its place."""
     if writer.number(node, 2, False):
@@ -182,14 +181,19 @@ def _coordinates(writer: Writer, node: Node) -> str:
     return "half_pixel" if writer.number(node, 3, False) else "asymmetric"
 
 
-def _bilinear(writer: Writer, node: Node) -> str:
-    return _resize(writer, node, "linear", _coordinates(writer, node))
+def _resize(mode: str, coordinates: Callable[[Writer, Node], str] = _coordinates) -> Callable:
+    def rule(writer: Writer, node: Node) -> str:
+        inputs, how = [writer.of(node.inputs[0]), "", "", writer.vector(node.shapes[0])], coordinates(writer, node)
+        rounding = "floor" if how == "asymmetric" else "round_prefer_ceil"
+        return writer.emit("Resize", inputs, mode=mode, coordinate_transformation_mode=how,
+                           nearest_mode=rounding if mode == "nearest" else None)
+    return rule
 
 
-def _nearest(writer: Writer, node: Node) -> str:
-    coordinates = _coordinates(writer, node)
-    rounding = "floor" if coordinates == "asymmetric" else "round_prefer_ceil"
-    return _resize(writer, node, "nearest", coordinates, nearest_mode=rounding)
+def _ways(writer: Writer, node: Node) -> str:
+    """Input 2 counts the ways: neither, corners on corners, a pixel's middle as its place."""
+    way = writer.number(node, 2, 1)
+    return {0: "asymmetric", 1: "align_corners", 2: "half_pixel"}.get(way, way)
 
 
 def _cubic_weights(size: int, made: int, coordinates: str) -> np.ndarray:
@@ -227,21 +231,6 @@ def _bicubic(writer: Writer, node: Node) -> str:
     return writer.emit("MatMul", [writer.emit("MatMul", [rows, writer.of(node.inputs[0])]), turned])
 
 
-def _linear_1d(writer: Writer, node: Node) -> str:
-    """Input 2 counts the ways: neither, corners on corners, a pixel's middle as its place."""
-    way = writer.number(node, 2, 1)
-    return _resize(writer, node, "linear", {0: "asymmetric", 1: "align_corners", 2: "half_pixel"}.get(way, way))
-
-
-def _upsample_nearest(writer: Writer, node: Node) -> str:
-    return _resize(writer, node, "nearest", "asymmetric", nearest_mode="floor")
-
-
-def _upsample_linear(writer: Writer, node: Node) -> str:
-    """Inputs: data, size, scales, whether corners meet corners."""
-    return _resize(writer, node, "linear", "align_corners" if writer.number(node, 3, False) else "half_pixel")
-
-
 SPATIAL = (
     (_own_max_pool, "MaxPool MaxPool3D"),
     (_mint_max_pool, "MaxPoolWithMask MaxPoolWithIndices"),
@@ -251,10 +240,12 @@ SPATIAL = (
     (_mint_average_pool, "AvgPool2D"),
     (_adaptive_average_pool, "AdaptiveAvgPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D"),
     (_adaptive_max_pool, "AdaptiveMaxPool2D"),
-    (_bilinear, "ResizeBilinear ResizeBilinearV2"),
-    (_nearest, "ResizeNearestNeighbor ResizeNearestNeighborV2"),
+    (_resize("linear"), "ResizeBilinear ResizeBilinearV2"),
+    (_resize("nearest"), "ResizeNearestNeighbor ResizeNearestNeighborV2"),
     (_bicubic, "ResizeBicubic"),
-    (_linear_1d, "ResizeLinear1D"),
-    (_upsample_nearest, "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D"),
-    (_upsample_linear, "UpsampleBilinear2D UpsampleTrilinear3D"),
+    (_resize("linear", _ways), "ResizeLinear1D"),
+    (_resize("nearest", lambda writer, node: "asymmetric"), "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D"),
+    # Inputs: data, size, scales, whether corners meet corners.
+    (_resize("linear", lambda writer, node: "align_corners" if writer.number(node, 3, False) else "half_pixel"),
+     "UpsampleBilinear2D UpsampleTrilinear3D"),
 )

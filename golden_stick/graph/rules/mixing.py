@@ -3,7 +3,7 @@ from typing import Set
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, number
+from golden_stick.graph.flow import Flow, axes_of, number
 from golden_stick.graph.ir import Node, Parameter
 from golden_stick.graph.types import CHANNEL
 
@@ -14,24 +14,16 @@ __all__ = ["along_axes", "sum_of_powers", "reduction", "reduced_sum", "layer_nor
 _MIXES = "mixes the channels"
 
 
-def _axes(node: Node, rank: int, at: int = 1) -> Set[int]:
-    """The axes that the attribute 'axis' or input number `at` names; all of them where nothing is named."""
-    axes = node.attributes.get("axis", number(node.inputs[at]) if len(node.inputs) > at else None)
-    if axes is None or np.size(axes) == 0:
-        return set(range(rank))
-    return {int(axis) % rank for axis in np.ravel(axes)}
-
-
 def along_axes(flow: Flow, node: Node) -> np.ndarray:
     """Softmax, a running sum ... mix the positions of one axis, which must not be that of the channels."""
     data = flow.of(node.inputs[0])
-    return flow.barrier(node, _MIXES) if _axes(node, len(data.shape)) & set(data.axes) else data.labels
+    return flow.barrier(node, _MIXES) if axes_of(node, len(data.shape)) & set(data.axes) else data.labels
 
 
 def sum_of_powers(flow: Flow, node: Node) -> np.ndarray:
     """Division by a norm: over the channels, it is exact where a removed channel is zero."""
     data = flow.of(node.inputs[0])
-    if _axes(node, len(data.shape)) & set(data.axes):
+    if axes_of(node, len(data.shape)) & set(data.axes):
         flow.sum_up_values(node, [data], data.labels.ravel())
     return data.labels
 
@@ -39,14 +31,14 @@ def sum_of_powers(flow: Flow, node: Node) -> np.ndarray:
 def reduction(flow: Flow, node: Node) -> np.ndarray:
     """A mean, maximum ... over axes that are not the channels'."""
     data = flow.of(node.inputs[0])
-    axes = _axes(node, len(data.shape))
+    axes = axes_of(node, len(data.shape))
     return flow.barrier(node, _MIXES) if axes & set(data.axes) else _without(data.labels, axes, node)
 
 
 def reduced_sum(flow: Flow, node: Node) -> np.ndarray:
     """A sum or norm over any axes; over the channels, it is exact where a removed channel is zero."""
     data = flow.of(node.inputs[0])
-    axes = _axes(node, len(data.shape))
+    axes = axes_of(node, len(data.shape))
     if axes & set(data.axes):
         flow.sum_up_values(node, [data], data.labels.ravel())
         return flow.none(node.shapes[0])

@@ -5,7 +5,7 @@ import numpy as np
 
 from golden_stick.graph.flow import Flow, is_data
 from golden_stick.graph.ir import Constant, Input, Node, Parameter, flatten
-from golden_stick.graph.types import CHANNEL, Labeled, ScatterSite
+from golden_stick.graph.types import CHANNEL, Labeled, Site
 
 __all__ = ["elementwise", "residual_sum", "channel_parameters", "spatial", "first_input", "CHANNELS_FIRST"]
 
@@ -69,7 +69,7 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
         branch, seen = max(operands, key=lambda operand: flow.depth(operand[0]))
         site = flow.scatter_site(branch) if seen.axes == (1,) else None
         if site is not None:
-            flow.scatters.append(ScatterSite(site, len(seen.shape) - 2, seen.labels.ravel()))
+            flow.scatters.append(Site(site, len(seen.shape) - 2, seen.labels.ravel()))
             operands = [operand for operand in operands if operand[0] != branch]
     for _, seen in operands:
         flow.labels.fix(seen.labels, stream)

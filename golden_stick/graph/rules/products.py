@@ -13,9 +13,17 @@ __all__ = ["convolution", "transposed_convolution", "matrix_product", "dense_pro
            "embedding"]
 
 
-def _readable(flow: Flow, node: Node) -> bool:
+_COMPUTED = "the weight is computed, not a parameter"
+
+
+def _unfit(flow: Flow, node: Node, weight: Parameter) -> str:
+    """Why a convolution cannot be followed; '' if it can."""
+    if len(node.shapes[0]) != len(weight.shape):
+        return "a single sample, whose channels are on axis 0"
+    if node.operator == "Convolution" and number(node.inputs[6]):
+        return "a convolution that is transposed by a switch"
     axes, layout = flow.of(node.inputs[0]).axes, node.attributes.get("format", "NCHW")
-    return axes in ((), (1,)) and layout in CHANNELS_FIRST
+    return "" if axes in ((), (1,)) and layout in CHANNELS_FIRST else "the channel axis is not axis 1"
 
 
 def _bias(flow: Flow, node: Node, made: np.ndarray) -> None:
@@ -32,11 +40,10 @@ def convolution(flow: Flow, node: Node) -> np.ndarray:
     """`weight` is (C_out, C_in / group, ...). Groups lose equal positions; a depthwise filter goes with its channel."""
     data, weight = flow.of(node.inputs[0]), node.inputs[1]
     if not isinstance(weight, Parameter):
-        return flow.weights_stay(node, "the weight is computed, not a parameter")
-    if not _readable(flow, node):
-        return flow.barrier(node, "the channel axis is not axis 1")
-    if node.operator == "Convolution" and number(node.inputs[6]):
-        return flow.barrier(node, "a convolution that is transposed by a switch")
+        return flow.weights_stay(node, _COMPUTED)
+    reason = _unfit(flow, node, weight)
+    if reason:
+        return flow.barrier(node, reason)
     group, filters, source = OPERATORS[node.operator].argument(node, "group", 1), weight.shape[0], data.along(1)
     if group == len(source) and group > 1:
         made = np.repeat(source, filters // group)
@@ -56,9 +63,10 @@ def transposed_convolution(flow: Flow, node: Node) -> np.ndarray:
     """`weight` is (C_in, C_out / group, ...). Every group makes its channels by the same axis of the weight."""
     data, weight = flow.of(node.inputs[0]), node.inputs[1]
     if not isinstance(weight, Parameter):
-        return flow.weights_stay(node, "the weight is computed, not a parameter")
-    if not _readable(flow, node):
-        return flow.barrier(node, "the channel axis is not axis 1")
+        return flow.weights_stay(node, _COMPUTED)
+    reason = _unfit(flow, node, weight)
+    if reason:
+        return flow.barrier(node, reason)
     group, source = OPERATORS[node.operator].argument(node, "group", 1), data.along(1)
     if group == len(source) and group > 1:
         # Every channel has filters of its own: they go with it, and none of a channel's filters goes alone.
@@ -180,15 +188,15 @@ def _meet(flow, node, operands, letter, carriers, summed):
 def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> Labeled:
     """Channels can go along one axis of a tensor only: that of a weight, or the last; another if that leaves none."""
     order = sorted(made, key=result.index, reverse=True)
-    kept = order[min(flow.rejected_readings(node), len(order) - 1)] if order else None
+    shape = node.shapes[0]
+    if not order:
+        return Labeled(flow.none(shape), shape)
+    kept = order[min(flow.rejected_readings(node), len(order) - 1)]
     if len(order) > 1:
         flow.splits[node.number] = (made[kept].labels, flow.rejected_readings(node) + 1 < len(order))
     for letter, item in made.items():
         if letter != kept:
             flow.labels.fix(item.labels, f"channels of two axes meet ({flow.place(node)})")
-    shape = node.shapes[0]
-    if kept is None:
-        return Labeled(flow.none(shape), shape)
     return Labeled(flow.on(result.index(kept), made[kept].labels, len(shape)), shape, made[kept].zero)
 
 

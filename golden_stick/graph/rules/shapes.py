@@ -3,7 +3,7 @@ from typing import List, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, number
+from golden_stick.graph.flow import Flow, axes_of, number
 from golden_stick.graph.ir import Node, Parameter, flatten
 from golden_stick.graph.labels import components
 from golden_stick.graph.rules.products import embedding
@@ -232,18 +232,13 @@ def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
 def reverse(flow: Flow, node: Node) -> np.ndarray:
     """The last becomes the first: so do its labels."""
     data = flow.of(node.inputs[0])
-    axes = node.attributes.get("axis", number(node.inputs[1]) if len(node.inputs) > 1 else None)
-    axes = {axis % len(data.shape) for axis in np.ravel(axes)}
-    return np.flip(data.labels, tuple(axes & set(data.axes)))
+    return np.flip(data.labels, tuple(axes_of(node, len(data.shape)) & set(data.axes)))
 
 
 def roll(flow: Flow, node: Node) -> np.ndarray:
     """Turned round by a number of positions: exact on axes other than the channels' only."""
     data = flow.of(node.inputs[0])
-    axes = node.attributes.get("axis", number(node.inputs[2]) if len(node.inputs) > 2 else None)
-    axes = set(range(len(data.shape))) if axes is None or np.size(axes) == 0 else {
-        int(axis) % len(data.shape) for axis in np.ravel(axes)}
-    if axes & set(data.axes):
+    if axes_of(node, len(data.shape), 2) & set(data.axes):
         return flow.barrier(node, "rolls the channels by a number that is written in the code")
     return data.labels
 

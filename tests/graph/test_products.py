@@ -311,3 +311,11 @@ def test_a_weight_that_is_computed_from_the_data_is_nobodys():
 ])
 def test_axes_under_the_dots_of_an_einsum_are_the_last_ones(equation, ranks, terms, result):
     assert einsum_letters(equation, ranks) == (terms, result)
+
+
+def test_a_convolution_of_one_sample_stays_as_it_is():
+    """mint takes samples without an axis for them: their channels are on axis 0."""
+    b = Builder()
+    weight = b.parameter("a.weight", (6, 3, 1, 1), "mint.nn.Conv2d")
+    made = b.node("Conv2DExt", [b.input(3, 4, 4), weight, None, (1, 1), (0, 0), (1, 1), 1], (6, 4, 4))
+    assert walk(b.graph(b.relu(made))).bindings == {}
