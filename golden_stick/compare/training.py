@@ -19,7 +19,6 @@ __all__ = ["Batch", "TrainingBatches", "accuracies", "check_repeatable", "defaul
 _DIGITS = 16  # of a digest, in records
 
 Batch = Tuple[np.ndarray, np.ndarray]
-_DIGITS = 16  # of a digest; enough to tell batches apart
 
 
 class TrainingBatches:
