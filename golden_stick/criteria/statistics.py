@@ -65,7 +65,7 @@ class LossOfBatch(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, loss, count: int):
+    def __init__(self, network: nn.Cell, loss: Any, count: int):
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
@@ -154,7 +154,7 @@ def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
 
 
 def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                    batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+                    batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     gates = _gates(graph, filters)
     weights = {gate: weight for weight, (gate, _) in gates.items()}
     rows: Dict[str, List[np.ndarray]] = {}
@@ -216,7 +216,7 @@ def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], 
 
 
 def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                       batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+                       batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
     step = _differentiate(copy, graph, parameters, loss)

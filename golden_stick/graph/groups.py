@@ -1,7 +1,7 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -116,10 +116,10 @@ class Grouping(Sequence):
     read_numbers: Mapping[int, str] = field(default_factory=dict)
     stuck: FrozenSet[int] = frozenset()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self.groups[index]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.groups)
 
 
@@ -231,7 +231,7 @@ def _zeroed(flow: Flow, solution: Solution) -> Tuple[ParameterSlice, ...]:
     return tuple(found)
 
 
-def _outputs(flow: Flow, node: Node, solution: Solution):
+def _outputs(flow: Flow, node: Node, solution: Solution) -> Any:
     found = []
     for index in range(len(node.shapes)):
         seen = flow.of(Result(node.number, index))

@@ -71,7 +71,7 @@ class PruningPlan:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "PruningPlan":
         """The plan that `to_dict` made `data` of."""
-        def read(kind, key):
+        def read(kind: Any, key: str) -> Any:
             return tuple(kind(**{**item, **({"kept": tuple(item["kept"])} if "kept" in item else {})})
                          for item in data.get(key, ()))
 

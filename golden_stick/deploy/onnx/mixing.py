@@ -67,7 +67,8 @@ def _convolution(writer: Writer, node: Node) -> str:
         ends = tuple(max(end, 0) for end in left)
         attributes["output_padding"] = tuple(max(-end, 0) for end in left)
     inputs = [writer.of(value) for value in node.inputs[:2 if operator.bias is None else 3] if not is_none(value)]
-    return writer.emit(operator.onnx, inputs, strides=stride, dilations=dilation, pads=begin + ends,
+    name = "ConvTranspose" if operator.form is TRANSPOSED else "Conv"
+    return writer.emit(name, inputs, strides=stride, dilations=dilation, pads=begin + ends,
                        group=_argument(writer, node, "group", 1), **attributes)
 
 

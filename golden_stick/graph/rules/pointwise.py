@@ -1,5 +1,5 @@
 """Rules of operators that work number by number, or on every channel alone."""
-from typing import Union
+from typing import Any, Sequence, Union
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def elementwise(flow: Flow, node: Node) -> np.ndarray:
     return flow.on(axis, lead, rank)
 
 
-def _of_parameters(flow: Flow, node: Node, values) -> np.ndarray:
+def _of_parameters(flow: Flow, node: Node, values: Sequence[Any]) -> np.ndarray:
     """No feature map with channels takes part: a vector of weights, scaled or shifted, is still one."""
     vectors = [value for value in values if isinstance(value, Parameter)]
     others = [value for value in values if not isinstance(value, Parameter)]
