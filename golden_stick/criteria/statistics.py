@@ -1,6 +1,6 @@
 """What data show of filters: gradients at gates, squared gradients of weights, magnitudes of channels. Weights stay."""
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple, cast
 
 import mindspore as ms
 import numpy as np
@@ -122,9 +122,9 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     if needs == "activations":
         found = _activations(owner, network, graph, grouping, filters, batches)
     elif needs == "gate_gradients":
-        found = _gate_gradients(owner, network, graph, filters, batches, loss)
+        found = _gate_gradients(owner, network, graph, filters, batches, cast(Callable, loss))
     else:
-        found = _squared_gradients(owner, network, graph, filters, batches, loss)
+        found = _squared_gradients(owner, network, graph, filters, batches, cast(Callable, loss))
     if not found:
         raise ArgumentError(f"For '{owner}', 'data' must hold batches for the criterion, but got none.")
     for name, values in found.items():
@@ -154,7 +154,7 @@ def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
 
 
 def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                    batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
+                    batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
     gates = _gates(graph, filters)
     weights = {gate: weight for weight, (gate, _) in gates.items()}
     rows: Dict[str, List[np.ndarray]] = {}
@@ -216,7 +216,7 @@ def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], 
 
 
 def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                       batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
+                       batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
     step = _differentiate(copy, graph, parameters, loss)
