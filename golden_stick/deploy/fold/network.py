@@ -258,7 +258,8 @@ def _affine(values: Dict[str, np.ndarray], normalization: FusedNormalization) ->
     return scale, beta - mean * scale
 
 
-def _before(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+def _before(weight: np.ndarray, bias: np.ndarray, layer: FusedLayer, scale: np.ndarray, shift: np.ndarray
+            ) -> Tuple[np.ndarray, np.ndarray]:
     """Weight and bias of a layer that also does what the normalization after it did, by channel of the layer."""
     if layer.transposed:
         # (C_in, C_out / group, ...): rows of one group make the channels of that group.
@@ -268,7 +269,8 @@ def _before(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, 
     return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1)), bias * scale + shift
 
 
-def _after(weight, bias, layer: FusedLayer, scale, shift) -> Tuple[np.ndarray, np.ndarray]:
+def _after(weight: np.ndarray, bias: np.ndarray, layer: FusedLayer, scale: np.ndarray, shift: np.ndarray
+           ) -> Tuple[np.ndarray, np.ndarray]:
     """Weight and bias of a layer that also does what the normalization before it did, by input of the layer."""
     # (C_out, C_in / group, ...): filters of one group read the channels of that group.
     parts = weight.reshape(layer.group, -1, *weight.shape[1:])
