@@ -83,7 +83,8 @@ def _layer(owner: Owner) -> Optional[Layer]:
 
 def _meeting_samples(graph: Graph) -> Set[str]:
     """The parameters that are combined with what is computed from the samples, not from what is the same for all."""
-    rows, moving = graph.inputs[0].shape[:1], set()
+    rows = graph.inputs[0].shape[:1]
+    moving: Set[int] = set()
     names: Set[str] = set()
     for node in graph.nodes:
         values = flatten(node.inputs)

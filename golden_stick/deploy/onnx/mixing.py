@@ -67,8 +67,7 @@ def _convolution(writer: Writer, node: Node) -> str:
         ends = tuple(max(end, 0) for end in left)
         attributes["output_padding"] = tuple(max(-end, 0) for end in left)
     inputs = [writer.of(value) for value in node.inputs[:2 if operator.bias is None else 3] if not is_none(value)]
-    name = "ConvTranspose" if operator.form is TRANSPOSED else "Conv"
-    return writer.emit(name, inputs, strides=stride, dilations=dilation, pads=begin + ends,
+    return writer.emit(operator.form.onnx, inputs, strides=stride, dilations=dilation, pads=begin + ends,
                        group=_argument(writer, node, "group", 1), **attributes)
 
 
