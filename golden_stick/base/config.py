@@ -23,8 +23,9 @@ class Interval:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Real):
             return "type"
-        inside = self.low <= float(value) < self.high or (self.closed and value == self.high)
-        return None if inside and math.isfinite(value) else "value"
+        number: Any = value  # any Real compares, but its type does not say so
+        inside = self.low <= number < self.high or (self.closed and number == self.high)
+        return None if inside and math.isfinite(number) else "value"
 
     def __str__(self) -> str:
         return f"a number in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"

@@ -10,6 +10,8 @@ from golden_stick.graph.ir import Node
 __all__ = ["SPATIAL"]
 
 
+Sizes = Sequence[int]
+
 # How MindSpore counts the ways to pad.
 _PAD_MODES = {0: "PAD", 1: "SAME", 2: "VALID"}
 
