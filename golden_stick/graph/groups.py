@@ -164,7 +164,9 @@ def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual:
     Args:
         graph (Graph): A traced network.
         rejected_readings (Mapping): Number of a node -> how many readings of its numbers are wrong.
-        residual, normalization, heads: As in `find_groups`.
+        residual (str): As in `find_groups`.
+        normalization (str): As in `find_groups`.
+        heads (str): As in `find_groups`.
 
     Returns:
         Grouping.
