@@ -251,10 +251,9 @@ def test_prune_knows_what_the_networks_module_adds(capsys):
         assert "applied Mine" in capsys.readouterr().out
     finally:
         del CRITERIA["last"], ALGORITHMS["mine"]
-    algorithm = gs.SCOP({})
-    assert algorithm.trains_phase
-    fails(f"prune --network network.py:build --inputs {SHAPE} --criterion scop --output slim", "'--criterion' must name "
-          "what prunes at once, but 'scop' trains before it converts", capsys)
+    assert gs.SCOP.trains_phase  # and known by name once it is imported
+    fails(f"prune --network network.py:build --inputs {SHAPE} --criterion scop --output slim",
+          "'--criterion' must name what prunes at once, but 'scop' trains before it converts", capsys)
 
 
 def test_prune_takes_weights_from_the_checkpoint():
