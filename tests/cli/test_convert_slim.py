@@ -126,7 +126,7 @@ def test_packages_for_onnx_are_missed_before_any_work(package, monkeypatch, caps
                     "export --checkpoint trained.ckpt --output out.onnx"):
         assert run(f"{command} --network resnet.py:resnet20 --inputs 1,3,32,32") == 2
         said = capsys.readouterr()
-        assert f"ONNX files must have the package '{package}', which is not installed" in said.err
+        assert f".onnx files must have the package '{package}', which is not installed" in said.err
         assert said.out == ""
     assert sorted(Path.cwd().rglob("*")) == before
 
