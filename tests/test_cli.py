@@ -139,7 +139,8 @@ def fixture_pruned(tmp_path_factory):
     """A slim file that `prune` wrote, for tests that only read it."""
     made = tmp_path_factory.mktemp("pruned")
     write_network(made)
-    assert run(f"prune --network {made}/network.py:build --inputs {SHAPE} --prune-rate 0.5 --output {made}/slim.ckpt") == 0
+    line = f"prune --network {made}/network.py:build --inputs {SHAPE} --prune-rate 0.5 --output {made}/slim.ckpt"
+    assert run(line) == 0
     return made / "slim.ckpt"
 
 
