@@ -139,9 +139,9 @@ def fixture_pruned(tmp_path_factory):
     """A slim file that `prune` wrote, for tests that only read it."""
     made = tmp_path_factory.mktemp("pruned")
     write_network(made)
-    line = f"prune --network {made}/network.py:build --inputs {SHAPE} --prune-rate 0.5 --output {made}/slim.ckpt"
-    assert run(line) == 0
-    return made / "slim.ckpt"
+    path = made / "slim.ckpt"
+    assert run(f"prune --network {made}/network.py:build --inputs {SHAPE} --prune-rate 0.5 --output {path}") == 0
+    return path
 
 
 def run(line):
