@@ -71,8 +71,12 @@ def trace(network: nn.Cell, inputs: Any) -> Graph:
     """
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'trace', 'network' must be a Cell, but got {type(network).__name__}.")
-    tensors = as_tensors("trace", inputs)
-    return _Reader(_compile(network, tensors), owners(network)).read()
+    return trace_for("trace", network, as_tensors("trace", inputs))
+
+
+def trace_for(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
+    """`trace`, where the user has called `owner`."""
+    return _Reader(_compile(owner, network, tensors), owners(network)).read()
 
 
 def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
@@ -97,7 +101,7 @@ def _quiet_compilation():
         ms.set_context(jit_syntax_level=level)
 
 
-def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
+def _compile(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
     phase = None
     try:
         with _quiet_compilation(), evaluation(network):
@@ -110,7 +114,7 @@ def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
             return proto
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
         raise TraceError(
-            f"For 'trace', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
+            f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
             f"{first_line(error)}"
         ) from error
     finally:

@@ -65,8 +65,7 @@ def check_onnx(options: argparse.Namespace) -> None:
 
 
 def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any], None],
-              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""),
-              check: Callable[[Any, Any], None] = lambda network, slim: None, **data: Any) -> None:
+              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""), **data: Any) -> None:
     """
     Apply and convert, and write what is asked for.
 
@@ -76,7 +75,6 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
         fill (Callable): Puts the weights into the network to prune.
         trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
             stays as it is applied.
-        check (Callable): Sees the original and the slim network before anything is written. Default: nothing.
         data: What `apply` of the algorithm takes besides.
     """
     from golden_stick import pruning_card, save_slim
@@ -88,7 +86,6 @@ def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any],
         say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")
         with trained(applied) as path:
             slim = algorithm.convert(applied, ckpt_path=path)
-        check(network, slim)
         say(str(algorithm.report))
         written = finished(options, slim, inputs)
         if "output" in paths:

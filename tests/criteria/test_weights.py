@@ -71,7 +71,7 @@ class TestAddCriterion:
         before = dict(CRITERIA)
         with pytest.raises(ArgumentError, match="'name' must be a new name, but got 'l1', which is taken"):
             add_criterion("l1", abs)
-        with pytest.raises(ArgumentTypeError, match="'name' must be a str and 'score' a function, but got int and"):
+        with pytest.raises(ArgumentTypeError, match="'name' must be a str, but got int"):
             add_criterion(3, abs)
         with pytest.raises(ArgumentTypeError, match="and 'score' a function, but got str and float"):
             add_criterion("x", 0.5)
