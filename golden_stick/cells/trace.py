@@ -76,7 +76,12 @@ def trace(network: nn.Cell, inputs: Any) -> Graph:
 
 def trace_for(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
     """`trace`, where the user has called `owner`."""
-    return _Reader(_compile(owner, network, tensors), owners(network)).read()
+    try:
+        model = _compile(network, tensors)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
+        raise TraceError(f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape "
+                         f"{describe(tensors)}: {first_line(error)}") from error
+    return _Reader(model, owners(network)).read()
 
 
 def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
@@ -101,7 +106,7 @@ def _quiet_compilation():
         ms.set_context(jit_syntax_level=level)
 
 
-def _compile(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
+def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
     phase = None
     try:
         with _quiet_compilation(), evaluation(network):
@@ -112,11 +117,6 @@ def _compile(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Mo
             proto = ModelProto()
             proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
             return proto
-    except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
-        raise TraceError(
-            f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
-            f"{first_line(error)}"
-        ) from error
     finally:
         if phase is not None:
             _executor.del_net_res(network, {phase})

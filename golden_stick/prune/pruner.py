@@ -266,6 +266,9 @@ class Pruner(CompAlgo):
         Args:
             network (nn.Cell): What `apply` returned.
             loaded (Mapping): Parameter name -> value, of a checkpoint: these go before those of `network`.
+
+        Returns:
+            tuple, the plain network, and a dict: parameter name -> value.
         """
         plain = self.applied.names.copy(network)
         if hasattr(plain, "pruning_plan"):

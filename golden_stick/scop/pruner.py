@@ -171,7 +171,12 @@ class SCOP(Pruner):
         return [cell for _, cell in self.applied.network.cells_and_names() if isinstance(cell, RealScale)]
 
     def prepare(self, task: PruningTask) -> Tuple[nn.Cell, Selection]:
-        """The network of the knockoff phase. Which filters go is not known before it; how many is, for a rate."""
+        """
+        The network of the knockoff phase. Which filters go is not known before it; how many is, for a rate.
+
+        Raises:
+            NothingToPruneError: If no layer can mix.
+        """
         kind = FeaturePhase if isinstance(self.settings["sampler"], FeatureSampler) else InputPhase
         network, phase = task.network, kind(task.graph, task.grouping, self.settings)
         if not phase.layers:
