@@ -17,16 +17,16 @@ import pytest  # noqa: E402
 from golden_stick.cells import trace as tracing  # noqa: E402
 from tests.traced import shared_compilations  # noqa: E402
 
-SHARED = shared_compilations()
-# Tests of the compilation itself.
-COMPILING = ("tests.cells.test_trace", "tests.test_traced")
+# Networks that are alike are compiled once. In the long suite and in these tests, each is.
+COMPILING, compile_anew = ("tests.cells.test_trace", "tests.test_traced"), tracing._compile
+tracing._compile = shared_compilations()
 
 
 @pytest.fixture(autouse=True)
-def shared_traces(request, monkeypatch):
-    """Networks that are alike are compiled once; in the long suite, each is compiled."""
-    if request.module.__name__ not in COMPILING and not request.node.get_closest_marker("long"):
-        monkeypatch.setattr(tracing, "_compile", SHARED)
+def fresh_compilations(request, monkeypatch):
+    """What each test compiles by: see above."""
+    if request.module.__name__ in COMPILING or request.node.get_closest_marker("long"):
+        monkeypatch.setattr(tracing, "_compile", compile_anew)
 
 
 def pytest_collection_finish():

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 import golden_stick as gs
 from golden_stick import cli
 from golden_stick.cli.networks import build_network
+from golden_stick.comp_algo import ALGORITHMS
 from golden_stick.criteria import CRITERIA
 from golden_stick.deploy.slim_file import read_slim
 
@@ -238,6 +239,22 @@ def test_prune_gives_what_the_library_gives():
 def test_prune_twice_gives_the_same_file(pruned):
     assert run(f"prune --network network.py:build --inputs {SHAPE} --output slim --prune-rate 0.5") == 0
     assert Path("slim.safetensors").read_bytes() == pruned.read_bytes()
+
+
+def test_prune_knows_what_the_networks_module_adds(capsys):
+    Path("mine.py").write_text(
+        "import golden_stick as gs\nfrom network import build\n\n\nclass Mine(gs.OneShot):\n    pass\n\n\n"
+        "gs.add_algorithm('mine', Mine)\ngs.criteria.add_criterion('last', lambda layer: -layer.weight.sum(1))\n")
+    try:
+        assert run(f"prune --network mine.py:build --inputs {SHAPE} --criterion last --output last") == 0
+        assert run(f"prune --network network.py:build --inputs {SHAPE} --criterion mine --output mine") == 0
+        assert "applied Mine" in capsys.readouterr().out
+    finally:
+        del CRITERIA["last"], ALGORITHMS["mine"]
+    algorithm = gs.SCOP({})
+    assert algorithm.trains_phase
+    fails(f"prune --network network.py:build --inputs {SHAPE} --criterion scop --output slim", "'--criterion' must name "
+          "what prunes at once, but 'scop' trains before it converts", capsys)
 
 
 def test_prune_takes_weights_from_the_checkpoint():

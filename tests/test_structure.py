@@ -175,7 +175,7 @@ def test_every_module_says_what_it_is_and_what_it_offers():
 # Rules are reached through the table, the flow's two questions by the modules that ask them, the parser by tests, the
 # Cells of a knockoff phase through the algorithm that puts them in.
 HELPERS = {
-    "golden_stick.graph.flow": {"is_data", "number"},
+    "golden_stick.graph.flow": {"axes_of", "is_data", "number"},
     "golden_stick.graph.ir": {"flatten"},
     "golden_stick.graph.rules": {
         "elementwise", "residual_sum", "convolution", "matrix_product", "channel_parameters", "spatial",

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
 __all__ = ["PathLike", "now", "path_of", "placed_file", "whole_file", "read_record", "versions", "write_json",
-           "write_record"]
+           "write_page", "write_record"]
 
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -127,6 +127,13 @@ def write_json(owner: str, path: str, record: Mapping[str, Any], indent: Optiona
     """Write a record as JSON, whole or not at all; on one line if `indent` is None."""
     with whole_file(owner, path) as temporary:
         Path(temporary).write_text(json.dumps(record, indent=indent) + "\n", encoding="utf-8")
+
+
+def write_page(owner: str, stem: str, record: Mapping[str, Any], page: str) -> None:
+    """Write a record as JSON and, beside it, as a page to read: both or neither."""
+    with whole_file(owner, f"{stem}.md") as temporary:
+        Path(temporary).write_text(page, encoding="utf-8")
+        write_json(owner, f"{stem}.json", record)
 
 
 def write_record(owner: str, path: str, kind: str, fields: Mapping[str, Any]) -> None:

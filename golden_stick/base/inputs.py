@@ -138,7 +138,7 @@ def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterat
         if items and len(items) < (count or 0):
             raise ArgumentError(f"For '{owner}', a batch must hold the {count} inputs of the network, but got "
                                 f"{len(items)}.")
-        for item in items[:count] or (items,):
+        for item in items[:count] or (items,) * bool(count):
             if not isinstance(item, (Tensor, np.ndarray)):
                 if count is None:
                     raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
@@ -164,15 +164,15 @@ def labelled_batches(owner: str, data: Any) -> Iterator[Tuple[np.ndarray, np.nda
         ArgumentTypeError: If `data` cannot be iterated, or a batch is not a pair of Tensors or arrays.
         ArgumentError: If a batch has not one whole number as the label of each image.
     """
-    from mindspore import Tensor
     if isinstance(data, (str, bytes)) or not any(hasattr(data, way) for way in ("__iter__", "create_tuple_iterator")):
         raise ArgumentTypeError(f"For '{owner}', 'data' must be a data set or an iterable of (images, labels), "
                                 f"but got {type(data).__name__}.")
     for items in batches_of(data):
-        if len(items) < 2 or not all(isinstance(item, (Tensor, np.ndarray)) for item in items[:2]):
+        pair = [item.asnumpy() if hasattr(item, "asnumpy") else item for item in items[:2]]
+        if len(pair) < 2 or not all(isinstance(item, np.ndarray) for item in pair):
             raise ArgumentTypeError(f"For '{owner}', a batch of 'data' must be images and labels, Tensors or arrays, "
                                     f"but got {', '.join(type(item).__name__ for item in items) or 'nothing'}.")
-        images, labels = (item.asnumpy() if isinstance(item, Tensor) else item for item in items[:2])
+        images, labels = pair
         labels = labels.reshape(len(labels), -1)[:, 0] if labels.ndim and labels.size == len(labels) else labels
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ArgumentError(f"For '{owner}', a batch of 'data' must have one whole number as label for each image, "

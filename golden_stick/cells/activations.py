@@ -56,6 +56,9 @@ def tapped(network: nn.Cell, enters: Mapping[str, See], leaves: Mapping[str, See
         network (nn.Cell): The network. It is not changed.
         enters (Mapping): Path of a Cell -> what is called with every array that enters it.
         leaves (Mapping): Path of a Cell -> what is called with every array that leaves it.
+
+    Returns:
+        Iterator[nn.Cell], the copy, for `with`.
     """
     copy = copy_network(network)
     replace_cells(copy, {path: partial(Tap, enters=enters.get(path), leaves=leaves.get(path))

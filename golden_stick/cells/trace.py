@@ -2,7 +2,7 @@
 import itertools
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -95,7 +95,7 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
 
 
 @contextmanager
-def _quiet_compilation():
+def _quiet_compilation() -> Iterator[None]:
     """The conditions of an export."""
     level = ms.get_context("jit_syntax_level")
     ms.set_context(jit_syntax_level=ms.STRICT)
@@ -144,14 +144,14 @@ def _attribute_value(attribute: AttributeProto) -> Any:
     return _MONAD if kind in ("UMONAD", "IOMONAD") else None
 
 
-def _tensor_value(tensor) -> Any:
+def _tensor_value(tensor: Any) -> Any:
     """An array where the file holds the data, else the shape."""
     if tensor.raw_data and tensor.data_type in _NUMPY_TYPES:
         return np.frombuffer(tensor.raw_data, _NUMPY_TYPES[tensor.data_type]).reshape(tuple(tensor.dims))
     return tuple(tensor.dims)
 
 
-def _records(proto_node) -> Tuple[bool, list]:
+def _records(proto_node: Any) -> Tuple[bool, list]:
     """Whether the output is a tuple, and one tensor record per output: the attribute 'shape' holds them."""
     for attribute in proto_node.attribute:
         if attribute.name == "shape":
@@ -161,7 +161,7 @@ def _records(proto_node) -> Tuple[bool, list]:
     return False, []
 
 
-def _type_name(record) -> str:
+def _type_name(record: Any) -> str:
     kind = _NUMPY_TYPES.get(record.data_type)
     return np.dtype(kind).name if kind else ""
 
@@ -198,12 +198,12 @@ class _Reader:
         outputs = flatten(self._run(self._graph, values))
         return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs)
 
-    def _run(self, graph, values: Dict[str, Any]) -> Tuple[Value, ...]:
+    def _run(self, graph: Any, values: Dict[str, Any]) -> Tuple[Value, ...]:
         for proto_node in graph.node:
             values[proto_node.output[0]] = self._value_of(proto_node, values)
         return tuple(values[output.name] for output in graph.output)
 
-    def _value_of(self, proto_node, values: Mapping[str, Any]) -> Any:
+    def _value_of(self, proto_node: Any, values: Mapping[str, Any]) -> Any:
         if proto_node.op_type == "Constant":
             return Constant(_attribute_value(proto_node.attribute[0]) if proto_node.attribute else None)
         primitive = self._primitives.get(proto_node.op_type)
@@ -227,7 +227,7 @@ class _Reader:
         attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
         return self._node(proto_node, operator, inputs, attributes)
 
-    def _node(self, proto_node, operator: str, inputs, attributes: Mapping[str, Any]) -> Any:
+    def _node(self, proto_node: Any, operator: str, inputs: Iterable[Any], attributes: Mapping[str, Any]) -> Any:
         inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
         several, records = _records(proto_node)
         node = Node(len(self._nodes), operator, inputs, attributes,
@@ -237,7 +237,7 @@ class _Reader:
         results = tuple(Result(node.number, index) for index in range(len(node.shapes)))
         return results if several else results[0]
 
-    def _call(self, proto_node, values: Mapping[str, Any]) -> Any:
+    def _call(self, proto_node: Any, values: Mapping[str, Any]) -> Any:
         """A call of a function is read in its place; where values decide what is called, it is one operator."""
         target = proto_node.op_type[len("REF::"):]
         inputs = [values[name] for name in proto_node.input]
@@ -265,12 +265,12 @@ class _Reader:
             self._is_flat(other, (*around, name)) for other in called)
 
 
-def _input(item) -> Input:
+def _input(item: Any) -> Input:
     shape, kind = (tuple(item.tensor[0].dims), _type_name(item.tensor[0])) if item.tensor else ((), "")
     return Input(item.name.split(":", 1)[1], shape, kind)
 
 
-def _opened(inputs) -> Tuple[Value, ...]:
+def _opened(inputs: Iterable[Any]) -> Tuple[Value, ...]:
     """Values, with those that closures hold in their place."""
     return tuple(opened for value in inputs
                  for opened in (value.values if isinstance(value, _Closure) else (value,)))

@@ -1,6 +1,6 @@
 """The check: the slim network gives what the masked one gives, or it is not handed out."""
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -152,8 +152,8 @@ def _layer_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> Dict[str, n
     return found
 
 
-def _recorder(name: str, found: Dict[str, np.ndarray]):
-    def record(cell, inputs, output):
+def _recorder(name: str, found: Dict[str, np.ndarray]) -> Callable[[nn.Cell, Any, Any], None]:
+    def record(cell: nn.Cell, inputs: Any, output: Any) -> None:
         del cell, inputs
         if isinstance(output, Tensor) and name not in found:
             found[name] = output.asnumpy()

@@ -1,12 +1,11 @@
 """What stands on a pruning card, as a record and as a page to read."""
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from golden_stick.base.files import whole_file
+from golden_stick.base.files import write_page
 from golden_stick.certify.prior_use import DataFingerprint
 
 __all__ = ["Accuracy", "DataUse", "PruningCard"]
@@ -90,9 +89,7 @@ class PruningCard:
         Raises:
             CheckpointError: If a file cannot be written there.
         """
-        with whole_file("pruning_card", f"{path}.json") as record, whole_file("pruning_card", f"{path}.md") as page:
-            Path(record).write_text(json.dumps(self.record, indent=1), encoding="utf-8")
-            Path(page).write_text(f"{self}\n", encoding="utf-8")
+        write_page("pruning_card", path, self.record, f"{self}\n")
         return f"{path}.json", f"{path}.md"
 
     def __str__(self) -> str:

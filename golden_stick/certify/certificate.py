@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
-from golden_stick.base.files import whole_file
+from golden_stick.base.files import write_page
 from golden_stick.certify.prior_use import OnFreshImages
 
 __all__ = ["Certificate", "CertifiedNetwork"]
@@ -170,9 +170,7 @@ class Certificate(OnFreshImages):
             CheckpointError: If a file cannot be written there.
         """
         stem = path[:-len(".json")] if path.endswith(".json") else path
-        with whole_file("certify", f"{stem}.json") as record, whole_file("certify", f"{stem}.md") as page:
-            Path(record).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-            Path(page).write_text(self.to_markdown(), encoding="utf-8")
+        write_page("certify", stem, self.to_dict(), self.to_markdown())
         return f"{stem}.json"
 
     @staticmethod

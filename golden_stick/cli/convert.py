@@ -21,11 +21,11 @@ from golden_stick.cli.prune import (
     ANYWHERE,
     add_criterion_options,
     add_slim_options,
+    by_criterion,
     check_onnx,
     export_to,
     finished,
     make_slim,
-    pruning_data,
 )
 
 __all__ = ["add"]
@@ -155,9 +155,7 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 
 
 def _original(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import OneShot
-    make_slim(options, OneShot(config_of(options, OneShot.options)), partial(_fill_original, source),
-              **pruning_data(options))
+    make_slim(options, partial(by_criterion, options), partial(_fill_original, source))
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
@@ -167,7 +165,8 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
     masked = decoded(source.values[PLAN])
     config = {key: value for key, value in masked["config"].items() if key in OneShot.options and value is not None}
     source = replace(source, values={name: array for name, array in source.values.items() if name != PLAN})
-    make_slim(options, OneShot(config), partial(_fill, source), plan=PruningPlan.from_dict(masked["plan"]))
+    plan = PruningPlan.from_dict(masked["plan"])
+    make_slim(options, lambda: (OneShot(config), {"plan": plan}), partial(_fill, source))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -187,7 +186,7 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     config["sampler"] = FeatureSampler(None) if features else PermutationSampler()
     config["sampler"].name = known["name"]
     # The original's parameters are there under their own names; what is there besides, `_trained` compares.
-    make_slim(options, SCOP(config), partial(_fill, source, exactly=False), partial(_trained, source))
+    make_slim(options, lambda: (SCOP(config), {}), partial(_fill, source, exactly=False), partial(_trained, source))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:

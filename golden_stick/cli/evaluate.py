@@ -5,6 +5,7 @@ from typing import Any, Tuple
 from golden_stick.base.errors import ArgumentError
 from golden_stick.cli.networks import build_network, call_factory, load_weights, network_and_inputs
 from golden_stick.cli.options import CLI, FACTORY, add_command, add_network_options, add_options, config_of, say
+from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import PRUNER_OPTIONS
 
 __all__ = ["add_certify", "add_compare"]
@@ -31,8 +32,8 @@ golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     command.add_argument("--data", required=True, help=f"{FACTORY} that returns (train, validation) or "
                          "(train, validation, test): batches of images and labels each, mindspore.dataset or lists; "
                          "train may be a function of the seed")
-    command.add_argument("--criteria", required=True, type=_names, help="separated by commas: l1, l2, bn_scale, fpgm, "
-                         "lamp, taylor, hessian, activation, scop, random")
+    command.add_argument("--criteria", required=True, type=_names, help="separated by commas: "
+                         f"{', '.join(CRITERIA)}, scop, or algorithms that were added")
     add_options(command, PRUNER_OPTIONS, prune_rate="none, a rate or a target must be given")
     command.add_argument("--rates", type=_numbers, default=(), help="prune rates of one-shot curves, separated by "
                          "commas (default: none)")

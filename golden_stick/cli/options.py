@@ -56,8 +56,11 @@ def add_options(command: argparse.ArgumentParser, table: Mapping[str, Option], k
         default, text = defaults.get(key, option.default), option.help
         if isinstance(getattr(option.constraint, "choices", None), Mapping):
             text = f"{', '.join(option.constraint.choices)}: {text}"
+        reader = _reader(option.constraint)
+        if reader is _rates:
+            text += "; patterns as a JSON object"
         text = text.replace("%", "%%") + ("" if default is None else f" (default: {default})")
-        command.add_argument(f"--{key.replace('_', '-')}", type=_reader(option.constraint), help=text,
+        command.add_argument(f"--{key.replace('_', '-')}", type=reader, help=text,
                              default=None if key in defaults else option.default)
 
 

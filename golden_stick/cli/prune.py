@@ -2,10 +2,12 @@
 import argparse
 import time
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple, Union
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
+from golden_stick.base.inputs import describe
 from golden_stick.cli.networks import call_factory, load_weights, network_and_inputs
 from golden_stick.cli.options import (
     CLI,
@@ -17,15 +19,18 @@ from golden_stick.cli.options import (
     output_files,
     say,
 )
+from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS
 
-__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "check_onnx", "export_to", "finished",
-           "make_slim", "pruning_data"]
+__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "by_criterion", "check_onnx", "export_to",
+           "finished", "make_slim"]
 
 
 # Options that name files to write, and the endings that these have.
 ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
     "output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
+# An algorithm, and what its `apply` takes besides network and inputs.
+Prepared = Tuple[Any, Dict[str, Any]]
 
 
 def add_criterion_options(command: argparse.ArgumentParser) -> None:
@@ -64,26 +69,27 @@ def check_onnx(options: argparse.Namespace) -> None:
         raise ArgumentError(f"For '{CLI}', '--opset' must stand with '--onnx', but that is not given.")
 
 
-def make_slim(options: argparse.Namespace, algorithm: Any, fill: Callable[[Any], None],
-              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""), **data: Any) -> None:
+def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill: Callable[[Any], None],
+              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext("")) -> None:
     """
     Apply and convert, and write what is asked for.
 
     Args:
         options (argparse.Namespace): Of the command.
-        algorithm (Pruner): What prunes.
+        prepare (Callable): Makes the algorithm, and what its `apply` takes besides. It is called once the network's
+            module is imported, which may have added an algorithm or a criterion.
         fill (Callable): Puts the weights into the network to prune.
         trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
             stays as it is applied.
-        data: What `apply` of the algorithm takes besides.
     """
     from golden_stick import pruning_card, save_slim
     begin = time.perf_counter()
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
+        algorithm, data = prepare()
         fill(network)
         applied = algorithm.apply(network, inputs, **data)
-        say(f"applied {algorithm.report.algorithm} for inputs {algorithm.report.inputs}")
+        say(f"applied {type(algorithm).__name__} for inputs {describe(inputs)}")
         with trained(applied) as path:
             slim = algorithm.convert(applied, ckpt_path=path)
         say(str(algorithm.report))
@@ -118,20 +124,33 @@ def export_to(paths: Mapping[str, str], network: Any, inputs: Any, opset: Option
         export(network, inputs, paths["onnx"], "ONNX", opset)
 
 
-def pruning_data(options: argparse.Namespace) -> Dict[str, Any]:
-    """What `OneShot.apply` takes besides the network, for criteria that look at data."""
-    if options.data is None:
-        return {}
-    from mindspore import nn
+def by_criterion(options: argparse.Namespace) -> Prepared:
+    """
+    `OneShot` with the criterion that was said, or the algorithm that was added under this name, and the data for it.
 
-    return {"data": call_factory(options.data, option="--data"), "loss": nn.CrossEntropyLoss()}
+    Raises:
+        ArgumentError: If that algorithm trains before it converts.
+    """
+    from golden_stick import OneShot
+    from golden_stick.comp_algo import ALGORITHMS
+    name = options.criterion
+    kind = OneShot if name in CRITERIA or name not in ALGORITHMS else ALGORITHMS[name]
+    algorithm = kind(config_of(options, (key for key in kind.options if key != "criterion" or kind is OneShot)))
+    if algorithm.trains_phase:
+        raise ArgumentError(f"For '{CLI}', '--criterion' must name what prunes at once, but '{name}' trains before it "
+                            f"converts.")
+    if options.data is None or not algorithm.takes_data:
+        return algorithm, {}
+    from mindspore import nn
+    return algorithm, {"data": call_factory(options.data, option="--data"), "loss": nn.CrossEntropyLoss()}
 
 
 def add(commands: Any) -> None:
     """Add the command."""
     command = add_command(commands, "prune", _run, "make a trained network slim at once, by a criterion", """
-Remove the filters that matter least by a criterion computed from the weights, prove that the slim network gives what
-the masked one gives, and write it. Fine-tune it afterwards.
+Remove the filters that matter least by a criterion computed from the weights, check that the slim network gives what
+the masked one gives, and write it. Fine-tune it afterwards. --criterion may also name a criterion or an algorithm that
+an installed package or the network's module adds to golden_stick.
 """, """
 golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' --inputs 1,3,32,32 \\
     --checkpoint resnet20.ckpt --criterion l1 --prune-rate 0.4 --output slim.ckpt --report report.json
@@ -143,11 +162,10 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 
 
 def _run(options: argparse.Namespace) -> None:
-    from golden_stick import OneShot
     check_onnx(options)
 
     def fill(network: Any) -> None:
         if options.checkpoint:
             load_weights(network, options.checkpoint)
 
-    make_slim(options, OneShot(config_of(options, OneShot.options)), fill, **pruning_data(options))
+    make_slim(options, partial(by_criterion, options), fill)

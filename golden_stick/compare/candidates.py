@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import mindspore as ms
 from mindspore import nn
 
-from golden_stick.base.config import Interval, Whole, check_config, check_value
+from golden_stick.base.config import Interval, Option, Whole, check_config, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.comp_algo import ALGORITHMS, CompAlgo
 from golden_stick.compare.training import Batch, default_optimizer, train
@@ -24,8 +24,9 @@ __all__ = ["CONTROL", "SCOP_NAME", "Settings", "check_settings", "slim_networks"
 
 SCOP_NAME, CONTROL = "scop", "random"
 # What `compare` is told in numbers, and what it accepts.
-_NUMBERS = {"epochs": Whole(0), "calibration_batches": Whole(1), "knockoff_steps": Whole(1),
-            "learning_rate": Interval(0.0, 10.0), "knockoff_learning_rate": Interval(0.0, 10.0)}
+_NUMBERS = {"epochs": Option(1, Whole(0)), "calibration_batches": Option(8, Whole(1)),
+            "knockoff_steps": Option(200, Whole(1)), "learning_rate": Option(0.01, Interval(0.0, 10.0)),
+            "knockoff_learning_rate": Option(0.01, Interval(0.0, 10.0))}
 
 
 @dataclass(frozen=True)
@@ -78,13 +79,12 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     """
     names = _criteria(criteria)
     _check_budget(budget)
-    for name, constraint in _NUMBERS.items():
-        check_value("compare", name, numbers[name], constraint)
+    numbers = dict(check_config("compare", numbers, _NUMBERS))
     for name, value in (("loss", loss), ("optimizer", optimizer)):
         if value is not None and not callable(value):
             raise ArgumentTypeError(f"For 'compare', '{name}' must be something to call, but got "
                                     f"{type(value).__name__}.")
-    learning_rate = float(numbers.pop("learning_rate"))
+    learning_rate = numbers.pop("learning_rate")
     settings = Settings(
         names, dict(budget), _rates(rates), _seeds(seeds), scop=_scop(scop or {}, names, held_out),
         loss=loss or nn.CrossEntropyLoss(), optimizer=optimizer or default_optimizer(learning_rate),

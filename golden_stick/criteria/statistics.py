@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
-from golden_stick.base.inputs import batches_of
+from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.activations import tapped
 from golden_stick.cells.networks import copy_network
 from golden_stick.cells.wrappers import replace_cells
@@ -65,7 +65,7 @@ class LossOfBatch(nn.Cell):
         ``CPU``
     """
 
-    def __init__(self, network: nn.Cell, loss, count: int):
+    def __init__(self, network: nn.Cell, loss: Optional[Callable], count: int):
         super().__init__(auto_prefix=False)
         self.network = network
         self.loss = loss
@@ -117,7 +117,7 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     if loss is not None and not callable(loss):
         raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
                                 f"{type(loss).__name__}.")
-    batches = _batches(owner, data)
+    batches = leading_inputs(owner, data)
     filters = {item.parameter: item for group in grouping for item in group.filters}
     if needs == "activations":
         found = _activations(owner, network, graph, grouping, filters, batches)
@@ -134,15 +134,6 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     return found
 
 
-def _batches(owner: str, data: Any) -> Iterator[Tuple[Tensor, ...]]:
-    for items in batches_of(data):
-        for item in items:
-            if not isinstance(item, (Tensor, np.ndarray)):
-                raise ArgumentTypeError(f"For '{owner}', a batch in 'data' must hold Tensors or arrays, but got "
-                                        f"{type(item).__name__}.")
-        yield tuple(item if isinstance(item, Tensor) else Tensor(item) for item in items)
-
-
 def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
     """What a function of the network gives for a batch, which need not be one that the network and the loss take."""
     try:
@@ -154,7 +145,7 @@ def _given(owner: str, function: Callable, batch: Tuple[Tensor, ...]) -> Any:
 
 
 def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                    batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+                    batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     gates = _gates(graph, filters)
     weights = {gate: weight for weight, (gate, _) in gates.items()}
     rows: Dict[str, List[np.ndarray]] = {}
@@ -196,7 +187,7 @@ def _gates(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str, Tup
 
 
 def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Callable
+                gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Optional[Callable]
                 ) -> Tuple[Callable, List[Parameter]]:
     gated = copy_network(network)
     replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(Gate, name=name, shape=(samples, *shape[1:]))
@@ -206,7 +197,8 @@ def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterS
     return _differentiate(gated, graph, parameters, loss), parameters
 
 
-def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], loss: Callable) -> Callable:
+def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter],
+                   loss: Optional[Callable]) -> Callable:
     for parameter in network.get_parameters():
         parameter.requires_grad = any(parameter is wanted for wanted in parameters)
     whole = LossOfBatch(network, loss, len(graph.inputs))
@@ -216,7 +208,7 @@ def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter], 
 
 
 def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterSlice],
-                       batches: Iterator[Tuple[Tensor, ...]], loss: Callable) -> Found:
+                       batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
     step = _differentiate(copy, graph, parameters, loss)

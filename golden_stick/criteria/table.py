@@ -91,7 +91,7 @@ def taylor(layer: FilterStatistics) -> np.ndarray:
     square of the derivative by a gate on the filter's output. Molchanov et al. 2019, https://arxiv.org/abs/1906.10771;
     at a gate it is also the Fisher criterion of Theis et al. 2018, https://arxiv.org/abs/1801.05787, but for a factor.
     """
-    return np.square(layer.gate_gradients.astype(np.float64)).mean(axis=0)
+    return np.square(np.asarray(layer.gate_gradients, np.float64)).mean(axis=0)
 
 
 def hessian(layer: FilterStatistics) -> np.ndarray:
@@ -104,7 +104,7 @@ def hessian(layer: FilterStatistics) -> np.ndarray:
 def activation(layer: FilterStatistics) -> np.ndarray:
     """Mean magnitude of the channel that a filter makes, where the next layers read it. Molchanov et al. 2017,
     https://arxiv.org/abs/1611.06440, section 2.2."""
-    return layer.activations
+    return np.asarray(layer.activations)
 
 
 NEEDS = ("nothing", "gate_gradients", "squared_gradients", "activations")

@@ -1,19 +1,19 @@
 """Slim files: the weights of a slim network and the recipe that made it, in one file. Read without MindSpore."""
-import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, first_line
 from golden_stick.deploy.fold.plan import Folding
 from golden_stick.graph.plan import PruningPlan
 
-__all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "SlimFile", "architecture_digest", "kept_positions",
-           "read_slim", "read_tensors", "record_of", "weights_digest"]
+__all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "SlimFile", "Step", "architecture_digest",
+           "kept_positions", "read_slim", "read_tensors", "record_of", "weights_digest"]
 
 
 SAFETENSORS, CHECKPOINT = ".safetensors", ".ckpt"
@@ -21,6 +21,7 @@ KEY = "golden_stick"
 VERSION = 3
 _STEPS: Dict[str, Any] = {"prune": PruningPlan, "fold": Folding}
 
+Step = Union[PruningPlan, Folding]
 Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
 Kept = Mapping[str, Mapping[int, Tuple[int, ...]]]
 
@@ -44,7 +45,7 @@ class SlimFile:
 
     version: int
     network: str
-    steps: Tuple[Any, ...]
+    steps: Tuple[Step, ...]
     values: Dict[str, np.ndarray]
     original: Architecture
     kept: Kept
@@ -52,7 +53,7 @@ class SlimFile:
     digests: Mapping[str, str]
 
 
-def record_of(network: str, steps: Sequence[Any], original: Architecture, values: Mapping[str, np.ndarray],
+def record_of(network: str, steps: Sequence[Step], original: Architecture, values: Mapping[str, np.ndarray],
               metadata: Mapping[str, Any]) -> Dict[str, Any]:
     """What a slim file says besides the weights, as plain data; `network` is the class."""
     kinds = {kind: name for name, kind in _STEPS.items()}
@@ -67,7 +68,7 @@ def record_of(network: str, steps: Sequence[Any], original: Architecture, values
     }
 
 
-def _referring(step: Any, lists: Dict[Tuple[int, ...], int]) -> Dict[str, Any]:
+def _referring(step: Step, lists: Dict[Tuple[int, ...], int]) -> Dict[str, Any]:
     """A step as plain data, with the numbers of lists in place of them. The channels of a group share one list."""
     data = step.to_dict()
     if not isinstance(step, PruningPlan):
@@ -76,7 +77,7 @@ def _referring(step: Any, lists: Dict[Tuple[int, ...], int]) -> Dict[str, Any]:
                   for item in items] for key, items in data.items()}
 
 
-def _step_of(record: Mapping[str, Any], lists: Sequence[Sequence[int]]) -> Any:
+def _step_of(record: Mapping[str, Any], lists: Sequence[Sequence[int]]) -> Step:
     """The step that a record speaks of, with the lists that it refers to."""
     kind, data = _STEPS[record["step"]], {key: value for key, value in record.items() if key != "step"}
     if kind is PruningPlan:
@@ -85,7 +86,7 @@ def _step_of(record: Mapping[str, Any], lists: Sequence[Sequence[int]]) -> Any:
     return kind.from_dict(data)
 
 
-def kept_positions(steps: Iterable[Any]) -> Kept:
+def kept_positions(steps: Iterable[Step]) -> Kept:
     """Parameter -> axis -> the positions in the original that all prunings have left."""
     found: Dict[str, Dict[int, Tuple[int, ...]]] = {}
     for step in steps:
@@ -97,18 +98,14 @@ def kept_positions(steps: Iterable[Any]) -> Kept:
 
 def architecture_digest(architecture: Architecture) -> str:
     """SHA-256 of the names and shapes, whatever their order."""
-    text = json.dumps(sorted([name, list(shape)] for name, shape in architecture))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of([json.dumps(sorted([name, list(shape)] for name, shape in architecture))])
 
 
 def weights_digest(values: Mapping[str, np.ndarray]) -> str:
     """SHA-256 of the weights with their names, types and shapes, whatever their order."""
-    digest = hashlib.sha256()
-    for name in sorted(values):
-        array = values[name]
-        digest.update(f"{name} {array.dtype.name} {list(array.shape)}\n".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
+    arrays = sorted(values.items(), key=lambda item: item[0])
+    return digest_of(part for name, array in arrays
+                     for part in (f"{name} {array.dtype.name} {list(array.shape)}\n", array))
 
 
 def read_slim(path: str) -> SlimFile:

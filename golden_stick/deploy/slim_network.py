@@ -11,7 +11,7 @@ from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimErr
 from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.cells.slim import architecture_of, recipe_of, slim
 from golden_stick.deploy.fold.network import restructured
-from golden_stick.deploy.slim_file import CHECKPOINT, KEY, SAFETENSORS, Architecture, read_slim, record_of
+from golden_stick.deploy.slim_file import CHECKPOINT, KEY, SAFETENSORS, Architecture, Step, read_slim, record_of
 from golden_stick.graph.plan import PruningPlan
 
 __all__ = ["save_slim", "load_slim", "take_step"]
@@ -118,7 +118,7 @@ def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
     return smaller
 
 
-def take_step(network: nn.Cell, step: Any) -> nn.Cell:
+def take_step(network: nn.Cell, step: Step) -> nn.Cell:
     """
     The network after one more step of a slim file; of a folding, with the values from before it.
 

@@ -240,6 +240,6 @@ def axes_of(node: Node, rank: int, at: int = 1) -> Set[int]:
     return {int(axis) % rank for axis in np.ravel(axes)}
 
 
-def number(value: Value):
+def number(value: Value) -> Any:
     """The Python value of a constant, None for anything else."""
     return value.value if isinstance(value, Constant) else None

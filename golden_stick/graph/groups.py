@@ -1,7 +1,7 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class FixedLayer:
 
 
 @dataclass(frozen=True, eq=False)
-class Grouping(Sequence):
+class Grouping(Sequence[ChannelGroup]):
     """
     All that `find_groups` found. As a sequence it holds the groups.
 
@@ -116,10 +116,10 @@ class Grouping(Sequence):
     read_numbers: Mapping[int, str] = field(default_factory=dict)
     stuck: FrozenSet[int] = frozenset()
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         return self.groups[index]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.groups)
 
 
@@ -164,7 +164,9 @@ def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual:
     Args:
         graph (Graph): A traced network.
         rejected_readings (Mapping): Number of a node -> how many readings of its numbers are wrong.
-        residual, normalization, heads: As in `find_groups`.
+        residual (str): As in `find_groups`.
+        normalization (str): As in `find_groups`.
+        heads (str): As in `find_groups`.
 
     Returns:
         Grouping.
@@ -231,7 +233,7 @@ def _zeroed(flow: Flow, solution: Solution) -> Tuple[ParameterSlice, ...]:
     return tuple(found)
 
 
-def _outputs(flow: Flow, node: Node, solution: Solution):
+def _outputs(flow: Flow, node: Node, solution: Solution) -> Tuple[Optional[Tuple[int, np.ndarray]], ...]:
     found = []
     for index in range(len(node.shapes)):
         seen = flow.of(Result(node.number, index))

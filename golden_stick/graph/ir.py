@@ -1,6 +1,6 @@
 """The traced network as frozen data: nodes, and the values that flow between them."""
 from dataclasses import dataclass, field
-from typing import Any, Dict, FrozenSet, List, Mapping, Set, Tuple, Union
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple, Union
 
 __all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
 
@@ -101,7 +101,7 @@ class Graph:
     outputs: Tuple[Value, ...]
     _by_name: Mapping[str, Parameter] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {parameter.name: parameter for parameter in self.parameters})
 
     def parameter(self, name: str) -> Parameter:
@@ -139,7 +139,7 @@ class Graph:
         return {value: tuple(numbers) for value, numbers in readers.items()}
 
 
-def flatten(values) -> Tuple[Value, ...]:
+def flatten(values: Iterable[Value]) -> Tuple[Value, ...]:
     """Values with nested tuples opened."""
     opened: List[Value] = []
     for value in values:

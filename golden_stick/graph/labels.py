@@ -47,7 +47,7 @@ class Solution:
 class Labels:
     """Makes labels and collects what is said of them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._count = 1
         self._unions: List[Tuple[np.ndarray, np.ndarray]] = []
         self._fixed: List[Tuple[np.ndarray, str]] = []

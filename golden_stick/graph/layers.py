@@ -35,19 +35,21 @@ class Form:
         filter_axis (int): The weight's axis that makes channels.
         input_axis (int): The weight's axis that sums channels up; None if it sums none.
         channel_axis (int): The axis of the channels in what the Cell reads and makes.
+        onnx (str): ONNX's name of the operator.
     """
 
     name: str
     filter_axis: int
     input_axis: Optional[int]
     channel_axis: int
+    onnx: str
 
 
 # Where there are groups, axis 1 of a weight is that of one of them.
-CONVOLUTION = Form("convolution", 0, 1, 1)  # (C_out, C_in / group, *kernel)
-TRANSPOSED = Form("transposed convolution", 1, 0, 1)  # (C_in, C_out / group, *kernel)
-DENSE = Form("dense layer", 0, 1, -1)  # (C_out, C_in)
-EMBEDDING = Form("embedding", 1, None, -1)  # (vocabulary, C_out)
+CONVOLUTION = Form("convolution", 0, 1, 1, "Conv")  # (C_out, C_in / group, *kernel)
+TRANSPOSED = Form("transposed convolution", 1, 0, 1, "ConvTranspose")  # (C_in, C_out / group, *kernel)
+DENSE = Form("dense layer", 0, 1, -1, "MatMul")  # (C_out, C_in)
+EMBEDDING = Form("embedding", 1, None, -1, "Gather")  # (vocabulary, C_out)
 
 
 def _argument(node: Node, at: Union[str, int, None], otherwise: Any) -> Any:

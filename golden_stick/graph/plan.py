@@ -1,6 +1,6 @@
 """The pruning plan: what is kept, as plain data. All that follows only carries it out."""
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Dict, Iterable, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Tuple
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class PruningPlan:
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "PruningPlan":
         """The plan that `to_dict` made `data` of."""
-        def read(kind, key):
+        def read(kind: Callable[..., Any], key: str) -> Tuple[Any, ...]:
             return tuple(kind(**{**item, **({"kept": tuple(item["kept"])} if "kept" in item else {})})
                          for item in data.get(key, ()))
 

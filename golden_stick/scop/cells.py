@@ -4,10 +4,10 @@ from typing import Optional
 from mindspore import nn, ops
 
 from golden_stick.cells.wrappers import TemporaryCell
-from golden_stick.scop.samplers import KnockoffChange, PermutationSampler, Sampler
+from golden_stick.scop.samplers import PermutationSampler, Sampler
 from golden_stick.scop.scales import BlockSchedule, RealScale
 
-__all__ = ["KnockoffInput", "KnockoffLayer"]
+__all__ = ["KnockoffInput", "KnockoffLayer", "PhaseNetwork"]
 
 
 class KnockoffLayer(TemporaryCell):
@@ -107,92 +107,6 @@ class _MixedFeatures(nn.Cell):
         return ops.broadcast_to(scale.reshape(shape).astype(features.dtype), features.shape)
 
 
-class KnockoffConvNormalized(KnockoffLayer):
-    """
-    A `KnockoffLayer` that in training also does what the batch normalization behind it does.
-
-    In evaluation that normalization multiplies each channel by a number and adds another, which commutes with mixing.
-    Done by the weights, it costs nothing per pixel. The normalization itself stands aside, see `AbsorbedNormalization`.
-
-    Args:
-        cell (nn.Conv2d): The convolution.
-        scale (RealScale): Its scales.
-        normalization (nn.BatchNorm2d): The normalization, which reads this convolution alone. Used, not copied.
-    """
-
-    def __init__(self, cell: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
-        super().__init__(cell, scale)
-        self.gamma, self.beta = normalization.gamma, normalization.beta
-        self.mean, self.variance = normalization.moving_mean, normalization.moving_variance
-        self.epsilon = normalization.eps
-
-    def construct(self, x):
-        if not self.training:
-            return self.cell(x)
-        factor = self.gamma * ops.rsqrt(self.variance + self.epsilon)
-        bias = self.cell.bias if self.cell.has_bias else 0.0
-        shift = (self.beta + (bias - self.mean) * factor).astype(x.dtype)
-        weight = (self.cell.weight * factor.reshape((-1, 1, 1, 1))).astype(x.dtype)
-        real, knockoff = ops.split(x, x.shape[0] // 2)
-        mixed = self.mixed(self.cell.conv2d(real, weight), self.cell.conv2d(knockoff, weight))
-        return ops.bias_add(mixed, shift)
-
-
-class AbsorbedNormalization(TemporaryCell):
-    """
-    A normalization that the convolution before it does in training, and that does it itself in evaluation.
-
-    Args:
-        normalization (nn.BatchNorm2d): The normalization. Used, not copied.
-    """
-
-    def __init__(self, normalization: nn.BatchNorm2d):
-        super().__init__()
-        self.cell = normalization
-
-    def construct(self, x):
-        return x if self.training else self.cell(x)
-
-
-class FeatureKnockoff(TemporaryCell):
-    """
-    A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
-
-    At every position, the knockoff of the vector of channels is drawn anew. No gradient flows through the draw.
-
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        scale (RealScale): The scales of the channels that it reads.
-        change (KnockoffChange): Draws what the knockoff of a vector of channels is more than the vector.
-        trailing (int): Axes behind that of the channels.
-        repeats (int): How many neighbours on that axis are one channel's.
-    """
-
-    def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, trailing: int, repeats: int):
-        super().__init__()
-        self.cell, self.scale, self.change = cell, scale, change
-        self.repeats = repeats
-        self.trailing = trailing if repeats == 1 else 1
-
-    def construct(self, x):
-        if not self.training:
-            return self.cell(x)
-        feature = x if self.repeats == 1 else x.reshape(x.shape[:-1] + (-1, self.repeats))
-        scale = self.scale().reshape((-1,) + (1,) * self.trailing)
-        feature = feature + (1.0 - scale) * self._change_of(feature)
-        return self.cell(feature.reshape(x.shape).astype(x.dtype))
-
-    def _change_of(self, feature):
-        """What the knockoff of a feature map is more than the map itself."""
-        axis = feature.ndim - 1 - self.trailing
-        # The channels last; then back to where they were.
-        there = tuple(i for i in range(feature.ndim) if i != axis) + (axis,)
-        back = tuple(range(axis)) + (feature.ndim - 1,) + tuple(range(axis, feature.ndim - 1))
-        moved = ops.stop_gradient(feature).transpose(there)
-        change = self.change(moved.reshape((-1, moved.shape[-1])))
-        return ops.stop_gradient(change.reshape(moved.shape).transpose(back))
-
-
 class PhaseNetwork(TemporaryCell):
     """
     The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP.
@@ -200,6 +114,15 @@ class PhaseNetwork(TemporaryCell):
     Args:
         network (nn.Cell): The network. Its parameters keep their names.
         schedule (BlockSchedule): Counts every step of training, or None: all layers mix at once.
+
+    Inputs:
+        - **inputs** (Tensor) - What the network takes.
+
+    Outputs:
+        What the network gives.
+
+    Supported Platforms:
+        ``CPU``
     """
 
     def __init__(self, network: nn.Cell, schedule: Optional[BlockSchedule]):

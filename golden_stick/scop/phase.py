@@ -2,24 +2,17 @@
 from typing import Any, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
-from mindspore import nn
+from mindspore import nn, ops
 
-from golden_stick.cells.wrappers import find_cell, replace_cells
+from golden_stick.cells.wrappers import TemporaryCell, find_cell, replace_cells
 from golden_stick.deploy.fold.plan import Fusion, find_fusions
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph, Input, Owner, Parameter, Result, flatten
 from golden_stick.graph.layers import LAYERS, Layer
 from golden_stick.knockoffs.second_order import Moments, SecondOrder
-from golden_stick.scop.cells import (
-    AbsorbedNormalization,
-    FeatureKnockoff,
-    KnockoffConvNormalized,
-    KnockoffInput,
-    KnockoffLayer,
-    PhaseNetwork,
-)
+from golden_stick.scop.cells import KnockoffInput, KnockoffLayer, PhaseNetwork
 from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler
-from golden_stick.scop.scales import plan_mixing
+from golden_stick.scop.scales import RealScale, plan_mixing
 
 __all__ = ["FeaturePhase", "InputPhase"]
 
@@ -61,9 +54,9 @@ class InputPhase:
             for place, axis in self._axes[weight].items():
                 wrappers[place] = lambda cell, scale=scale, axis=axis: KnockoffLayer(cell, scale, axis)
             if path in behind:
-                normalization = find_cell(inner, behind[path])
-                wrappers[path] = lambda cell, scale=scale, norm=normalization: KnockoffConvNormalized(cell, scale, norm)
-        replace_cells(inner, {**wrappers, **dict.fromkeys(behind.values(), AbsorbedNormalization)})
+                norm = find_cell(inner, behind[path])
+                wrappers[path] = lambda cell, scale=scale, norm=norm: _KnockoffConvNormalized(cell, scale, norm)
+        replace_cells(inner, {**wrappers, **dict.fromkeys(behind.values(), _AbsorbedNormalization)})
         return KnockoffInput(inner, self.sampler, schedule)
 
     def why_unscored(self, group: ChannelGroup) -> str:
@@ -83,7 +76,9 @@ def _layer(owner: Owner) -> Optional[Layer]:
 
 def _meeting_samples(graph: Graph) -> Set[str]:
     """The parameters that are combined with what is computed from the samples, not from what is the same for all."""
-    rows, moving, names = graph.inputs[0].shape[:1], set(), set()
+    rows = graph.inputs[0].shape[:1]
+    moving: Set[int] = set()
+    names: Set[str] = set()
     for node in graph.nodes:
         values = flatten(node.inputs)
         if any(isinstance(value, Input) and value.shape[:1] == rows or
@@ -106,6 +101,53 @@ def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
     if not axes:
         return "SCOP mixes what layers make, and its weight is no Cell's"
     return axes if read else "nothing that it reads depends on the samples"
+
+
+class _KnockoffConvNormalized(KnockoffLayer):
+    """
+    A `KnockoffLayer` that in training also does what the batch normalization behind it does.
+
+    In evaluation that normalization multiplies each channel by a number and adds another, which commutes with mixing.
+    Done by the weights, it costs nothing per pixel. The normalization itself is `_AbsorbedNormalization` then.
+
+    Args:
+        cell (nn.Conv2d): The convolution.
+        scale (RealScale): Its scales.
+        normalization (nn.BatchNorm2d): The normalization, which reads this convolution alone. Used, not copied.
+    """
+
+    def __init__(self, cell: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
+        super().__init__(cell, scale)
+        self.gamma, self.beta = normalization.gamma, normalization.beta
+        self.mean, self.variance = normalization.moving_mean, normalization.moving_variance
+        self.epsilon = normalization.eps
+
+    def construct(self, x):
+        if not self.training:
+            return self.cell(x)
+        factor = self.gamma * ops.rsqrt(self.variance + self.epsilon)
+        bias = self.cell.bias if self.cell.has_bias else 0.0
+        shift = (self.beta + (bias - self.mean) * factor).astype(x.dtype)
+        weight = (self.cell.weight * factor.reshape((-1, 1, 1, 1))).astype(x.dtype)
+        real, knockoff = ops.split(x, x.shape[0] // 2)
+        mixed = self.mixed(self.cell.conv2d(real, weight), self.cell.conv2d(knockoff, weight))
+        return ops.bias_add(mixed, shift)
+
+
+class _AbsorbedNormalization(TemporaryCell):
+    """
+    A normalization that the convolution before it does in training, and that does it itself in evaluation.
+
+    Args:
+        normalization (nn.BatchNorm2d): The normalization. Used, not copied.
+    """
+
+    def __init__(self, normalization: nn.BatchNorm2d):
+        super().__init__()
+        self.cell = normalization
+
+    def construct(self, x):
+        return x if self.training else self.cell(x)
 
 
 def _absorbable(graph: Graph, network: nn.Cell, paths: Collection[str]) -> Dict[str, str]:
@@ -162,7 +204,7 @@ class FeaturePhase:
             scale = self.mixing.scale(path, site.width, schedule)
             change = KnockoffChange(f"{path}.knockoff_", _law(moments[path], self.sampler.method), seed)
             wrappers[path] = lambda cell, parts=(scale, change, site.trailing, site.repeats): \
-                FeatureKnockoff(cell, *parts)
+                _FeatureKnockoff(cell, *parts)
         replace_cells(inner, wrappers)
         return PhaseNetwork(inner, schedule)
 
@@ -183,6 +225,45 @@ class FeaturePhase:
         kept = [np.ones(self.mixing.draws)]
         return {weight: np.stack([np.mean(seen.get(channel, kept), axis=0) for channel in channels.tolist()], axis=1)
                 for weight, channels in self._filters.items()}
+
+
+class _FeatureKnockoff(TemporaryCell):
+    """
+    A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
+
+    At every position, the knockoff of the vector of channels is drawn anew. No gradient flows through the draw.
+
+    Args:
+        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
+        scale (RealScale): The scales of the channels that it reads.
+        change (KnockoffChange): Draws what the knockoff of a vector of channels is more than the vector.
+        trailing (int): Axes behind that of the channels.
+        repeats (int): How many neighbours on that axis are one channel's.
+    """
+
+    def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, trailing: int, repeats: int):
+        super().__init__()
+        self.cell, self.scale, self.change = cell, scale, change
+        self.repeats = repeats
+        self.trailing = trailing if repeats == 1 else 1
+
+    def construct(self, x):
+        if not self.training:
+            return self.cell(x)
+        feature = x if self.repeats == 1 else x.reshape(x.shape[:-1] + (-1, self.repeats))
+        scale = self.scale().reshape((-1,) + (1,) * self.trailing)
+        feature = feature + (1.0 - scale) * self._change_of(feature)
+        return self.cell(feature.reshape(x.shape).astype(x.dtype))
+
+    def _change_of(self, feature):
+        """What the knockoff of a feature map is more than the map itself."""
+        axis = feature.ndim - 1 - self.trailing
+        # The channels last; then back to where they were.
+        there = tuple(i for i in range(feature.ndim) if i != axis) + (axis,)
+        back = tuple(range(axis)) + (feature.ndim - 1,) + tuple(range(axis, feature.ndim - 1))
+        moved = ops.stop_gradient(feature).transpose(there)
+        change = self.change(moved.reshape((-1, moved.shape[-1])))
+        return ops.stop_gradient(change.reshape(moved.shape).transpose(back))
 
 
 def _feature_site(site: CellSite) -> Optional[FeatureSite]:

@@ -175,7 +175,7 @@ class SCOP(Pruner):
         The network of the knockoff phase. Which filters go is not known before it; how many is, for a rate.
 
         Raises:
-            NothingToPruneError: If no layer can mix.
+            NothingToPruneError: If no layer whose filters can be removed can be mixed.
         """
         kind = FeaturePhase if isinstance(self.settings["sampler"], FeatureSampler) else InputPhase
         network, phase = task.network, kind(task.graph, task.grouping, self.settings)

@@ -1,5 +1,4 @@
 """What a knockoff phase found: which filters knockoff+ selects, on what conditions, and what reports and cards say."""
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
 
@@ -7,6 +6,7 @@ import numpy as np
 from mindspore import Parameter
 from scipy.stats import rankdata
 
+from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, StateError
 from golden_stick.cells.networks import decoded, encoded
 from golden_stick.graph.groups import Grouping
@@ -40,11 +40,8 @@ def describe_sampler(sampler: Union[Sampler, FeatureSampler], fit: Iterable[Para
     for key in ("method", "grid", "positions", "seed"):
         if isinstance(getattr(sampler, key, None), (str, int)):
             description[key] = getattr(sampler, key)
-    digest, fit = hashlib.sha256(), tuple(fit)
-    for parameter in fit:
-        digest.update(f"{parameter.name} {parameter.shape}".encode())
-        digest.update(np.ascontiguousarray(parameter.asnumpy()).tobytes())
-    return {**description, "fit": digest.hexdigest()[:16]} if fit else description
+    parts = [part for item in fit for part in (f"{item.name} {item.shape}", item.asnumpy())]
+    return {**description, "fit": digest_of(parts)[:16]} if parts else description
 
 
 def encoded_description(description: Mapping[str, Any]) -> np.ndarray:

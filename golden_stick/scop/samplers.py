@@ -16,8 +16,8 @@ from golden_stick.cells.activations import tapped
 from golden_stick.cells.networks import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 
-__all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "LAW", "NoiseSampler",
-           "PermutationSampler", "SAMPLERS", "Sampler", "SamplerOption", "as_sampler"]
+__all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "KnockoffChange", "LAW",
+           "NoiseSampler", "PermutationSampler", "SAMPLERS", "Sampler", "SamplerOption", "as_sampler"]
 
 # The arrays that second-order knockoffs are drawn by.
 LAW = ("mean", "deviation", "shift", "root")
@@ -163,6 +163,15 @@ class KnockoffChange(nn.Cell):
         law (Sequence[numpy.ndarray]): Mean and deviation, shape (variables,); what a standardized vector loses and
             what noise it gets, by products from the right, shape (variables, variables).
         seed (int): Of the draws.
+
+    Inputs:
+        - **rows** (Tensor) - Vectors, shape (samples, variables).
+
+    Outputs:
+        Tensor, float32, of the shape of `rows`.
+
+    Supported Platforms:
+        ``CPU``
     """
 
     def __init__(self, name: str, law: Sequence[np.ndarray], seed: int):

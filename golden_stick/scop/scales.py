@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.segments import segments_of
 
-__all__ = ["MIXINGS", "Mixing", "SCALE_INIT", "plan_mixing"]
+__all__ = ["BlockSchedule", "MIXINGS", "Mixing", "RealScale", "SCALE_INIT", "ScheduledScale", "plan_mixing"]
 
 
 SCALE_INIT = 0.5
@@ -27,6 +27,15 @@ class BlockSchedule(nn.Cell):
         blocks (int): How many there are.
         turn_steps (int): How many steps a turn has.
         draws (int): How many sets of scales there are.
+
+    Inputs:
+        None.
+
+    Outputs:
+        Tensor, int32: the number of the step, from 0.
+
+    Supported Platforms:
+        ``CPU``
     """
 
     def __init__(self, blocks: int, turn_steps: int, draws: int):
@@ -55,6 +64,15 @@ class RealScale(nn.Cell):
         path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
         size (int): How many filters there are.
         draws (int): How many sets of scales there are. Default: 1.
+
+    Inputs:
+        None.
+
+    Outputs:
+        Tensor, float32, shape (size,), in [0, 1].
+
+    Supported Platforms:
+        ``CPU``
     """
 
     def __init__(self, path: str, size: int, draws: int = 1):
@@ -88,6 +106,15 @@ class ScheduledScale(RealScale):
         size (int): How many filters there are.
         block (int): The number of the layer's block.
         schedule (BlockSchedule): Says whose turn it is.
+
+    Inputs:
+        None.
+
+    Outputs:
+        Tensor, float32, shape (size,), in [0, 1].
+
+    Supported Platforms:
+        ``CPU``
     """
 
     def __init__(self, path: str, size: int, block: int, schedule: BlockSchedule):

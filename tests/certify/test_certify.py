@@ -1,4 +1,5 @@
 """`certify`: what is tested on what, in which order; what is written; and images that were used before."""
+import hashlib
 import json
 
 import mindspore as ms
@@ -7,6 +8,7 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
+from golden_stick.base.digests import digest_of, network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.certify import Certificate, DataFingerprint, drop_p_value, fingerprint
 from golden_stick.certify.prior_use import read_ledger
@@ -165,8 +167,13 @@ def test_the_digest_of_data_does_not_depend_on_their_order():
     assert fingerprint([(images[1:], labels[1:])]).digest != fingerprint([(images, labels)]).digest
 
 
+def test_a_digest_is_of_all_parts_in_their_order():
+    rows = np.arange(6, dtype=np.int8).reshape(2, 3)
+    assert digest_of(iter(["rows ", rows])) == hashlib.sha256(b"rows \x00\x01\x02\x03\x04\x05").hexdigest()
+    assert digest_of([rows.T]) == hashlib.sha256(b"\x00\x03\x01\x04\x02\x05").hexdigest()
+
+
 def test_digests_change_with_what_they_are_of():
-    from golden_stick.base.digests import network_digest
     one, other = nn.Dense(3, 2), nn.Dense(3, 2)
     other.weight.set_data(Tensor(one.weight.asnumpy()))
     other.bias.set_data(Tensor(one.bias.asnumpy()))

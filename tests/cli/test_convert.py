@@ -280,7 +280,7 @@ def checkpoints(folder):
     ("slim.ckpt --kind masked", "'--kind' must be what 'slim.ckpt' is of, 'slim', but got 'masked'"),
     ("trained.ckpt --kind masked", "'--kind' must be what 'trained.ckpt' is of, 'original', but got 'masked'"),
     ("trained.ckpt --fold --card card", "'--card' must stand without '--fold': it is of the network before that"),
-    ("trained.ckpt --opset 12", "'opset' must be in [13, 23], but got 12"),
+    ("trained.ckpt --opset 12", "'opset' must be a whole number in [13, 23], but got 12"),
     ("knockoff.ckpt --recipe slim.ckpt", "'--recipe' must stand with the weights of a slim network and nothing else, "
      "but 'knockoff.ckpt' is of kind 'knockoff'"),
     ("slim.ckpt --recipe slim.ckpt", "and nothing else, but 'slim.ckpt' is of kind 'slim'"),

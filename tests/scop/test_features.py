@@ -8,7 +8,8 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.knockoffs.second_order import SecondOrder, moments_of
 from golden_stick.scop import FeatureSampler
-from golden_stick.scop.cells import FeatureKnockoff, PhaseNetwork
+from golden_stick.scop.cells import PhaseNetwork
+from golden_stick.scop.phase import _FeatureKnockoff
 from golden_stick.scop.samplers import FeatureSite, KnockoffChange
 from golden_stick.scop.scales import RealScale
 from tests import networks
@@ -42,7 +43,7 @@ def test_knockoffs_are_exchangeable_channel_by_channel(mode, trailing, repeats):
         shaped = rows.reshape(400, 9, 4).transpose(0, 2, 1).reshape(400, 4, 3, 3)
     else:
         shaped = rows.reshape(400, 9, 4).transpose(0, 2, 1).reshape(400, 36) if repeats > 1 else rows
-    cell = FeatureKnockoff(nn.Identity(), scale, KnockoffChange("x.knockoff_", law(rows), 1), trailing, repeats)
+    cell = _FeatureKnockoff(nn.Identity(), scale, KnockoffChange("x.knockoff_", law(rows), 1), trailing, repeats)
     network = PhaseNetwork(cell, None).set_train(True)
     made = network(Tensor(shaped.astype(np.float32))).asnumpy()
     back = made.reshape(400, 4, -1).transpose(0, 2, 1).reshape(3600, 4) if trailing or repeats > 1 else made

@@ -7,7 +7,7 @@ from mindspore import Tensor, nn, ops
 import golden_stick as gs
 from golden_stick.base.errors import StateError
 from golden_stick.scop import GaussianSampler, KnockoffInput, KnockoffLayer
-from golden_stick.scop.cells import AbsorbedNormalization, KnockoffConvNormalized
+from golden_stick.scop.phase import _AbsorbedNormalization, _KnockoffConvNormalized
 from golden_stick.scop.scales import BlockSchedule, RealScale, ScheduledScale, plan_mixing
 from tests import networks
 
@@ -116,8 +116,8 @@ def test_the_normalization_behind_is_done_by_the_convolution(mode):
     for absorbed in (True, False):
         conv, norm, scale = network.a, network.norm_a, RealScale("a", 8)
         ops.assign(scale.real_scale, Tensor(np.linspace(0, 1, 8), ms.float32))
-        first = KnockoffConvNormalized(conv, scale, norm) if absorbed else KnockoffLayer(conv, scale)
-        behind = AbsorbedNormalization(norm) if absorbed else norm
+        first = _KnockoffConvNormalized(conv, scale, norm) if absorbed else KnockoffLayer(conv, scale)
+        behind = _AbsorbedNormalization(norm) if absorbed else norm
         phase = KnockoffInput(nn.SequentialCell(first, behind)).set_train(True)
         images, _ = batch(4)
         found[absorbed] = phase(images).asnumpy()
@@ -130,7 +130,7 @@ def test_normalizations_are_absorbed_where_they_can_be():
     phase = gs.SCOP().apply(small(), inputs=SHAPE)
     kinds = {name: type(cell).__name__ for name, cell in phase.network.cells_and_names() if "." not in name}
     assert [kinds[name] for name in ("a", "norm_a", "b", "norm_b", "c")] == [
-        "KnockoffConvNormalized", "AbsorbedNormalization", "KnockoffConvNormalized", "AbsorbedNormalization",
+        "_KnockoffConvNormalized", "_AbsorbedNormalization", "_KnockoffConvNormalized", "_AbsorbedNormalization",
         "KnockoffLayer"]
 
 

@@ -5,7 +5,7 @@ A network is traced for two batch sizes. Where the two graphs differ by numbers 
 `Size`, a line through the two; where they differ otherwise, the batch size is fixed, and the reason is named.
 """
 from dataclasses import dataclass, replace
-from typing import Any, Iterable, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class Repeated:
         return self.row.dtype
 
 
-def grows(number: Any) -> bool:
+def grows(number: object) -> bool:
     """Whether a number depends on the batch size."""
     return isinstance(number, Size)
 
@@ -84,7 +84,7 @@ def merge(graph: Graph, other: Graph, batches: Tuple[int, int]) -> Graph:
     return Graph(nodes, inputs, graph.parameters, _renewed(graph.outputs, known))
 
 
-def _renewed(values: Iterable[Value], known: Mapping[Any, Any]) -> Tuple[Value, ...]:
+def _renewed(values: Sequence[Value], known: Mapping[str, Input]) -> Tuple[Value, ...]:
     return tuple(_renewed(value, known) if isinstance(value, tuple) else
                  known[value.name] if isinstance(value, Input) else value for value in values)
 

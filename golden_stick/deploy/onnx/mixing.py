@@ -1,6 +1,6 @@
 """ONNX rules of operators that mix positions: products with weights, normalizations, reductions, orders."""
 import math
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -25,10 +25,10 @@ def check_layout(writer: Writer, node: Node, layout: str = "") -> None:
         raise error
 
 
-def spatial_numbers(numbers: Any, rank: int) -> Tuple[int, ...]:
+def spatial_numbers(numbers: Union[int, Sequence[int]], rank: int) -> Tuple[int, ...]:
     """One number for each of the last `rank` axes, from one for all or one for every axis."""
-    numbers = tuple(numbers) if isinstance(numbers, (tuple, list)) else (numbers,)
-    return numbers[-rank:] if len(numbers) >= rank else numbers * rank
+    given = (numbers,) if isinstance(numbers, int) else tuple(numbers)
+    return given[-rank:] if len(given) >= rank else given * rank
 
 
 def along_channels(writer: Writer, value: Value, rank: int) -> str:
@@ -67,7 +67,7 @@ def _convolution(writer: Writer, node: Node) -> str:
         ends = tuple(max(end, 0) for end in left)
         attributes["output_padding"] = tuple(max(-end, 0) for end in left)
     inputs = [writer.of(value) for value in node.inputs[:2 if operator.bias is None else 3] if not is_none(value)]
-    return writer.emit(operator.onnx, inputs, strides=stride, dilations=dilation, pads=begin + ends,
+    return writer.emit(operator.form.onnx, inputs, strides=stride, dilations=dilation, pads=begin + ends,
                        group=_argument(writer, node, "group", 1), **attributes)
 
 
@@ -177,7 +177,7 @@ def _norm(writer: Writer, node: Node) -> str:
 
 def _index(operator: str, values: str = "", index_first: bool = True) -> Callable:
     """Places of the largest or smallest numbers, with the numbers themselves where `values` names their reduction."""
-    def rule(writer: Writer, node: Node) -> Any:
+    def rule(writer: Writer, node: Node) -> Union[str, Tuple[str, str]]:
         data, axis = writer.of(node.inputs[0]), _one_axis(writer, node)
         keep = _keeps(writer, node)
         kind = node.types[0 if index_first else 1]
@@ -209,7 +209,7 @@ def _moments(writer: Writer, node: Node, correction: float, root: bool) -> Tuple
 
 def _spread(root: bool) -> Callable:
     """Inputs: data, axes, what is taken off the count, whether the axes stay."""
-    def rule(writer: Writer, node: Node) -> Any:
+    def rule(writer: Writer, node: Node) -> Tuple[str, str]:
         return _moments(writer, node, float(writer.number(node, 2, 1)), root)
     return rule
 
@@ -227,7 +227,7 @@ def _running_sum(writer: Writer, node: Node) -> str:
                        reverse=int(flags[1]))
 
 
-def _sort(writer: Writer, node: Node) -> Any:
+def _sort(writer: Writer, node: Node) -> Tuple[str, str]:
     """Inputs of the newer one: data, axis, whether it descends."""
     axis = _one_axis(writer, node) % len(node.shapes[0])
     down = bool(node.attributes.get("descending", writer.number(node, 2, False)))
@@ -236,7 +236,7 @@ def _sort(writer: Writer, node: Node) -> Any:
     return values, writer.cast(places, node.types[1])
 
 
-def _top(writer: Writer, node: Node) -> Any:
+def _top(writer: Writer, node: Node) -> Tuple[str, str]:
     """Inputs: data, how many, axis, whether the largest, whether in order."""
     values, places = writer.emit_several(
         "TopK", [writer.of(node.inputs[0]), writer.vector([writer.number(node, 1)])], 2,

@@ -5,7 +5,7 @@ import numpy as np
 
 from golden_stick.deploy.onnx.batch import FixedBatch, grows, line
 from golden_stick.deploy.onnx.writer import Writer, is_none
-from golden_stick.graph.ir import Constant, Node, flatten
+from golden_stick.graph.ir import Constant, Node, Value, flatten
 
 __all__ = ["MOVING"]
 
@@ -109,7 +109,7 @@ def _one_position(writer: Writer, node: Node) -> str:
     return writer.emit("Gather", [writer.of(node.inputs[0]), index], axis=axis)
 
 
-def _indices(writer: Writer, value: Any) -> str:
+def _indices(writer: Writer, value: Value) -> str:
     return writer.of(value, None if writer.type(value) in ("int32", "int64") else "int64")
 
 

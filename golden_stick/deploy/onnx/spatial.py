@@ -1,5 +1,5 @@
 """ONNX rules of pooling and resizing."""
-from typing import Callable, List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -10,18 +10,22 @@ from golden_stick.graph.ir import Node
 __all__ = ["SPATIAL"]
 
 
+Sizes = Sequence[int]
+
 # How MindSpore counts the ways to pad.
 _PAD_MODES = {0: "PAD", 1: "SAME", 2: "VALID"}
 
 
-def _windows(sizes, made, kernel, stride, begin, dilation=None) -> Tuple[int, ...]:
+def _windows(sizes: Sequence[int], made: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
+             begin: Sequence[int], dilation: Optional[Sequence[int]] = None) -> Tuple[int, ...]:
     """Padding at the ends that gives as many windows as the trace has, whatever rounding the code asks for."""
     dilation = dilation or (1,) * len(sizes)
     return tuple(max((count - 1) * step + spread * (width - 1) + 1 - size - first, 0) for
                  size, count, width, step, first, spread in zip(sizes, made, kernel, stride, begin, dilation))
 
 
-def _begin(writer: Writer, node: Node, mode: str, padding: Sequence[int], kernel, stride) -> Sequence[int]:
+def _begin(writer: Writer, node: Node, mode: str, padding: Sequence[int], kernel: Sequence[int],
+           stride: Sequence[int]) -> Sequence[int]:
     """Padding at the beginning; where windows cover all, it is the smaller half of what is missing."""
     if mode.upper() != "SAME":
         return padding
@@ -29,12 +33,14 @@ def _begin(writer: Writer, node: Node, mode: str, padding: Sequence[int], kernel
     return [total // 2 for total in _windows(sizes, made, kernel, stride, (0,) * len(sizes))]
 
 
-def _max_pool(writer: Writer, node: Node, kernel, stride, begin, dilation=None) -> str:
+def _max_pool(writer: Writer, node: Node, kernel: Sequence[int], stride: Sequence[int], begin: Sequence[int],
+              dilation: Optional[Sequence[int]] = None) -> str:
     shapes = writer.shape(node.inputs[0]), node.shapes[0]
     return _maxima(writer, writer.of(node.inputs[0]), node.types[0], shapes, kernel, stride, begin, dilation)
 
 
-def _maxima(writer: Writer, data: str, kind: str, shapes, kernel, stride, begin, dilation) -> str:
+def _maxima(writer: Writer, data: str, kind: str, shapes: Sequence[Sequence[int]], kernel: Sequence[int],
+            stride: Sequence[int], begin: Sequence[int], dilation: Optional[Sequence[int]]) -> str:
     """The largest number in each window, from a tensor of the first shape to one of the second."""
     ends = _windows(shapes[0][2:], shapes[1][2:], kernel, stride, begin, dilation)
     if writer.maker(data) == "Pad":
@@ -74,13 +80,14 @@ def _max_pool_with_places(writer: Writer, node: Node) -> str:
     return writer.reshape(pooled, made, planes[1])
 
 
-def _covered(count, width, step, first, low, high) -> np.ndarray:
+def _covered(count: int, width: int, step: int, first: int, low: int, high: int) -> np.ndarray:
     """How many positions in [low, high) each window of an axis covers."""
     starts = np.arange(count) * step - first
     return np.minimum(starts + width, high) - np.maximum(starts, low)
 
 
-def _average(writer: Writer, node: Node, kernel, stride, begin, end, counted: bool, divisor: int = 0) -> str:
+def _average(writer: Writer, node: Node, kernel: Sequence[int], stride: Sequence[int], begin: Sequence[int],
+             end: Sequence[int], counted: bool, divisor: int = 0) -> str:
     """
     The mean of what every window covers of the data, and where the code divides by another number, times the quotient.
 

@@ -1,9 +1,9 @@
 """The writer: what the rules speak to, and the only one that makes an ONNX model."""
-import hashlib
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
+from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ExportError
 from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, line, sizes_of
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
@@ -117,7 +117,7 @@ class Writer:
         self._types: Dict[str, np.dtype] = {}
         self._nodes: List[tuple] = []
         self._arrays: Dict[str, np.ndarray] = {}
-        self._digests: Dict[bytes, str] = {}
+        self._digests: Dict[str, str] = {}
         self._vectors: Dict[tuple, str] = {}
         self._reshaped: Dict[str, Tuple[str, tuple]] = {}  # name -> what it was before its reshapes, and its shape
         self._used = {item.name for item in graph.inputs} | {item.name for item in graph.parameters}
@@ -271,8 +271,7 @@ class Writer:
     def constant(self, array: Any, dtype: Any = None) -> str:
         """The name of an array, written once however often it is read."""
         array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
-        head = f"{array.dtype}{array.shape}".encode()
-        digest = hashlib.sha256(head + array.tobytes()).digest()
+        digest = digest_of([f"{array.dtype}{array.shape}", array])
         if digest not in self._digests:
             name = self._digests[digest] = self._fresh(f"constant_{len(self._digests)}")
             self._arrays[name] = array

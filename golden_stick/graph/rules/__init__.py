@@ -4,7 +4,7 @@ THE table: operator -> its rule.
 A rule says which labels belong together, which must stay, and which axis of which parameter carries them. An operator
 without a rule is a barrier: nothing that it reads is pruned, and the report names it.
 """
-from typing import Callable, Dict
+from typing import Callable, Dict, Sequence
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.ir import CONTROL_FLOW
@@ -48,16 +48,16 @@ from golden_stick.graph.types import Rule
 __all__ = ["RULES", "add_rule"]
 
 
-def _first(zero) -> bool:
+def _first(zero: Sequence[bool]) -> bool:
     return bool(zero) and zero[0]
 
 
-def _made(zero) -> bool:
+def _made(zero: Sequence[bool]) -> bool:
     """Removed channels are zero behind the layer that makes them, and behind one that scales them by a weight."""
     return True
 
 
-def _lost(zero) -> bool:
+def _lost(zero: Sequence[bool]) -> bool:
     return False
 
 

@@ -1,10 +1,10 @@
 """Rules of operators that work number by number, or on every channel alone."""
-from typing import Union
+from typing import Tuple, Union
 
 import numpy as np
 
 from golden_stick.graph.flow import Flow, is_data
-from golden_stick.graph.ir import Constant, Input, Node, Parameter, flatten
+from golden_stick.graph.ir import Constant, Input, Node, Parameter, Value, flatten
 from golden_stick.graph.types import CHANNEL, Labeled, Site
 
 __all__ = ["elementwise", "residual_sum", "channel_parameters", "spatial", "first_input", "CHANNELS_FIRST"]
@@ -44,7 +44,7 @@ def elementwise(flow: Flow, node: Node) -> np.ndarray:
     return flow.on(axis, lead, rank)
 
 
-def _of_parameters(flow: Flow, node: Node, values) -> np.ndarray:
+def _of_parameters(flow: Flow, node: Node, values: Tuple[Value, ...]) -> np.ndarray:
     """No feature map with channels takes part: a vector of weights, scaled or shifted, is still one."""
     vectors = [value for value in values if isinstance(value, Parameter)]
     others = [value for value in values if not isinstance(value, Parameter)]

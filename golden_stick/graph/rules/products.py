@@ -1,5 +1,5 @@
 """Rules of operators that sum channels up and make new ones: convolutions and products of matrices."""
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -147,7 +147,8 @@ def _contract(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], r
     return _one_axis(flow, node, made, result)
 
 
-def _meet(flow, node, operands, letter, carriers, summed):
+def _meet(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], letter: str,
+          carriers: Sequence[Tuple[Labeled, np.ndarray]], summed: bool) -> Optional[Labeled]:
     """What the operands that have this axis say of its channels; None if nothing can be removed there."""
     holders = [(value, letters.index(letter)) for value, letters in operands if letter in letters]
     size = max(flow.graph.shape(value)[axis] for value, axis in holders)

@@ -1,5 +1,5 @@
 """Rules of operators that only move numbers: on labels, they are the numpy functions of the same name."""
-from typing import List, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from golden_stick.graph.flow import Flow, axes_of, number
 from golden_stick.graph.ir import Node, Parameter, flatten
 from golden_stick.graph.labels import components
 from golden_stick.graph.rules.products import embedding
-from golden_stick.graph.types import NUMBER
+from golden_stick.graph.types import NUMBER, Labeled
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "gather", "tile",
            "broadcast_to", "reverse", "roll", "pad"]
@@ -73,7 +73,7 @@ def _classes_along(inner: np.ndarray, axis: int) -> int:
     return len(np.unique(components(len(names), edges)))
 
 
-def _block(old, new, axis) -> Tuple[range, range]:
+def _block(old: Sequence[int], new: Sequence[int], axis: int) -> Tuple[range, range]:
     """The smallest ranges of old and new axes, around `axis`, that hold the same number of elements."""
     starts_old = np.cumprod((1,) + tuple(old))
     starts_new = np.cumprod((1,) + tuple(new))
@@ -103,7 +103,7 @@ def concat(flow: Flow, node: Node) -> np.ndarray:
     return _meet(flow, node, seen, axes.pop(), rank)
 
 
-def _meet(flow: Flow, node: Node, seen, axis: int, rank: int) -> np.ndarray:
+def _meet(flow: Flow, node: Node, seen: Sequence[Labeled], axis: int, rank: int) -> np.ndarray:
     """Tensors side by side: their channels on `axis` belong together."""
     lead = next(item.labels for item in seen if item.axes).ravel()
     for item in seen:
@@ -183,7 +183,8 @@ def _position(value: int, size: int) -> int:
     return min(max(value + size if value < 0 else value, 0), size)
 
 
-def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int):
+def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int
+          ) -> Optional[np.ndarray]:
     """Labels of one of several equal parts, whose positions are united with those of the others; None if it is none."""
     width = last - first
     if flow.rejected_readings(node) or width < 1 or len(labels) % width or first % width:
@@ -261,7 +262,7 @@ def pad(flow: Flow, node: Node) -> np.ndarray:
     return flow.on(axis, np.concatenate((edges[0], data.labels.ravel(), edges[1])), rank)
 
 
-def _padding(node: Node, rank: int):
+def _padding(node: Node, rank: int) -> List[Tuple[int, ...]]:
     """(before, after) per axis. PadV3 counts pairs from the last axis, Pad from the first."""
     paddings = node.attributes.get("paddings")
     if paddings is not None:
