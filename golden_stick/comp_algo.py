@@ -158,6 +158,7 @@ class CompAlgo(ABC):
 
     @report.setter
     def report(self, report: AlgorithmReport) -> None:
+        """Set it."""
         self._report = report
 
     @property
@@ -179,6 +180,7 @@ class CompAlgo(ABC):
 
     @applied.setter
     def applied(self, applied: Applied) -> None:
+        """Set it."""
         self.refuse_second_apply()
         self._applied = applied
 

@@ -601,7 +601,7 @@ def test_process_says_nothing_or_one_line_where_mindspore_says_many_or_all_of_a_
                      f"trace --network network.py:Stubborn --inputs {SHAPE}")
     said = result.stderr.splitlines()
     assert (said[0], said[2]) == ("code 0", "code 2")
-    assert said[1].startswith("golden-stick: error: For 'trace', 'Net' could not be compiled")
+    assert said[1].startswith("golden-stick: error: For 'OneShot', 'Net' could not be compiled")
     assert result.stdout.endswith("built Net by network.py:build\nbuilt Stubborn by network.py:Stubborn\n")
     assert sorted(path.name for path in folder.iterdir()) == before
     assert result.returncode == 1

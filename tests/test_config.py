@@ -38,7 +38,7 @@ def test_the_users_dict_is_not_changed():
 
 
 @pytest.mark.parametrize("value", [
-    0, 0.0, 0.999, Fraction(1, 3), np.float32(0.5), np.float64(0.5), np.float16(0.5), np.int64(0), np.uint8(0),
+    0, 0.999, Fraction(1, 3), np.float32(0.5), np.int64(0),
 ])
 def test_every_real_number_in_the_interval_is_accepted(value):
     assert check(prune_rate=value)["prune_rate"] == value
@@ -52,8 +52,7 @@ def test_only_a_closed_interval_holds_its_end(value):
 
 
 @pytest.mark.parametrize("value", [
-    -0.1, 1.5, float("nan"), float("inf"), -float("inf"), np.float32("nan"), np.float64("inf"),
-    pytest.param(10 ** 400, id="huge"), pytest.param(-10 ** 400, id="minus huge"),
+    -0.1, 1.5, float("nan"), -float("inf"), np.float32("nan"), pytest.param(10 ** 400, id="huge"),
 ])
 def test_numbers_outside_an_interval_are_refused(value):
     with refused(ArgumentError, f"For 'Algorithm', 'prune_rate' must be in [0, 1), but got {value!r}."):
@@ -63,7 +62,7 @@ def test_numbers_outside_an_interval_are_refused(value):
 
 
 @pytest.mark.parametrize("value", [
-    "0.4", True, False, np.bool_(True), None, [0.4], (0.4,), 0.4j, np.array([0.4]), {}, b"1",
+    "0.4", True, np.bool_(True), None, [0.4], np.array([0.4]),
 ])
 def test_what_is_no_number_is_refused_by_its_type(value):
     kind = type(value).__name__
@@ -72,7 +71,7 @@ def test_what_is_no_number_is_refused_by_its_type(value):
         check(prune_rate=value)
 
 
-@pytest.mark.parametrize("value", [0, 1, 10 ** 30, np.int32(5), np.uint64(7)])
+@pytest.mark.parametrize("value", [0, 10 ** 30, np.uint64(7)])
 def test_every_whole_number_from_the_lowest_on_is_accepted(value):
     assert check(seed=value)["seed"] == value
 
@@ -83,7 +82,7 @@ def test_whole_numbers_below_the_lowest_are_refused(value):
         check(seed=value)
 
 
-@pytest.mark.parametrize("value", [1.0, float("nan"), True, "1", None, np.float32(1), Fraction(1, 2), [1]])
+@pytest.mark.parametrize("value", [1.0, True, "1", None])
 def test_what_is_no_whole_number_is_refused_by_its_type(value):
     kind = type(value).__name__
     with refused(ArgumentTypeError, f"For 'Algorithm', 'seed' must be a whole number of at least 0, but got {value!r} "
@@ -96,14 +95,14 @@ def test_a_choice_is_accepted():
     assert check(residual=np.str_("keep"))["residual"] == "keep"
 
 
-@pytest.mark.parametrize("value", ["Group", "", "add", "group "])
+@pytest.mark.parametrize("value", ["Group", ""])
 def test_another_string_is_refused(value):
     with refused(ArgumentError, "For 'Algorithm', 'residual' must be one of 'group', 'scatter', 'keep', but got "
                                 f"{value!r}."):
         check(residual=value)
 
 
-@pytest.mark.parametrize("value", [None, 0, True, ["group"], b"group", float("nan")])
+@pytest.mark.parametrize("value", [None, 0, ["group"]])
 def test_what_is_no_string_is_refused_by_its_type(value):
     kind = type(value).__name__
     with refused(ArgumentTypeError, "For 'Algorithm', 'residual' must be one of 'group', 'scatter', 'keep', but got "
@@ -112,8 +111,7 @@ def test_what_is_no_string_is_refused_by_its_type(value):
 
 
 @pytest.mark.parametrize("key, nearest", [
-    ("prune_rat", "prune_rate"), ("prunerate", "prune_rate"), ("rate", "prune_rate"), ("tresholds", "threshold"),
-    ("Seed", "seed"), ("residuals", "residual"),
+    ("prunerate", "prune_rate"), ("rate", "prune_rate"), ("Seed", "seed"),
 ])
 def test_an_unknown_key_names_the_nearest(key, nearest):
     with refused(ArgumentError, f"For 'Algorithm', 'config' has an unknown key {key!r}: did you mean '{nearest}'? "
@@ -132,7 +130,7 @@ def test_where_no_key_is_known_none_is_proposed():
 
 
 @pytest.mark.parametrize("config, kind", [
-    ("prune_rate", "str"), ([("seed", 1)], "list"), (0.4, "float"), (False, "bool"), ({"seed"}, "set"),
+    ("prune_rate", "str"), ([("seed", 1)], "list"), (0.4, "float"),
 ])
 def test_a_config_that_is_no_mapping_is_refused(config, kind):
     with refused(ArgumentTypeError, f"For 'Algorithm', 'config' must be a dict, but got {kind}."):

@@ -1,6 +1,7 @@
 """Configurations: a dict checked key by key, with one grammar for everything that is wrong with it."""
 import difflib
 import math
+import textwrap
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Collection, Mapping, Optional
@@ -8,7 +9,7 @@ from typing import Any, Collection, Mapping, Optional
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Interval", "Fraction", "PerPattern", "Whole", "OneOf", "Either", "Switch", "Option", "check_config",
-           "check_value"]
+           "check_value", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Interval:
         """The reason why `value` is refused, or None."""
         if isinstance(value, bool) or not isinstance(value, Real):
             return "type"
-        number: Any = value  # any Real compares, but its type does not say so
+        number: Any = value  # not a float of it: whole numbers can be too large for one
         inside = self.low <= number < self.high or (self.closed and number == self.high)
         return None if inside and math.isfinite(number) else "value"
 
@@ -131,6 +132,17 @@ class Option:
     default: Any
     constraint: Any
     help: str = ""
+
+
+def with_options(kind: Any) -> Any:
+    """A decorator: where a class's docstring says ``{options}``, there stand those that its base class has not."""
+    inherited = getattr(super(kind, kind), "options", {})
+    lines = [f"- **{key}** - {option.help[:1].upper()}{option.help[1:]}. "
+             f"Default: {'none' if option.default is None else repr(option.default)}."
+             for key, option in kind.options.items() if inherited.get(key) is not option]
+    wrapped = "\n".join(textwrap.fill(line, 120, initial_indent=" " * 12, subsequent_indent=" " * 14) for line in lines)
+    kind.__doc__ = (kind.__doc__ or "").replace(" " * 12 + "{options}", wrapped)
+    return kind
 
 
 def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:

@@ -1,5 +1,6 @@
 """Running, copying and naming a network, which leave its flags, the original and the working directory as they were."""
 import copy
+import json
 import os
 import tempfile
 from contextlib import contextmanager
@@ -13,8 +14,8 @@ from mindspore import Tensor, mint, nn, ops
 from golden_stick.base.errors import SlimError, first_line
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 
-__all__ = ["allowed_difference", "evaluation", "evaluate", "kind_of", "leaves", "scratch_directory",
-           "copy_network", "record_of", "OriginalNames"]
+__all__ = ["PLAN", "allowed_difference", "decoded", "encoded", "evaluation", "evaluate", "kind_of", "leaves",
+           "scratch_directory", "copy_network", "record_of", "OriginalNames"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -52,6 +53,20 @@ def _nearest(cell: nn.Cell) -> Tuple[str, Any]:
         if own in LAYERS or ancestor in _KINDS:
             return (own if own in LAYERS else _KINDS[ancestor]), ancestor
     return "", type(cell)
+
+
+# The parameter of a masked network that tells how it was masked.
+PLAN = "pruning.plan"
+
+
+def encoded(data: Any) -> np.ndarray:
+    """Plain data as bytes of JSON, uint8: what a parameter can hold, so that checkpoints tell it."""
+    return np.frombuffer(json.dumps(data, ensure_ascii=False).encode(), np.uint8).copy()
+
+
+def decoded(array: np.ndarray) -> Any:
+    """What `encoded` was given; blanks at the end count for nothing."""
+    return json.loads(array.astype(np.uint8).tobytes().decode())
 
 
 @contextmanager

@@ -71,8 +71,17 @@ def trace(network: nn.Cell, inputs: Any) -> Graph:
     """
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'trace', 'network' must be a Cell, but got {type(network).__name__}.")
-    tensors = as_tensors("trace", inputs)
-    return _Reader(_compile(network, tensors), owners(network)).read()
+    return trace_for("trace", network, as_tensors("trace", inputs))
+
+
+def trace_for(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
+    """`trace`, where the user has called `owner`."""
+    try:
+        model = _compile(network, tensors)
+    except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
+        raise TraceError(f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape "
+                         f"{describe(tensors)}: {first_line(error)}") from error
+    return _Reader(model, owners(network)).read()
 
 
 def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
@@ -108,11 +117,6 @@ def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
             proto = ModelProto()
             proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
             return proto
-    except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
-        raise TraceError(
-            f"For 'trace', '{type(network).__name__}' could not be compiled for inputs of shape {describe(tensors)}: "
-            f"{first_line(error)}"
-        ) from error
     finally:
         if phase is not None:
             _executor.del_net_res(network, {phase})

@@ -1,4 +1,4 @@
-"""The proof: the slim network gives what the masked one gives, or it is not handed out."""
+"""The check: the slim network gives what the masked one gives, or it is not handed out."""
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple
 

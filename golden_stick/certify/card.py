@@ -364,7 +364,7 @@ def _scales(report: Report) -> Any:
 
 
 def _guarantee(report: Report, certificate: Optional[Certificate], knockoffs: Optional[Exchangeability]) -> str:
-    """What is proven, in a few sentences."""
+    """What was checked, in a few sentences."""
     exact = (f"before fine-tuning, the slim network's outputs differed from the masked network's by at most "
              f"{report.largest_difference:.3g} of outputs up to {report.output_scale:.3g}, on random inputs"
              if report.largest_difference is not None else "nothing was compared yet")

@@ -5,16 +5,13 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, Mapping, Set
-
-import numpy as np
+from typing import Any, Callable, Dict, Iterator, Set
 
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.cli.networks import (
     check_exact,
     check_held,
     fill,
-    load_weights,
     network_and_inputs,
     refuse_slim_weights,
     trace_aloud,
@@ -31,66 +28,12 @@ from golden_stick.cli.prune import (
     make_slim,
 )
 
-__all__ = ["check_masked", "add"]
-
-
-# What decaying a weight in every step adds up to in roundings, in units of a number's last place.
-_ROUNDINGS = 1000
-
-
-def check_masked(values: Mapping[str, np.ndarray], place: str, network: Any, slim: Any) -> None:
-    """
-    Refuse a checkpoint that was masked otherwise than the slim network is pruned.
-
-    No gradient reaches a masked filter: after any training it is what it was, up to a factor for the decay of weights.
-    The others are not. A layer in which nothing learned tells nothing, nor does a network with zeros in place of masks.
-
-    Args:
-        values (Mapping): Name -> array, of the checkpoint.
-        place (str): The checkpoint, for the message.
-        network (nn.Cell): What it was masked from.
-        slim (nn.Cell): What is to be made of it.
-
-    Raises:
-        CheckpointError: If a filter that goes has learned, or one that stays has not, in a layer where others have.
-    """
-    from golden_stick.cells.slim import recipe_of
-    plan = recipe_of(slim).steps[-1]
-    before = {parameter.name: parameter.asnumpy() for parameter in network.get_parameters()}
-    for axis in () if plan.zeros else plan.axes:
-        old, new = before[axis.parameter], values[axis.parameter]
-        if axis.axis != 0 or old.ndim < 2 or old[0].size < 2 or len(axis.kept) == axis.size:
-            continue
-        moved, unit = _moved(old, new), 2.0 ** (-23 if old.dtype.itemsize > 2 else -7)
-        kept = np.isin(np.arange(axis.size), axis.kept)
-        still = max(2 * unit, float(moved[~kept].max()))
-        if moved[kept].max() <= 2 * unit:
-            continue
-        if still > _ROUNDINGS * unit:
-            _refuse(place, axis.parameter, int(np.argmax(np.where(kept, 0, moved))), "would go, but has learned")
-        if moved[kept].min() <= still:
-            _refuse(place, axis.parameter, int(np.argmin(np.where(kept, moved, np.inf))), "would stay, but has learned "
-                    "nothing")
-
-
-def _moved(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """How far each filter is from the multiple of its old self that is nearest, as a fraction of its largest weight."""
-    old, new = (array.astype(np.float64).reshape(len(array), -1) for array in (old, new))
-    factor = (old * new).sum(1, keepdims=True) / np.maximum((old * old).sum(1, keepdims=True), np.finfo(float).tiny)
-    return np.abs(new - factor * old).max(1) / np.maximum(np.abs(old).max(1), np.finfo(float).tiny)
-
-
-def _refuse(place: str, weight: str, filter_at: int, what: str) -> None:
-    raise CheckpointError(f"For 'golden-stick', '{place}' must be masked as the options say, but filter {filter_at} of "
-                          f"'{weight}' {what}: give the options and the checkpoint that it was masked with. If its "
-                          f"optimizer moves weights without a gradient, or the filter is dead, say '--kind masked'.")
+__all__ = ["add"]
 
 
 _KINDS = ("original", "knockoff", "masked", "slim", "slim-weights")
-# Two kinds have the original's parameters, so that a file cannot tell: the option that says it, and why it is needed.
+# What a file cannot tell by itself: the option that says it, and why it is needed.
 _BY_OPTION = {
-    "masked": ("--masked-from", "the checkpoint of a masked network",
-               "a masked network has the original's parameters, and '{}' does not say how it was masked"),
     "slim-weights": ("--recipe", "the weights of a slim network and nothing else",
                      "'{}' does not say what of the original they are"),
 }
@@ -103,9 +46,9 @@ original: prune by a criterion, to a checked ONNX file
 knockoff phase of SCOP: score by its scales
   golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint knockoff.ckpt \\
       --prune-rate 0.45 --output slim.safetensors
-masked network that was fine-tuned: --masked-from is what it was made from, options as it was made with
+masked network that was fine-tuned: its checkpoint tells how it was masked
   golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint masked.ckpt \\
-      --masked-from trained.ckpt --criterion l1 --prune-rate 0.45 --output slim.safetensors --mindir slim.mindir
+      --output slim.safetensors --mindir slim.mindir
 slim file: for deployment, normalizations folded
   golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint slim.safetensors --fold \\
       --onnx slim.onnx
@@ -130,7 +73,7 @@ def add(commands: Any) -> None:
 
 The kind is read from the file. Of a network that trained on several devices, name the files of all ranks, a pattern in
 quotes, or their folder, and the strategy file if each rank holds a part of a parameter. A network that is slimmed is
-proven equal to the masked one, and every exported file is run and compared before it stands under its name. All files
+checked against the masked one, and every exported file is run and compared before it stands under its name. All files
 are written, or none.
 """, """
 golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint 'rank_*/net.ckpt' --target-macs 0.5 \\
@@ -145,9 +88,7 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
                          "all ranks, a pattern, or a folder")
     command.add_argument("--strategy", help="where MindSpore saved the parallel strategy, if each rank holds a part of "
                          "a parameter; paths must then name the rank, as rank_0/net.ckpt")
-    command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of); "
-                         "masked also skips the check that masked filters have not learned")
-    command.add_argument("--masked-from", help="of a masked network: the checkpoint that it was made from")
+    command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of)")
     command.add_argument("--recipe", help="of the weights of a slim network alone: its slim file, with other weights; "
                          "what its metadata say of those is not taken over")
     command.add_argument("--mixing", help="as the knockoff phase was trained: blocks, layers or joint (default: what "
@@ -197,17 +138,13 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     from golden_stick import SCOP, OneShot
     result = {"report", "card"}
     by_criterion = {*OneShot.options, "data", *result}
-    meant: Dict[str, Set[str]] = {"original": by_criterion, "masked": by_criterion,
+    meant: Dict[str, Set[str]] = {"original": by_criterion, "masked": result,
                                   "knockoff": {*SCOP.options, *result}}
     for option, name in options.given.items():
         kinds = [one for one in _KINDS if name in meant.get(one, ())]
         if kinds and kind not in kinds:
             raise ArgumentError(f"For '{CLI}', '{option}' must stand with a checkpoint of kind "
                                 f"{' or '.join(map(repr, kinds))}, but '{file}' is of kind '{kind}'.")
-    measured = {"--target-latency": options.target_latency is not None, "--round-to auto": options.round_to == "auto"}
-    for option in (option for option, given in measured.items() if given and kind == "masked"):
-        raise ArgumentError(f"For '{CLI}', '{option}' must not stand with a masked network: what it lost is settled, "
-                            f"and another measurement may choose otherwise. Give the rate or number that was used.")
     if options.fold and options.card:
         raise ArgumentError(f"For '{CLI}', '--card' must stand without '--fold': it is of the network before that.")
     taken = any(os.path.exists(f"{options.output}{ending}") for ending in ("", *ANYWHERE["output"]))
@@ -222,10 +159,14 @@ def _original(options: argparse.Namespace, source: Any) -> None:
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
-    fill = partial(load_weights, path=options.masked_from, option="--masked-from")
-    # Who states the kind has the last word: no file can tell for sure.
-    check = {} if options.kind else {"check": partial(check_masked, source.values, source.files[0])}
-    make_slim(options, partial(by_criterion, options), fill, partial(_trained, source), **check)
+    from golden_stick import OneShot
+    from golden_stick.cells.networks import PLAN, decoded
+    from golden_stick.graph.plan import PruningPlan
+    masked = decoded(source.values[PLAN])
+    config = {key: value for key, value in masked["config"].items() if key in OneShot.options and value is not None}
+    source = replace(source, values={name: array for name, array in source.values.items() if name != PLAN})
+    plan = PruningPlan.from_dict(masked["plan"])
+    make_slim(options, lambda: (OneShot(config), {"plan": plan}), partial(_fill, source))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:

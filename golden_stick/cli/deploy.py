@@ -43,7 +43,7 @@ def add_verify(commands: Any) -> None:
 Check the digests of a slim file, build the slim network from the original one step by step, and prove every pruning:
 put the weights of the slim network into the places where they stand in the larger one, mask all others, and compare the
 outputs. Of a folding, the file does not hold the weights from before: that normalizations and layers stand beside each
-other in the network is checked, and a pruning before it is proven with the weights that the factory gives.
+other in the network is checked, and a pruning before it is checked with the weights that the factory gives.
 """, """
 golden-stick verify --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 --samples 8
 """)

@@ -61,7 +61,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = _Parser("golden-stick", allow_abbrev=False, description="Structured pruning for MindSpore that proves "
+    parser = _Parser("golden-stick", allow_abbrev=False, description="Structured pruning for MindSpore that checks "
                      "what it did. 'golden-stick COMMAND --help' explains a command and shows an example.")
     parser.add_argument("--version", action="version", version=f"golden-stick {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

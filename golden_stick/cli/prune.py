@@ -70,8 +70,7 @@ def check_onnx(options: argparse.Namespace) -> None:
 
 
 def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill: Callable[[Any], None],
-              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext(""),
-              check: Callable[[Any, Any], None] = lambda network, slim: None) -> None:
+              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext("")) -> None:
     """
     Apply and convert, and write what is asked for.
 
@@ -82,7 +81,6 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
         fill (Callable): Puts the weights into the network to prune.
         trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
             stays as it is applied.
-        check (Callable): Sees the original and the slim network before anything is written. Default: nothing.
     """
     from golden_stick import pruning_card, save_slim
     begin = time.perf_counter()
@@ -94,7 +92,6 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
         say(f"applied {type(algorithm).__name__} for inputs {describe(inputs)}")
         with trained(applied) as path:
             slim = algorithm.convert(applied, ckpt_path=path)
-        check(network, slim)
         say(str(algorithm.report))
         written = finished(options, slim, inputs)
         if "output" in paths:

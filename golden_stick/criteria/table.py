@@ -1,11 +1,12 @@
 """Criteria: how much a filter matters. One table of small functions; `add_criterion` takes one's own."""
 from dataclasses import dataclass, field
-from typing import Callable, Dict, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 from golden_stick.base.config import OneOf, check_value
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentTypeError
+from golden_stick.base.registry import Registry
 
 __all__ = ["FilterStatistics", "bn_scale", "fpgm", "l1", "l2", "lamp", "random", "activation", "hessian", "taylor",
            "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion", "filter_rows"]
@@ -116,7 +117,7 @@ class Criterion:
     One way to score filters.
 
     Args:
-        score (Callable): Takes an `FilterStatistics`, returns float scores of shape (filters,); higher means keep.
+        score (Callable): Takes `FilterStatistics`, returns float scores of shape (filters,); higher means keep.
         needs (str): What of the evidence is to be computed from data: ``'nothing'``, ``'gate_gradients'``,
             ``'squared_gradients'`` or ``'activations'``.
         normalizer (str): What a layer's scores are divided by before layers are compared: their ``'mean'``, ``'sum'``
@@ -128,7 +129,17 @@ class Criterion:
     normalizer: str = "mean"
 
 
-CRITERIA: Dict[str, Criterion] = {
+def _accepted(item: Any) -> Criterion:
+    if not isinstance(item, Criterion):
+        item = Criterion(item)
+    if not callable(item.score):
+        raise ArgumentTypeError(f"For 'add_criterion', 'score' must be a function, but got "
+                                f"{type(item.score).__name__}.")
+    return item
+
+
+#: The criteria by name; an installed package adds one, a Criterion or its `score`, by an entry point.
+CRITERIA: Registry[Criterion] = Registry("criterion", "golden_stick.criteria", {
     "l1": Criterion(l1),
     "l2": Criterion(l2),
     "bn_scale": Criterion(bn_scale),
@@ -138,7 +149,7 @@ CRITERIA: Dict[str, Criterion] = {
     "taylor": Criterion(taylor, "gate_gradients", "none"),
     "hessian": Criterion(hessian, "squared_gradients", "none"),
     "activation": Criterion(activation, "activations"),
-}
+}, _accepted)
 
 
 def add_criterion(name: str, score: Callable[[FilterStatistics], np.ndarray], needs: str = "nothing",
@@ -166,13 +177,6 @@ def add_criterion(name: str, score: Callable[[FilterStatistics], np.ndarray], ne
         >>> add_criterion("largest", largest)
         >>> del CRITERIA["largest"]
     """
-    if not isinstance(name, str) or not callable(score):
-        raise ArgumentTypeError(
-            f"For 'add_criterion', 'name' must be a str and 'score' a function, but got {type(name).__name__} and "
-            f"{type(score).__name__}."
-        )
-    if name in CRITERIA:
-        raise ArgumentError(f"For 'add_criterion', 'name' must be a new name, but got {name!r}, which is taken.")
     check_value("add_criterion", "needs", needs, OneOf(NEEDS))
     check_value("add_criterion", "normalizer", normalizer, OneOf(NORMALIZERS))
-    CRITERIA[name] = Criterion(score, needs, normalizer)
+    CRITERIA.add("add_criterion", name, _accepted(Criterion(score, needs, normalizer)))

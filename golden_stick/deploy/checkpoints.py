@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor
 
 from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
+from golden_stick.cells.networks import PLAN
 from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, read_tensors
 
 __all__ = ["read_checkpoint", "Source", "read_source"]
@@ -118,9 +119,9 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """``'slim'``, ``'knockoff'`` for a checkpoint of SCOP's knockoff phase, or ``'original'``. A masked network has
-        the parameters of the original, so that a file cannot tell."""
-        return "slim" if self.slim else _kind(self.values)
+        """``'slim'``, ``'knockoff'`` for a checkpoint of SCOP's knockoff phase, ``'masked'`` for one of a network that
+        `OneShot` has masked, or ``'original'``."""
+        return "slim" if self.slim else "masked" if PLAN in self.values else _kind(self.values)
 
     def refuse_differing(self, owner: str, names: Sequence[str]) -> None:
         """

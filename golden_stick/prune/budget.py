@@ -94,6 +94,8 @@ class PruningTask:
         notes (tuple[str]): What reports say of all this. Default: nothing.
         data (Iterable): Batches to score filters by, of an algorithm that takes any. Default: ``None``.
         loss (Callable): Of the network's output and the rest of a batch. Default: ``None``.
+        plan (PruningPlan): What goes, where it is known beforehand. Default: ``None``, scores decide.
+        noise (bool): Whether `inputs` are noise, and not what the user gave. Default: True.
     """
 
     network: nn.Cell
@@ -105,6 +107,8 @@ class PruningTask:
     notes: Tuple[str, ...] = ()
     data: Any = None
     loss: Optional[Callable] = None
+    plan: Optional[PruningPlan] = None
+    noise: bool = True
 
     @property
     def filters(self) -> Dict[str, ParameterSlice]:
@@ -257,7 +261,7 @@ def _topology(graph: Graph, grouping: Grouping, group: ChannelGroup) -> Hashable
     return frozenset(held.items()), frozenset(passed.items())
 
 
-def choose(task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
+def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
            latency: Callable[[PruningPlan], float]) -> Selection:
     """
     The plan that a configuration asks for.
@@ -265,6 +269,7 @@ def choose(task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
     A target is met by one rate for all pools, the least that does, found by bisection: a larger rate never costs more.
 
     Args:
+        owner (str): Who asks, for messages.
         task (PruningTask): What is to be pruned, and by how much.
         scores (Mapping): Weight name -> the scores of its filters, higher means keep. Layers without an entry have no
             say, and groups of such layers stay.
@@ -277,7 +282,7 @@ def choose(task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
     config, grouping = task.config, task.grouping
     importance = {}
     for group in grouping:
-        of_channels = group_importance(group, scores, config["reduction"], normalizer)
+        of_channels = group_importance(group, scores, config["reduction"], normalizer, owner)
         if of_channels is not None:
             importance[group.name] = of_channels
     base = Selection(nothing_removed(task).plan, scores, importance)
@@ -359,7 +364,7 @@ def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tupl
     remaining = task.baseline.after(task.grouping, selection.plan)
     if selection.request is not None:
         return (selection.request.target(remaining),), _shortfall_reasons(task, selection, selection.request, remaining)
-    if key is None:
+    if key is None or (key == _MEASURED and selection.cost is None):
         return (), ()
     # Measured anew, a latency would be another one.
     count = _COUNTED.get(key)

@@ -1,14 +1,17 @@
 """`OneShot`: prune at once, by a criterion computed from the weights or from data."""
+from dataclasses import replace
 from typing import Any, Callable, Dict, Mapping, Optional
 
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.config import with_options
 from golden_stick.base.errors import ArgumentError
 from golden_stick.comp_algo import add_algorithm
 from golden_stick.criteria.statistics import collect
 from golden_stick.criteria.table import CRITERIA, Criterion, FilterStatistics, filter_rows
 from golden_stick.graph.layers import scales_after
+from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.budget import PruningTask
 from golden_stick.prune.options import ONE_SHOT_OPTIONS
 from golden_stick.prune.pruner import Pruner
@@ -16,6 +19,7 @@ from golden_stick.prune.pruner import Pruner
 __all__ = ["OneShot"]
 
 
+@with_options
 class OneShot(Pruner):
     """
     Pruning at once, by a criterion.
@@ -27,12 +31,13 @@ class OneShot(Pruner):
     Args:
         config (dict): Keys, besides those of every pruner (:class:`golden_stick.prune.Pruner`):
 
-            - **criterion** (str) - From the weights: ``'l1'``, ``'l2'``: norm of a filter's weights; ``'bn_scale'``:
-              magnitude of the scale of the normalization behind it; ``'fpgm'``: distance to the other filters;
-              ``'lamp'``: share of the layer's norm; ``'random'``. From data: ``'taylor'``, ``'hessian'``: what the loss
-              changes by without the filter, estimated to first and second order; ``'activation'``: mean magnitude of
-              the channel. `golden_stick.criteria` has the sources, and adds one's own. Default: ``'l1'``.
-            - **seed** (int) - Of the criterion ``'random'``. Default: 0.
+            {options}
+
+            The criteria from the weights: ``'l1'``, ``'l2'``: norm of a filter's weights; ``'bn_scale'``: magnitude of
+            the scale of the normalization behind it; ``'fpgm'``: distance to the other filters; ``'lamp'``: share of
+            the layer's norm; ``'random'``. From data: ``'taylor'``, ``'hessian'``: what the loss changes by without the
+            filter, estimated to first and second order; ``'activation'``: mean magnitude of the channel.
+            `golden_stick.criteria` has the sources, and adds one's own.
 
     Raises:
         ArgumentTypeError: If `config` is not a dict, or a value is of another type.
@@ -68,8 +73,8 @@ class OneShot(Pruner):
     def _criterion(self) -> Criterion:
         return CRITERIA[self.settings["criterion"]]
 
-    def apply(self, network: nn.Cell, inputs: Any = None, data: Any = None,
-              loss: Optional[Callable] = None) -> nn.Cell:
+    def apply(self, network: nn.Cell, inputs: Any = None, data: Any = None, loss: Optional[Callable] = None,
+              plan: Optional[PruningPlan] = None) -> nn.Cell:
         """
         The masked network, made from a copy: `network` itself is not changed.
 
@@ -82,6 +87,8 @@ class OneShot(Pruner):
                 Default: ``None``.
             loss (Callable): For ``'taylor'`` and ``'hessian'``: takes the network's output and the rest of a batch.
                 A mean over the batch, such as `nn.CrossEntropyLoss()`. Default: ``None``.
+            plan (PruningPlan): What goes, made for this network before, as a checkpoint of a masked one holds it: no
+                criterion is asked then. Default: ``None``.
 
         Returns:
             nn.Cell.
@@ -90,7 +97,7 @@ class OneShot(Pruner):
             ArgumentError: If the criterion needs data or a loss and none is given; and all that
                 :meth:`golden_stick.prune.Pruner.apply` raises.
         """
-        return self.apply_task(self.find_task(network, inputs, data, loss))
+        return self.apply_task(replace(self.find_task(network, inputs), data=data, loss=loss, plan=plan))
 
     def filter_scores(self) -> Dict[str, np.ndarray]:
         """

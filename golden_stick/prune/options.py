@@ -1,6 +1,6 @@
 """
-THE table of a pruner's options: what each is, its default, and what it accepts. Configurations are checked by it, and
-the command line offers it, without MindSpore.
+THE table of a pruner's options: what each is, its default, and what it accepts. Configurations are checked by it, the
+docstrings of the algorithms are completed by it, and the command line offers it, without MindSpore.
 """
 from typing import Mapping
 
@@ -13,32 +13,36 @@ __all__ = ["ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS"]
 
 
 PRUNER_OPTIONS: Mapping[str, Option] = {
-    "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0)), "fraction of channels to remove, or a JSON object of "
-                         "patterns of layers' paths, such as '{\"layer1.*\": 0.2, \"*\": 0.4}'"),
-    **{f"target_{key}": Option(None, Fraction(), f"fraction of the original {what} to be left, instead of a rate")
-       for key, what in (("macs", "MACs"), ("params", "parameters"), ("latency", "latency here"))},
+    "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0)), "fraction of each group's removable channels to remove, "
+                         "in [0, 1); or pattern of layers' paths -> fraction, such as {\"layer1.*\": 0.2, \"*\": 0.4}: "
+                         "the first that fits any layer of a group is the group's, and groups that none fits stay"),
+    **{f"target_{key}": Option(None, Fraction(), f"instead of a rate: the fraction of the original {what} to be left, "
+                               f"in (0, 1); the least rate that meets it is found")
+       for key, what in (("macs", "MACs"), ("params", "parameters"), ("latency", "latency, measured here,"))},
     "ranking": Option("local", OneOf(RANKINGS), "channels that are ranked together: local (a group's), global (all) or "
                       "isomorphic (of groups of the same topology)"),
-    "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True)), "no group loses more than this fraction; "
-                       "number or a JSON object of patterns"),
-    "reduction": Option("mean", OneOf(REDUCTIONS), "of the scores of the filters that make a channel: mean, sum, max "
-                        "or norm"),
-    "normalizer": Option("auto", OneOf(("auto",) + NORMALIZERS), "what a layer's scores are divided by: mean, sum, max "
-                         "or none; auto is what suits the criterion"),
+    "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True)), "no group loses more than this fraction, in "
+                       "[0, 1], whatever the ranking; or pattern -> fraction"),
+    "reduction": Option("mean", OneOf(REDUCTIONS), "how the scores of the filters that make a channel become one: "
+                        "mean, sum, max or norm, of scores that are not negative"),
+    "normalizer": Option("auto", OneOf(("auto",) + NORMALIZERS), "what a layer's scores are divided by before layers "
+                         "are compared: their mean, sum or max magnitude, or none; auto is what suits the criterion"),
     "residual": Option("group", OneOf(RESIDUAL_POLICIES), "what becomes of feature maps that are added up: group (they "
                        "lose the same channels), scatter (the sum keeps its width, branches shrink) or keep"),
-    "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES), "exact or approximate: whether channels that a "
-                            "layer or group normalization takes mean and variance of stay or may go"),
-    "heads": Option("width", OneOf(HEAD_POLICIES), "width or whole: what an attention loses"),
+    "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES), "channels that a layer or group normalization "
+                            "takes mean and variance of: exact, they stay; approximate, they can go, and the report "
+                            "says by how much the slim network differs"),
+    "heads": Option("width", OneOf(HEAD_POLICIES), "what an attention loses: width (the same positions of every head) "
+                    "or whole (heads); where the code forbids the one, the other is taken"),
     "round_to": Option(1, Either(Whole(1), OneOf(("auto",))), "layers that shrink keep a multiple of so many filters; "
                        "auto: of the number that this machine likes"),
-    "round": Option("up", OneOf(ROUNDINGS), "to which multiple of --round-to widths go: up, down or nearest"),
-    "min_width": Option(1, Whole(1), "of the layers that shrink"),
+    "round": Option("up", OneOf(ROUNDINGS), "to which multiple widths go: up, down or nearest"),
+    "min_width": Option(1, Whole(1), "every layer keeps so many filters, or all that it has"),
 }
 POLICIES = ("residual", "heads", "normalization")
 
-ONE_SHOT_OPTIONS: Mapping[str, Option] = {
-    **PRUNER_OPTIONS,
+_CRITERION: Mapping[str, Option] = {
     "criterion": Option("l1", OneOf(CRITERIA), "what a filter matters by; taylor, hessian and activation look at data"),
     "seed": Option(0, Whole(0), "of the criterion random"),
 }
+ONE_SHOT_OPTIONS: Mapping[str, Option] = {**PRUNER_OPTIONS, **_CRITERION}

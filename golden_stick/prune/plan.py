@@ -245,7 +245,7 @@ _UNITS: Mapping[str, Callable[[np.ndarray], float]] = {
 
 
 def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray], reduction: str = "mean",
-                     normalizer: str = "mean") -> Optional[np.ndarray]:
+                     normalizer: str = "mean", owner: str = "group_importance") -> Optional[np.ndarray]:
     """
     One importance per channel of a group.
 
@@ -259,6 +259,7 @@ def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]
             the sum of squares). Default: ``'mean'``.
         normalizer (str): What a layer's scores are divided by: their ``'mean'``, ``'sum'`` or ``'max'`` magnitude, or
             ``'none'``. Default: ``'mean'``.
+        owner (str): What the user called. Default: ``'group_importance'``.
 
     Returns:
         numpy.ndarray, float64, shape (channels of the group,), or None if none of its layers has scores.
@@ -273,7 +274,7 @@ def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]
             continue
         scores = np.asarray(layer_scores[item.parameter], np.float64)
         if reduction == "norm" and (scores < 0).any():
-            raise ArgumentError(f"For 'group_importance', scores must not be negative for 'reduction' 'norm', but "
+            raise ArgumentError(f"For '{owner}', scores must not be negative for 'reduction' 'norm', but "
                                 f"those of '{item.parameter}' go down to {scores.min():.4g}: use 'mean' or 'max'.")
         scores = scores / (_UNITS[normalizer](scores) or 1.0)
         live = item.channels >= 0

@@ -1,19 +1,21 @@
 """`Pruner`: what pruning algorithms have in common. Trace, group, score, plan, slim, verify; a subclass only scores."""
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from itertools import chain, islice
+from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
-from golden_stick.base.errors import ArgumentTypeError, SlimError, StateError, TraceError
-from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.base.config import with_options
+from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError, StateError, TraceError
+from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
-from golden_stick.cells.networks import OriginalNames
+from golden_stick.cells.networks import PLAN, OriginalNames, copy_network, decoded, encoded, evaluate
 from golden_stick.cells.slim import slim
-from golden_stick.cells.trace import find_inputs, trace
+from golden_stick.cells.trace import find_inputs, trace_for
 from golden_stick.cells.verify import Verification, compare, verify
 from golden_stick.cells.wrappers import TemporaryCell, check_network, masked_network, unwrap_cells
 from golden_stick.comp_algo import Applied, CompAlgo
@@ -34,7 +36,7 @@ from golden_stick.prune.budget import (
 from golden_stick.prune.options import PRUNER_OPTIONS
 from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
 from golden_stick.prune.trial import surviving_groups
-from golden_stick.recover.statistics import calibrate
+from golden_stick.recover.statistics import named_batch, reestimate
 
 __all__ = ["AppliedPruning", "Findings", "Pruner"]
 
@@ -71,6 +73,7 @@ class Findings:
     control: Mapping[str, Any] = field(default_factory=dict)
 
 
+@with_options
 class Pruner(CompAlgo):
     """
     Base of the pruning algorithms. A subclass scores filters, by `score_filters`; that is all it must do.
@@ -82,33 +85,7 @@ class Pruner(CompAlgo):
     Args:
         config (dict): Keys of every pruner:
 
-            - **prune_rate** (Union[float, dict]) - Fraction of each group's removable channels to remove, in [0, 1);
-              or pattern of layer paths -> fraction, such as ``{"layer1.*": 0.2, "*": 0.4}``. The first pattern that
-              fits any layer of a group is the group's; groups that none fits stay. Default: 0.4.
-            - **target_macs**, **target_params**, **target_latency** (float) - Instead of a rate: the fraction of the
-              original MACs, parameters or latency that is left, in (0, 1). The least rate that meets it is found; the
-              report says what was reached. Latency is measured on this machine, of graphs compiled for `inputs`.
-              Default: none.
-            - **ranking** (str) - Which channels are ranked together: ``'local'``, those of a group; ``'global'``, all;
-              ``'isomorphic'``, those of groups of the same topology (`Fang et al. 2024
-              <https://arxiv.org/abs/2407.04616>`_). Default: ``'local'``.
-            - **max_rate** (Union[float, dict]) - No group loses more than this fraction, in [0, 1], whatever the
-              ranking; or pattern -> fraction. Default: 1.0.
-            - **reduction** (str) - How the scores of the filters that make a channel become one: ``'mean'``,
-              ``'sum'``, ``'max'`` or ``'norm'``, of scores that are not negative. Default: ``'mean'``.
-            - **normalizer** (str) - What a layer's scores are divided by before layers are compared: their ``'mean'``,
-              ``'sum'`` or ``'max'`` magnitude, or ``'none'``. Default: ``'auto'``, what suits the criterion.
-            - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` or
-              ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
-            - **normalization** (str) - What becomes of channels that a layer or group normalization takes mean and
-              variance of: ``'exact'``, they stay; ``'approximate'``, they can go, and the report says by how much the
-              slim network differs. Default: ``'exact'``.
-            - **heads** (str) - What an attention loses: ``'width'``, the same positions of every head, or ``'whole'``,
-              heads. Where the code forbids the one, the other is taken. Default: ``'width'``.
-            - **round_to** (Union[int, str]) - Layers that shrink keep a multiple of so many filters; ``'auto'``: of the
-              number that this machine likes, see :func:`golden_stick.bench.widths.best_multiple`. Default: 1.
-            - **round** (str) - To which multiple widths go: ``'up'``, ``'down'`` or ``'nearest'``. Default: ``'up'``.
-            - **min_width** (int) - Every layer keeps so many filters, or all that it has. Default: 1.
+            {options}
     """
 
     options = PRUNER_OPTIONS
@@ -161,28 +138,23 @@ class Pruner(CompAlgo):
         """
         return self.apply_task(self.find_task(network, inputs))
 
-    def find_task(self, network: nn.Cell, inputs: Any, data: Any = None, loss: Optional[Callable] = None
-                  ) -> PruningTask:
+    def find_task(self, network: nn.Cell, inputs: Any) -> PruningTask:
         """
-        What is to be pruned, after slimming for trial: the first half of `apply`.
-
-        Args:
-            network (nn.Cell): As of `apply`.
-            inputs (Union[Tensor, tuple[Tensor], tuple[int]]): As of `apply`.
-            data (Iterable): What an `apply` that takes data was given. Default: ``None``.
-            loss (Callable): What an `apply` that takes a loss was given. Default: ``None``.
-
-        Returns:
-            PruningTask.
+        What is to be pruned, after slimming for trial: the first half of `apply`. An `apply` that is given more, such
+        as data, puts it into the task.
         """
         self.refuse_second_apply()
         name, notes, config = type(self).__name__, [], self.settings
         check_network(name, network)
+        given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+        noise = not any(isinstance(item, Tensor) for item in given)
         if inputs is None:
             inputs = find_inputs(name, network)
             notes.append(f"inputs were not given: taken as {describe(inputs)}")
+        # Refused here in this algorithm's name: whatever comes next copies the network.
+        copy_network(network, name)
         tensors = as_tensors(name, inputs)
-        graph = trace(network, tensors)
+        graph = trace_for(name, network, tensors)
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
             widths = best_multiple()
@@ -192,7 +164,7 @@ class Pruner(CompAlgo):
         check_prunable(name, grouping)
         notes.extend(notes_on_unreached(network, graph))
         return PruningTask(network, tensors, graph, grouping, config,
-                           self._baseline or BudgetBaseline(network, graph, grouping), tuple(notes), data, loss)
+                           self._baseline or BudgetBaseline(network, graph, grouping), tuple(notes), noise=noise)
 
     def apply_task(self, task: PruningTask) -> nn.Cell:
         """The network to train: the second half of `apply`."""
@@ -203,7 +175,8 @@ class Pruner(CompAlgo):
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
         """
-        The slim network, proven equal to the masked one.
+        The slim network, checked against the masked one: both must give the same for a batch of noise (or the inputs
+        that `apply` was given), and for a batch of the calibration data where there are any.
 
         Args:
             net_opt (nn.Cell): The network that `apply` returned, trained. It is not changed.
@@ -228,18 +201,32 @@ class Pruner(CompAlgo):
         smaller = slim(plain, selection.plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
         graph = self._trace_slim(smaller, task.inputs)
-        check = compare if task.grouping.inexact else verify
-        verification = check(masked_network(plain, selection.plan), smaller, task.inputs)
+        batches = iter(()) if calibration_data is None else leading_inputs(
+            type(self).__name__, calibration_data, len(task.inputs))
+        first = tuple(islice(batches, 1))
+        checked = self._check(task, masked_network(plain, selection.plan), smaller, first)
         findings = self.findings(values)
         notes = tuple(f"not equal to the masked network: channels of {place} were removed"
                       for place in task.grouping.inexact)
         if calibration_data is not None:
-            count = calibrate(smaller, calibration_data, len(task.inputs))
+            count = reestimate(type(self).__name__, "calibration_data", smaller, chain(first, batches))
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
         smaller.set_train(False)
-        self.report = self._make_report("convert", task, selection, graph, verification,
+        self.report = self._make_report("convert", task, selection, graph, checked,
                                         replace(findings, notes=findings.notes + notes))
         return smaller
+
+    def _check(self, task: PruningTask, masked: nn.Cell, smaller: nn.Cell, batches: Sequence[Tuple[Tensor, ...]]
+               ) -> Mapping[str, Verification]:
+        """What the two networks were compared on -> how far they are apart."""
+        check = compare if task.grouping.inexact else verify
+        kind = "a batch of noise" if task.noise else "the inputs given"
+        checked = {f"{kind} {describe(task.inputs)}": check(masked, smaller, task.inputs)}
+        for batch in batches:
+            with named_batch(type(self).__name__, batch):
+                evaluate(smaller, batch)
+            checked[f"a batch of the calibration data {describe(batch)}"] = check(masked, smaller, batch)
+        return checked
 
     # What a subclass says -------------------------------------------------------------------------------------------
 
@@ -262,8 +249,13 @@ class Pruner(CompAlgo):
 
         Here: the masked network, by the scores of `score_filters`.
         """
-        selection = self.choose(task, self.score_filters(task))
-        return masked_network(task.network, selection.plan), selection
+        selection = self.choose(task, self.score_filters(task)) if task.plan is None else Selection(task.plan)
+        masked = masked_network(task.network, selection.plan)
+        # Checkpoints of the masked network tell how it was masked: its other parameters are those of the original.
+        masked.pruning_plan = Parameter(Tensor(encoded({"algorithm": type(self).__name__, "config": self.config,
+                                                        "plan": selection.plan.to_dict()})),
+                                        name=PLAN, requires_grad=False)
+        return masked, selection
 
     def restore(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
         """
@@ -274,8 +266,13 @@ class Pruner(CompAlgo):
         Args:
             network (nn.Cell): What `apply` returned.
             loaded (Mapping): Parameter name -> value, of a checkpoint: these go before those of `network`.
+
+        Returns:
+            tuple, the plain network, and a dict: parameter name -> value.
         """
         plain = self.applied.names.copy(network)
+        if hasattr(plain, "pruning_plan"):
+            del plain.pruning_plan
         unwrap_cells(plain, TemporaryCell)
         for parameter in plain.get_parameters():
             if parameter.name in loaded:
@@ -307,11 +304,11 @@ class Pruner(CompAlgo):
         def latency(plan: PruningPlan) -> float:
             return latency_ratio(slim(task.network, plan), task.baseline.network, task.inputs)
 
-        return choose(task, scores, self.normalizer, latency)
+        return choose(type(self).__name__, task, scores, self.normalizer, latency)
 
     def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[Tensor, ...]) -> Graph:
         try:
-            return trace(smaller, tensors)
+            return trace_for(type(self).__name__, smaller, tensors)
         except TraceError as error:
             raise SlimError(
                 f"For '{type(self).__name__}', the slim network must compile, but a number in the network's code does "
@@ -321,7 +318,23 @@ class Pruner(CompAlgo):
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:
             return {}
-        return read_checkpoint(type(self).__name__, self.applied.names.parameters(network), path)
+        parameters = self.applied.names.parameters(network)
+        masked_by = parameters.pop(PLAN, None)
+        loaded = read_checkpoint(type(self).__name__, parameters, path)
+        if masked_by is not None:
+            self._check_plan(masked_by, loaded, path)
+        return loaded
+
+    def _check_plan(self, masked_by: Parameter, loaded: Mapping[str, np.ndarray], path: str) -> None:
+        stored = loaded.get(PLAN, loaded.get(masked_by.name))
+        if stored is None:
+            raise CheckpointError(f"For '{type(self).__name__}', the checkpoint must hold '{PLAN}', which tells how "
+                                  f"the network was masked, but '{path}' does not: it is of another network.")
+        plan, other = (PruningPlan.from_dict(decoded(array)["plan"]) for array in (masked_by.asnumpy(), stored))
+        if plan != other:
+            places = sorted({axis.parameter for axis in {*plan.axes} ^ {*other.axes}})
+            raise CheckpointError(f"For '{type(self).__name__}', the checkpoint must be of a network that was masked "
+                                  f"as this one, but '{path}' keeps other positions of {', '.join(places[:3])}.")
 
     def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> None:
         name = type(self).__name__
@@ -335,16 +348,18 @@ class Pruner(CompAlgo):
             raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
 
     def _make_report(self, step: str, task: PruningTask, selection: Selection, graph: Graph,
-                     verification: Optional[Verification] = None, findings: Optional[Findings] = None) -> Report:
-        findings = findings or Findings()
+                     checked: Optional[Mapping[str, Verification]] = None, findings: Optional[Findings] = None
+                     ) -> Report:
+        findings, checked = findings or Findings(), checked or {}
         targets, shortfall = outcome(task, selection, graph)
+        worst = max(checked.values(), key=lambda verification: verification.relative_difference, default=None)
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(task.inputs),
             layers=layer_reports(task.grouping, selection.plan, self.unscored(task)),
             without_rule=task.grouping.without_rule,
             parameters_before=count_parameters(task.graph), parameters_after=count_parameters(graph),
             macs_before=count_macs(task.graph), macs_after=count_macs(graph),
-            largest_difference=verification.largest_difference if verification else None,
-            output_scale=verification.output_scale if verification else None,
+            largest_difference=worst.largest_difference if worst else None,
+            output_scale=worst.output_scale if worst else None, checked_on=tuple(checked),
             notes=findings.notes + shortfall + task.notes, targets=targets, control=findings.control,
         )

@@ -72,6 +72,7 @@ class Report:
         macs_before, macs_after (int): Multiply-accumulates for one sample.
         largest_difference (float): Between the outputs of the masked network and the slim one; None before `convert`.
         output_scale (float): Largest output of the masked network; None before `convert`.
+        checked_on (tuple[str]): What the two were compared on: where they are furthest apart, the numbers are of.
         notes (tuple[str]): What the user should know besides.
         targets (tuple[Target]): What became of the budget: a RateTarget where it is a rate.
         control (Mapping): What a scientific control was and what it found, as plain data; empty where there was none.
@@ -89,6 +90,7 @@ class Report:
     macs_after: int
     largest_difference: Optional[float] = None
     output_scale: Optional[float] = None
+    checked_on: Tuple[str, ...] = ()
     notes: Tuple[str, ...] = ()
     targets: Tuple[Target, ...] = ()
     control: Mapping[str, Any] = field(default_factory=dict)
@@ -106,6 +108,7 @@ class Report:
             "macs": {"before": self.macs_before, "after": self.macs_after},
             "largest_difference": self.largest_difference,
             "output_scale": self.output_scale,
+            "checked_on": list(self.checked_on),
             "notes": list(self.notes),
             "targets": [asdict(target) for target in self.targets],
             "control": dict(self.control),
@@ -129,7 +132,7 @@ class Report:
             lines.append("operators without a rule, not pruned across: " + "; ".join(self.without_rule))
         if self.largest_difference is not None:
             lines.append(f"largest difference between masked and slim outputs: {self.largest_difference:.3g} "
-                         f"(largest output {self.output_scale:.3g})")
+                         f"(largest output {self.output_scale:.3g}), checked on {' and '.join(self.checked_on)}")
         lines.extend(self.notes)
         return "\n".join(lines)
 

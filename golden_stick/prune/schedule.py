@@ -27,7 +27,7 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     Prune a network by a criterion in several steps, each of which scores the filters anew.
 
     The budget is that of the whole: after the last step, as much is left of the original as `config` says, caps
-    included. Every step makes a slim network, proven equal to its masked one, so that training between them gets
+    included. Every step makes a slim network, checked against its masked one, so that training between them gets
     cheaper and cheaper.
 
     Note:

@@ -91,7 +91,7 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
             f"widths. Take it from the input's shape instead. MindSpore says: {error}"
         ) from error
     if len(traced.nodes) == len(graph.nodes):
-        return _misfits(graph, traced, grouping, plan)
+        return _misfits(name, graph, traced, grouping, plan)
     # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
     if not grouping.inexact:
         _check_outputs(name, masked_network(network, plan), smaller, tensors)
@@ -138,7 +138,7 @@ def _silence() -> Iterator[None]:
         os.close(silent)
 
 
-def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
+def _misfits(name: str, graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
     """Nodes whose output has another shape than the labels say, although their inputs have not."""
     gone = removed_channels(grouping, plan)
     expected = [shrunk_shapes(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
@@ -153,7 +153,7 @@ def _misfits(graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan
     if not blamed:
         node = graph.nodes[min(origins)]
         raise SlimError(
-            f"For 'slim', the output of {node} must have shape {expected[node.number][0]}, as its rule says, but got "
+            f"For '{name}', the output of {node} must have shape {expected[node.number][0]}, as its rule says, but got "
             f"{smaller.nodes[node.number].shapes[0]}."
         )
     return blamed

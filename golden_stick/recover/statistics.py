@@ -1,5 +1,6 @@
 """Re-estimation of the statistics of batch normalizations, which pruning shifts."""
-from typing import Any, Iterable, List, Tuple
+from contextlib import contextmanager
+from typing import Any, Iterable, Iterator, List, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -8,7 +9,7 @@ from mindspore import Tensor, nn, ops
 from golden_stick.base.errors import ArgumentError, first_line
 from golden_stick.base.inputs import describe, leading_inputs
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "named_batch", "reestimate"]
 
 
 # BatchNorm3d holds a BatchNorm2d, which is found by itself.
@@ -35,6 +36,16 @@ def calibrate(network: nn.Cell, batches: Iterable[Any], inputs: int = 1) -> int:
         ArgumentError: If there are no batches, or one is not what the network takes.
         ArgumentTypeError: If a batch is none of these.
     """
+    return reestimate("calibrate", "batches", network, leading_inputs("calibrate", batches, inputs))
+
+
+def reestimate(owner: str, name: str, network: nn.Cell, batches: Iterable[Tuple[Tensor, ...]]) -> int:
+    """
+    `calibrate`, for the caller `owner`, who calls the batches `name`; each is the inputs of the network.
+
+    Raises:
+        ArgumentError: As of `calibrate`.
+    """
     inner = [cell for _, cell in network.cells_and_names() if _learns_statistics(cell)]
     network.set_train(False)
     for cell in inner:
@@ -43,10 +54,9 @@ def calibrate(network: nn.Cell, batches: Iterable[Any], inputs: int = 1) -> int:
     ms.ms_memory_recycle()
     before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
     try:
-        statistics = [_batch_statistics(network, inner, batch)
-                      for batch in leading_inputs("calibrate", batches, inputs)]
+        statistics = [_batch_statistics(owner, network, inner, batch) for batch in batches]
         if not statistics:
-            raise ArgumentError("For 'calibrate', 'batches' must hold at least one batch, but got none.")
+            raise ArgumentError(f"For '{owner}', '{name}' must hold at least one batch, but got none.")
         means = [np.stack(of_cell) for of_cell in zip(*(mean for mean, _ in statistics))]
         spreads = [np.stack(of_cell) for of_cell in zip(*(variance for _, variance in statistics))]
         before = [(mean.mean(0), spread.mean(0) + mean.var(0)) for mean, spread in zip(means, spreads)]
@@ -62,17 +72,29 @@ def _learns_statistics(cell: nn.Cell) -> bool:
     return isinstance(cell, _NORMALIZATIONS) and cell.use_batch_statistics is not False and cell.momentum > 0
 
 
-def _batch_statistics(network: nn.Cell, cells: List[nn.Cell], batch: Tuple[Tensor, ...]
+@contextmanager
+def named_batch(owner: str, batch: Tuple[Tensor, ...]) -> Iterator[None]:
+    """
+    Say of what MindSpore refuses that the batch does not fit.
+
+    Raises:
+        ArgumentError: If it refuses anything.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as error:
+        kinds = ", ".join(str(item.dtype) for item in batch)
+        raise ArgumentError(f"For '{owner}', a batch must be what the network takes, but got {kinds} of shape "
+                            f"{describe(batch)}: {first_line(error)}") from error
+
+
+def _batch_statistics(owner: str, network: nn.Cell, cells: List[nn.Cell], batch: Tuple[Tensor, ...]
                       ) -> Tuple[List[np.ndarray], ...]:
     """Mean and variance of one batch at every normalization."""
     for cell in cells:
         _write(cell, np.zeros(cell.num_features), np.zeros(cell.num_features))
-    try:
+    with named_batch(owner, batch):
         network(*batch)
-    except (TypeError, ValueError, RuntimeError) as error:
-        kinds = ", ".join(str(item.dtype) for item in batch)
-        raise ArgumentError(f"For 'calibrate', a batch must be what the network takes, but got {kinds} of shape "
-                            f"{describe(batch)}: {first_line(error)}") from error
     # From zero, one step of the moving average leaves (1 - momentum) times this batch's statistic; MindSpore keeps
     # 1 - momentum under the name `momentum`.
     return ([cell.moving_mean.asnumpy().astype(np.float64) / cell.momentum for cell in cells],

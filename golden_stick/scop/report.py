@@ -1,5 +1,4 @@
 """What a knockoff phase found: which filters knockoff+ selects, on what conditions, and what reports and cards say."""
-import json
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
 
@@ -9,6 +8,7 @@ from scipy.stats import rankdata
 
 from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, StateError
+from golden_stick.cells.networks import decoded, encoded
 from golden_stick.graph.groups import Grouping
 from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
 from golden_stick.prune.plan import group_importance
@@ -46,10 +46,10 @@ def describe_sampler(sampler: Union[Sampler, FeatureSampler], fit: Iterable[Para
 
 def encoded_description(description: Mapping[str, Any]) -> np.ndarray:
     """A description as bytes of JSON, uint8. Of one that is too long, the beginning of its name."""
-    text = json.dumps(dict(description), ensure_ascii=False).encode()
+    text = encoded(dict(description))
     if len(text) > _LENGTH:
-        text = json.dumps({"name": description["name"][:_LENGTH // 8]}, ensure_ascii=False).encode()
-    return np.frombuffer(text.ljust(_LENGTH), np.uint8).copy()
+        text = encoded({"name": description["name"][:_LENGTH // 8]})
+    return np.pad(text, (0, _LENGTH - len(text)), constant_values=ord(" "))
 
 
 def description_in(values: Mapping[str, np.ndarray]) -> Dict[str, Any]:
@@ -62,7 +62,7 @@ def description_in(values: Mapping[str, np.ndarray]) -> Dict[str, Any]:
     if DESCRIPTION not in values:
         raise CheckpointError(f"For 'SCOP', a checkpoint of the knockoff phase must hold '{DESCRIPTION}', which tells "
                               f"what its scales were trained with, but got none.")
-    return json.loads(values[DESCRIPTION].astype(np.uint8).tobytes().decode())
+    return decoded(values[DESCRIPTION])
 
 
 def selected_filters(statistics: Mapping[str, np.ndarray], rate: float) -> Dict[str, np.ndarray]:

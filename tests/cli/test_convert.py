@@ -232,23 +232,13 @@ def test_files_of_ranks_with_what_an_optimizer_leaves(capsys):
           capsys)
 
 
-def test_masked_otherwise_than_the_options_say(capsys):
-    ms.save_checkpoint(build(), "trained.ckpt")
-    for name, settings in (("sgd", {"momentum": 0.9}), ("adam", {"optimizer": nn.Adam})):
-        algorithm, applied = masked(**settings)
-        ms.save_checkpoint(applied, f"{name}.ckpt")
-    line = "--masked-from trained.ckpt --output out --checkpoint"
-    # Three of eight filters were masked.
-    fails(f"{line} sgd.ckpt --prune-rate 0.25", "would stay, but has learned nothing: give the options", capsys)
-    fails(f"{line} sgd.ckpt --prune-rate 0.7", "of '0.weight' would go, but has learned: give the options", capsys)
-    fails(f"{line} sgd.ckpt --prune-rate 0.45 --criterion random", "'sgd.ckpt' must be masked as the options say, but "
-          "filter ", capsys)
-    # Adam adds the decay to the gradient and divides it by its own size: weights move by the learning rate.
-    fails(f"{line} adam.ckpt --prune-rate 0.45", "would go, but has learned: give the options", capsys)
-    assert convert(f"{line} adam.ckpt --prune-rate 0.45 --kind masked") == 0
+def test_a_masked_checkpoint_tells_how_it_was_masked():
+    """No option says so again: not the criterion, not the rate, and not the weights before the training."""
+    algorithm, applied = masked(nn.Adam)
+    ms.save_checkpoint(applied, "adam.ckpt")
+    assert convert("--checkpoint adam.ckpt --kind masked --output out --report report.json") == 0
     holds("out.safetensors", algorithm.convert(applied))
-    # Nothing was learned: all that can be said is that nothing speaks against it.
-    assert convert(f"{line} trained.ckpt --prune-rate 0.25") == 0
+    assert json.loads(Path("report.json").read_text())["config"] == algorithm.report.to_dict()["config"]
 
 
 def test_a_slim_file_keeps_its_metadata_and_changes_its_format():
@@ -286,33 +276,24 @@ def checkpoints(folder):
     ("trained.ckpt slim.ckpt", "a slim file must stand alone, but got 'slim.ckpt' with 1 other files"),
     ("trained.ckpt knockoff.ckpt", "must be of one kind, but 'trained.ckpt' is of kind 'original' and 'knockoff.ckpt' "
      "of kind 'knockoff'"),
-    ("knockoff.ckpt --masked-from trained.ckpt", "'--masked-from' must stand with the checkpoint of a masked network, "
-     "but 'knockoff.ckpt' is of kind 'knockoff'"),
-    ("trained.ckpt --masked-from slim.ckpt", "'--masked-from' must be a checkpoint of the original network, but "
-     "'slim.ckpt' is a slim file"),
     ("trained.ckpt --kind slim", "'--kind' must be what 'trained.ckpt' is of, 'original', but got 'slim'"),
     ("slim.ckpt --kind masked", "'--kind' must be what 'slim.ckpt' is of, 'slim', but got 'masked'"),
-    ("trained.ckpt --kind masked", "'--kind masked' must stand with '--masked-from'"),
+    ("trained.ckpt --kind masked", "'--kind' must be what 'trained.ckpt' is of, 'original', but got 'masked'"),
     ("trained.ckpt --fold --card card", "'--card' must stand without '--fold': it is of the network before that"),
     ("trained.ckpt --opset 12", "'opset' must be a whole number in [13, 23], but got 12"),
-    ("trained.ckpt --masked-from trained.ckpt --target-latency 0.5", "'--target-latency' must not stand with a masked "
-     "network: what it lost is settled, and another measurement may choose otherwise"),
-    ("trained.ckpt --masked-from trained.ckpt --round-to auto", "'--round-to auto' must not stand with a masked"),
     ("knockoff.ckpt --recipe slim.ckpt", "'--recipe' must stand with the weights of a slim network and nothing else, "
      "but 'knockoff.ckpt' is of kind 'knockoff'"),
     ("slim.ckpt --recipe slim.ckpt", "and nothing else, but 'slim.ckpt' is of kind 'slim'"),
-    ("trained.ckpt --recipe slim.ckpt --masked-from trained.ckpt", "'--recipe' must stand with the weights of a slim "
-     "network and nothing else, but 'trained.ckpt' is of kind 'masked'"),
     ("trained.ckpt --kind slim-weights", "'--kind slim-weights' must stand with '--recipe': 'trained.ckpt' does not "
      "say what of the original they are"),
-    ("trained.ckpt --recipe slim.ckpt --prune-rate 0.4", "or 'masked', but 'trained.ckpt' is of kind 'slim-weights'"),
+    ("trained.ckpt --recipe slim.ckpt --prune-rate 0.4", "or 'knockoff', but 'trained.ckpt' is of kind 'slim-weights'"),
     ("trained.ckpt --recipe trained.ckpt", "must be a file that 'save_slim' wrote, but 'trained.ckpt' has no recipe"),
-    ("slim.ckpt --prune-rate 0.4", "'--prune-rate' must stand with a checkpoint of kind 'original' or 'knockoff' or "
-     "'masked', but 'slim.ckpt' is of kind 'slim'"),
+    ("slim.ckpt --prune-rate 0.4", "'--prune-rate' must stand with a checkpoint of kind 'original' or "
+     "'knockoff', but 'slim.ckpt' is of kind 'slim'"),
     # The default, but said.
-    ("slim.ckpt --criterion l1", "'--criterion' must stand with a checkpoint of kind 'original' or 'masked', but"),
+    ("slim.ckpt --criterion l1", "'--criterion' must stand with a checkpoint of kind 'original', but"),
     ("slim.ckpt --report report.json", "'--report' must stand with"),
-    ("knockoff.ckpt --seed 0", "'--seed' must stand with a checkpoint of kind 'original' or 'masked', but 'knockoff"),
+    ("knockoff.ckpt --seed 0", "'--seed' must stand with a checkpoint of kind 'original', but 'knockoff"),
     ("trained.ckpt --mixing joint", "'--mixing' must stand with a checkpoint of kind 'knockoff', but 'trained.ckpt'"),
     ("trained.ckpt --slim slim.ckpt", "'--slim' must be a new file, and stand without '--output', but got 'slim.ckpt'"),
     ("trained.ckpt --slim named", "'--slim' must be a new file, and stand without '--output', but got 'named'"),
@@ -348,8 +329,7 @@ def test_files_that_do_not_fit(checkpoints, capsys):
             ("larger.ckpt", "'--checkpoint' must hold the network's parameters and no others, but 'larger.ckpt' also "
              "holds 'head.bias': name the network that it is of"),
             ("plain.ckpt", "'0.weight' in 'plain.ckpt' must have shape (8, 3, 3, 3), but got (5, 3, 3, 3): if these "
-             "are the weights of a slim network, name its slim file as '--recipe'"),
-            ("trained.ckpt --masked-from dense.ckpt", "'--masked-from' must hold the network's parameter '0.weight'")):
+             "are the weights of a slim network, name its slim file as '--recipe'")):
         fails(f"--checkpoint {file} --output out", message, capsys)
     fails("--checkpoint trained.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")
     fails("--checkpoint slim.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")

@@ -71,9 +71,9 @@ class TestAddCriterion:
         before = dict(CRITERIA)
         with pytest.raises(ArgumentError, match="'name' must be a new name, but got 'l1', which is taken"):
             add_criterion("l1", abs)
-        with pytest.raises(ArgumentTypeError, match="'name' must be a str and 'score' a function, but got int and"):
+        with pytest.raises(ArgumentTypeError, match="'name' must be a str, but got int"):
             add_criterion(3, abs)
-        with pytest.raises(ArgumentTypeError, match="and 'score' a function, but got str and float"):
+        with pytest.raises(ArgumentTypeError, match="'score' must be a function, but got float"):
             add_criterion("x", 0.5)
         with pytest.raises(ArgumentError, match="'needs' must be one of 'nothing', 'gate_gradients'"):
             add_criterion("x", abs, needs="gradients")

@@ -98,7 +98,7 @@ def test_the_mildest_plan_that_meets_a_target_is_taken():
     config = {**gs.OneShot().config, "prune_rate": None, "ranking": "global", "target_macs": 0.6}
     task = PruningTask(None, (), graph, grouping, config, BudgetBaseline(None, graph, grouping))
     scores = {name: generator.random(len(item.channels)) for name, item in task.filters.items()}
-    chosen = choose(task, scores, "none", latency=lambda plan: 1.0)
+    chosen = choose("test", task, scores, "none", latency=lambda plan: 1.0)
     pools = pools_of("global", graph, grouping)
     costs = [count_macs(shrunk_by(task, make_plan(grouping, chosen.importance, rate, pools=pools)))
              for rate in np.arange(0.0, 1.0, 0.01)]

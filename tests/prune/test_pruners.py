@@ -1,4 +1,6 @@
 """What every pruner promises, checked against each of them; and what `OneShot` adds."""
+import functools
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from golden_stick.base.errors import (
     StateError,
     TraceError,
 )
-from golden_stick.comp_algo import Applied
+from golden_stick.cells.networks import decoded
+from golden_stick.comp_algo import ALGORITHMS, Applied
+from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.plan import make_plan
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
-ALGORITHMS = [gs.OneShot, gs.SCOP]
+KINDS = [gs.OneShot, gs.SCOP]
 
 
 def small():
@@ -44,9 +48,15 @@ def run(kind, config, network=None, shape=SHAPE):
     return algorithm, applied
 
 
-@pytest.fixture(params=ALGORITHMS, ids=lambda kind: kind.__name__)
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def kind(request):
     return request.param
+
+
+@functools.lru_cache
+def halved(kind):
+    """For tests that change nothing: an algorithm at half of the channels, and what it applied, trained."""
+    return run(kind, {"prune_rate": 0.5})
 
 
 class HardCoded(nn.Cell):
@@ -85,7 +95,7 @@ class TestContract:
         assert algorithm.report.parameters_before == algorithm.report.parameters_after
 
     def test_convert_twice_gives_the_same(self, kind):
-        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        algorithm, applied = halved(kind)
         first, second = algorithm.convert(applied), algorithm.convert(applied)
         assert gs.verify(first, second, SHAPE).largest_difference == 0.0
 
@@ -94,7 +104,7 @@ class TestContract:
         ms.save_checkpoint(network, str(tmp_path / "original.ckpt"))
         _, applied = run(kind, {}, networks.SmallNet())
         missing, superfluous = ms.load_param_into_net(applied, ms.load_checkpoint(str(tmp_path / "original.ckpt")))
-        of_phase = [name for name in missing if name.endswith("_scale") or name.startswith("mixing.")]
+        of_phase = [name for name in missing if name.endswith("_scale") or name.startswith(("mixing.", "pruning."))]
         assert missing == of_phase and superfluous == []
 
     def test_checkpoint_of_the_applied_network(self, kind, tmp_path):
@@ -177,11 +187,13 @@ class TestContract:
         assert "MACs" in algorithm.summary(small())
 
     def test_calibration_changes_statistics_only(self, kind):
-        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        algorithm, applied = halved(kind)
         plain = algorithm.convert(applied)
         data = [np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)]
         calibrated = algorithm.convert(applied, calibration_data=data)
         assert "re-estimated on 1 batches" in str(algorithm.report)
+        assert algorithm.report.checked_on == (f"a batch of noise {SHAPE}", f"a batch of the calibration data {SHAPE}")
+        assert f"checked on a batch of noise {SHAPE} and a batch of the calibration data" in str(algorithm.report)
         for one, other in zip(plain.get_parameters(), calibrated.get_parameters()):
             same = np.array_equal(one.asnumpy(), other.asnumpy())
             assert same != ("moving" in one.name)
@@ -250,16 +262,16 @@ class TestRefusals:
             _ = kind().report
 
     def test_apply_twice(self, kind):
-        algorithm, applied = run(kind, {})
+        algorithm, applied = halved(kind)
         with pytest.raises(StateError, match="'apply' must be called once"):
             algorithm.apply(small(), inputs=SHAPE)
         with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' returned"):
             kind().apply(applied, inputs=SHAPE)
         algorithm.convert(applied)
 
-    @pytest.mark.parametrize("other", ALGORITHMS, ids=lambda other: other.__name__)
+    @pytest.mark.parametrize("other", KINDS, ids=lambda other: other.__name__)
     def test_applied_by_another_algorithm(self, kind, other):
-        _, applied = run(other, {})
+        _, applied = halved(other)
         inner = applied.network if other is gs.SCOP else applied
         for network in (applied, inner, nn.SequentialCell(inner)):
             with pytest.raises(StateError, match="'network' must be a plain network, but got one that 'apply' return"):
@@ -274,19 +286,19 @@ class TestRefusals:
     def test_network_of_another_type(self, kind):
         with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got str"):
             kind().apply("resnet", inputs=SHAPE)
-        algorithm, _ = run(kind, {})
+        algorithm, _ = halved(kind)
         with pytest.raises(ArgumentTypeError, match="'net_opt' must be a Cell, but got NoneType"):
             algorithm.convert(None)
         with pytest.raises(ArgumentTypeError, match="'network' must be a Cell, but got int"):
             algorithm.summary(3)
 
     def test_convert_of_another_network(self, kind):
-        algorithm, _ = run(kind, {})
+        algorithm, _ = halved(kind)
         with pytest.raises(StateError, match="'net_opt' must be the network that 'apply' returned"):
             algorithm.convert(small())
 
     def test_checkpoint_missing_or_of_another_network(self, kind, tmp_path):
-        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        algorithm, applied = halved(kind)
         with pytest.raises(ArgumentTypeError, match="'ckpt_path' must be a str, but got int"):
             algorithm.convert(applied, ckpt_path=3)
         with pytest.raises(CheckpointError, match="'ckpt_path' must be a file, but got '.*none.ckpt'"):
@@ -309,10 +321,10 @@ class TestRefusals:
         assert network.conv.out_channels == 8
 
     def test_failure_of_any_step_leaves_all_as_it_was(self, kind, monkeypatch):
-        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        algorithm, applied = halved(kind)
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
-        for step in ("slim", "trace", "masked_network", "verify", "choose", "count_macs", "describe"):
+        for step in ("slim", "trace_for", "masked_network", "verify", "choose", "count_macs", "describe"):
             with monkeypatch.context() as patch:
                 def fail(*_, **__):
                     raise RuntimeError("broken on purpose")
@@ -327,7 +339,7 @@ class TestRefusals:
         algorithm.convert(applied)
 
     def test_failure_while_statistics_are_estimated_leaves_all_as_it_was(self, kind):
-        algorithm, applied = run(kind, {"prune_rate": 0.5})
+        algorithm, applied = halved(kind)
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
 
@@ -341,7 +353,7 @@ class TestRefusals:
             np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
         algorithm.convert(applied)
 
-    @pytest.mark.parametrize("step", ["prune.pruner.trace", "prune.pruner.surviving_groups", "preparation"])
+    @pytest.mark.parametrize("step", ["prune.pruner.trace_for", "prune.pruner.surviving_groups", "preparation"])
     def test_failure_at_apply_leaves_all_as_it_was(self, kind, step, monkeypatch):
         network = small()
         before = {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
@@ -428,6 +440,29 @@ class TestOneShot:
 
         assert kept(0) == kept(0) != kept(1)
 
+    def test_a_checkpoint_of_the_masked_network_holds_its_plan(self, tmp_path, mode):
+        def masked(**config):
+            algorithm = gs.OneShot({"prune_rate": 0.5, **config})
+            network = algorithm.apply(small(), inputs=SHAPE)
+            path = str(tmp_path / f"{len(list(tmp_path.iterdir()))}.ckpt")
+            ms.save_checkpoint(network, path)
+            return algorithm, network, path
+
+        algorithm, network, path = masked()
+        assert "pruning.plan" not in [parameter.name for parameter in network.trainable_params()]
+        slim = algorithm.convert(network, ckpt_path=path)
+        assert "pruning.plan" not in [parameter.name for parameter in slim.get_parameters()]
+        told = decoded(ms.load_checkpoint(path)["pruning.plan"].asnumpy())
+        assert told["algorithm"] == "OneShot" and told["config"] == algorithm.config
+        again = gs.OneShot({"criterion": "random"})
+        other = again.apply(small(), SHAPE, plan=PruningPlan.from_dict(told["plan"]))
+        assert gs.verify(slim, again.convert(other), SHAPE).largest_difference == 0.0
+        with pytest.raises(CheckpointError, match="masked as this one, but '.*' keeps other positions of a.weight, b"):
+            algorithm.convert(network, ckpt_path=masked(criterion="random", seed=1)[2])
+        ms.save_checkpoint(small(), str(tmp_path / "original.ckpt"))
+        with pytest.raises(CheckpointError, match="must hold 'pruning.plan', which tells how the network was masked"):
+            algorithm.convert(network, ckpt_path=str(tmp_path / "original.ckpt"))
+
     def test_criterion(self):
         with pytest.raises(ArgumentError, match="'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', "):
             gs.OneShot({"criterion": "l3"})
@@ -489,3 +524,19 @@ def test_plan_survives_json():
     groups = gs.find_groups(gs.trace(small(), SHAPE))
     plan = make_plan(groups, {group.name: np.arange(len(group.channels)) for group in groups}, 0.5)
     assert type(plan).from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
+
+
+def test_algorithms_are_registered():
+    class Another(gs.OneShot):
+        """Under a name of its own."""
+
+    assert ALGORITHMS["oneshot"] is gs.OneShot and ALGORITHMS["scop"] is gs.SCOP
+    gs.add_algorithm("another", Another)
+    try:
+        assert ALGORITHMS["another"] is Another
+        with pytest.raises(ArgumentError, match="'name' must be a new name, but got 'another', which is taken"):
+            gs.add_algorithm("another", Another)
+    finally:
+        del ALGORITHMS["another"]
+    with pytest.raises(ArgumentTypeError, match="For 'add_algorithm', 'kind' must be a subclass of CompAlgo, but got"):
+        gs.add_algorithm("function", len)
