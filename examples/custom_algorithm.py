@@ -16,7 +16,7 @@ from mindspore import Tensor, nn, ops  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.base.config import Option, Whole  # noqa: E402
-from golden_stick.cells.networks import copy_network  # noqa: E402
+from golden_stick.cells.wrappers import copy_network  # noqa: E402
 from golden_stick.comp_algo import Applied  # noqa: E402
 from golden_stick.prune import Pruner  # noqa: E402
 

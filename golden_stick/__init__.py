@@ -9,8 +9,8 @@ from golden_stick.base import errors
 if TYPE_CHECKING:
     from golden_stick.bench.benchmark import benchmark as benchmark
     from golden_stick.cells.slim import slim as slim
+    from golden_stick.cells.slim import verify as verify
     from golden_stick.cells.trace import trace as trace
-    from golden_stick.cells.verify import verify as verify
     from golden_stick.certify.card import pruning_card as pruning_card
     from golden_stick.certify.certify import certify as certify
     from golden_stick.certify.safe_filters import safe_filters as safe_filters
@@ -57,7 +57,7 @@ _HOME = {
     "save_slim": "deploy.slim_network",
     "slim": "cells.slim",
     "trace": "cells.trace",
-    "verify": "cells.verify",
+    "verify": "cells.slim",
 }
 # What `gs.scop.GaussianSampler` and the like go through.
 _FOLDERS = frozenset({"criteria", "graph", "knockoffs", "prune", "scop"})

@@ -7,9 +7,8 @@ from typing import Any, Callable, List, Mapping, Optional, Protocol, Type
 from mindspore import nn
 from mindspore.train import Callback
 
-from golden_stick.base.config import Option, check_config
+from golden_stick.base.config import Option, Registry, check_config
 from golden_stick.base.errors import ArgumentTypeError, StateError
-from golden_stick.base.registry import Registry
 from golden_stick.deploy.exporters import export
 
 __all__ = ["ALGORITHMS", "AlgorithmReport", "Applied", "CompAlgo", "add_algorithm"]

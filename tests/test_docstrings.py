@@ -59,13 +59,22 @@ def public_functions():
                         yield f"{name}.{node.name}.{inner.name}", (inner, node)
 
 
+def of_users(packages=("golden_stick", *(f"golden_stick.{name}" for name in (
+        "bench", "certify", "compare", "criteria", "deploy.onnx", "graph.rules", "knockoffs", "prune", "scop")))):
+    """module.name of all that users import: what the package and its folders with public names offer."""
+    things = (getattr(importlib.import_module(name), item) for name in packages
+              for item in getattr(importlib.import_module(name), "__all__", ()))
+    return {f"{thing.__module__}.{thing.__qualname__}" for thing in things if hasattr(thing, "__qualname__")}
+
+
 FUNCTIONS = dict(public_functions())
+OF_USERS = of_users()
 CONSTRUCT = "construct"
 
 
-def breaking(rule):
-    """place -> what a rule has against it, of all public functions."""
-    return {place: against for place, case in FUNCTIONS.items() if (against := rule(*case))}
+def breaking(rule, places=FUNCTIONS):
+    """place -> what a rule has against it, of all functions that modules export."""
+    return {place: against for place in places if (against := rule(*FUNCTIONS[place]))}
 
 
 def test_every_public_function_has_a_docstring():
@@ -83,7 +92,9 @@ def test_what_a_function_raises_itself_is_in_its_docstring():
         text = sections(ast.get_docstring(owner if node.name == CONSTRUCT else node)).get("Raises", "")
         return {name for name in raised if f"{name}:" not in text}
 
-    assert breaking(missing) == {}
+    # Functions of the house may say in a line what they are for; what users call says all.
+    assert breaking(missing, [place for place in FUNCTIONS if place in OF_USERS or place.rpartition(".")[0] in OF_USERS
+                              ]) == {}
 
 
 def test_documented_arguments_are_those_of_the_signature():

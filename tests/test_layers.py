@@ -15,7 +15,6 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.criteria.statistics import collect
 from golden_stick.deploy.fold.plan import find_fusions
 from golden_stick.deploy.onnx import ONNX_RULES
-from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.layers import (
     DENSE,
     EMBEDDING,
@@ -27,6 +26,7 @@ from golden_stick.graph.layers import (
     TRANSPOSED,
     scales_after,
 )
+from golden_stick.graph.plan import count_macs, count_parameters
 
 
 class Own(nn.Cell):

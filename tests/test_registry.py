@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
+from golden_stick.base.config import Registry
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError
-from golden_stick.base.registry import Registry
 
 GROUP = "golden_stick.tested"
 

@@ -16,7 +16,7 @@ from golden_stick.base.inputs import as_arrays
 from golden_stick.bench.benchmark import contenders_of
 from golden_stick.bench.clock import ForeignLoad, interleave, limited_threads, machine_facts, peak_growth, turn_of
 from golden_stick.bench.contenders import onnx_runtime
-from golden_stick.graph.cost import count_macs
+from golden_stick.graph.plan import count_macs
 
 # To tell 2 % from noise takes more rounds than a speed-up does, so slim network and twin meet again, alone: for this
 # part of the seconds each time, and so many times the least rounds.

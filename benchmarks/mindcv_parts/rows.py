@@ -11,7 +11,7 @@ import mindspore as ms
 from common import ROOT, collect, command_line, setting, today, write_page
 
 from golden_stick.base.errors import GoldenStickError, NothingToPruneError, TraceError, first_line
-from golden_stick.cells.networks import scratch_directory
+from golden_stick.cells.wrappers import scratch_directory
 from mindcv_parts.networks import all_variants, table
 
 

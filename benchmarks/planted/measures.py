@@ -8,7 +8,7 @@ from scipy import stats
 from benchmarks.planted.images import Images, batches
 from benchmarks.planted.network import BATCH, LAYERS, SmallNet, accuracy, conv_of, read, write
 from benchmarks.planted.planting import KINDS, consumer_of
-from golden_stick.cells.networks import copy_network
+from golden_stick.cells.wrappers import copy_network
 from golden_stick.recover.statistics import calibrate
 
 __all__ = ["Without", "auroc", "auroc_of_kinds", "lowest", "spearman"]

@@ -9,7 +9,7 @@ from sides.client import MindSporeGs
 
 import golden_stick as gs
 from golden_stick.bench.clock import ForeignLoad, interleave, machine_facts, turn_of
-from golden_stick.graph.cost import count_macs
+from golden_stick.graph.plan import count_macs
 from steps_parts.tables import MIXINGS, THEIRS
 
 # Of the labels, and of the batches that come round again.

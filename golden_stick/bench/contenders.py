@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from golden_stick.base.errors import CheckpointError, DependencyError, first_line
-from golden_stick.graph.cost import einsum_macs
+from golden_stick.graph.plan import einsum_macs
 
 __all__ = ["Contender", "OnnxFile", "Ready", "count_onnx_macs", "onnx_contender", "onnx_runtime", "onnx_session"]
 
@@ -139,7 +139,7 @@ def _einsum(node: Any, shapes: Mapping[str, Tuple[int, ...]]) -> int:
     return einsum_macs(equation, [shapes[name] for name in node.input])
 
 
-# As in golden_stick.graph.cost: convolutions and matrix products count, what works number by number does not.
+# As in golden_stick.graph.plan: convolutions and matrix products count, what works number by number does not.
 _MACS: Mapping[str, Callable[[Any, Mapping[str, Tuple[int, ...]]], int]] = {
     "Conv": lambda node, shapes: math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:]),
     "ConvTranspose": lambda node, shapes: math.prod(shapes[node.input[0]]) * math.prod(shapes[node.input[1]][1:]),

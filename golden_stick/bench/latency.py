@@ -10,9 +10,9 @@ from mindspore.train.mind_ir_pb2 import ModelProto
 from golden_stick.base.errors import CheckpointError, GoldenStickError, first_line
 from golden_stick.bench.clock import interleave, turn_of
 from golden_stick.bench.contenders import GRAPH, MINDIR, PYNATIVE, Contender, Ready
-from golden_stick.cells.networks import evaluation, leaves, scratch_directory
 from golden_stick.cells.trace import trace
-from golden_stick.graph.cost import count_macs
+from golden_stick.cells.wrappers import evaluation, leaves, scratch_directory
+from golden_stick.graph.plan import count_macs
 
 __all__ = ["Network", "latency_ratio", "mindir_contender"]
 

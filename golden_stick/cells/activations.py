@@ -7,8 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.cells.networks import copy_network, evaluation
-from golden_stick.cells.wrappers import TemporaryCell, replace_cells
+from golden_stick.cells.wrappers import TemporaryCell, copy_network, evaluation, replace_cells
 
 __all__ = ["Tap", "tapped"]
 

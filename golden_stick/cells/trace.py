@@ -11,7 +11,7 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
 from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.networks import evaluation, kind_of, scratch_directory
+from golden_stick.cells.wrappers import evaluation, kind_of, scratch_directory
 from golden_stick.graph.ir import (
     CONTROL_FLOW,
     Constant,
@@ -25,7 +25,7 @@ from golden_stick.graph.ir import (
     flatten,
 )
 
-__all__ = ["trace", "owners", "find_inputs"]
+__all__ = ["trace", "owners", "find_inputs", "trace_for"]
 
 
 try:

@@ -9,8 +9,7 @@ from golden_stick.base.digests import sample_digests
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.inputs import labelled_batches
 from golden_stick.base.progress import shown
-from golden_stick.cells.networks import copy_network
-from golden_stick.cells.wrappers import replace_cells
+from golden_stick.cells.wrappers import copy_network, replace_cells
 from golden_stick.certify.prior_use import DataFingerprint, fingerprint_of
 from golden_stick.graph.groups import CellSite, Grouping
 

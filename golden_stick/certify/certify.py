@@ -14,7 +14,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import now, versions
 from golden_stick.base.inputs import labelled_batches
 from golden_stick.base.progress import shown
-from golden_stick.cells.networks import evaluation
+from golden_stick.cells.wrappers import evaluation
 from golden_stick.certify.certificate import Certificate, CertifiedNetwork
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
 from golden_stick.certify.prior_use import DataFingerprint, fingerprint_of, known_uses

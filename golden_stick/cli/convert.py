@@ -160,7 +160,7 @@ def _original(options: argparse.Namespace, source: Any) -> None:
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import OneShot
-    from golden_stick.cells.networks import PLAN, decoded
+    from golden_stick.cells.wrappers import PLAN, decoded
     from golden_stick.graph.plan import PruningPlan
     masked = decoded(source.values[PLAN])
     config = {key: value for key, value in masked["config"].items() if key in OneShot.options and value is not None}

@@ -206,7 +206,7 @@ def overview(network: str, graph: Any, policies: Mapping[str, Any]) -> Dict[str,
         ArgumentError: If a policy is unknown.
     """
     from golden_stick import find_groups
-    from golden_stick.graph.cost import count_macs, count_parameters
+    from golden_stick.graph.plan import count_macs, count_parameters
     from golden_stick.graph.rules import RULES
     grouping = find_groups(graph, **policies)
     counts = sorted(Counter(node.operator for node in graph.nodes).items())

@@ -8,13 +8,13 @@ from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.base.progress import shown
-from golden_stick.cells.networks import copy_network
 from golden_stick.cells.trace import trace
+from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.candidates import Settings, check_settings, slim_networks
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
 from golden_stick.compare.store import Store, name_of
 from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of_batches, train
-from golden_stick.graph.cost import count_macs, count_parameters
+from golden_stick.graph.plan import count_macs, count_parameters
 from golden_stick.prune.report import Report
 from golden_stick.recover.statistics import calibrate
 

@@ -9,7 +9,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import CheckpointError, StateError, first_line
 from golden_stick.base.files import whole_file, write_json
-from golden_stick.cells.networks import copy_network
+from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.result import Comparison, Trial, draw, need_matplotlib
 from golden_stick.deploy.slim_network import load_slim, save_slim
 

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from golden_stick.base.digests import digest_of, digest_of_samples, sample_digests
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import labelled_batches
-from golden_stick.cells.networks import evaluation
+from golden_stick.cells.wrappers import evaluation
 
 __all__ = ["Batch", "TrainingBatches", "accuracies", "check_repeatable", "default_optimizer", "digest_of_batches",
            "train"]

@@ -9,8 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.activations import tapped
-from golden_stick.cells.networks import copy_network
-from golden_stick.cells.wrappers import replace_cells
+from golden_stick.cells.wrappers import copy_network, replace_cells
 from golden_stick.graph.groups import CellSite, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import EMBEDDING, layer_of

@@ -4,9 +4,8 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from golden_stick.base.config import OneOf, check_value
+from golden_stick.base.config import OneOf, Registry, check_value
 from golden_stick.base.errors import ArgumentTypeError
-from golden_stick.base.registry import Registry
 
 __all__ = ["FilterStatistics", "bn_scale", "fpgm", "l1", "l2", "lamp", "random", "activation", "hessian", "taylor",
            "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion", "filter_rows"]

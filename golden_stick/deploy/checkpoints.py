@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor
 
 from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
-from golden_stick.cells.networks import PLAN
+from golden_stick.cells.wrappers import PLAN
 from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, read_tensors
 
 __all__ = ["read_checkpoint", "Source", "read_source"]

@@ -9,7 +9,7 @@ from golden_stick.base.config import OneOf, check_value
 from golden_stick.base.errors import ArgumentTypeError, ExportError, first_line
 from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.networks import allowed_difference, evaluate, evaluation, scratch_directory
+from golden_stick.cells.wrappers import allowed_difference, evaluate, evaluation, scratch_directory
 from golden_stick.deploy.formats import FORMATS
 
 __all__ = ["check_outputs", "export"]

@@ -4,9 +4,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
-from golden_stick.base.config import Switch, Whole, check_value
+from golden_stick.base.config import Registry, Switch, Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError
-from golden_stick.base.registry import Registry
 
 __all__ = ["FORMATS", "Format", "add_format", "format_of_path"]
 

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ExportError, first_line
 from golden_stick.base.inputs import resized
-from golden_stick.cells.networks import evaluate
+from golden_stick.cells.wrappers import evaluate
 from golden_stick.deploy.exporters import check_outputs
 
 __all__ = ["write_mindir"]

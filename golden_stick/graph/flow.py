@@ -1,14 +1,208 @@
-"""One walk over the graph, in which every operator's rule says how labels flow through it."""
-from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Set, Tuple
+"""
+Labels, and how they flow: one walk over the graph, in which every operator's rule says what it does to them.
+
+A tensor's labels are an integer array of the tensor's rank whose every axis is either as long as the tensor's or 1
+(constant along it). 0 stands for "not prunable". Statements such as "these two are the same channel" and "this one must
+stay" are only collected here; `solve` draws the conclusions once, at the end, so that a graph of n operators costs
+about n steps however densely it is connected.
+"""
+from dataclasses import dataclass
+from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
-from golden_stick.graph.labels import Labels
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Form, layer_of
-from golden_stick.graph.types import CHANNEL, INPUT, WIDTH, Binding, Labeled, Rule, Site
 
-__all__ = ["Flow"]
+__all__ = ["Binding", "CHANNEL", "FILTER", "FIXED", "Flow", "HEAD_POLICIES", "INPUT", "Labeled", "Labels",
+           "NORMALIZATION_POLICIES", "NUMBER", "RESIDUAL_POLICIES", "Rule", "Site", "Solution", "WIDTH", "always_zero",
+           "components", "never_zero", "zero_as_first"]
+
+
+# What an axis of a parameter is to the operator that reads it.
+FILTER = "filter"  # weight[i] makes channel i
+INPUT = "input"  # channel i is summed up by this axis
+CHANNEL = "channel"  # one number (or filter) for channel i alone, as in a bias or a normalization
+
+RESIDUAL_POLICIES = ("group", "scatter", "keep")
+NORMALIZATION_POLICIES = ("exact", "approximate")
+HEAD_POLICIES = ("width", "whole")
+
+# Why a channel stays that the code cannot do without, once slimming for trial has shown it.
+NUMBER = "a number written in the code fits these widths only"
+WIDTH = "a number that the code computes from a width enters the results"
+
+
+@dataclass(frozen=True, eq=False)
+class Labeled:
+    """
+    What is known of a tensor.
+
+    Args:
+        labels (numpy.ndarray): int64, of the tensor's rank, every axis as long as the tensor's or 1.
+        shape (tuple[int]): Its shape.
+        zero (bool): Whether a removed channel is exactly zero here once the layers that make it give zero.
+    """
+
+    labels: np.ndarray
+    shape: Shape
+    zero: bool = False
+
+    @property
+    def axes(self) -> Tuple[int, ...]:
+        """The axes along which labels differ: at most one for what rules put out."""
+        return tuple(axis for axis, size in enumerate(self.labels.shape) if size > 1)
+
+    def along(self, axis: int) -> np.ndarray:
+        """Labels along one axis, shape (shape[axis],); zeros where the labels lie along another."""
+        if self.axes in ((), (axis,)):
+            return np.broadcast_to(self.labels.ravel(), (self.shape[axis],))
+        return np.zeros(self.shape[axis], np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """Axis `axis` of a parameter carries these labels, int64, shape (parameter.shape[axis],)."""
+
+    parameter: Parameter
+    axis: int
+    role: str
+    labels: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """What enters (or leaves) the Cell at `path` carries `labels` on an axis that is followed by `trailing` others."""
+
+    path: str
+    trailing: int
+    labels: np.ndarray
+
+
+class Rule(NamedTuple):
+    """
+    What one operator does.
+
+    Args:
+        flow (Callable): Takes the flow and the node; returns the labels of the first output, a tuple with those of
+            every output, or a `Labeled` where it knows more than `zero` can say.
+        zero (Callable): Takes one bool per operand (whether removable channels are there, and zero when removed) and
+            returns whether they are zero in the outputs.
+    """
+
+    flow: Callable[[Any, Node], Union[np.ndarray, Tuple[np.ndarray, ...], Labeled]]
+    zero: Callable[[Sequence[bool]], bool]
+
+
+def zero_as_first(zero: Sequence[bool]) -> bool:
+    """Removed channels are zero where they are in the first operand."""
+    return bool(zero) and zero[0]
+
+
+def always_zero(zero: Sequence[bool]) -> bool:
+    """Removed channels are zero behind the layer that makes them, and behind one that scales them by a weight."""
+    return True
+
+
+def never_zero(zero: Sequence[bool]) -> bool:
+    """Whatever removed channels were, they are something else behind the operator."""
+    return False
+
+
+FIXED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """
+    What the statements amount to.
+
+    Args:
+        classes (numpy.ndarray): int64, shape (labels,): label -> smallest label of its class.
+        fixed (numpy.ndarray): bool, shape (labels,): label -> whether its class must stay.
+        reasons (Mapping): Class -> texts that say why it is fixed, first reason first.
+    """
+
+    classes: np.ndarray
+    fixed: np.ndarray
+    reasons: Mapping[int, Tuple[str, ...]]
+
+    def removable(self, labels: np.ndarray) -> np.ndarray:
+        """bool, shape of `labels`: True where the channel can be removed."""
+        return ~self.fixed[labels]
+
+    def why_fixed(self, labels: np.ndarray) -> Tuple[str, ...]:
+        """The distinct reasons that fix any of `labels`, in the order in which they arose."""
+        found = {}
+        for member in np.unique(self.classes[labels]):
+            found.update(dict.fromkeys(self.reasons.get(int(member), ())))
+        return tuple(found)
+
+
+class Labels:
+    """Makes labels and collects what is said of them."""
+
+    def __init__(self) -> None:
+        self._count = 1
+        self._unions: List[Tuple[np.ndarray, np.ndarray]] = []
+        self._fixed: List[Tuple[np.ndarray, str]] = []
+
+    def fresh(self, count: int) -> np.ndarray:
+        """`count` new labels, int64, shape (count,). A single channel cannot be removed, so one alone is fixed."""
+        if count < 2:
+            return np.zeros(count, np.int64)
+        self._count += count
+        return np.arange(self._count - count, self._count, dtype=np.int64)
+
+    def unite(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Say that labels of two arrays (broadcast to each other) are kept or removed together."""
+        first, second = np.broadcast_arrays(first, second)
+        self._unions.append((first.ravel(), second.ravel()))
+
+    def fix(self, labels: np.ndarray, reason: str) -> None:
+        """Say that these labels must stay, and why."""
+        labels = np.unique(labels)
+        if labels.any():
+            self._fixed.append((labels, reason))
+
+    def solve(self) -> Solution:
+        """Draw the conclusions."""
+        # FIXED takes no part in the classes: two streams that are both united with it have nothing else in common.
+        pairs = [np.stack((a, b)) for a, b in self._unions]
+        edges = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
+        inner = edges[:, (edges != FIXED).all(axis=0)]
+        classes = components(self._count, inner)
+        fixed = np.zeros(self._count, bool)
+        half = edges[:, (edges == FIXED).any(axis=0)]
+        fixed[classes[half.max(axis=0)]] = True
+        reasons: Dict[int, Tuple[str, ...]] = {}
+        for labels, reason in self._fixed:
+            members = np.unique(classes[labels])
+            fixed[members] = True
+            for member in members[members != FIXED]:
+                reasons[int(member)] = reasons.get(int(member), ()) + (reason,)
+        for member in np.setdiff1d(classes[half.max(axis=0)], FIXED).tolist():
+            reasons.setdefault(member, ("belongs together with a channel that always stays",))
+        fixed[FIXED] = True
+        return Solution(classes, fixed[classes], reasons)
+
+
+def components(count: int, edges: np.ndarray) -> np.ndarray:
+    """Smallest member of every element's connected component, by hooking and pointer jumping."""
+    parent = np.arange(count, dtype=np.int64)
+    while edges.size:
+        low, high = np.sort(parent[edges], axis=0)
+        different = low != high
+        if not different.any():
+            break
+        edges = edges[:, different]
+        np.minimum.at(parent, high[different], low[different])
+        while True:
+            grand = parent[parent]
+            if np.array_equal(grand, parent):
+                break
+            parent = grand
+    return parent
 
 
 class Flow:

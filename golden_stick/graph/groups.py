@@ -6,19 +6,20 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 import numpy as np
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.graph.flow import Flow
-from golden_stick.graph.ir import Graph, Node, Parameter, Result
-from golden_stick.graph.labels import Solution, components
-from golden_stick.graph.rules import RULES
-from golden_stick.graph.types import (
+from golden_stick.graph.flow import (
     FILTER,
     HEAD_POLICIES,
     INPUT,
     NORMALIZATION_POLICIES,
     RESIDUAL_POLICIES,
     Binding,
+    Flow,
     Site,
+    Solution,
+    components,
 )
+from golden_stick.graph.ir import Graph, Node, Parameter, Result
+from golden_stick.graph.rules import RULES
 
 __all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "find_groups", "groups_without"]
 

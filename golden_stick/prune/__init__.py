@@ -3,9 +3,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from golden_stick.cells.slim import add_resizer, slim
+    from golden_stick.cells.slim import Verification, add_resizer, slim, verify
     from golden_stick.cells.trace import trace
-    from golden_stick.cells.verify import Verification, verify
     from golden_stick.cells.wrappers import masked_network
     from golden_stick.graph.plan import PruningPlan, plan_without
     from golden_stick.prune.one_shot import OneShot
@@ -17,9 +16,9 @@ __all__ = ["OneShot", "Pruner", "PruningPlan", "Verification", "add_resizer", "c
            "masked_network", "plan_without", "slim", "trace", "verify"]
 
 _HOME = {"OneShot": "prune.one_shot", "Pruner": "prune.pruner", "PruningPlan": "graph.plan",
-         "Verification": "cells.verify", "add_resizer": "cells.slim", "calibrate": "recover.statistics",
+         "Verification": "cells.slim", "add_resizer": "cells.slim", "calibrate": "recover.statistics",
          "make_plan": "prune.plan", "masked_network": "cells.wrappers", "plan_without": "graph.plan",
-         "slim": "cells.slim", "trace": "cells.trace", "verify": "cells.verify"}
+         "slim": "cells.slim", "trace": "cells.trace", "verify": "cells.slim"}
 
 
 def __getattr__(name: str) -> Any:

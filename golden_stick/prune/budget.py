@@ -9,10 +9,9 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.criteria.table import filter_rows
-from golden_stick.graph.cost import count_macs, count_parameters, shrink
 from golden_stick.graph.groups import ChannelGroup, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.plan import PruningPlan, plan_without, removed_channels
+from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters, plan_without, removed_channels, shrink
 from golden_stick.prune.plan import (
     Rates,
     Widths,

@@ -6,7 +6,7 @@ from typing import Mapping
 
 from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Whole
 from golden_stick.criteria.table import CRITERIA, NORMALIZERS
-from golden_stick.graph.types import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
+from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.plan import RANKINGS, REDUCTIONS, ROUNDINGS
 
 __all__ = ["ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS"]

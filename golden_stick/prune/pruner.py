@@ -13,16 +13,24 @@ from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimErr
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
-from golden_stick.cells.networks import PLAN, OriginalNames, copy_network, decoded, encoded, evaluate
-from golden_stick.cells.slim import slim
+from golden_stick.cells.slim import Verification, compare, slim, verify
 from golden_stick.cells.trace import find_inputs, trace_for
-from golden_stick.cells.verify import Verification, compare, verify
-from golden_stick.cells.wrappers import TemporaryCell, check_network, masked_network, unwrap_cells
+from golden_stick.cells.wrappers import (
+    PLAN,
+    OriginalNames,
+    TemporaryCell,
+    check_network,
+    copy_network,
+    decoded,
+    encoded,
+    evaluate,
+    masked_network,
+    unwrap_cells,
+)
 from golden_stick.comp_algo import Applied, CompAlgo
 from golden_stick.deploy.checkpoints import read_checkpoint
-from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.plan import PruningPlan
+from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
 from golden_stick.prune.budget import (
     TARGETS,
     BudgetBaseline,

@@ -16,17 +16,14 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.base.errors import SlimError, TraceError, VerifyError
-from golden_stick.cells.networks import evaluate
-from golden_stick.cells.slim import slim
+from golden_stick.cells.slim import slim, verify
 from golden_stick.cells.trace import trace
-from golden_stick.cells.verify import verify
-from golden_stick.cells.wrappers import ScatteredOutput, find_cell, masked_network
-from golden_stick.graph.cost import shrunk_shapes
+from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network
 from golden_stick.graph.groups import Grouping, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
-from golden_stick.graph.plan import PruningPlan, removed_channels
+from golden_stick.graph.plan import PruningPlan, removed_channels, shrunk_shapes
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.rules.pointwise import elementwise, residual_sum
+from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
 
 __all__ = ["surviving_groups"]

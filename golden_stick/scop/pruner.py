@@ -8,8 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
-from golden_stick.cells.networks import copy_network
-from golden_stick.cells.wrappers import TemporaryCell, unwrap_cells
+from golden_stick.cells.wrappers import TemporaryCell, copy_network, unwrap_cells
 from golden_stick.comp_algo import add_algorithm
 from golden_stick.graph.groups import ParameterSlice
 from golden_stick.graph.layers import scales_after

@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, StateError
-from golden_stick.cells.networks import decoded, encoded
+from golden_stick.cells.wrappers import decoded, encoded
 from golden_stick.graph.groups import Grouping
 from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
 from golden_stick.prune.plan import group_importance

@@ -13,7 +13,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateErro
 from golden_stick.base.inputs import first_inputs
 from golden_stick.base.progress import shown
 from golden_stick.cells.activations import tapped
-from golden_stick.cells.networks import copy_network
+from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 
 __all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "KnockoffChange", "LAW",

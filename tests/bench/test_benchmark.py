@@ -13,7 +13,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, Checkpoin
 from golden_stick.bench.benchmark import Benchmark
 from golden_stick.bench.clock import peak_growth
 from golden_stick.bench.contenders import count_onnx_macs
-from golden_stick.graph.cost import count_macs
+from golden_stick.graph.plan import count_macs
 
 SHAPE = (2, 3, 8, 8)
 

@@ -9,7 +9,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 import golden_stick as gs
-from golden_stick.graph.cost import count_macs
+from golden_stick.graph.plan import count_macs
 
 BENCHMARKS = Path(gs.__file__).parents[1] / "benchmarks"
 

@@ -9,7 +9,7 @@ from mindspore import nn
 
 import golden_stick as gs
 from golden_stick.cells.wrappers import masked_network
-from golden_stick.graph.cost import count_macs
+from golden_stick.graph.plan import count_macs
 from golden_stick.prune.plan import make_plan
 from tests import networks
 

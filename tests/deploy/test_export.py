@@ -9,7 +9,7 @@ from mindspore import nn
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
 from golden_stick.base.inputs import as_tensors
-from golden_stick.cells.networks import allowed_difference, evaluate
+from golden_stick.cells.wrappers import allowed_difference, evaluate
 from golden_stick.deploy.onnx.export import run_file
 from tests import networks
 from tests.deploy.test_slim_file import make_slim

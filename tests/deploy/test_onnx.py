@@ -11,7 +11,7 @@ from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, ExportError
-from golden_stick.cells.networks import evaluate
+from golden_stick.cells.wrappers import evaluate
 from golden_stick.deploy.onnx import ONNX_RULES, add_onnx_rule
 from golden_stick.deploy.onnx import export as export_module
 from golden_stick.deploy.onnx import writer as writer_module

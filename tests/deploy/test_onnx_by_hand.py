@@ -10,8 +10,8 @@ from golden_stick.bench.contenders import count_onnx_macs
 from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.export import check_model, run_file
 from golden_stick.deploy.onnx.writer import Writer
-from golden_stick.graph.cost import count_macs
 from golden_stick.graph.ir import Result
+from golden_stick.graph.plan import count_macs
 from tests.graph.build import Builder
 
 X = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)

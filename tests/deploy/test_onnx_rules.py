@@ -6,7 +6,7 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
-from golden_stick.cells.networks import evaluate
+from golden_stick.cells.wrappers import evaluate
 from golden_stick.deploy.onnx.export import run_file
 from tests.deploy import onnx_cells
 

@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError
 from golden_stick.base.files import whole_file
-from golden_stick.cells.networks import copy_network
 from golden_stick.cells.slim import recipe_of
+from golden_stick.cells.wrappers import copy_network
 from golden_stick.deploy.slim_file import architecture_digest, read_slim, weights_digest
 from tests import networks
 

@@ -9,10 +9,9 @@ from typing import Callable, Dict, Iterable, Mapping, Optional, Set
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, number
+from golden_stick.graph.flow import Flow, Solution, number
 from golden_stick.graph.groups import Grouping, find_groups
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
-from golden_stick.graph.labels import Solution
 from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 from golden_stick.graph.rules import RULES

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from golden_stick.graph.cost import count_macs, count_parameters
 from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
 from golden_stick.graph.layers import normalization_after
+from golden_stick.graph.plan import count_macs, count_parameters
 from tests.graph.build import Builder
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.rules.pointwise import elementwise, first_input, residual_sum
+from golden_stick.graph.rules.arithmetic import elementwise, first_input, residual_sum
 from tests.graph.build import Builder, bound, spread, walk
 
 SHAPE = (2, 6, 4, 4)

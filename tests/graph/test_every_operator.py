@@ -4,8 +4,16 @@ import pytest
 
 from golden_stick.graph.ir import Result
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.rules.mixing import along_axes, reduced_sum, reduction
-from golden_stick.graph.rules.pointwise import channel_parameters, elementwise, first_input, residual_sum, spatial
+from golden_stick.graph.rules.arithmetic import (
+    along_axes,
+    channel_parameters,
+    elementwise,
+    first_input,
+    reduced_sum,
+    reduction,
+    residual_sum,
+    spatial,
+)
 from tests.graph.build import Builder
 from tests.graph.interpreter import assert_masked_equals_slim
 

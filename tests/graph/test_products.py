@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
+from golden_stick.graph.flow import CHANNEL, FILTER, INPUT
 from golden_stick.graph.groups import find_groups
 from golden_stick.graph.ir import Result
-from golden_stick.graph.rules.products import einsum_letters
-from golden_stick.graph.types import CHANNEL, FILTER, INPUT
+from golden_stick.graph.rules.arithmetic import einsum_letters
 from tests.graph.build import Builder, bound, spread, walk
 
 

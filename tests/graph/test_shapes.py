@@ -4,10 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from golden_stick.graph.flow import Flow
+from golden_stick.graph.flow import NUMBER, Flow
 from golden_stick.graph.ir import Result
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.types import NUMBER
 from tests.graph.build import Builder, spread, walk
 
 SEEDS = range(10)

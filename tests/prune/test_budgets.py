@@ -8,8 +8,8 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError
 from golden_stick.bench.latency import latency_ratio
-from golden_stick.graph.cost import count_macs
 from golden_stick.graph.groups import find_groups
+from golden_stick.graph.plan import count_macs
 from golden_stick.prune import pruner as pruner_module
 from golden_stick.prune.budget import BudgetBaseline, PruningTask, choose, pools_of, shrunk_by
 from golden_stick.prune.plan import make_plan

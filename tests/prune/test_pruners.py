@@ -15,7 +15,7 @@ from golden_stick.base.errors import (
     StateError,
     TraceError,
 )
-from golden_stick.cells.networks import decoded
+from golden_stick.cells.wrappers import decoded
 from golden_stick.comp_algo import ALGORITHMS, Applied
 from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.plan import make_plan

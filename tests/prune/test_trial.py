@@ -9,8 +9,8 @@ from mindspore import Tensor, nn, ops
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, SlimError
 from golden_stick.cells.slim import add_resizer
+from golden_stick.graph.flow import Rule
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.types import Rule
 from golden_stick.prune import trial
 from tests import networks
 

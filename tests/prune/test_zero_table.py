@@ -6,7 +6,7 @@ from mindspore import Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.rules.pointwise import elementwise, first_input
+from golden_stick.graph.rules.arithmetic import elementwise, first_input
 
 NAMED_ALIKE = ("ReLU ReLU6 GeLU Tanh Mish Elu SeLU Sqrt Abs Neg Square Erf Softsign HSwish FastGeLU Sin Tan Atan Asin "
                "Sinh Asinh Sign Floor Ceil Round Trunc Expm1 Log1p HShrink SoftShrink IsNan IsInf CeLU").split()

@@ -13,7 +13,7 @@ import pytest
 from mindspore import nn, ops
 
 import golden_stick as gs
-from golden_stick.graph.cost import count_macs, count_parameters
+from golden_stick.graph.plan import count_macs, count_parameters
 from golden_stick.prune.plan import make_plan
 from tests import networks
 from tests.networks import Bottleneck, conv3x3

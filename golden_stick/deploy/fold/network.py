@@ -7,11 +7,9 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors
-from golden_stick.cells.networks import copy_network, kind_of
-from golden_stick.cells.slim import recipe_of, remember
+from golden_stick.cells.slim import compare, recipe_of, remember
 from golden_stick.cells.trace import trace
-from golden_stick.cells.verify import compare
-from golden_stick.cells.wrappers import find_cell, replace_cells
+from golden_stick.cells.wrappers import copy_network, find_cell, kind_of, replace_cells
 from golden_stick.deploy.fold.plan import (
     FoldedNormalization,
     Folding,

@@ -3,11 +3,9 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, axes_of, number
+from golden_stick.graph.flow import NUMBER, Flow, Labeled, axes_of, components, number
 from golden_stick.graph.ir import Node, Parameter, flatten
-from golden_stick.graph.labels import components
-from golden_stick.graph.rules.products import embedding
-from golden_stick.graph.types import NUMBER, Labeled
+from golden_stick.graph.rules.arithmetic import embedding
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "gather", "tile",
            "broadcast_to", "reverse", "roll", "pad"]

@@ -1,16 +1,116 @@
-"""Rules of operators that sum channels up and make new ones: convolutions and products of matrices."""
-from typing import Dict, List, Optional, Sequence, Tuple
+"""Rules of operators that compute: number by number, over channels that they sum up, or over those that they mix."""
+from typing import Dict, List, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, number
-from golden_stick.graph.ir import Node, Parameter, Value, flatten
+from golden_stick.graph.flow import CHANNEL, FILTER, INPUT, Flow, Labeled, Site, axes_of, is_data, number
+from golden_stick.graph.ir import Constant, Input, Node, Parameter, Value, flatten
 from golden_stick.graph.layers import CONVOLUTION, DENSE, OPERATORS, TRANSPOSED
-from golden_stick.graph.rules.pointwise import CHANNELS_FIRST
-from golden_stick.graph.types import CHANNEL, FILTER, INPUT, Labeled
 
-__all__ = ["convolution", "transposed_convolution", "matrix_product", "dense_product", "einsum", "einsum_letters",
-           "embedding"]
+__all__ = ["CHANNELS_FIRST", "along_axes", "channel_parameters", "control_flow", "convolution", "dense_product",
+           "einsum", "einsum_letters", "elementwise", "embedding", "first_input", "group_normalization",
+           "layer_normalization", "matrix_product", "recurrent", "reduced_sum", "reduction", "residual_sum", "spatial",
+           "sum_of_powers", "transposed_convolution"]
+
+
+CHANNELS_FIRST = ("NCHW", "NCDHW")
+
+
+def elementwise(flow: Flow, node: Node) -> np.ndarray:
+    """Position by position: channels that meet belong together; an axis of length 1 is broadcast and binds nothing."""
+    if flow.rejected_readings(node):
+        flow.pin(node)
+    shape, values = node.shapes[0], flatten(node.inputs)
+    rank = len(shape)
+    carriers = [(value, flow.of(value)) for value in values if is_data(value)]
+    axes = {axis + rank - len(seen.shape) for _, seen in carriers for axis in seen.axes}
+    if len(axes) > 1:
+        return flow.barrier(node, "channels of two axes meet")
+    if not axes:
+        return _of_parameters(flow, node, values)
+    axis = axes.pop()
+    lead = next(seen.labels for _, seen in carriers if seen.axes).ravel()
+    for value in values:
+        seen = flow.of(value)
+        own = axis - rank + len(seen.shape)
+        if own < 0 or seen.shape[own] == 1:
+            if isinstance(value, Parameter):
+                flow.hold(value)
+        elif isinstance(value, Parameter):
+            flow.bind(value, own, lead, CHANNEL)
+        elif seen.axes:
+            flow.labels.unite(lead, seen.labels.ravel())
+        else:
+            what = ("a constant" if isinstance(value, Constant) else
+                    "the network's input" if isinstance(value, Input) else "a tensor that keeps its width")
+            flow.labels.fix(lead, f"meets {what} ({flow.place(node)})")
+    return flow.on(axis, lead, rank)
+
+
+def _of_parameters(flow: Flow, node: Node, values: Tuple[Value, ...]) -> np.ndarray:
+    """No feature map with channels takes part: a vector of weights, scaled or shifted, is still one."""
+    vectors = [value for value in values if isinstance(value, Parameter)]
+    others = [value for value in values if not isinstance(value, Parameter)]
+    if len(vectors) == 1 and vectors[0].shape == node.shapes[0] and all(isinstance(item, Constant) for item in others):
+        return flow.of_vector(vectors[0]).labels
+    return flow.barrier(node, "nothing to prune meets a parameter")
+
+
+def residual_sum(flow: Flow, node: Node) -> np.ndarray:
+    """A sum. Where two feature maps of different channels meet, the residual policy decides."""
+    operands = [(value, flow.of(value)) for value in flatten(node.inputs) if is_data(value)]
+    maps = [seen.labels for _, seen in operands if seen.axes]
+    if flow.residual == "group" or not maps or any(seen.shape != node.shapes[0] for _, seen in operands):
+        return elementwise(flow, node)
+    if len(operands) == 1 or (len(maps) == len(operands) and all(np.array_equal(maps[0], other) for other in maps)):
+        return elementwise(flow, node)
+    if flow.rejected_readings(node):
+        flow.pin(node)
+    stream = f"residual stream that keeps its width ({flow.place(node)})"
+    if flow.residual == "scatter":
+        # The paper prunes the block's convolutions and leaves the shortcut alone: the deepest operand is the branch.
+        branch, seen = max(operands, key=lambda operand: flow.depth(operand[0]))
+        site = flow.scatter_site(branch) if seen.axes == (1,) else None
+        if site is not None:
+            flow.scatters.append(Site(site, len(seen.shape) - 2, seen.labels.ravel()))
+            operands = [operand for operand in operands if operand[0] != branch]
+    for _, seen in operands:
+        flow.labels.fix(seen.labels, stream)
+    return flow.none(node.shapes[0])
+
+
+def channel_parameters(flow: Flow, node: Node) -> Union[np.ndarray, Labeled]:
+    """Batch normalization, bias, PReLU: every parameter holds one number per channel of axis 1, or one for all."""
+    data = flow.of(node.inputs[0])
+    if node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
+        return flow.barrier(node, "the channel axis is not axis 1")
+    if data.axes not in ((), (1,)):
+        # What can go lies along another axis, whose positions are all treated alike; but none of them is zero then.
+        return Labeled(data.labels, data.shape)
+    channels = data.along(1)
+    for value in node.inputs[1:]:
+        if isinstance(value, Parameter) and value.shape == (len(channels),):
+            flow.bind(value, 0, channels, CHANNEL)
+        elif isinstance(value, Parameter):
+            flow.hold(value)
+        elif is_data(value) and flow.of(value).axes:
+            flow.labels.unite(channels, flow.of(value).labels.ravel())
+        elif flow.graph.shape(value) == (len(channels),):
+            flow.labels.fix(channels, f"meets a constant or computed vector ({flow.place(node)})")
+    return flow.on(1, channels, len(data.shape))
+
+
+def spatial(flow: Flow, node: Node) -> np.ndarray:
+    """Pooling and resizing work on every channel of axis 1 alone."""
+    data = flow.of(node.inputs[0])
+    if data.axes not in ((), (1,)) or node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
+        return flow.barrier(node, "the channel axis is not axis 1")
+    return data.labels
+
+
+def first_input(flow: Flow, node: Node) -> np.ndarray:
+    """One number to one number: activations, casts, dropout in evaluation."""
+    return flow.of_vector(node.inputs[0]).labels
 
 
 _COMPUTED = "the weight is computed, not a parameter"
@@ -210,3 +310,84 @@ def embedding(flow: Flow, node: Node) -> np.ndarray:
     made = flow.labels.fresh(table.shape[1])
     flow.bind(table, 1, made, FILTER)
     return flow.on(len(shape) - 1, made, len(shape))
+
+
+_MIXES = "mixes the channels"
+
+
+def along_axes(flow: Flow, node: Node) -> np.ndarray:
+    """Softmax, a running sum ... mix the positions of one axis, which must not be that of the channels."""
+    data = flow.of(node.inputs[0])
+    return flow.barrier(node, _MIXES) if axes_of(node, len(data.shape)) & set(data.axes) else data.labels
+
+
+def sum_of_powers(flow: Flow, node: Node) -> np.ndarray:
+    """Division by a norm: over the channels, it is exact where a removed channel is zero."""
+    data = flow.of(node.inputs[0])
+    if axes_of(node, len(data.shape)) & set(data.axes):
+        flow.sum_up_values(node, [data], data.labels.ravel())
+    return data.labels
+
+
+def reduction(flow: Flow, node: Node) -> np.ndarray:
+    """A mean, maximum ... over axes that are not the channels'."""
+    data = flow.of(node.inputs[0])
+    axes = axes_of(node, len(data.shape))
+    return flow.barrier(node, _MIXES) if axes & set(data.axes) else _without(data.labels, axes, node)
+
+
+def reduced_sum(flow: Flow, node: Node) -> np.ndarray:
+    """A sum or norm over any axes; over the channels, it is exact where a removed channel is zero."""
+    data = flow.of(node.inputs[0])
+    axes = axes_of(node, len(data.shape))
+    if axes & set(data.axes):
+        flow.sum_up_values(node, [data], data.labels.ravel())
+        return flow.none(node.shapes[0])
+    return _without(data.labels, axes, node)
+
+
+def _without(labels: np.ndarray, axes: Set[int], node: Node) -> np.ndarray:
+    return labels if len(node.shapes[0]) == labels.ndim else np.squeeze(labels, tuple(sorted(axes)))
+
+
+def layer_normalization(flow: Flow, node: Node) -> np.ndarray:
+    """Mean and variance over the last axes. Over channels they change with every one that goes."""
+    data = flow.of(node.inputs[0])
+    rank = len(data.shape)
+    parameters = [value for value in node.inputs[1:] if isinstance(value, Parameter)]
+    first = rank - max((len(value.shape) for value in parameters), default=rank)
+    if not any(axis >= first for axis in data.axes):
+        return data.labels
+    if not flow.approximate:
+        return flow.barrier(node, "normalized over the channels, whose mean and variance would change")
+    for value in parameters:
+        flow.bind(value, data.axes[0] - first, data.labels.ravel(), CHANNEL)
+    flow.inexact.append((flow.place(node), data.labels.ravel()))
+    return data.labels
+
+
+def group_normalization(flow: Flow, node: Node) -> np.ndarray:
+    """Mean and variance over groups of channels, which change with every one that goes."""
+    data = flow.of(node.inputs[0])
+    if not data.axes:
+        return data.labels
+    if not flow.approximate or data.axes != (1,):
+        return flow.barrier(node, "normalized over groups of channels, whose mean and variance would change")
+    channels = data.labels.ravel()
+    rows = channels.reshape(number(node.inputs[1]), -1)
+    flow.labels.unite(rows[:1], rows)
+    for value in node.inputs[2:]:
+        if isinstance(value, Parameter):
+            flow.bind(value, 0, channels, CHANNEL)
+    flow.inexact.append((flow.place(node), channels))
+    return data.labels
+
+
+def recurrent(flow: Flow, node: Node) -> np.ndarray:
+    """LSTM, GRU and the like hold all weights in one, and read their own outputs: their widths stay."""
+    return flow.weights_stay(node, "a recurrent layer, whose widths stay")
+
+
+def control_flow(flow: Flow, node: Node) -> np.ndarray:
+    """A branch or loop: what it reads stays, and so do the weights in it."""
+    return flow.weights_stay(node, "enters control flow that a tensor's values decide")
