@@ -1,72 +1,49 @@
 """What Cells read and give while a network runs over data, handed on batch by batch: none of it is kept."""
 from contextlib import contextmanager
-from functools import partial
-from typing import Callable, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
 
-from golden_stick.cells.wrappers import TemporaryCell, copy_network, evaluation, replace_cells
+from golden_stick.cells.wrappers import evaluation, find_cell
 
-__all__ = ["Tap", "tapped"]
+__all__ = ["tapped"]
 
-See = Callable[[np.ndarray], None]
-
-
-class Tap(TemporaryCell):
-    """
-    Hands what enters a Cell, or what leaves it, to a function. In PyNative mode only.
-
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        enters (Callable): Takes an array; None where nobody asks.
-        leaves (Callable): The same of what the Cell gives.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        What `cell` gives.
-
-    Supported Platforms:
-        ``CPU``
-    """
-
-    def __init__(self, cell: nn.Cell, enters: Optional[See] = None, leaves: Optional[See] = None):
-        super().__init__()
-        self.cell, self.enters, self.leaves = cell, enters, leaves
-
-    def construct(self, x):
-        if self.enters is not None:
-            self.enters(x.asnumpy())
-        x = self.cell(x)
-        if self.leaves is not None:
-            self.leaves(x.asnumpy())
-        return x
+See = Callable[[np.ndarray], Any]
 
 
 @contextmanager
 def tapped(network: nn.Cell, enters: Mapping[str, See], leaves: Mapping[str, See]) -> Iterator[nn.Cell]:
     """
-    A copy of a network, in evaluation and PyNative mode for a block, that shows what its Cells read and give.
+    For a block, a network in evaluation and PyNative mode that shows what its Cells read first and give.
 
-    Args:
-        network (nn.Cell): The network. It is not changed.
-        enters (Mapping): Path of a Cell -> what is called with every array that enters it.
-        leaves (Mapping): Path of a Cell -> what is called with every array that leaves it.
-
-    Returns:
-        Iterator[nn.Cell], the copy, for `with`.
+    `enters` and `leaves` are paths of Cells -> what is called with every array that enters or leaves them.
     """
-    copy = copy_network(network)
-    replace_cells(copy, {path: partial(Tap, enters=enters.get(path), leaves=leaves.get(path))
-                         for path in {**enters, **leaves}})
-    ms.ms_memory_recycle()
-    mode = ms.get_context("mode")
+    mode, handles = ms.get_context("mode"), []
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
-        with evaluation(copy):
-            yield copy
+        for path, see in enters.items():
+            handles.append(find_cell(network, path).register_forward_pre_hook(_before(see)))
+        for path, see in leaves.items():
+            handles.append(find_cell(network, path).register_forward_hook(_behind(see)))
+        with evaluation(network):
+            yield network
     finally:
         ms.set_context(mode=mode)
+        for handle in handles:
+            handle.remove()
+        ms.ms_memory_recycle()
+
+
+def _before(see: See) -> Callable[[nn.Cell, Any], None]:
+    def hook(_: nn.Cell, inputs: Any) -> None:
+        see(inputs[0].asnumpy())
+    return hook
+
+
+def _behind(see: See) -> Callable[[nn.Cell, Any, Any], None]:
+    def hook(_: nn.Cell, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            see(output.asnumpy())
+    return hook

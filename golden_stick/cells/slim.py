@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, VerifyError, first_line
 from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.cells.activations import tapped
 from golden_stick.cells.wrappers import (
     OriginalNames,
     ScatteredOutput,
@@ -67,10 +68,9 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
     for name, axes in cuts.items():
         _check(parameters, name, axes)
-    resized = [cell for _, cell in smaller.cells_and_names()
-               if any(item is not None and item.name in cuts for item in cell._params.values())]
     # Whether a convolution is depthwise shows only before its weight shrinks.
-    resizers = [(cell, resizer_of(cell)) for cell in resized]
+    resizers = [(cell, resizer_of(cell)) for _, cell in smaller.cells_and_names()
+                if any(item is not None and item.name in cuts for item in cell._params.values())]
     for name, axes in cuts.items():
         _cut(parameters[name], axes)
     for cell, resize in resizers:
@@ -87,18 +87,11 @@ Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
 
 @dataclass(frozen=True)
 class Recipe:
-    """
-    How a network was made: all that a slim Cell remembers.
+    """How a network was made: all that a slim Cell remembers."""
 
-    Args:
-        steps (tuple): PruningPlans and other steps, the oldest first; empty for a network that is an original.
-        original (tuple): Names and shapes of the parameters before the first step.
-        names (OriginalNames): Of the parameters of now, as they were when the network was made.
-    """
-
-    steps: Tuple[Any, ...]
-    original: Architecture
-    names: OriginalNames
+    steps: Tuple[Any, ...]  # PruningPlans and other steps, the oldest first; empty for an original
+    original: Architecture  # before the first step
+    names: OriginalNames  # of the parameters of now, as they were when the network was made
 
 
 def architecture_of(network: nn.Cell) -> Architecture:
@@ -153,9 +146,9 @@ Resizer = Callable[[nn.Cell], None]
 
 def resizer_of(cell: nn.Cell) -> Resizer:
     """The function to call once the parameters of a Cell have shrunk; to be asked for before they do."""
-    own = next((resize for kind, resize in reversed(_RESIZERS.items()) if isinstance(cell, kind)), None)
-    if own:
-        return own
+    for kind, resize in reversed(_RESIZERS.items()):
+        if isinstance(cell, kind):
+            return resize
     record = record_of(cell)
     if isinstance(record, Normalization):
         return partial(_resize_normalization, record)
@@ -224,14 +217,6 @@ def unslim(network: nn.Cell, slim: nn.Cell, plan: PruningPlan) -> nn.Cell:
 
     Removed positions hold random numbers in [0.5, 1.5), the same ones each time: masked by the plan, the copy must give
     the outputs of `slim` all the same, and a mask or a position that is wrong shows.
-
-    Args:
-        network (nn.Cell): The network that the plan was made for. It is not changed.
-        slim (nn.Cell): What the plan made of it, fine-tuned or not.
-        plan (PruningPlan): The plan.
-
-    Returns:
-        nn.Cell, of the size of `network`, with its parameter names.
     """
     expanded = copy_network(network)
     generator = np.random.default_rng(0)
@@ -314,12 +299,7 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: Optional[floa
 
 def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: Optional[float] = None,
             owner: str = "verify") -> Verification:
-    """
-    The largest difference between the outputs of two networks, however large; `owner` is what the user called.
-
-    Raises:
-        VerifyError: If outputs differ in number or shape.
-    """
+    """The largest difference between the outputs of two networks, however large; `owner` is what the user called."""
     wanted, got = _run(owner, "masked", masked, tensors), _run(owner, "slim", slim, tensors)
     if [array.shape for array in wanted] != [array.shape for array in got]:
         raise VerifyError(
@@ -359,34 +339,15 @@ def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...
 
 def _kept_filters(slim: nn.Cell, name: str) -> Optional[Tuple[int, ...]]:
     plans = [step for step in recipe_of(slim).steps if isinstance(step, PruningPlan)]
-    if not plans:
-        return None
-    return next((axis.kept for axis in plans[-1].axes if axis.parameter == name and axis.axis == 0), None)
+    axes = plans[-1].axes if plans else ()
+    return next((axis.kept for axis in axes if axis.parameter == name and axis.axis == 0), None)
 
 
 def _layer_outputs(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> Dict[str, np.ndarray]:
     """Name of a Cell's first parameter -> what the Cell gave, in an order of execution."""
     found: Dict[str, np.ndarray] = {}
-    handles = []
-    for _, cell in network.cells_and_names():
-        names = [parameter.name for parameter in cell._params.values() if parameter is not None]
-        if names:
-            handles.append(cell.register_forward_hook(_recorder(names[0], found)))
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    try:
-        evaluate(network, tensors)
-    finally:
-        ms.set_context(mode=mode)
-        for handle in handles:
-            handle.remove()
-        ms.ms_memory_recycle()
+    names = {path: next((parameter.name for parameter in cell._params.values() if parameter is not None), "")
+             for path, cell in network.cells_and_names()}
+    with tapped(network, {}, {path: partial(found.setdefault, name) for path, name in names.items() if name}):
+        network(*tensors)
     return found
-
-
-def _recorder(name: str, found: Dict[str, np.ndarray]) -> Callable[[nn.Cell, Any, Any], None]:
-    def record(cell: nn.Cell, inputs: Any, output: Any) -> None:
-        del cell, inputs
-        if isinstance(output, Tensor) and name not in found:
-            found[name] = output.asnumpy()
-    return record

@@ -1,8 +1,7 @@
 """What a network takes, where the user did not say."""
 import itertools
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -12,18 +11,7 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.cells.wrappers import evaluation, kind_of, scratch_directory
-from golden_stick.graph.ir import (
-    CONTROL_FLOW,
-    Constant,
-    Graph,
-    Input,
-    Node,
-    Owner,
-    Parameter,
-    Result,
-    Value,
-    flatten,
-)
+from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
 
 __all__ = ["trace", "owners", "find_inputs", "trace_for"]
 
@@ -88,28 +76,18 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
     """Parameter name -> the Cells that hold it; several when it is shared."""
     found: Dict[str, Tuple[Owner, ...]] = {}
     for path, cell in network.cells_and_names():
-        for attribute, parameter in cell._params.items():  # pylint: disable=protected-access
+        for attribute, parameter in cell._params.items():
             if parameter is not None:
                 found[parameter.name] = found.get(parameter.name, ()) + (Owner(path, kind_of(cell), attribute),)
     return found
 
 
-@contextmanager
-def _quiet_compilation() -> Iterator[None]:
-    """The conditions of an export."""
-    level = ms.get_context("jit_syntax_level")
+def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
+    phase, level = None, ms.get_context("jit_syntax_level")
+    # The conditions of an export.
     ms.set_context(jit_syntax_level=ms.STRICT)
     try:
-        with scratch_directory():
-            yield
-    finally:
-        ms.set_context(jit_syntax_level=level)
-
-
-def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
-    phase = None
-    try:
-        with _quiet_compilation(), evaluation(network):
+        with scratch_directory(), evaluation(network):
             # A fresh phase each time: MindSpore's cache knows nothing of changed shapes, attributes or flags.
             phase, _ = _executor.compile(
                 network, *tensors, phase=f"export.mindir.golden_stick{next(_fresh)}", do_convert=False
@@ -118,6 +96,7 @@ def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
             proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
             return proto
     finally:
+        ms.set_context(jit_syntax_level=level)
         if phase is not None:
             _executor.del_net_res(network, {phase})
             network.compile_cache.discard(phase)
@@ -286,23 +265,13 @@ _SIZES = (32, 28, 64, 96, 112, 128, 160, 192, 224, 240, 256, 299, 384, 512)
 
 
 def find_inputs(owner: str, network: nn.Cell) -> Tuple[Tensor, ...]:
-    """
-    The inputs that `network.set_inputs` was given, or an image of the first usual size that the network compiles for.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        network (nn.Cell): The network.
-
-    Returns:
-        tuple[Tensor].
-
-    Raises:
-        ArgumentError: If neither finds any.
-    """
+    """The inputs that `network.set_inputs` was given, or an image of the first usual size that the network takes."""
     known = network.get_inputs()
     if known and all(isinstance(item, Tensor) for item in known):
         # A free dimension (-1) may be anything: one sample is enough to follow channels.
-        return tuple(_filled(owner, item) for item in known)
+        shapes = [tuple(size if size > 0 else 1 for size in item.shape) for item in known]
+        return tuple(as_tensors(owner, shape)[0] if item.dtype == ms.float32 else Tensor(np.zeros(shape), item.dtype)
+                     for item, shape in zip(known, shapes))
     channels = next((cell.in_channels for _, cell in network.cells_and_names() if isinstance(cell, nn.Conv2d)), 0)
     for size in _SIZES if channels else ():
         tensors = as_tensors(owner, (1, channels, size, size))
@@ -315,10 +284,3 @@ def find_inputs(owner: str, network: nn.Cell) -> Tuple[Tensor, ...]:
         f"For '{owner}', 'inputs' must be given, as a Tensor, a tuple of Tensors or a shape such as (1, 3, 32, 32): "
         f"it could not be found out."
     )
-
-
-def _filled(owner: str, item: Tensor) -> Tensor:
-    shape = tuple(size if size > 0 else 1 for size in item.shape)
-    if item.dtype == ms.float32:
-        return as_tensors(owner, shape)[0]
-    return Tensor(np.zeros(shape), item.dtype)

@@ -38,10 +38,9 @@ _ROUNDINGS = 8
 
 def kind_of(cell: nn.Cell) -> str:
     """
-    The kind of layer or normalization that a Cell is, as `golden_stick.graph.layers` names it.
+    The kind of layer or normalization that a Cell is, or the name of its class.
 
-    A subclass that inherits `construct` unchanged is of the kind of its base. Other Cells go by the name of their
-    class.
+    A subclass that inherits `construct` unchanged is of the kind of its base.
     """
     kind, ancestor = _nearest(cell)
     return kind if kind and type(cell).construct is ancestor.construct else type(cell).__name__
@@ -126,12 +125,7 @@ def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray]) -> float:
 
 
 def copy_network(network: nn.Cell, owner: str = "slim") -> nn.Cell:
-    """
-    A deep copy of a network; `owner` is the function that the user called.
-
-    Raises:
-        SlimError: If something in it cannot be copied.
-    """
+    """A deep copy of a network; `owner` is the function that the user called."""
     try:
         return copy.deepcopy(network)
     except Exception:  # pylint: disable=broad-except
@@ -151,12 +145,9 @@ class OriginalNames:
     The names that a network's parameters had when it was made: plans, checkpoints and slim files speak of these.
 
     A Cell that the user makes around the network, such as one that computes the loss, renames all that is inside.
-
-    Args:
-        by_path (Mapping): Where a parameter is in the network -> its name. One that is not there has the name of now.
     """
 
-    by_path: Mapping[str, str]
+    by_path: Mapping[str, str]  # where a parameter is in the network -> its name, if that is not the one of now
 
     @classmethod
     def of(cls, network: nn.Cell) -> "OriginalNames":
@@ -273,27 +264,20 @@ class ScatteredOutput(nn.Cell):
         return ops.gather(ops.concat((narrow, zeros), 1), self.source, 1)
 
 
-def find_cell(network: nn.Cell, path: str) -> nn.Cell:
-    """
-    The Cell at a dotted path.
-
-    Raises:
-        SlimError: If there is none.
-    """
+def find_cell(network: nn.Cell, path: str, owner: str = "slim") -> nn.Cell:
+    """The Cell at a dotted path; `owner` is the function that the user called."""
     cell = network
     for name in path.split(".") if path else ():
-        children = cell._cells  # pylint: disable=protected-access
-        if name not in children:
-            raise SlimError(f"For 'slim', the network must have a Cell at '{path}', but got none named '{name}'.")
-        cell = children[name]
+        if name not in cell._cells:
+            raise SlimError(f"For '{owner}', the network must have a Cell at '{path}', but got none named '{name}'.")
+        cell = cell._cells[name]
     return cell
 
 
 def replace_cells(network: nn.Cell, wrappers: Mapping[str, Callable[[nn.Cell], nn.Cell]]) -> None:
     """Put `wrappers[path](cell)` where the Cell at `path` is, wherever it is referred to. Parameter names stay."""
-    replacements = {id(find_cell(network, path)): (find_cell(network, path), wrap) for path, wrap in wrappers.items()}
-    made = {key: wrap(cell) for key, (cell, wrap) in replacements.items()}
-    _exchange(network, made)
+    last = {id(find_cell(network, path)): path for path in wrappers}
+    _exchange(network, {key: wrappers[path](find_cell(network, path)) for key, path in last.items()})
 
 
 def unwrap_cells(network: nn.Cell, kind: Type[Any]) -> None:
@@ -344,14 +328,7 @@ def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
 
 
 def check_network(owner: str, network: Any) -> None:
-    """
-    Refuse, for the caller `owner`, what no algorithm can be applied to.
-
-    Raises:
-        ArgumentTypeError: If `network` is not a Cell.
-        StateError: If it is the result of an `apply`, whichever algorithm's.
-        ArgumentError: If a parameter holds NaN, which no score and no comparison survives.
-    """
+    """Refuse, for the caller `owner`, what no algorithm can be applied to: the result of an `apply`, and NaN."""
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For '{owner}', 'network' must be a Cell, but got {type(network).__name__}.")
     if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):

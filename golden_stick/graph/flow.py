@@ -35,18 +35,11 @@ WIDTH = "a number that the code computes from a width enters the results"
 
 @dataclass(frozen=True, eq=False)
 class Labeled:
-    """
-    What is known of a tensor.
+    """What is known of a tensor."""
 
-    Args:
-        labels (numpy.ndarray): int64, of the tensor's rank, every axis as long as the tensor's or 1.
-        shape (tuple[int]): Its shape.
-        zero (bool): Whether a removed channel is exactly zero here once the layers that make it give zero.
-    """
-
-    labels: np.ndarray
+    labels: np.ndarray  # int64, of the tensor's rank, every axis as long as the tensor's or 1
     shape: Shape
-    zero: bool = False
+    zero: bool = False  # whether a removed channel is exactly zero here once the layers that make it give zero
 
     @property
     def axes(self) -> Tuple[int, ...]:
@@ -80,17 +73,13 @@ class Site:
 
 
 class Rule(NamedTuple):
-    """
-    What one operator does.
+    """What one operator does."""
 
-    Args:
-        flow (Callable): Takes the flow and the node; returns the labels of the first output, a tuple with those of
-            every output, or a `Labeled` where it knows more than `zero` can say.
-        zero (Callable): Takes one bool per operand (whether removable channels are there, and zero when removed) and
-            returns whether they are zero in the outputs.
-    """
-
+    # Takes the flow and the node; returns the labels of the first output, a tuple with those of every output, or a
+    # `Labeled` where it knows more than `zero` can say.
     flow: Callable[[Any, Node], Union[np.ndarray, Tuple[np.ndarray, ...], Labeled]]
+    # Takes one bool per operand (whether removable channels are there, and zero when removed): whether they are zero
+    # in the outputs.
     zero: Callable[[Sequence[bool]], bool]
 
 
@@ -114,18 +103,11 @@ FIXED = 0
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """
-    What the statements amount to.
+    """What the statements amount to."""
 
-    Args:
-        classes (numpy.ndarray): int64, shape (labels,): label -> smallest label of its class.
-        fixed (numpy.ndarray): bool, shape (labels,): label -> whether its class must stay.
-        reasons (Mapping): Class -> texts that say why it is fixed, first reason first.
-    """
-
-    classes: np.ndarray
-    fixed: np.ndarray
-    reasons: Mapping[int, Tuple[str, ...]]
+    classes: np.ndarray  # int64: label -> smallest label of its class
+    fixed: np.ndarray  # bool: label -> whether its class must stay
+    reasons: Mapping[int, Tuple[str, ...]]  # class -> texts that say why it is fixed, first reason first
 
     def removable(self, labels: np.ndarray) -> np.ndarray:
         """bool, shape of `labels`: True where the channel can be removed."""
@@ -133,10 +115,8 @@ class Solution:
 
     def why_fixed(self, labels: np.ndarray) -> Tuple[str, ...]:
         """The distinct reasons that fix any of `labels`, in the order in which they arose."""
-        found = {}
-        for member in np.unique(self.classes[labels]):
-            found.update(dict.fromkeys(self.reasons.get(int(member), ())))
-        return tuple(found)
+        members = np.unique(self.classes[labels]).tolist()
+        return tuple(dict.fromkeys(reason for member in members for reason in self.reasons.get(member, ())))
 
 
 class Labels:
@@ -209,12 +189,9 @@ class Flow:
     """
     What the rules read and write.
 
-    Args:
-        graph (Graph): The network.
-        residual (str): What a sum of two feature maps does to their channels: ``'group'``, ``'scatter'``, ``'keep'``.
-        rejected_readings (Mapping): Number of a node -> how many readings of its numbers were wrong.
-        approximate (bool): Whether normalizations over channels may lose some, although that changes what they give.
-        whole (Collection): Numbers of the nodes that split channels into heads which go as a whole.
+    `residual` is one of `RESIDUAL_POLICIES`, `rejected_readings` the number of a node -> how many readings of its
+    numbers were wrong, `approximate` whether normalizations over channels may lose some although that changes what
+    they give, `whole` the nodes that split channels into heads which go as a whole.
     """
 
     def __init__(self, graph: Graph, residual: str, rejected_readings: Optional[Mapping[int, int]] = None,
@@ -376,9 +353,8 @@ class Flow:
         """
         Say that an axis of a weight sums these channels up, so that removed ones must not reach it.
 
-        The masked network masks the input of the Cell, where that is what the weight reads: in layers of this form.
-        Elsewhere it has zeros in the weight. `entering` are the labels of the Cell's input, where the weight's axis
-        covers only a part of them.
+        In layers of this form, where the weight reads the Cell's input, the masked network masks that; elsewhere it has
+        zeros in the weight. `entering` are the labels of the input, where the weight's axis covers only a part of them.
         """
         # Whether a second reader is the Cell once more or some other code is not visible: zeros serve both.
         again = (weight.name, axis) in self.bindings

@@ -159,22 +159,7 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
 
 def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual: str = "group",
                    normalization: str = "exact", heads: str = "width") -> Grouping:
-    """
-    What `find_groups` finds where slimming for trial has shown that some numbers must be read otherwise.
-
-    Args:
-        graph (Graph): A traced network.
-        rejected_readings (Mapping): Number of a node -> how many readings of its numbers are wrong.
-        residual (str): As in `find_groups`.
-        normalization (str): As in `find_groups`.
-        heads (str): As in `find_groups`.
-
-    Returns:
-        Grouping.
-
-    Raises:
-        ArgumentError: If `residual`, `normalization` or `heads` is none of these.
-    """
+    """What `find_groups` finds where slimming for trial has shown how many readings of a node's numbers are wrong."""
     for name, policy, known in (("residual", residual, RESIDUAL_POLICIES), ("heads", heads, HEAD_POLICIES),
                                 ("normalization", normalization, NORMALIZATION_POLICIES)):
         if policy not in known:

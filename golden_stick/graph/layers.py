@@ -27,22 +27,13 @@ GROUPS = "groups"  # groups of channels that it works on one by one
 
 @dataclass(frozen=True)
 class Form:
-    """
-    How a weight is laid out.
+    """How a weight is laid out: its axes that make and that sum channels, the channels' in what the Cell reads."""
 
-    Args:
-        name (str): Of the form, for messages.
-        filter_axis (int): The weight's axis that makes channels.
-        input_axis (int): The weight's axis that sums channels up; None if it sums none.
-        channel_axis (int): The axis of the channels in what the Cell reads and makes.
-        onnx (str): ONNX's name of the operator.
-    """
-
-    name: str
+    name: str  # for messages
     filter_axis: int
-    input_axis: Optional[int]
+    input_axis: Optional[int]  # None if it sums none
     channel_axis: int
-    onnx: str
+    onnx: str  # ONNX's name of the operator
 
 
 # Where there are groups, axis 1 of a weight is that of one of them.
@@ -65,19 +56,9 @@ class Operator:
     An operator that multiplies by the weight of a layer, or reads its rows.
 
     Its arguments are given by name where they are attributes of the primitive, by number where they are inputs.
-
-    Args:
-        name (str): MindSpore's name of the primitive.
-        form (Form): How its weight is laid out.
-        group (Union[str, int, None]): The number of groups.
-        stride (Union[str, int, None]): The stride.
-        padding (Union[str, int, None]): The padding.
-        dilation (Union[str, int, None]): The dilation.
-        bias (int): The bias, if the operator adds it. Default: ``None``.
-        weight (int): The weight. Default: 1.
     """
 
-    name: str
+    name: str  # MindSpore's, of the primitive
     form: Form
     group: Union[str, int, None] = None
     stride: Union[str, int, None] = None
@@ -93,27 +74,15 @@ class Operator:
 
 @dataclass(frozen=True)
 class Normalizer:
-    """
-    An operator that normalizes, and the numbers of its inputs; None where it has no such input.
+    """An operator that normalizes, and the numbers of its inputs; None where it has no such input."""
 
-    Args:
-        name (str): MindSpore's name of the primitive.
-        over (str): What mean and variance are taken of, as in `Normalization`.
-        gamma (int): The scale.
-        beta (int): The shift.
-        mean (int): The moving mean.
-        variance (int): The moving variance.
-        training (int): Whether it normalizes by the statistics of the batch.
-        epsilon (int): What is added to the variance.
-    """
-
-    name: str
-    over: str
+    name: str  # MindSpore's, of the primitive
+    over: str  # as in `Normalization`
     gamma: int = 1
     beta: int = 2
     mean: Optional[int] = None
     variance: Optional[int] = None
-    training: Optional[int] = None
+    training: Optional[int] = None  # whether it normalizes by the statistics of the batch
     epsilon: Optional[int] = None
 
     @property
@@ -128,30 +97,17 @@ class Normalizer:
 
 @dataclass(frozen=True)
 class Layer:
-    """
-    A kind of Cell with a weight that makes channels.
+    """A kind of Cell with a weight that makes channels."""
 
-    Args:
-        cell (str): The name of the kind, as ``'nn.Conv2d'`` or ``'mint.nn.Linear'``.
-        form (Form): How its weight is laid out.
-        operators (tuple[str]): What reads the weight.
-        spatial (int): How many axes follow the channels' in what the Cell reads; 0 where they are the last.
-        widths (Mapping): Attribute of the Cell -> the width that it holds.
-        primitive (Mapping): Argument of the Cell's primitive -> the width that it holds; empty if it holds none.
-        primitive_at (str): The attribute that holds the primitive.
-        weight (str): The attribute of the weight.
-        bias (str): The attribute of the bias, which is None in a Cell without one; '' if the kind has none.
-    """
-
-    cell: str
+    cell: str  # its name
     form: Form
-    operators: Tuple[str, ...]
-    spatial: int
-    widths: Mapping[str, str]
-    primitive: Mapping[str, str]
-    primitive_at: str = ""
-    weight: str = "weight"
-    bias: str = "bias"
+    operators: Tuple[str, ...]  # what reads the weight
+    spatial: int  # how many axes follow the channels' in what the Cell reads; 0 where they are the last
+    widths: Mapping[str, str]  # attribute of the Cell -> the width that it holds
+    primitive: Mapping[str, str]  # argument of the Cell's primitive -> the width that it holds
+    primitive_at: str = ""  # the attribute that holds the primitive
+    weight: str = "weight"  # an attribute, as the next
+    bias: str = "bias"  # None in a Cell without one; '' if the kind has none
 
     def attribute(self, width: str) -> str:
         """The attribute that holds a width; '' if none does."""
@@ -166,23 +122,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Normalization:
-    """
-    A kind of Cell that shifts and scales every channel.
+    """A kind of Cell that shifts and scales every channel; '' where it has no such attribute."""
 
-    Args:
-        cell (str): The name of the kind, as ``'nn.BatchNorm2d'``.
-        over (str): What mean and variance are taken of: ``'batch'`` (constants in evaluation), ``'layer'``,
-            ``'group'`` or ``'instance'``.
-        width (str): The attribute that holds the number of channels, of a layer normalization their shape.
-        gamma (str): The attribute of the scale.
-        beta (str): The attribute of the shift.
-        mean (str): The attribute of the moving mean. Default: ``''``, none.
-        variance (str): The attribute of the moving variance. Default: ``''``, none.
-    """
-
-    cell: str
-    over: str
-    width: str
+    cell: str  # its name
+    over: str  # what mean and variance are taken of: 'batch' (constants in evaluation), 'layer', 'group', 'instance'
+    width: str  # the attribute of the number of channels, of a layer normalization their shape
     gamma: str
     beta: str
     mean: str = ""
@@ -343,12 +287,12 @@ def normalization_after(graph: Graph) -> Dict[str, str]:
         weight = node.inputs[operator.weight] if operator else None
         if operator and isinstance(weight, Parameter):
             made[Result(node.number)] = weight.name, operator.form.channel_axis % len(shape)
-        source = node.inputs[0] if node.inputs else None
-        name, axis = made.get(source, ("", None)) if isinstance(source, Result) else ("", None)
+        source = node.inputs[0] if node.inputs and isinstance(node.inputs[0], Result) else Result(-1)
+        name, axis = made.get(source, ("", None))
         if axis is None:
             continue
         if node.operator in ("BiasAdd", "Squeeze", "Reshape"):
-            made[Result(node.number)] = name, _same_axis(graph.shape(node.inputs[0]), axis, shape)
+            made[Result(node.number)] = name, _same_axis(graph.shape(source), axis, shape)
         elif normalizer and axis == (len(shape) - 1 if normalizer.over == "layer" else 1):
             gamma = node.inputs[normalizer.gamma]
             if isinstance(gamma, Parameter) and gamma.shape == (shape[axis],):
@@ -364,14 +308,9 @@ def _same_axis(before: Sequence[int], axis: int, after: Sequence[int]) -> Option
 
 def scales_after(graph: Graph, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
     """
-    Name of a weight -> the scale of the normalization behind it, one number for each filter.
+    Name of a weight -> the scale of the normalization behind it, one number for each filter; `values` by name.
 
-    Args:
-        graph (Graph): The traced network.
-        values (Mapping): Values of its parameters by name.
-
-    Returns:
-        dict. The filters of a transposed convolution in groups make a channel in each: theirs is the mean magnitude.
+    The filters of a transposed convolution in groups make a channel in each: theirs is the mean magnitude.
     """
     transposed = {node.inputs[1].name: node.inputs[1].shape[1] for node in graph.nodes
                   if node.operator in OPERATORS and OPERATORS[node.operator].form is TRANSPOSED

@@ -181,15 +181,7 @@ _MACS: Mapping[str, Callable[[Graph, Node], int]] = {
 
 
 def count_macs(graph: Graph) -> int:
-    """
-    MACs of one sample.
-
-    Args:
-        graph (Graph): A network, traced with the samples along the first axis of its first input.
-
-    Returns:
-        int, MACs of the whole batch over its number of samples.
-    """
+    """MACs of one sample of a network that was traced with the samples along the first axis of its first input."""
     total = sum(_MACS[node.operator](graph, node) for node in graph.nodes if node.operator in _MACS)
     return total // graph.inputs[0].shape[0]
 
@@ -207,16 +199,10 @@ def count_parameters(graph: Graph) -> int:
 
 def shrink(graph: Graph, grouping: Grouping, gone: np.ndarray) -> Graph:
     """
-    A traced network without some channels: the same nodes, with the shapes that they have in the slim network.
+    A traced network without channels (int64 numbers in `grouping`): the same nodes, with the shapes of the slim one.
 
-    Args:
-        graph (Graph): The traced network.
-        grouping (Grouping): What `find_groups` found in it.
-        gone (numpy.ndarray): int64: the channels that are removed, by their numbers in `grouping`.
-
-    Returns:
-        Graph, fit for counting costs. Numbers among the arguments of its nodes are those of the original. Operators
-        that the slim network has besides, which put a branch back into its full width, are not in it.
+    It is fit for counting costs: numbers among the arguments of its nodes are those of the original, and operators that
+    the slim network has besides, which put a branch back into its full width, are not in it.
     """
     lost: Dict[str, Dict[int, int]] = {}
     for item in grouping.slices:
@@ -237,10 +223,8 @@ def shrink(graph: Graph, grouping: Grouping, gone: np.ndarray) -> Graph:
 
 def shrunk_shapes(node: Node, found: Tuple, gone: np.ndarray) -> Tuple[Tuple[int, ...], ...]:
     """The shapes of a node's outputs without the channels `gone`; `found` is the node's entry in `Grouping.outputs`."""
-    shapes = []
-    for shape, shrinking in zip(node.shapes, found):
+    shapes = [list(shape) for shape in node.shapes]
+    for shape, shrinking in zip(shapes, found):
         if shrinking is not None:
-            axis, channels = shrinking
-            shape = shape[:axis] + (shape[axis] - int(np.isin(channels, gone).sum()),) + shape[axis + 1:]
-        shapes.append(shape)
-    return tuple(shapes)
+            shape[shrinking[0]] -= int(np.isin(shrinking[1], gone).sum())
+    return tuple(map(tuple, shapes))

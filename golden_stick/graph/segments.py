@@ -12,12 +12,6 @@ def segments_of(graph: Graph) -> Dict[str, int]:
 
     Two weights are in one stretch if no single tensor stands between them that all data must pass. So each residual
     branch is a stretch, together with the branches beside it; in a chain, each layer is one.
-
-    Args:
-        graph (Graph): The traced network.
-
-    Returns:
-        dict, of every parameter that something computed from the inputs is combined with.
     """
     moving = graph.moving()
     last = _last_readers(graph)

@@ -130,12 +130,12 @@ def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
     """
     copied = copy_network(network, "fold")
     for item in folding.folded:
-        cell = find_cell(copied, item.normalization)
+        cell = find_cell(copied, item.normalization, "fold")
         normalization = NORMALIZATIONS.get(kind_of(cell))
         if not isinstance(cell, nn.BatchNorm3d) and (normalization is None or normalization.over != "batch"):
             _refuse_kind(cell, item.normalization, "a batch normalization")
         for path in item.layers:
-            cell = find_cell(copied, path)
+            cell = find_cell(copied, path, "fold")
             kind = LAYERS.get(kind_of(cell))
             if kind is None or kind.form is EMBEDDING:
                 _refuse_kind(cell, path, "a convolution or dense layer")

@@ -10,42 +10,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.flow import Rule, always_zero, never_zero, zero_as_first
 from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.layers import CONVOLUTION, OPERATORS, TRANSPOSED, Form
-from golden_stick.graph.rules.arithmetic import (
-    along_axes,
-    channel_parameters,
-    control_flow,
-    convolution,
-    dense_product,
-    einsum,
-    elementwise,
-    embedding,
-    first_input,
-    group_normalization,
-    layer_normalization,
-    matrix_product,
-    recurrent,
-    reduced_sum,
-    reduction,
-    residual_sum,
-    spatial,
-    sum_of_powers,
-    transposed_convolution,
-)
-from golden_stick.graph.rules.shapes import (
-    broadcast_to,
-    concat,
-    gather,
-    pad,
-    reshape,
-    reverse,
-    roll,
-    split,
-    stack,
-    strided_slice,
-    tile,
-    transpose,
-    unstack,
-)
+from golden_stick.graph.rules import arithmetic, shapes
 
 __all__ = ["RULES", "add_rule"]
 
@@ -56,57 +21,57 @@ def _of_form(form: Form) -> str:
 
 # A rule, how zero goes through it, and the operators that follow it.
 _KINDS = (
-    (elementwise, any, "Mul Muls LogicalAnd"),
-    (elementwise, zero_as_first, "Div RealDiv Divs DivMod FloorDiv Mod FloorMod"),
-    (elementwise, all, "Sub SubExt Maximum Minimum LogicalOr NotEqual"),
-    (elementwise, never_zero, "Pow PowTensorScalar PowScalarTensor Atan2 Equal Greater GreaterEqual Less LessEqual "
-                              "LessScalar GreaterEqualScalar GreaterScalar LessEqualScalar EqualScalar "
-                              "NotEqualScalar Select MaskedFill Subs SubScalar Lerp ClampTensor ClampScalar "
-                              "SquaredDifference"),
-    (residual_sum, all, "Add AddExt Adds AddN AccumulateNV2 InplaceAddExt"),
-    (convolution, always_zero, _of_form(CONVOLUTION)),
-    (transposed_convolution, always_zero, _of_form(TRANSPOSED)),
-    (matrix_product, never_zero, "MatMul MatMulExt BatchMatMul BatchMatMulExt"),
-    (dense_product, never_zero, "Dense"),
-    (einsum, never_zero, "Einsum"),
-    (embedding, always_zero, "Embedding"),
-    (channel_parameters, always_zero, "BatchNorm BatchNormExt"),
-    (channel_parameters, zero_as_first, "BiasAdd PReLU InstanceNorm"),
-    (spatial, zero_as_first, "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D "
-                             "AdaptiveAvgPool2DExt AdaptiveAvgPool3D AvgPool2D MaxPoolWithMask MaxPoolWithIndices "
-                             "MaxPoolWithArgmaxV2 MaxPool3DWithArgmax ResizeBilinear ResizeBilinearV2 "
-                             "ResizeNearestNeighbor ResizeNearestNeighborV2 ResizeBicubic ResizeLinear1D "
-                             "UpsampleNearest2D UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D "
-                             "UpsampleTrilinear3D"),
-    (along_axes, never_zero, "Softmax LogSoftmax LogSoftmaxExt CumSum CumsumExt CumProd Sort SortExt"),
-    (sum_of_powers, zero_as_first, "L2Normalize"),
-    (reduction, zero_as_first, "ReduceMean MeanExt ReduceMax ReduceMin Max Min AMax AMin ReduceProd ReduceAll "
-                               "ReduceAny ArgMaxWithValue ArgMinWithValue Argmax Argmin ReduceStd VarMean"),
-    (reduced_sum, zero_as_first, "ReduceSum SumExt LpNorm"),
-    (layer_normalization, never_zero, "LayerNorm LayerNormExt LayerNormV3"),
-    (group_normalization, never_zero, "GroupNorm"),
-    (control_flow, never_zero, CONTROL_FLOW),
-    (recurrent, never_zero, "LSTM LSTMV2 DynamicRNN DynamicGRUV2 GRUV2 CudnnGRU"),
-    (reshape, zero_as_first, "Reshape Flatten ExpandDims Squeeze"),
-    (split, zero_as_first, "Split"),
-    (strided_slice, zero_as_first, "StridedSlice"),
-    (broadcast_to, zero_as_first, "BroadcastTo"),
-    (transpose, zero_as_first, "Transpose"),
-    (concat, all, "Concat"),
-    (stack, all, "Stack"),
-    (unstack, zero_as_first, "Unstack"),
-    (gather, never_zero, "Gather"),
-    (reverse, zero_as_first, "ReverseV2"),
-    (roll, zero_as_first, "Roll"),
-    (tile, zero_as_first, "Tile"),
-    (pad, zero_as_first, "Pad PadV3"),
-    (first_input, zero_as_first, "ReLU ReLU6 SiLU GeLU Tanh Mish Elu SeLU LeakyReLU Sqrt Abs Neg Square Erf Cast "
-                                 "Dropout Softsign ReLUExt SiLUExt EluExt HSwish FastGeLU GeluExt Sin Tan Atan Asin "
-                                 "Sinh Asinh Sign Floor Ceil Round Trunc Expm1 Log1p HShrink SoftShrink Identity "
-                                 "IsNan IsInf DropoutExt CeLU InplaceReLU"),
-    (first_input, never_zero, "Sigmoid HSigmoid Softplus SoftplusExt Exp Log Rsqrt Cos Cosh Reciprocal LogicalNot "
-                              "LogSigmoid Inv Erfc ACos Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike "
-                              "OnesLike IsFinite BitwiseNot Threshold HardTanh"),
+    (arithmetic.elementwise, any, "Mul Muls LogicalAnd"),
+    (arithmetic.elementwise, zero_as_first, "Div RealDiv Divs DivMod FloorDiv Mod FloorMod"),
+    (arithmetic.elementwise, all, "Sub SubExt Maximum Minimum LogicalOr NotEqual"),
+    (arithmetic.elementwise, never_zero,
+     "Pow PowTensorScalar PowScalarTensor Atan2 Equal Greater GreaterEqual Less LessEqual LessScalar "
+     "GreaterEqualScalar GreaterScalar LessEqualScalar EqualScalar NotEqualScalar Select MaskedFill Subs SubScalar "
+     "Lerp ClampTensor ClampScalar SquaredDifference"),
+    (arithmetic.residual_sum, all, "Add AddExt Adds AddN AccumulateNV2 InplaceAddExt"),
+    (arithmetic.convolution, always_zero, _of_form(CONVOLUTION)),
+    (arithmetic.transposed_convolution, always_zero, _of_form(TRANSPOSED)),
+    (arithmetic.matrix_product, never_zero, "MatMul MatMulExt BatchMatMul BatchMatMulExt"),
+    (arithmetic.dense_product, never_zero, "Dense"),
+    (arithmetic.einsum, never_zero, "Einsum"),
+    (arithmetic.embedding, always_zero, "Embedding"),
+    (arithmetic.channel_parameters, always_zero, "BatchNorm BatchNormExt"),
+    (arithmetic.channel_parameters, zero_as_first, "BiasAdd PReLU InstanceNorm"),
+    (arithmetic.spatial, zero_as_first,
+     "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D "
+     "AvgPool2D MaxPoolWithMask MaxPoolWithIndices MaxPoolWithArgmaxV2 MaxPool3DWithArgmax ResizeBilinear "
+     "ResizeBilinearV2 ResizeNearestNeighbor ResizeNearestNeighborV2 ResizeBicubic ResizeLinear1D UpsampleNearest2D "
+     "UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D UpsampleTrilinear3D"),
+    (arithmetic.along_axes, never_zero, "Softmax LogSoftmax LogSoftmaxExt CumSum CumsumExt CumProd Sort SortExt"),
+    (arithmetic.sum_of_powers, zero_as_first, "L2Normalize"),
+    (arithmetic.reduction, zero_as_first,
+     "ReduceMean MeanExt ReduceMax ReduceMin Max Min AMax AMin ReduceProd ReduceAll ReduceAny ArgMaxWithValue "
+     "ArgMinWithValue Argmax Argmin ReduceStd VarMean"),
+    (arithmetic.reduced_sum, zero_as_first, "ReduceSum SumExt LpNorm"),
+    (arithmetic.layer_normalization, never_zero, "LayerNorm LayerNormExt LayerNormV3"),
+    (arithmetic.group_normalization, never_zero, "GroupNorm"),
+    (arithmetic.control_flow, never_zero, CONTROL_FLOW),
+    (arithmetic.recurrent, never_zero, "LSTM LSTMV2 DynamicRNN DynamicGRUV2 GRUV2 CudnnGRU"),
+    (shapes.reshape, zero_as_first, "Reshape Flatten ExpandDims Squeeze"),
+    (shapes.split, zero_as_first, "Split"),
+    (shapes.strided_slice, zero_as_first, "StridedSlice"),
+    (shapes.broadcast_to, zero_as_first, "BroadcastTo"),
+    (shapes.transpose, zero_as_first, "Transpose"),
+    (shapes.concat, all, "Concat"),
+    (shapes.stack, all, "Stack"),
+    (shapes.unstack, zero_as_first, "Unstack"),
+    (shapes.gather, never_zero, "Gather"),
+    (shapes.reverse, zero_as_first, "ReverseV2"),
+    (shapes.roll, zero_as_first, "Roll"),
+    (shapes.tile, zero_as_first, "Tile"),
+    (shapes.pad, zero_as_first, "Pad PadV3"),
+    (arithmetic.first_input, zero_as_first,
+     "ReLU ReLU6 SiLU GeLU Tanh Mish Elu SeLU LeakyReLU Sqrt Abs Neg Square Erf Cast Dropout Softsign ReLUExt SiLUExt "
+     "EluExt HSwish FastGeLU GeluExt Sin Tan Atan Asin Sinh Asinh Sign Floor Ceil Round Trunc Expm1 Log1p HShrink "
+     "SoftShrink Identity IsNan IsInf DropoutExt CeLU InplaceReLU"),
+    (arithmetic.first_input, never_zero,
+     "Sigmoid HSigmoid Softplus SoftplusExt Exp Log Rsqrt Cos Cosh Reciprocal LogicalNot LogSigmoid Inv Erfc ACos "
+     "Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike IsFinite BitwiseNot Threshold HardTanh"),
 )
 
 RULES: Dict[str, Rule] = {
