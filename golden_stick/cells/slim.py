@@ -123,15 +123,11 @@ def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAx
     shape = tuple(parameters[name].shape)
     for axis in axes:
         if axis.axis >= len(shape) or shape[axis.axis] != axis.size:
-            raise SlimError(
-                f"For 'slim', axis {axis.axis} of parameter '{name}' must have length {axis.size}, as in the network "
-                f"that the plan was made for, but got shape {shape}."
-            )
+            raise SlimError(f"For 'slim', axis {axis.axis} of parameter '{name}' must have length {axis.size}, as in "
+                            f"the network that the plan was made for, but got shape {shape}.")
         if not axis.kept or min(axis.kept) < 0 or max(axis.kept) >= axis.size:
-            raise SlimError(
-                f"For 'slim', the positions kept on axis {axis.axis} of parameter '{name}' must be some of 0 to "
-                f"{axis.size - 1}, but got {list(axis.kept)[:5]}."
-            )
+            raise SlimError(f"For 'slim', the positions kept on axis {axis.axis} of parameter '{name}' must be some of "
+                            f"0 to {axis.size - 1}, but got {list(axis.kept)[:5]}.")
 
 
 def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:
@@ -290,10 +286,9 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: Optional[floa
     # Written so that NaN fails: every comparison with it is False.
     if not result.relative_difference <= result.tolerance:
         where = _first_difference(masked, slim, tensors, result.tolerance)
-        raise VerifyError(
-            f"For 'verify', the outputs must agree within {result.tolerance:g} of {result.output_scale:.6g}, but got a "
-            f"largest difference of {result.largest_difference:.6g}; {where}."
-        )
+        raise VerifyError(f"For 'verify', the outputs must agree within {result.tolerance:g} of "
+                          f"{result.output_scale:.6g}, but got a largest difference of "
+                          f"{result.largest_difference:.6g}; {where}.")
     return result
 
 
@@ -302,10 +297,8 @@ def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], toleran
     """The largest difference between the outputs of two networks, however large; `owner` is what the user called."""
     wanted, got = _run(owner, "masked", masked, tensors), _run(owner, "slim", slim, tensors)
     if [array.shape for array in wanted] != [array.shape for array in got]:
-        raise VerifyError(
-            f"For '{owner}', the outputs must have the shapes {[array.shape for array in wanted]}, "
-            f"but got {[array.shape for array in got]}."
-        )
+        raise VerifyError(f"For '{owner}', the outputs must have the shapes {[array.shape for array in wanted]}, but "
+                          f"got {[array.shape for array in got]}.")
     differences = [np.abs(one.astype(np.float64) - other).max(initial=0.0) for one, other in zip(wanted, got)]
     scale = float(max((np.abs(array).max(initial=0.0) for array in wanted), default=0.0))
     return Verification(float(max(differences, default=0.0)), scale,
@@ -316,10 +309,8 @@ def _run(owner: str, name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -
     try:
         return evaluate(network, tensors)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise VerifyError(
-            f"For '{owner}', '{name}' must run on inputs of shape {describe(tensors)}, but MindSpore says: "
-            f"{first_line(error)}"
-        ) from error
+        raise VerifyError(f"For '{owner}', '{name}' must run on inputs of shape {describe(tensors)}, but MindSpore "
+                          f"says: {first_line(error)}") from error
 
 
 def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: float) -> str:

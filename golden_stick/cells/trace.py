@@ -280,7 +280,5 @@ def find_inputs(owner: str, network: nn.Cell) -> Tuple[Tensor, ...]:
             return tensors
         except TraceError:
             continue
-    raise ArgumentError(
-        f"For '{owner}', 'inputs' must be given, as a Tensor, a tuple of Tensors or a shape such as (1, 3, 32, 32): "
-        f"it could not be found out."
-    )
+    raise ArgumentError(f"For '{owner}', 'inputs' must be given, as a Tensor, a tuple of Tensors or a shape such as "
+                        f"(1, 3, 32, 32): it could not be found out.")

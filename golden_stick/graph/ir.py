@@ -1,5 +1,6 @@
 """The traced network as frozen data: nodes, and the values that flow between them."""
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple, Union
 
 __all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
@@ -99,10 +100,10 @@ class Graph:
     inputs: Tuple[Input, ...]
     parameters: Tuple[Parameter, ...]
     outputs: Tuple[Value, ...]
-    _by_name: Mapping[str, Parameter] = field(default_factory=dict, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_by_name", {parameter.name: parameter for parameter in self.parameters})
+    @cached_property
+    def _by_name(self) -> Mapping[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.parameters}
 
     def parameter(self, name: str) -> Parameter:
         """The parameter of that name."""
@@ -129,13 +130,10 @@ class Graph:
     def consumers(self) -> Mapping[Result, Tuple[int, ...]]:
         """Which nodes read each result; the network's own output counts as node -1."""
         readers: Dict[Result, List[int]] = {}
-        for node in self.nodes:
-            for value in flatten(node.inputs):
+        for number, values in (*((node.number, node.inputs) for node in self.nodes), (-1, self.outputs)):
+            for value in flatten(values):
                 if isinstance(value, Result):
-                    readers.setdefault(value, []).append(node.number)
-        for value in flatten(self.outputs):
-            if isinstance(value, Result):
-                readers.setdefault(value, []).append(-1)
+                    readers.setdefault(value, []).append(number)
         return {value: tuple(numbers) for value, numbers in readers.items()}
 
 

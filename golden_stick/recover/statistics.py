@@ -4,16 +4,14 @@ from typing import Any, Iterable, Iterator, List, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, first_line
 from golden_stick.base.inputs import describe, leading_inputs
+from golden_stick.cells.wrappers import record_of
+from golden_stick.graph.layers import Normalization
 
 __all__ = ["calibrate", "named_batch", "reestimate"]
-
-
-# BatchNorm3d holds a BatchNorm2d, which is found by itself.
-_NORMALIZATIONS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 def calibrate(network: nn.Cell, batches: Iterable[Any], inputs: int = 1) -> int:
@@ -52,7 +50,7 @@ def reestimate(owner: str, name: str, network: nn.Cell, batches: Iterable[Tuple[
         cell.set_train(True)
     # Graphs compiled before do not know of the flags, and those compiled now must not serve afterwards.
     ms.ms_memory_recycle()
-    before = [(cell.moving_mean.asnumpy().copy(), cell.moving_variance.asnumpy().copy()) for cell in inner]
+    before = [tuple(held.asnumpy().copy() for held in _statistics(cell)) for cell in inner]
     try:
         statistics = [_batch_statistics(owner, network, inner, batch) for batch in batches]
         if not statistics:
@@ -61,15 +59,24 @@ def reestimate(owner: str, name: str, network: nn.Cell, batches: Iterable[Tuple[
         spreads = [np.stack(of_cell) for of_cell in zip(*(variance for _, variance in statistics))]
         before = [(mean.mean(0), spread.mean(0) + mean.var(0)) for mean, spread in zip(means, spreads)]
     finally:
-        for cell, (mean, variance) in zip(inner, before):
-            _write(cell, mean, variance)
+        for cell, values in zip(inner, before):
+            _write(cell, *values)
         network.set_train(False)
         ms.ms_memory_recycle()
     return len(statistics)
 
 
+def _statistics(cell: nn.Cell) -> Tuple[Parameter, ...]:
+    """Moving mean and variance of a batch normalization; () of other Cells. A BatchNorm3d holds a BatchNorm2d."""
+    kind = record_of(cell)
+    if not isinstance(kind, Normalization) or kind.over != "batch" or getattr(cell, kind.mean) is None:
+        return ()
+    return getattr(cell, kind.mean), getattr(cell, kind.variance)
+
+
 def _learns_statistics(cell: nn.Cell) -> bool:
-    return isinstance(cell, _NORMALIZATIONS) and cell.use_batch_statistics is not False and cell.momentum > 0
+    # Those of nn need not learn, and with a momentum of None, those of mint take the mean of all batches.
+    return bool(_statistics(cell)) and getattr(cell, "use_batch_statistics", None) is not False and cell.momentum != 0
 
 
 @contextmanager
@@ -95,12 +102,14 @@ def _batch_statistics(owner: str, network: nn.Cell, cells: List[nn.Cell], batch:
         _write(cell, np.zeros(cell.num_features), np.zeros(cell.num_features))
     with named_batch(owner, batch):
         network(*batch)
-    # From zero, one step of the moving average leaves (1 - momentum) times this batch's statistic; MindSpore keeps
-    # 1 - momentum under the name `momentum`.
-    return ([cell.moving_mean.asnumpy().astype(np.float64) / cell.momentum for cell in cells],
-            [cell.moving_variance.asnumpy().astype(np.float64) / cell.momentum for cell in cells])
+    # From zero, one step of the moving average leaves the momentum times this batch's statistic: nn keeps 1 - momentum
+    # under that name.
+    shares = [1 / int(cell.num_batches_tracked) if cell.momentum is None else cell.momentum for cell in cells]
+    found = [[held.asnumpy().astype(np.float64) / share for held in _statistics(cell)]
+             for cell, share in zip(cells, shares)]
+    return [mean for mean, _ in found], [variance for _, variance in found]
 
 
 def _write(cell: nn.Cell, mean: np.ndarray, variance: np.ndarray) -> None:
-    ops.assign(cell.moving_mean, Tensor(mean.astype(np.float32)))
-    ops.assign(cell.moving_variance, Tensor(variance.astype(np.float32)))
+    for held, values in zip(_statistics(cell), (mean, variance)):
+        ops.assign(held, Tensor(values, held.dtype))

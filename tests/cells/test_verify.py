@@ -2,7 +2,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, mint, nn
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, VerifyError
@@ -94,8 +94,9 @@ def test_training_flags_come_back():
 
 
 class TestCalibrate:
-    def test_statistics_by_numpy(self, mode):
-        norm = nn.BatchNorm2d(3, momentum=0.7)
+    @pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.SyncBatchNorm])
+    def test_statistics_by_numpy(self, mode, kind):
+        norm = kind(3, momentum=0.7)
         batches = np.random.default_rng(0).normal(2.0, 3.0, size=(4, 8, 3, 5, 5)).astype(np.float32)
         assert calibrate(norm, batches) == 4
         means = batches.mean((1, 3, 4))
@@ -126,6 +127,24 @@ class TestCalibrate:
         changed = {parameter.name for parameter in network.get_parameters()
                    if not np.array_equal(parameter.asnumpy(), before[parameter.name])}
         assert changed == {"1.moving_mean", "1.moving_variance"}
+
+    @pytest.mark.parametrize("momentum", [0.1, None])
+    def test_a_normalization_of_mint(self, momentum, monkeypatch):
+        """Its operator does not run on CPUs: here numpy does what its documentation says."""
+        def construct(self, x):
+            self.num_batches_tracked += 1
+            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            for held, now in ((self.running_mean, x.asnumpy().mean(0)), (self.running_var, x.asnumpy().var(0, ddof=1))):
+                held.set_data(Tensor((1 - share) * held.asnumpy() + share * now, held.dtype))
+            return x
+
+        monkeypatch.setattr(mint.nn.BatchNorm1d, "construct", construct)
+        norm = mint.nn.BatchNorm1d(3, momentum=momentum)
+        batches = np.random.default_rng(0).normal(2.0, 3.0, size=(4, 8, 3)).astype(np.float32)
+        assert calibrate(norm, batches) == 4
+        means, variances = batches.mean(1), batches.var(1, ddof=1)
+        np.testing.assert_allclose(norm.running_mean.asnumpy(), means.mean(0), rtol=1e-4)
+        np.testing.assert_allclose(norm.running_var.asnumpy(), variances.mean(0) + means.var(0), rtol=1e-4)
 
     def test_data_sets_tuples_and_dicts(self):
         images = np.random.default_rng(0).normal(size=(8, 3, 8, 8)).astype(np.float32)

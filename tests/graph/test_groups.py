@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.graph.groups import find_groups
+from golden_stick.graph.groups import find_groups, groups_without
 from tests.graph.build import Builder
 
 
@@ -155,6 +155,17 @@ def test_a_network_without_layers_has_no_groups():
     b = Builder()
     grouping = find_groups(b.graph(b.relu(b.input(2, 3, 4, 4))))
     assert (len(grouping), grouping.slices, grouping.masks, grouping.fixed) == (0, (), (), ())
+
+
+@pytest.mark.parametrize("fixed, rejected, stuck", [(False, 0, False), (True, 0, True), (True, 1, False)])
+def test_a_split_is_stuck_if_none_of_its_channels_can_go_and_it_can_be_read_otherwise(fixed, rejected, stuck):
+    b = Builder()
+    heads = b.reshape(b.convolution("a", b.input(2, 3, 4, 4), 6), 2, 2, 3, 4, 4)
+    mixed = b.reshape(heads, 2, 6, 4, 4)
+    graph = b.graph(heads if fixed else b.convolution("b", mixed, 4))
+    grouping = groups_without(graph, {heads.node: rejected})
+    assert (len(grouping) == 0) == fixed
+    assert (heads.node in grouping.stuck) == stuck
 
 
 @pytest.mark.parametrize("residual", ["add", "", "GROUP", None, 3])

@@ -269,6 +269,12 @@ def test_short_paddings_count_from_the_last_axis():
     np.testing.assert_array_equal(flow.of(made).along(1), flow.of(x).along(1))
 
 
+def test_padding_where_nothing_can_go_says_nothing():
+    b = Builder()
+    made = b.node("PadV3", [b.input(2, 6, 3, 4), (0, 0, 0, 0, 1, 1), 0.0], (2, 8, 3, 4), mode="reflect")
+    assert walk(b.graph(made)).of(made).axes == ()
+
+
 @pytest.mark.parametrize("mode, pair, reason", [
     ("reflect", (1, 1), "in mode 'reflect'"), ("constant", (-1, 1), "by a negative number"),
 ])

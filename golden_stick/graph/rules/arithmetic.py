@@ -113,17 +113,18 @@ def first_input(flow: Flow, node: Node) -> np.ndarray:
     return flow.of_vector(node.inputs[0]).labels
 
 
-_COMPUTED = "the weight is computed, not a parameter"
-
-
-def _unfit(flow: Flow, node: Node, weight: Parameter) -> str:
-    """Why a convolution cannot be followed; '' if it can."""
+def _weight(flow: Flow, node: Node) -> Union[Parameter, np.ndarray]:
+    """The weight of a convolution, or the barrier that stands where it cannot be followed."""
+    weight, axes = node.inputs[1], flow.of(node.inputs[0]).axes
+    if not isinstance(weight, Parameter):
+        return flow.weights_stay(node, "the weight is computed, not a parameter")
     if len(node.shapes[0]) != len(weight.shape):
-        return "a single sample, whose channels are on axis 0"
+        return flow.barrier(node, "a single sample, whose channels are on axis 0")
     if node.operator == "Convolution" and number(node.inputs[6]):
-        return "a convolution that is transposed by a switch"
-    axes, layout = flow.of(node.inputs[0]).axes, node.attributes.get("format", "NCHW")
-    return "" if axes in ((), (1,)) and layout in CHANNELS_FIRST else "the channel axis is not axis 1"
+        return flow.barrier(node, "a convolution that is transposed by a switch")
+    if axes not in ((), (1,)) or node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
+        return flow.barrier(node, "the channel axis is not axis 1")
+    return weight
 
 
 def _bias(flow: Flow, node: Node, made: np.ndarray) -> None:
@@ -138,12 +139,9 @@ def _bias(flow: Flow, node: Node, made: np.ndarray) -> None:
 
 def convolution(flow: Flow, node: Node) -> np.ndarray:
     """`weight` is (C_out, C_in / group, ...). Groups lose equal positions; a depthwise filter goes with its channel."""
-    data, weight = flow.of(node.inputs[0]), node.inputs[1]
+    data, weight = flow.of(node.inputs[0]), _weight(flow, node)
     if not isinstance(weight, Parameter):
-        return flow.weights_stay(node, _COMPUTED)
-    reason = _unfit(flow, node, weight)
-    if reason:
-        return flow.barrier(node, reason)
+        return weight
     group, filters, source = OPERATORS[node.operator].argument(node, "group", 1), weight.shape[0], data.along(1)
     if group == len(source) and group > 1:
         made = np.repeat(source, filters // group)
@@ -161,12 +159,9 @@ def convolution(flow: Flow, node: Node) -> np.ndarray:
 
 def transposed_convolution(flow: Flow, node: Node) -> np.ndarray:
     """`weight` is (C_in, C_out / group, ...). Every group makes its channels by the same axis of the weight."""
-    data, weight = flow.of(node.inputs[0]), node.inputs[1]
+    data, weight = flow.of(node.inputs[0]), _weight(flow, node)
     if not isinstance(weight, Parameter):
-        return flow.weights_stay(node, _COMPUTED)
-    reason = _unfit(flow, node, weight)
-    if reason:
-        return flow.barrier(node, reason)
+        return weight
     group, source = OPERATORS[node.operator].argument(node, "group", 1), data.along(1)
     if group == len(source) and group > 1:
         # Every channel has filters of its own: they go with it, and none of a channel's filters goes alone.

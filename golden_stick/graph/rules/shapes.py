@@ -246,9 +246,11 @@ def pad(flow: Flow, node: Node) -> np.ndarray:
     """Padded channels are as many as the code says: they stay. Padding of other axes passes."""
     data = flow.of(node.inputs[0])
     rank = len(data.shape)
-    axis = data.axes[0] if data.axes else None
-    before, after = (0, 0) if axis is None else _padding(node, rank)[axis]
-    if axis is None or (before, after) == (0, 0):
+    if not data.axes:
+        return data.labels
+    axis = data.axes[0]
+    before, after = _padding(node, rank)[axis]
+    if before == after == 0:
         return data.labels
     mode = node.attributes.get("mode", "constant")
     if mode != "constant" or min(before, after) < 0:
