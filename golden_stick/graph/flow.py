@@ -6,6 +6,7 @@ A tensor's labels are an integer array of the tensor's rank whose every axis is 
 stay" are only collected here; `solve` draws the conclusions once, at the end, so that a graph of n operators costs
 about n steps however densely it is connected.
 """
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
@@ -124,7 +125,7 @@ class Labels:
 
     def __init__(self) -> None:
         self._count = 1
-        self._unions: List[Tuple[np.ndarray, np.ndarray]] = []
+        self._unions = [np.zeros((2, 0), np.int64)]
         self._fixed: List[Tuple[np.ndarray, str]] = []
 
     def fresh(self, count: int) -> np.ndarray:
@@ -136,8 +137,7 @@ class Labels:
 
     def unite(self, first: np.ndarray, second: np.ndarray) -> None:
         """Say that labels of two arrays (broadcast to each other) are kept or removed together."""
-        first, second = np.broadcast_arrays(first, second)
-        self._unions.append((first.ravel(), second.ravel()))
+        self._unions.append(np.stack(np.broadcast_arrays(first, second)).reshape(2, -1))
 
     def fix(self, labels: np.ndarray, reason: str) -> None:
         """Say that these labels must stay, and why."""
@@ -148,10 +148,8 @@ class Labels:
     def solve(self) -> Solution:
         """Draw the conclusions."""
         # FIXED takes no part in the classes: two streams that are both united with it have nothing else in common.
-        pairs = [np.stack((a, b)) for a, b in self._unions]
-        edges = np.concatenate(pairs, axis=1) if pairs else np.zeros((2, 0), np.int64)
-        inner = edges[:, (edges != FIXED).all(axis=0)]
-        classes = components(self._count, inner)
+        edges = np.concatenate(self._unions, axis=1)
+        classes = components(self._count, edges[:, (edges != FIXED).all(axis=0)])
         fixed = np.zeros(self._count, bool)
         half = edges[:, (edges == FIXED).any(axis=0)]
         fixed[classes[half.max(axis=0)]] = True
@@ -212,7 +210,7 @@ class Flow:
         self.read_numbers: Set[int] = set()
         self.splits: Dict[int, Tuple[np.ndarray, bool]] = {}
         self.attended: List[np.ndarray] = []
-        self._rejected_readings = rejected_readings or {}
+        self.rejected_readings = Counter(rejected_readings)  # of a node that is not there: 0
         self._known: Dict[Result, Labeled] = {}
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
@@ -272,10 +270,6 @@ class Flow:
             return self._known[value].zero and bool(self._known[value].axes)
         # A parameter that is bound is zeroed with its channel; one that is held is not.
         return isinstance(value, Parameter) and value.name not in self._read and value.name not in self._held
-
-    def rejected_readings(self, node: Node) -> int:
-        """How many readings of the numbers at a node have proven wrong."""
-        return self._rejected_readings.get(node.number, 0)
 
     @staticmethod
     def none(shape: Shape) -> np.ndarray:

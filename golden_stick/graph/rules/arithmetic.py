@@ -18,7 +18,7 @@ CHANNELS_FIRST = ("NCHW", "NCDHW")
 
 def elementwise(flow: Flow, node: Node) -> np.ndarray:
     """Position by position: channels that meet belong together; an axis of length 1 is broadcast and binds nothing."""
-    if flow.rejected_readings(node):
+    if flow.rejected_readings[node.number]:
         flow.pin(node)
     shape, values = node.shapes[0], flatten(node.inputs)
     rank = len(shape)
@@ -64,7 +64,7 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
         return elementwise(flow, node)
     if len(operands) == 1 or (len(maps) == len(operands) and all(np.array_equal(maps[0], other) for other in maps)):
         return elementwise(flow, node)
-    if flow.rejected_readings(node):
+    if flow.rejected_readings[node.number]:
         flow.pin(node)
     stream = f"residual stream that keeps its width ({flow.place(node)})"
     if flow.residual == "scatter":
@@ -287,9 +287,9 @@ def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> 
     shape = node.shapes[0]
     if not order:
         return Labeled(flow.none(shape), shape)
-    kept = order[min(flow.rejected_readings(node), len(order) - 1)]
+    kept = order[min(flow.rejected_readings[node.number], len(order) - 1)]
     if len(order) > 1:
-        flow.splits[node.number] = (made[kept].labels, flow.rejected_readings(node) + 1 < len(order))
+        flow.splits[node.number] = (made[kept].labels, flow.rejected_readings[node.number] + 1 < len(order))
     for letter, item in made.items():
         if letter != kept:
             flow.labels.fix(item.labels, f"channels of two axes meet ({flow.place(node)})")

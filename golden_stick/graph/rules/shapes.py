@@ -29,7 +29,7 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
     if node.number in flow.whole and len(readings) > 1:
         # The heads stand before their width.
         readings.sort(key=sorted(readings)[-2].__ne__)
-    rejected_readings = flow.rejected_readings(node) if node.operator == "Reshape" else 0
+    rejected_readings = flow.rejected_readings[node.number] if node.operator == "Reshape" else 0
     if rejected_readings >= len(readings):
         return flow.barrier(node, NUMBER)
     axis = readings[rejected_readings]
@@ -141,7 +141,7 @@ def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
     axis %= len(data.shape)
     if data.axes != (axis,):
         return (data.labels,) * len(node.shapes)
-    if flow.rejected_readings(node):
+    if flow.rejected_readings[node.number]:
         flow.barrier(node, NUMBER)
         return tuple(flow.none(shape) for shape in node.shapes)
     flow.read_numbers.add(node.number)
@@ -181,11 +181,10 @@ def _position(value: int, size: int) -> int:
     return min(max(value + size if value < 0 else value, 0), size)
 
 
-def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int
-          ) -> Optional[np.ndarray]:
+def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int) -> Optional[np.ndarray]:
     """Labels of one of several equal parts, whose positions are united with those of the others; None if it is none."""
     width = last - first
-    if flow.rejected_readings(node) or width < 1 or len(labels) % width or first % width:
+    if flow.rejected_readings[node.number] or width < 1 or len(labels) % width or first % width:
         return None
     flow.read_numbers.add(node.number)
     rows = labels.reshape(-1, width)
@@ -221,7 +220,7 @@ def tile(flow: Flow, node: Node) -> np.ndarray:
 def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
     """New axes come first, axes of length 1 grow; the channels stay as they are."""
     data, rank = flow.of_vector(node.inputs[0]), len(node.shapes[0])
-    if data.axes and flow.rejected_readings(node):
+    if data.axes and flow.rejected_readings[node.number]:
         return flow.barrier(node, NUMBER)
     if data.axes:
         flow.read_numbers.add(node.number)
