@@ -2,37 +2,24 @@
 import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable, List, Mapping, Optional, Protocol, Type
+from typing import Any, Callable, List, Mapping, Optional, Type
 
 from mindspore import nn
 from mindspore.train import Callback
 
-from golden_stick.base.config import Option, Registry, check_config
+from golden_stick.base.config import Option, Registry, Switch, check_config, check_value
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.deploy.exporters import export
 
-__all__ = ["ALGORITHMS", "AlgorithmReport", "Applied", "CompAlgo", "add_algorithm"]
-
-
-class AlgorithmReport(Protocol):
-    """What the `report` of an algorithm must be: `str` makes a text of it. Anything with a text will do."""
-
-    def __str__(self) -> str:
-        """Several lines."""
+__all__ = ["ALGORITHMS", "Applied", "CompAlgo", "add_algorithm"]
 
 
 @dataclass(frozen=True, eq=False)
 class Applied:
-    """
-    What `apply` leaves for the steps that follow. A subclass may have a record of its own with more in it.
+    """What `apply` leaves for the steps that follow. A subclass may have a record of its own with more in it."""
 
-    Args:
-        network (nn.Cell): What `apply` returned.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` of the network takes, as `apply` got it.
-    """
-
-    network: nn.Cell
-    inputs: Any
+    network: nn.Cell  # what `apply` returned
+    inputs: Any  # what `construct` of the network takes, as `apply` got it
 
 
 class CompAlgo(ABC):
@@ -68,7 +55,7 @@ class CompAlgo(ABC):
         self._save_mindir = False
         self._save_mindir_path = f"./{type(self).__name__.lower()}"
         self._applied: Optional[Applied] = None
-        self._report: Optional[AlgorithmReport] = None
+        self._report: Optional[object] = None
 
     @property
     def takes_data(self) -> bool:
@@ -130,9 +117,8 @@ class CompAlgo(ABC):
             ArgumentTypeError: If `network` is not a Cell.
         """
         if not isinstance(network, nn.Cell):
-            raise ArgumentTypeError(
-                f"For '{type(self).__name__}', 'network' must be a Cell, but got {type(network).__name__}."
-            )
+            raise ArgumentTypeError(f"For '{type(self).__name__}', 'network' must be a Cell, but got "
+                                    f"{type(network).__name__}.")
         total = sum(parameter.size for parameter in network.get_parameters())
         trainable = sum(parameter.size for parameter in network.trainable_params())
         head = f"{type(network).__name__}: {total:,} numbers in parameters, {trainable:,} of them trained"
@@ -144,9 +130,9 @@ class CompAlgo(ABC):
         return dict(self.settings)
 
     @property
-    def report(self) -> AlgorithmReport:
+    def report(self) -> object:
         """
-        What was done, after `apply` and after `convert`. A subclass sets it.
+        What was done, after `apply` and after `convert`. A subclass sets it to anything whose `str` says so.
 
         Raises:
             StateError: Before `apply`.
@@ -156,7 +142,7 @@ class CompAlgo(ABC):
         return self._report
 
     @report.setter
-    def report(self, report: AlgorithmReport) -> None:
+    def report(self, report: object) -> None:
         """Set it."""
         self._report = report
 
@@ -201,10 +187,7 @@ class CompAlgo(ABC):
         Raises:
             ArgumentTypeError: If `save_mindir` is not a bool.
         """
-        if not isinstance(save_mindir, bool):
-            raise ArgumentTypeError(
-                f"For '{type(self).__name__}', 'save_mindir' must be a bool, but got {type(save_mindir).__name__}."
-            )
+        check_value(type(self).__name__, "save_mindir", save_mindir, Switch())
         self._save_mindir = save_mindir
 
     def set_save_mindir_path(self, save_mindir_path: str) -> None:
@@ -215,10 +198,8 @@ class CompAlgo(ABC):
             ArgumentTypeError: If `save_mindir_path` is not a str.
         """
         if not isinstance(save_mindir_path, str) or not save_mindir_path:
-            raise ArgumentTypeError(
-                f"For '{type(self).__name__}', 'save_mindir_path' must be a non-empty str, "
-                f"but got {save_mindir_path!r}."
-            )
+            raise ArgumentTypeError(f"For '{type(self).__name__}', 'save_mindir_path' must be a non-empty str, but got "
+                                    f"{save_mindir_path!r}.")
         self._save_mindir_path = os.path.realpath(save_mindir_path)
 
     def finish_training(self) -> Optional[str]:
@@ -261,7 +242,7 @@ def add_algorithm(name: str, kind: Type[CompAlgo]) -> None:
         ArgumentTypeError: If `name` is not a str, or `kind` no such class.
         ArgumentError: If `name` is taken.
     """
-    ALGORITHMS.add("add_algorithm", name, _accepted(kind))
+    ALGORITHMS.add("add_algorithm", name, kind)
 
 
 class _AlgorithmCallback(Callback):

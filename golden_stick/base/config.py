@@ -111,7 +111,7 @@ class Either:
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None."""
         reasons = [self.first.check(value), self.second.check(value)]
-        return None if None in reasons else "value" if "value" in reasons else "type"
+        return next(reason for reason in (None, "value", "type") if reason in reasons)
 
     def __str__(self) -> str:
         return f"{self.first} or {self.second}"
@@ -150,13 +150,7 @@ def with_options(kind: Any) -> Any:
 
 
 def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:
-    """
-    Raise unless `constraint` accepts `value`; `owner` and `name` are what the message calls them.
-
-    Raises:
-        ArgumentTypeError: If the value is of another type.
-        ArgumentError: If it is out of range.
-    """
+    """Raise an ArgumentTypeError or an ArgumentError unless `constraint` accepts what the message calls `name`."""
     by_pattern = constraint.first if isinstance(constraint, Either) else constraint
     if isinstance(by_pattern, PerPattern) and isinstance(value, Mapping):
         for pattern, item in value.items():
@@ -173,21 +167,7 @@ def check_value(owner: str, name: str, value: Any, constraint: Any) -> None:
 
 
 def check_config(owner: str, config: Optional[Mapping[str, Any]], options: Mapping[str, Option]) -> Mapping[str, Any]:
-    """
-    The configuration with its defaults filled in.
-
-    Args:
-        owner (str): Name of the algorithm, for messages.
-        config (Mapping, None): What the user gave.
-        options (Mapping): Every key there is, with its default and what it accepts.
-
-    Returns:
-        dict, with every key of `options`.
-
-    Raises:
-        ArgumentTypeError: If `config` is not a mapping, or a value is of another type.
-        ArgumentError: If a key is unknown (the nearest right one is named), or a value is out of range.
-    """
+    """The configuration of the algorithm `owner`, defaults filled in. Of an unknown key, the nearest one is named."""
     config = {} if config is None else config
     if not isinstance(config, Mapping):
         raise ArgumentTypeError(f"For '{owner}', 'config' must be a dict, but got {type(config).__name__}.")
@@ -220,11 +200,8 @@ class Registry(Mapping, Generic[Item]):
     name is the item's, and what it names is the item. An entry point is found when a name is asked for that is not
     known yet, or all are, and is loaded when its own name is asked for: listing names imports nothing.
 
-    Args:
-        kind (str): What an item is, for messages, such as ``'export format'``.
-        group (str): The group of the entry points, such as ``'golden_stick.formats'``.
-        items (Mapping[str, Item]): What it begins with.
-        accept (Callable): Takes what an entry point names, and returns the item; an error says why it is none.
+    Messages call an item a `kind`, such as ``'export format'``; `group` is that of the entry points. `accept` makes an
+    item of what was added, or raises an error that says why it is none.
     """
 
     def __init__(self, kind: str, group: str, items: Mapping[str, Item], accept: Callable[[Any], Item]):
@@ -233,18 +210,12 @@ class Registry(Mapping, Generic[Item]):
         self._found: Optional[Dict[str, Any]] = None
 
     def add(self, owner: str, name: str, item: Item) -> None:
-        """
-        Add an item under a new name; `owner` is the function that the user called.
-
-        Raises:
-            ArgumentTypeError: If `name` is not a str.
-            ArgumentError: If it is taken.
-        """
+        """Add an item under a new name; `owner` is the function that the user called."""
         if not isinstance(name, str):
             raise ArgumentTypeError(f"For '{owner}', 'name' must be a str, but got {type(name).__name__}.")
         if name in self:
             raise ArgumentError(f"For '{owner}', 'name' must be a new name, but got {name!r}, which is taken.")
-        self._items[name] = item
+        self._items[name] = self._accept(item)
 
     def loaded(self) -> List[Tuple[str, Item]]:
         """All items with their names; of those that cannot be loaded, a warning says why."""

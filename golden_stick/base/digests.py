@@ -15,15 +15,7 @@ _SAMPLE_DIGITS = 16  # enough to tell samples apart
 
 
 def digest_of(parts: Iterable[Union[str, np.ndarray]]) -> str:
-    """
-    One digest of all parts in their order: of texts, and of the numbers of arrays.
-
-    Args:
-        parts (Iterable): What arrays are, their types and shapes, must stand before them as texts.
-
-    Returns:
-        str, 64 hexadecimal digits.
-    """
+    """The digest of texts and arrays in their order; types and shapes of arrays must stand before them as texts."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
@@ -31,16 +23,7 @@ def digest_of(parts: Iterable[Union[str, np.ndarray]]) -> str:
 
 
 def sample_digests(images: np.ndarray, labels: np.ndarray) -> Tuple[str, ...]:
-    """
-    One digest for each image with its label, of its type, shape and numbers.
-
-    Args:
-        images (numpy.ndarray): Shape (N, ...).
-        labels (numpy.ndarray): Whole numbers, shape (N,).
-
-    Returns:
-        tuple[str], 16 hexadecimal digits each.
-    """
+    """One digest for each of (N, ...) images with its label, a whole number: of its type, shape and numbers."""
     return tuple(digest_of((f"{image.dtype.str} {image.shape} {int(label)} ", image))[:_SAMPLE_DIGITS]
                  for image, label in zip(images, labels))
 

@@ -24,12 +24,7 @@ _SCRATCH = ".golden_stick_"
 
 
 def path_of(owner: str, path: Any) -> str:
-    """
-    What a user named as a path, a `pathlib.Path` too, as a str.
-
-    Raises:
-        ArgumentTypeError: If it is neither.
-    """
+    """What a user named as a path, a `pathlib.Path` too, as a str."""
     if isinstance(path, (str, os.PathLike)):
         return os.fspath(path)
     raise ArgumentTypeError(f"For '{owner}', 'path' must be a str or a path, but got {type(path).__name__}.")
@@ -40,15 +35,8 @@ def whole_file(owner: str, path: str) -> Iterator[str]:
     """
     A temporary path beside `path`, which takes its place once the block has ended without an error.
 
-    The block writes the file and does nothing else that may meet an error of the operating system.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        path (str): Where the file shall stand.
-
-    Raises:
-        CheckpointError: If the folder is missing or cannot be written to, `path` is a folder, or writing fails, as on
-            a full disk.
+    The block writes the file and does nothing else that may meet an error of the operating system: any becomes a
+    CheckpointError in the name of `owner`.
     """
     with placed_file(owner, path) as temporary, _writing(owner, path):
         yield temporary
@@ -68,12 +56,7 @@ def _writing(owner: str, path: str) -> Iterator[None]:
 
 @contextmanager
 def placed_file(owner: str, path: str) -> Iterator[str]:
-    """
-    As `whole_file`, but the block may meet errors of the operating system elsewhere: they stay what they are.
-
-    Raises:
-        CheckpointError: If the folder is missing or cannot be written to, or `path` is a folder.
-    """
+    """As `whole_file`, but the block may meet errors of the operating system elsewhere: they stay what they are."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise CheckpointError(f"For '{owner}', the folder of 'path' must exist, but got '{path}'.")
@@ -84,9 +67,8 @@ def placed_file(owner: str, path: str) -> Iterator[str]:
     try:
         scratch = tempfile.mkdtemp(prefix=_SCRATCH, dir=folder)
     except OSError as error:
-        raise CheckpointError(
-            f"For '{owner}', 'path' must be writable, but got '{path}' ({error.strerror})."
-        ) from error
+        raise CheckpointError(f"For '{owner}', 'path' must be writable, but got '{path}' ({error.strerror}).") \
+            from error
     temporary = os.path.join(scratch, os.path.basename(path))
     try:
         yield temporary
@@ -99,20 +81,7 @@ def placed_file(owner: str, path: str) -> Iterator[str]:
 
 
 def read_record(owner: str, path: str, kind: str) -> Dict[str, Any]:
-    """
-    What a file of a kind holds.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        path (str): The file.
-        kind (str): What the file must say that it is.
-
-    Returns:
-        dict.
-
-    Raises:
-        CheckpointError: If the file is missing, no JSON, or of another kind.
-    """
+    """What a JSON file holds, which must say that it is of this kind."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -20,19 +20,8 @@ _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as lo
 
 def as_tensors(owner: str, inputs: Any) -> Tuple["Tensor", ...]:
     """
-    The inputs as a tuple of Tensors.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): A Tensor, a tuple of Tensors, or a shape such as
-            ``(1, 3, 32, 32)``, for which standard normal float32 numbers are drawn, always the same ones.
-
-    Returns:
-        tuple[Tensor].
-
-    Raises:
-        ArgumentTypeError: If `inputs` is none of these.
-        ArgumentError: If a shape holds a number below 1, or there is not enough memory for it.
+    A Tensor, a tuple of Tensors, or a shape such as ``(1, 3, 32, 32)``, as Tensors: for a shape, standard normal
+    float32 numbers are drawn, always the same ones. `owner` is the caller, for messages.
     """
     from mindspore import Tensor
 
@@ -44,13 +33,7 @@ def as_tensors(owner: str, inputs: Any) -> Tuple["Tensor", ...]:
 
 
 def as_arrays(owner: str, inputs: Any) -> Tuple[np.ndarray, ...]:
-    """
-    As `as_tensors`, but as arrays, which are taken as well; MindSpore is not needed.
-
-    Raises:
-        ArgumentTypeError: If `inputs` is none of these.
-        ArgumentError: If a shape holds a number below 1, or there is not enough memory for it.
-    """
+    """As `as_tensors`, but as arrays, which are taken as well; MindSpore is not needed."""
     items = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     arrays = [item.asnumpy() if hasattr(item, "asnumpy") else item for item in items]
     if arrays and all(isinstance(array, np.ndarray) for array in arrays):
@@ -81,14 +64,8 @@ def describe(tensors: Tuple[Any, ...]) -> str:
 
 def resized(tensors: Tuple["Tensor", ...], size: int) -> Tuple["Tensor", ...]:
     """
-    Inputs of another batch size: the samples again, each time rolled by one position more.
-
-    Args:
-        tensors (tuple[Tensor]): Inputs; those with as many rows as the first have the samples along axis 0.
-        size (int): The batch size.
-
-    Returns:
-        tuple[Tensor].
+    Inputs of the batch size `size`: the samples again, each time rolled by one position more. Those with as many rows
+    as the first have the samples along axis 0.
     """
     from mindspore import Tensor
 
@@ -115,22 +92,13 @@ def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:
 
 
 def first_inputs(owner: str, data: Any) -> Iterator["Tensor"]:
-    """
-    The first item of each batch, which is what a network takes.
-
-    Raises:
-        ArgumentTypeError: If it is neither a Tensor nor an array.
-    """
+    """The first item of each batch, which is what a network takes."""
     return (taken for taken, in leading_inputs(owner, data, 1))
 
 
 def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterator[Tuple["Tensor", ...]]:
     """
     The first items of each batch, as many as a network takes; all of them if `count` is None. Arrays become Tensors.
-
-    Raises:
-        ArgumentError: If a batch holds fewer.
-        ArgumentTypeError: If one of them is neither a Tensor nor an array.
     """
     from mindspore import Tensor
 
@@ -150,19 +118,8 @@ def leading_inputs(owner: str, data: Any, count: Optional[int] = None) -> Iterat
 
 def labelled_batches(owner: str, data: Any) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
     """
-    Images and labels of each batch, as arrays; labels in shape (N,).
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        data (Iterable): A `mindspore.dataset` object whose first columns are images and labels, or an iterable of
-            ``(images, labels)``, batched.
-
-    Returns:
-        Iterator[tuple[numpy.ndarray, numpy.ndarray]].
-
-    Raises:
-        ArgumentTypeError: If `data` cannot be iterated, or a batch is not a pair of Tensors or arrays.
-        ArgumentError: If a batch has not one whole number as the label of each image.
+    Images and labels of each batch, as arrays, labels in shape (N,): of a `mindspore.dataset` object whose first
+    columns they are, or of an iterable of batched ``(images, labels)``.
     """
     if isinstance(data, (str, bytes)) or not any(hasattr(data, way) for way in ("__iter__", "create_tuple_iterator")):
         raise ArgumentTypeError(f"For '{owner}', 'data' must be a data set or an iterable of (images, labels), "

@@ -9,17 +9,7 @@ Item = TypeVar("Item")
 
 
 def shown(items: Iterable[Item], what: str, total: Optional[int] = None) -> Iterator[Item]:
-    """
-    The same items; a terminal's error stream counts them.
-
-    Args:
-        items (Iterable): Whatever is worked through.
-        what (str): What is counted, such as ``'batches'``.
-        total (int): How many there will be. Default: ``None``, unknown.
-
-    Returns:
-        Iterator.
-    """
+    """The same items; a terminal's error stream counts them as `what`, such as ``'batches'``."""
     stream = sys.stderr if sys.stderr.isatty() else None
     for number, item in enumerate(items, 1):
         yield item

@@ -5,7 +5,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, Set
+from typing import Any, Callable, Dict, Iterator, Set, Tuple
 
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.cli.networks import (
@@ -19,6 +19,7 @@ from golden_stick.cli.networks import (
 from golden_stick.cli.options import CLI, add_command, add_network_options, config_of, output_files, say
 from golden_stick.cli.prune import (
     ANYWHERE,
+    Prepared,
     add_criterion_options,
     add_slim_options,
     by_criterion,
@@ -159,14 +160,25 @@ def _original(options: argparse.Namespace, source: Any) -> None:
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
-    from golden_stick import OneShot
     from golden_stick.cells.wrappers import PLAN, decoded
+    from golden_stick.comp_algo import ALGORITHMS
     from golden_stick.graph.plan import PruningPlan
+    from golden_stick.prune import OneShot, Pruner
     masked = decoded(source.values[PLAN])
-    config = {key: value for key, value in masked["config"].items() if key in OneShot.options and value is not None}
     source = replace(source, values={name: array for name, array in source.values.items() if name != PLAN})
-    plan = PruningPlan.from_dict(masked["plan"])
-    make_slim(options, lambda: (OneShot(config), {"plan": plan}), partial(_fill, source))
+
+    def prepare() -> Prepared:
+        name = masked["algorithm"]
+        known: Tuple[Any, ...] = (OneShot, *(kind for _, kind in ALGORITHMS.loaded()))
+        kind = next((kind for kind in known if kind.__name__ == name and issubclass(kind, Pruner)), None)
+        if kind is None:
+            raise CheckpointError(f"For '{CLI}', '{source.files[0]}' must be of a network that a known algorithm masked"
+                                  f", but it was '{name}', which no call of 'add_algorithm' and no package has added.")
+        algorithm = kind({key: value for key, value in masked["config"].items() if value is not None})
+        plan = PruningPlan.from_dict(masked["plan"])
+        return algorithm, lambda *given: algorithm.apply_task(replace(algorithm.find_task(*given), plan=plan))
+
+    make_slim(options, prepare, partial(_fill, source))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -185,8 +197,10 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     features = any(name.endswith(".knockoff_mean") for name in source.values)
     config["sampler"] = FeatureSampler(None) if features else PermutationSampler()
     config["sampler"].name = known["name"]
+    algorithm = SCOP(config)
     # The original's parameters are there under their own names; what is there besides, `_trained` compares.
-    make_slim(options, lambda: (SCOP(config), {}), partial(_fill, source, exactly=False), partial(_trained, source))
+    make_slim(options, lambda: (algorithm, algorithm.apply), partial(_fill, source, exactly=False),
+              partial(_trained, source))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:

@@ -3,7 +3,7 @@ import argparse
 import time
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple, Union, cast
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
@@ -29,8 +29,8 @@ __all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "by_c
 # Options that name files to write, and the endings that these have.
 ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
     "output": (".safetensors", ".ckpt"), "mindir": ".mindir", "onnx": ".onnx", "report": ""}
-# An algorithm, and what its `apply` takes besides network and inputs.
-Prepared = Tuple[Any, Dict[str, Any]]
+# An algorithm, and what applies it to a network for some inputs.
+Prepared = Tuple[Any, Callable[[Any, Any], Any]]
 
 
 def add_criterion_options(command: argparse.ArgumentParser) -> None:
@@ -76,7 +76,7 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
 
     Args:
         options (argparse.Namespace): Of the command.
-        prepare (Callable): Makes the algorithm, and what its `apply` takes besides. It is called once the network's
+        prepare (Callable): Makes the algorithm, and what applies it to a network. It is called once the network's
             module is imported, which may have added an algorithm or a criterion.
         fill (Callable): Puts the weights into the network to prune.
         trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
@@ -86,9 +86,9 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
     begin = time.perf_counter()
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
-        algorithm, data = prepare()
+        algorithm, apply = prepare()
         fill(network)
-        applied = algorithm.apply(network, inputs, **data)
+        applied = apply(network, inputs)
         say(f"applied {type(algorithm).__name__} for inputs {describe(inputs)}")
         with trained(applied) as path:
             slim = algorithm.convert(applied, ckpt_path=path)
@@ -140,9 +140,10 @@ def by_criterion(options: argparse.Namespace) -> Prepared:
         raise ArgumentError(f"For '{CLI}', '--criterion' must name what prunes at once, but '{name}' trains before it "
                             f"converts.")
     if options.data is None or not algorithm.takes_data:
-        return algorithm, {}
+        return algorithm, algorithm.apply
     from mindspore import nn
-    return algorithm, {"data": call_factory(options.data, option="--data"), "loss": nn.CrossEntropyLoss()}
+    data = call_factory(options.data, option="--data")
+    return algorithm, partial(cast(OneShot, algorithm).apply, data=data, loss=nn.CrossEntropyLoss())
 
 
 def add(commands: Any) -> None:

@@ -10,31 +10,16 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_lin
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.activations import tapped
 from golden_stick.cells.wrappers import copy_network, replace_cells
+from golden_stick.criteria.table import filter_rows
 from golden_stick.graph.groups import CellSite, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import EMBEDDING, layer_of
 
-__all__ = ["Gate", "LossOfBatch", "collect"]
+__all__ = ["collect"]
 
 
-class Gate(nn.Cell):
-    """
-    A layer with a factor of one on each filter's output, one for each sample.
-
-    Args:
-        cell (nn.Cell): The layer, used and not copied; its parameters keep their names.
-        name (str): Name of the factors' Parameter.
-        shape (tuple[int]): Shape of the factors: samples first, filters on their axis, 1 elsewhere.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        What `cell` gives.
-
-    Supported Platforms:
-        ``CPU``
-    """
+class _Gate(nn.Cell):
+    """A layer with a factor of one on each filter's output, one for each sample; parameters keep their names."""
 
     def __init__(self, cell: nn.Cell, name: str, shape: tuple):
         super().__init__(auto_prefix=False)
@@ -45,24 +30,8 @@ class Gate(nn.Cell):
         return self.cell(x) * self.gate
 
 
-class LossOfBatch(nn.Cell):
-    """
-    A network and its loss as one Cell.
-
-    Args:
-        network (nn.Cell): The network.
-        loss (Callable): Takes what the network gives and the rest of a batch.
-        count (int): How many of a batch's items the network takes.
-
-    Inputs:
-        - **batch** (Tensor) - The items of a batch.
-
-    Outputs:
-        Tensor, the loss.
-
-    Supported Platforms:
-        ``CPU``
-    """
+class _LossOfBatch(nn.Cell):
+    """A network, which takes the first `count` items of a batch, and its loss, which takes the rest, as one Cell."""
 
     def __init__(self, network: nn.Cell, loss: Optional[Callable], count: int):
         super().__init__(auto_prefix=False)
@@ -80,32 +49,15 @@ Found = Dict[str, np.ndarray]
 def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Grouping, data: Any,
             loss: Optional[Callable]) -> Found:
     """
-    What a criterion needs of the data, for each weight that makes removable channels.
+    What a criterion needs of the data: weight name -> the array that `FilterStatistics` has under the name `needs`.
+    Data and loss are those of `OneShot.apply`.
 
     The network is in evaluation meanwhile: normalizations use their moving statistics, nothing is dropped, and so no
     sample's loss depends on another sample.
 
-    Args:
-        owner (str): Who asks, for messages.
-        needs (str): ``'gate_gradients'``, ``'squared_gradients'`` or ``'activations'``.
-        network (nn.Cell): The network; it is not changed.
-        graph (Graph): Its trace.
-        grouping (Grouping): What can be removed.
-        data (Iterable): Batches: tuples, lists or dicts of the network's inputs and then what the loss takes besides,
-            arrays or Tensors; or a `mindspore.dataset` object.
-        loss (Callable): Takes the network's output and the rest of a batch; its mean over the batch is differentiated.
-
-    Returns:
-        dict, weight name -> the array that :class:`golden_stick.criteria.FilterStatistics` has under the name
-        `needs`; of squared gradients in the weight's own shape. Where no gate can stand (a weight that a Cell of the
-        user's own or plain code multiplies with, a layer whose output does not begin with the samples),
-        `gate_gradients` have one row per batch instead of one per sample: the sum over a filter of weight times
-        gradient, which is the derivative by a gate that all samples share, but for the bias.
-
-    Raises:
-        ArgumentError: If data or a loss is missing, there is no batch, a batch is not what network and loss take, or a
-            gradient is not finite.
-        ArgumentTypeError: If a batch holds anything but arrays and Tensors, or `loss` is not a function.
+    Where no gate can stand (a weight that a Cell of the user's own or plain code multiplies with, a layer whose output
+    does not begin with the samples), `gate_gradients` have one row per batch instead of one per sample: the sum over a
+    filter of weight times gradient, which is the derivative by a gate that all samples share, but for the bias.
     """
     if data is None:
         raise ArgumentError(f"For '{owner}', 'data' must be batches for this criterion, but got None: "
@@ -161,9 +113,8 @@ def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping
                 # The loss is a mean over the batch: what a sample's own loss says is so many times as much.
                 rows.setdefault(weights[parameter.name], []).append(samples * gradient.reshape(samples, -1))
             else:
-                item = filters[parameter.name]
-                product = np.moveaxis(gradient * parameter.asnumpy(), item.axis, 0)
-                rows.setdefault(parameter.name, []).append(product.reshape(1, product.shape[0], -1).sum(axis=2))
+                product = filter_rows(gradient * parameter.asnumpy(), filters[parameter.name].axis)
+                rows.setdefault(parameter.name, []).append(product.sum(axis=1)[None])
     return {name: np.concatenate(found) for name, found in rows.items()}
 
 
@@ -189,7 +140,7 @@ def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterS
                 gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Optional[Callable]
                 ) -> Tuple[Callable, List[Parameter]]:
     gated = copy_network(network)
-    replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(Gate, name=name, shape=(samples, *shape[1:]))
+    replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(_Gate, name=name, shape=(samples, *shape[1:]))
                           for weight, (name, shape) in gates.items()})
     wanted = {gates[name][0] if name in gates else name for name in filters}
     parameters = [parameter for parameter in gated.get_parameters() if parameter.name in wanted]
@@ -200,7 +151,7 @@ def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter],
                    loss: Optional[Callable]) -> Callable:
     for parameter in network.get_parameters():
         parameter.requires_grad = any(parameter is wanted for wanted in parameters)
-    whole = LossOfBatch(network, loss, len(graph.inputs))
+    whole = _LossOfBatch(network, loss, len(graph.inputs))
     whole.set_train(False)
     ms.ms_memory_recycle()
     return ms.value_and_grad(whole, None, ms.ParameterTuple(parameters))
@@ -218,8 +169,8 @@ def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapp
         for index in range(batch[0].shape[0]):
             _, gradients = _given(owner, step, tuple(item[index:index + 1] for item in batch))
             for parameter, gradient in zip(parameters, gradients):
-                square = np.square(gradient.asnumpy().astype(np.float64))
-                found[parameter.name] = found.get(parameter.name, 0.0) + square
+                rows = filter_rows(gradient.asnumpy().astype(np.float64), filters[parameter.name].axis)
+                found[parameter.name] = found.get(parameter.name, 0.0) + np.square(rows)
             count += 1
     return {name: total / count for name, total in found.items()}
 

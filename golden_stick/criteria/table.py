@@ -178,4 +178,4 @@ def add_criterion(name: str, score: Callable[[FilterStatistics], np.ndarray], ne
     """
     check_value("add_criterion", "needs", needs, OneOf(NEEDS))
     check_value("add_criterion", "normalizer", normalizer, OneOf(NORMALIZERS))
-    CRITERIA.add("add_criterion", name, _accepted(Criterion(score, needs, normalizer)))
+    CRITERIA.add("add_criterion", name, Criterion(score, needs, normalizer))

@@ -44,20 +44,12 @@ _TRIAL = 0.5
 
 @dataclass(frozen=True, eq=False)
 class BudgetBaseline:
-    """
-    A network before anything was removed, and how much of it is removed by now.
-
-    Args:
-        network (nn.Cell): The network.
-        graph (Graph): Its graph.
-        grouping (Grouping): What could be removed of it.
-        removed (Mapping): Name of a group of `grouping` -> how many of its channels are removed. Default: none.
-    """
+    """A network before anything was removed, what could be removed of it, and how much is by now."""
 
     network: nn.Cell
     graph: Graph
     grouping: Grouping
-    removed: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, int] = field(default_factory=dict)  # name of a group -> how many of its channels
 
     @property
     def channels(self) -> int:
@@ -80,34 +72,19 @@ class BudgetBaseline:
 
 @dataclass(frozen=True, eq=False)
 class PruningTask:
-    """
-    What is to be pruned, and by how much: all that `apply` finds out before anything is decided.
+    """What is to be pruned, and by how much: all that `apply` finds out before anything is decided."""
 
-    Args:
-        network (nn.Cell): The network that the user gave. It is not to be changed.
-        inputs (tuple[Tensor]): What it was traced with.
-        graph (Graph): Its trace.
-        grouping (Grouping): What can be removed.
-        config (Mapping): The values of the algorithm's options, with ``'auto'`` resolved where it can be.
-        baseline (BudgetBaseline): What the budget is a fraction of: this network, or an earlier one that it is left of.
-        notes (tuple[str]): What reports say of all this. Default: nothing.
-        data (Iterable): Batches to score filters by, of an algorithm that takes any. Default: ``None``.
-        loss (Callable): Of the network's output and the rest of a batch. Default: ``None``.
-        plan (PruningPlan): What goes, where it is known beforehand. Default: ``None``, scores decide.
-        noise (bool): Whether `inputs` are noise, and not what the user gave. Default: True.
-    """
-
-    network: nn.Cell
-    inputs: Tuple[Tensor, ...]
+    network: nn.Cell  # the user's; it is not to be changed
+    inputs: Tuple[Tensor, ...]  # what it was traced with
     graph: Graph
     grouping: Grouping
-    config: Mapping[str, Any]
-    baseline: BudgetBaseline
-    notes: Tuple[str, ...] = ()
-    data: Any = None
-    loss: Optional[Callable] = None
-    plan: Optional[PruningPlan] = None
-    noise: bool = True
+    config: Mapping[str, Any]  # with 'auto' resolved where it can be
+    baseline: BudgetBaseline  # what the budget is a fraction of: this network, or an earlier one that it is left of
+    notes: Tuple[str, ...] = ()  # what reports say of all this
+    data: Any = None  # batches to score filters by
+    loss: Optional[Callable] = None  # of the network's output and the rest of a batch
+    plan: Optional[PruningPlan] = None  # what goes, where it is known beforehand and scores do not decide
+    noise: bool = True  # whether `inputs` are noise, and not what the user gave
 
     @property
     def filters(self) -> Dict[str, ParameterSlice]:
@@ -122,26 +99,23 @@ class PruningTask:
 
 @dataclass(frozen=True, eq=False)
 class RateRequest:
-    """
-    How many channels are to go.
+    """How many channels are to go, of each pool."""
 
-    Args:
-        name (str): What asks for it.
-        wanted (float): How many they are, as a fraction of all that can go.
-        counts (Mapping): Pool -> how many of its channels.
-        pools (Mapping): Name of a group -> its pool.
-    """
+    name: str  # what asks for it
+    wanted: float  # how many they are, as a fraction of all that can go
+    counts: Mapping[Any, int]  # pool -> how many of its channels
+    pools: Mapping[str, Hashable]  # name of a group -> its pool
 
-    name: str
-    wanted: float
-    counts: Mapping[Any, int]
-    pools: Mapping[str, Hashable]
-
-    def missed(self, remaining: BudgetBaseline) -> Tuple[Hashable, ...]:
-        """The pools that have lost fewer than they should."""
+    def lost(self, remaining: BudgetBaseline) -> Counter:
+        """Pool -> how many of its channels are gone."""
         lost: Counter = Counter()
         for name, count in remaining.removed.items():
             lost[self.pools.get(name)] += count
+        return lost
+
+    def missed(self, remaining: BudgetBaseline) -> Tuple[Hashable, ...]:
+        """The pools that have lost fewer than they should."""
+        lost = self.lost(remaining)
         return tuple(pool for pool, count in self.counts.items() if lost[pool] < count)
 
     def target(self, remaining: BudgetBaseline) -> RateTarget:
@@ -170,26 +144,14 @@ def _request_by_rate(baseline: BudgetBaseline, config: Mapping[str, Any]) -> Rat
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """
-    A plan, and how it was chosen.
-
-    Args:
-        plan (PruningPlan): The plan.
-        scores (Mapping): Weight name -> the scores of its filters. Default: none.
-        importance (Mapping): Name of a group -> the importance of its channels. Groups without scores have no entry.
-            Default: none.
-        request (RateRequest): How many channels a rate asked for, where one did. Default: ``None``.
-        cost (float): What was measured when the plan was chosen, in the unit of the target. Default: ``None``, there
-            was no target.
-        exhausted (bool): Whether the plan removes all it may, and misses the target all the same. Default: False.
-    """
+    """A plan, and how it was chosen."""
 
     plan: PruningPlan
-    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
-    importance: Mapping[str, np.ndarray] = field(default_factory=dict)
-    request: Optional[RateRequest] = None
-    cost: Optional[float] = None
-    exhausted: bool = False
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)  # weight name -> the scores of its filters
+    importance: Mapping[str, np.ndarray] = field(default_factory=dict)  # name of a group with scores -> its channels'
+    request: Optional[RateRequest] = None  # how many channels a rate asked for, where one did
+    cost: Optional[float] = None  # what was measured when the plan was chosen, of the target if there was one
+    exhausted: bool = False  # whether the plan removes all it may, and misses the target all the same
 
 
 def nothing_removed(task: PruningTask) -> Selection:
@@ -198,13 +160,7 @@ def nothing_removed(task: PruningTask) -> Selection:
 
 
 def check_budget(owner: str, given: Mapping[str, Any]) -> None:
-    """
-    Raise where keys of a configuration contradict each other.
-
-    Raises:
-        ArgumentError: If more than one of a rate and the targets is given, or rates by pattern with channels that are
-            ranked together.
-    """
+    """Refuse more than one of a rate and the targets, and rates by pattern of channels that are ranked together."""
     budgets = [key for key in ("prune_rate", *TARGETS) if given.get(key) is not None]
     if len(budgets) > 1:
         raise ArgumentError(f"For '{owner}', the budget must be one of 'prune_rate', 'target_macs', 'target_params' "
@@ -215,12 +171,7 @@ def check_budget(owner: str, given: Mapping[str, Any]) -> None:
 
 
 def trial_of(owner: str, grouping: Grouping, config: Mapping[str, Any]) -> PruningPlan:
-    """
-    What is removed for trial: every layer that may lose channels loses some.
-
-    Raises:
-        ArgumentError: If a pattern of the configuration fits no layer.
-    """
+    """What is removed for trial: every layer that may lose channels loses some. Patterns that fit none are refused."""
     rate = config["prune_rate"]
     if rate is None or isinstance(rate, str):
         rate = _TRIAL
@@ -263,27 +214,15 @@ def _topology(graph: Graph, grouping: Grouping, group: ChannelGroup) -> Hashable
 def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
            latency: Callable[[PruningPlan], float]) -> Selection:
     """
-    The plan that a configuration asks for.
+    The plan that a configuration asks for; one that removes all it may if the target cannot be met.
 
     A target is met by one rate for all pools, the least that does, found by bisection: a larger rate never costs more.
-
-    Args:
-        owner (str): Who asks, for messages.
-        task (PruningTask): What is to be pruned, and by how much.
-        scores (Mapping): Weight name -> the scores of its filters, higher means keep. Layers without an entry have no
-            say, and groups of such layers stay.
-        normalizer (str): What a layer's scores are divided by, as of `group_importance`.
-        latency (Callable): The latency with a plan carried out, as a fraction of the original's.
-
-    Returns:
-        Selection; its plan removes all it may if the target cannot be met.
+    Layers without `scores` have no say, and groups of such layers stay. `latency` gives that with a plan carried out,
+    as a fraction of the original's.
     """
     config, grouping = task.config, task.grouping
-    importance = {}
-    for group in grouping:
-        of_channels = group_importance(group, scores, config["reduction"], normalizer, owner)
-        if of_channels is not None:
-            importance[group.name] = of_channels
+    importance = {group.name: of_channels for group in grouping if (of_channels := group_importance(
+        group, scores, config["reduction"], normalizer, owner)) is not None}
     base = Selection(nothing_removed(task).plan, scores, importance)
     plan_of = partial(_plan_at, task, importance)
     target = _target_of(config)
@@ -299,22 +238,18 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
 def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rates) -> PruningPlan:
     """The plan at a rate; counted from the baseline each time: what rounding down left is taken in a later step."""
     config, grouping, baseline = task.config, task.grouping, task.baseline
-    pools = pools_of(config["ranking"], baseline.graph, baseline.grouping)
+    request = _request_by_rate(baseline, {**config, "prune_rate": rate})
     caps, widths = caps_of(baseline.grouping, config["max_rate"]), Widths.of(config)
     if baseline.grouping is grouping:
-        return plan_of_rates(grouping, importance, rates_of("make_plan", "prune_rate", grouping, rate), caps, pools,
-                             widths)
+        return plan_of_rates(grouping, importance, rates_of("make_plan", "prune_rate", grouping, rate), caps,
+                             request.pools, widths)
     origins = {group.name: baseline.origin(group) for group in grouping}
-    pool_of = {name: pools.get(origin, name) for name, origin in origins.items()}
-    wanted: Dict[Hashable, float] = defaultdict(float)
-    removed: Counter = Counter()
+    pool_of = {name: request.pools.get(origin, name) for name, origin in origins.items()}
+    lost = request.lost(baseline)
     left: Counter = Counter()
-    for group in baseline.grouping:
-        wanted[pools[group.name]] += cast(float, rate) * len(group.channels)
-        removed[pools[group.name]] += baseline.removed.get(group.name, 0)
     for group in grouping:
         left[pool_of[group.name]] += len(group.channels)
-    share = {pool: max(0, rounded_down(wanted[pool]) - removed[pool]) / size for pool, size in left.items()}
+    share = {pool: max(0, request.counts.get(pool, 0) - lost[pool]) / size for pool, size in left.items()}
     return plan_of_rates(grouping, importance, {name: share[pool] for name, pool in pool_of.items()},
                          {name: max(0, caps.get(origin, 0) - baseline.removed.get(origin, 0))
                           for name, origin in origins.items()}, pool_of, widths)
@@ -348,17 +283,7 @@ def _target_of(config: Mapping[str, Any]) -> Optional[str]:
 
 
 def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tuple[Target, ...], Tuple[str, ...]]:
-    """
-    What became of the budget.
-
-    Args:
-        task (PruningTask): What was to be pruned.
-        selection (Selection): What was chosen.
-        graph (Graph): Of the slim network.
-
-    Returns:
-        tuple: the targets, and why a rate was missed, in sentences.
-    """
+    """What became of the budget, by the graph of the slim network; and why a rate was missed, in sentences."""
     key, config = _target_of(task.config), task.config
     remaining = task.baseline.after(task.grouping, selection.plan)
     if selection.request is not None:

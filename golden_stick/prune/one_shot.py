@@ -9,7 +9,7 @@ from golden_stick.base.config import with_options
 from golden_stick.base.errors import ArgumentError
 from golden_stick.comp_algo import add_algorithm
 from golden_stick.criteria.statistics import collect
-from golden_stick.criteria.table import CRITERIA, Criterion, FilterStatistics, filter_rows
+from golden_stick.criteria.table import CRITERIA, Criterion, FilterStatistics
 from golden_stick.graph.layers import scales_after
 from golden_stick.graph.plan import PruningPlan
 from golden_stick.prune.budget import PruningTask
@@ -112,7 +112,12 @@ class OneShot(Pruner):
         return dict(self.applied.selection.scores)
 
     def score_filters(self, task: PruningTask) -> Dict[str, np.ndarray]:
-        """The scores of the criterion."""
+        """
+        The scores of the criterion.
+
+        Raises:
+            ArgumentError: If they are not one finite number for each filter.
+        """
         criterion, generator = self._criterion, np.random.default_rng(self.settings["seed"])
         seen: Mapping[str, np.ndarray] = {}
         if self.takes_data:
@@ -123,17 +128,11 @@ class OneShot(Pruner):
         scores = {}
         for name, weight in task.filter_weights().items():
             of_data = {criterion.needs: seen[name]} if seen else {}
-            if criterion.needs == "squared_gradients":
-                of_data = {criterion.needs: filter_rows(seen[name], task.filters[name].axis)}
             statistics = FilterStatistics(weight, scales.get(name), generator, **of_data)
-            scores[name] = self._checked(criterion.score(statistics), name, len(weight))
-        return scores
-
-    def _checked(self, scores: Any, name: str, filters: int) -> np.ndarray:
-        scores = np.asarray(scores)
-        if scores.shape != (filters,) or not np.isfinite(scores).all():
-            raise ArgumentError(f"For 'OneShot', 'criterion' {self.settings['criterion']!r} must give one finite "
-                                f"score for each filter of '{name}', but got shape {scores.shape}.")
+            scores[name] = given = np.asarray(criterion.score(statistics))
+            if given.shape != (len(weight),) or not np.isfinite(given).all():
+                raise ArgumentError(f"For 'OneShot', 'criterion' {self.settings['criterion']!r} must give one finite "
+                                    f"score for each filter of '{name}', but got shape {given.shape}.")
         return scores
 
 

@@ -2,7 +2,7 @@
 import fnmatch
 import math
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
@@ -60,20 +60,8 @@ class Widths:
 
 def rates_of(owner: str, name: str, grouping: Grouping, rates: Rates, otherwise: float = 0.0) -> Dict[str, float]:
     """
-    The fraction that is meant for each group.
-
-    Args:
-        owner, name (str): What a message calls them.
-        grouping (Grouping): The groups.
-        rates (Union[float, Mapping]): One for all, or pattern -> fraction, in the syntax of `fnmatch`. The first
-            pattern that fits any layer of a group is the group's.
-        otherwise (float): For groups that no pattern fits. Default: 0.0.
-
-    Returns:
-        dict, name of a group -> fraction.
-
-    Raises:
-        ArgumentError: If a pattern fits no layer of the network.
+    Name of a group -> the fraction that is meant for it: the one for all, or that of the first pattern, in the syntax
+    of `fnmatch`, that fits any of its layers. A pattern that fits no layer of the network is refused.
     """
     if not isinstance(rates, Mapping):
         return {group.name: rates for group in grouping}
@@ -131,10 +119,8 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
     rates = rates_of("make_plan", "prune_rate", grouping, prune_rate)
     for group in (group for group in grouping if group.name in importance):
         if len(importance[group.name]) != len(group.channels):
-            raise ArgumentError(
-                f"For 'make_plan', 'importance' of group '{group.name}' must have {len(group.channels)} scores, "
-                f"but got {len(importance[group.name])}."
-            )
+            raise ArgumentError(f"For 'make_plan', 'importance' of group '{group.name}' must have "
+                                f"{len(group.channels)} scores, but got {len(importance[group.name])}.")
     return plan_of_rates(grouping, importance, rates, caps_of(grouping, max_rate), pools or {},
                          Widths(round_to, min_width, round))
 
@@ -142,54 +128,29 @@ def make_plan(grouping: Grouping, importance: Mapping[str, np.ndarray], prune_ra
 def plan_of_rates(grouping: Grouping, importance: Mapping[str, np.ndarray], rates: Mapping[str, float],
                   caps: Mapping[str, int], pools: Mapping[str, Hashable], widths: Widths) -> PruningPlan:
     """
-    `make_plan`, with a rate for each group.
-
-    Args:
-        grouping (Grouping): What can be removed.
-        importance (Mapping): As of `make_plan`.
-        rates (Mapping): Name of a group -> the fraction of its channels that it adds to what its pool loses.
-        caps (Mapping): Name of a group -> how many of its channels it loses at most.
-        pools (Mapping): Name of a group -> its pool; groups without an entry are ranked alone.
-        widths (Widths): Which widths there may be.
-
-    Returns:
-        PruningPlan.
+    `make_plan`, with a rate for each group: the fraction of its channels that it adds to what its pool loses. It loses
+    as many as its cap says at most; groups without a pool are ranked alone.
     """
     members: Dict[Hashable, List[ChannelGroup]] = {}
     for group in grouping:
         if group.name in importance:
             members.setdefault(pools.get(group.name, group.name), []).append(group)
-    orders = _orders(grouping, importance, caps)
     counts: Dict[str, int] = {}
     for groups in members.values():
         total = rounded_down(sum(rates[group.name] * len(group.channels) for group in groups))
-        counts.update(_lowest(groups, importance, orders, total))
-    return _plan_of_orders(grouping, orders, counts, widths)
+        counts.update(_lowest(groups, importance, caps, total))
+    return plan_of_counts(grouping, importance, counts, caps, widths)
 
 
 def plan_of_counts(grouping: Grouping, importance: Mapping[str, np.ndarray], counts: Mapping[str, int],
                    caps: Mapping[str, int], widths: Widths) -> PruningPlan:
-    """
-    Remove so many of each group's least important channels, as near as widths allow.
-
-    Args:
-        grouping (Grouping): What can be removed.
-        importance (Mapping): Name of a group -> float, shape (channels of the group,). Groups without an entry stay.
-        counts (Mapping): Name of a group -> how many of its channels are to go.
-        caps (Mapping): Name of a group -> how many of its channels it loses at most.
-        widths (Widths): Which widths there may be.
-
-    Returns:
-        PruningPlan.
-    """
-    return _plan_of_orders(grouping, _orders(grouping, importance, caps), counts, widths)
-
-
-def _orders(groups: Iterable[ChannelGroup], importance: Mapping[str, np.ndarray],
-            caps: Mapping[str, int]) -> Dict[str, np.ndarray]:
-    """Name of a group -> indices of the channels that may go, the least important first."""
-    return {group.name: removable_first(group, importance[group.name])[:caps[group.name]]
-            for group in groups if group.name in importance}
+    """Remove so many of each group's least important channels, up to its cap and as near as widths allow."""
+    removed = [np.zeros(0, np.int64)]
+    for group in (group for group in grouping if group.name in importance):
+        order = removable_first(group, importance[group.name])[:caps[group.name]]
+        count = widths.nearest(group, order, min(counts[group.name], len(order)))
+        removed.append(group.channels[order[:count]])
+    return plan_without(grouping, np.concatenate(removed))
 
 
 def removable_first(group: ChannelGroup, scores: np.ndarray) -> np.ndarray:
@@ -204,27 +165,16 @@ def removable_first(group: ChannelGroup, scores: np.ndarray) -> np.ndarray:
     return np.array([index for index in order.tolist() if index not in protected], np.int64)
 
 
-def _lowest(groups: Sequence[ChannelGroup], scores: Mapping[str, np.ndarray], orders: Mapping[str, np.ndarray],
-            total: int) -> Dict[str, int]:
+def _lowest(groups: Sequence[ChannelGroup], scores: Mapping[str, np.ndarray], caps: Mapping[str, int], total: int
+            ) -> Dict[str, int]:
     """How many channels each of some groups loses when all of them, in their groups' orders, are ranked together."""
-    candidates = [orders[group.name] for group in groups]
+    candidates = [removable_first(group, scores[group.name])[:caps[group.name]] for group in groups]
     number = np.repeat(np.arange(len(groups)), [len(order) for order in candidates])
     place = np.concatenate([np.arange(len(order)) for order in candidates])
     score = np.concatenate([np.asarray(scores[group.name], np.float64)[order]
                             for group, order in zip(groups, candidates)])
     first = number[np.lexsort((place, number, score))[:total]]
     return {group.name: int((first == index).sum()) for index, group in enumerate(groups)}
-
-
-def _plan_of_orders(grouping: Grouping, orders: Mapping[str, np.ndarray], counts: Mapping[str, int],
-                    widths: Widths) -> PruningPlan:
-    """The plan that removes so many of the first channels in each group's order, as near as widths allow."""
-    removed = [np.zeros(0, np.int64)]
-    for group in (group for group in grouping if group.name in orders):
-        order = orders[group.name]
-        count = widths.nearest(group, order, min(counts[group.name], len(order)))
-        removed.append(group.channels[order[:count]])
-    return plan_without(grouping, np.concatenate(removed))
 
 
 # One over the filters that make a channel: score and how many there are, both of shape (channels,).
@@ -236,13 +186,6 @@ _FINISH: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 REDUCTIONS = tuple(_FINISH)
 
-_UNITS: Mapping[str, Callable[[np.ndarray], float]] = {
-    "mean": lambda scores: np.abs(scores).mean(),
-    "sum": lambda scores: np.abs(scores).sum(),
-    "max": lambda scores: np.abs(scores).max(),
-    "none": lambda scores: 1.0,
-}
-
 
 def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray], reduction: str = "mean",
                      normalizer: str = "mean", owner: str = "group_importance") -> Optional[np.ndarray]:
@@ -250,22 +193,8 @@ def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]
     One importance per channel of a group.
 
     A layer's scores are brought to one unit, so that no layer outweighs another by its own; then those of all the
-    filters that make a channel are reduced to one number.
-
-    Args:
-        group (ChannelGroup): The group.
-        layer_scores (Mapping): Weight name -> scores, float, shape (filters,). Layers without scores have no say.
-        reduction (str): Over the filters that make a channel: ``'mean'``, ``'sum'``, ``'max'`` or ``'norm'`` (root of
-            the sum of squares). Default: ``'mean'``.
-        normalizer (str): What a layer's scores are divided by: their ``'mean'``, ``'sum'`` or ``'max'`` magnitude, or
-            ``'none'``. Default: ``'mean'``.
-        owner (str): What the user called. Default: ``'group_importance'``.
-
-    Returns:
-        numpy.ndarray, float64, shape (channels of the group,), or None if none of its layers has scores.
-
-    Raises:
-        ArgumentError: If the reduction is ``'norm'`` and a score is negative: its square would rank it high.
+    filters that make a channel are reduced to one number. Layers without scores have no say; None if none has any.
+    Negative scores are refused for the reduction ``'norm'``: their squares would rank them high.
     """
     total = np.full(len(group.channels), -np.inf if reduction == "max" else 0.0)
     count = np.zeros(len(group.channels))
@@ -276,7 +205,8 @@ def group_importance(group: ChannelGroup, layer_scores: Mapping[str, np.ndarray]
         if reduction == "norm" and (scores < 0).any():
             raise ArgumentError(f"For '{owner}', scores must not be negative for 'reduction' 'norm', but "
                                 f"those of '{item.parameter}' go down to {scores.min():.4g}: use 'mean' or 'max'.")
-        scores = scores / (_UNITS[normalizer](scores) or 1.0)
+        if normalizer != "none":  # what else one is called, arrays call it too
+            scores = scores / (getattr(np.abs(scores), normalizer)() or 1.0)
         live = item.channels >= 0
         index = np.searchsorted(group.channels, item.channels[live])
         if reduction == "max":

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from golden_stick.base.config import with_options
-from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError, StateError, TraceError
+from golden_stick.base.errors import ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
@@ -43,7 +43,7 @@ from golden_stick.prune.budget import (
 )
 from golden_stick.prune.options import PRUNER_OPTIONS
 from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
-from golden_stick.prune.trial import surviving_groups
+from golden_stick.prune.trial import surviving_groups, trace_slim
 from golden_stick.recover.statistics import named_batch, reestimate
 
 __all__ = ["AppliedPruning", "Findings", "Pruner"]
@@ -51,34 +51,19 @@ __all__ = ["AppliedPruning", "Findings", "Pruner"]
 
 @dataclass(frozen=True, eq=False)
 class AppliedPruning(Applied):
-    """
-    What `apply` leaves for `convert`.
-
-    Args:
-        network (nn.Cell): What `apply` returned.
-        inputs (tuple[Tensor]): What the network was traced with.
-        task (PruningTask): What is to be pruned, and by how much.
-        selection (Selection): What was chosen at `apply`.
-        names (OriginalNames): Of the parameters of `network`.
-    """
+    """What `apply` leaves for `convert`."""
 
     task: PruningTask
-    selection: Selection
-    names: OriginalNames
+    selection: Selection  # what was chosen by then
+    names: OriginalNames  # of the parameters of `network`
 
 
 @dataclass(frozen=True)
 class Findings:
-    """
-    What an algorithm has to say of its own, for a report.
+    """What an algorithm has to say of its own, for a report."""
 
-    Args:
-        notes (tuple[str]): In sentences. Default: none.
-        control (Mapping): What a scientific control was and what it found, as plain data. Default: there was none.
-    """
-
-    notes: Tuple[str, ...] = ()
-    control: Mapping[str, Any] = field(default_factory=dict)
+    notes: Tuple[str, ...] = ()  # in sentences
+    control: Mapping[str, Any] = field(default_factory=dict)  # what a scientific control was and found, as plain data
 
 
 @with_options
@@ -105,21 +90,6 @@ class Pruner(CompAlgo):
         check_budget(type(self).__name__, config or {})
         if any(self.settings[key] is not None for key in TARGETS):
             self.settings = {**self.settings, "prune_rate": None}
-        self._baseline: Optional[BudgetBaseline] = None
-
-    def set_baseline(self, baseline: Optional[BudgetBaseline]) -> None:
-        """Let the budget be a fraction of an earlier network, part of which is gone; to be called before `apply`."""
-        self._baseline = baseline
-
-    def remaining(self) -> BudgetBaseline:
-        """
-        What the budget is a fraction of, and how much of it is gone with the plan of `apply`.
-
-        Raises:
-            StateError: Before `apply`.
-        """
-        task = self.applied.task
-        return task.baseline.after(task.grouping, self.applied.selection.plan)
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
@@ -148,8 +118,8 @@ class Pruner(CompAlgo):
 
     def find_task(self, network: nn.Cell, inputs: Any) -> PruningTask:
         """
-        What is to be pruned, after slimming for trial: the first half of `apply`. An `apply` that is given more, such
-        as data, puts it into the task.
+        What is to be pruned, after slimming for trial: the first half of `apply`. Whoever knows more, such as data, a
+        plan, or an earlier network whose budget counts, puts it into the task for `apply_task`.
         """
         self.refuse_second_apply()
         name, notes, config = type(self).__name__, [], self.settings
@@ -171,13 +141,13 @@ class Pruner(CompAlgo):
         grouping = surviving_groups(name, network, graph, tensors, config)
         check_prunable(name, grouping)
         notes.extend(notes_on_unreached(network, graph))
-        return PruningTask(network, tensors, graph, grouping, config,
-                           self._baseline or BudgetBaseline(network, graph, grouping), tuple(notes), noise=noise)
+        return PruningTask(network, tensors, graph, grouping, config, BudgetBaseline(network, graph, grouping),
+                           tuple(notes), noise=noise)
 
     def apply_task(self, task: PruningTask) -> nn.Cell:
         """The network to train: the second half of `apply`."""
         applied, selection = self.prepare(task)
-        self.report = self._make_report("apply", task, selection, shrunk_by(task, selection.plan))
+        self.report = self._make_report("apply", task, selection, shrunk_by(task, selection.plan), {}, Findings())
         self.applied = AppliedPruning(applied, task.inputs, task, selection, OriginalNames.of(applied))
         return applied
 
@@ -208,7 +178,7 @@ class Pruner(CompAlgo):
         selection = self.select(values)
         smaller = slim(plain, selection.plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
-        graph = self._trace_slim(smaller, task.inputs)
+        graph = trace_slim(type(self).__name__, smaller, task.inputs)
         batches = iter(()) if calibration_data is None else leading_inputs(
             type(self).__name__, calibration_data, len(task.inputs))
         first = tuple(islice(batches, 1))
@@ -267,16 +237,8 @@ class Pruner(CompAlgo):
 
     def restore(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
         """
-        A plain copy of what `apply` returned, after its training; and the values of all parameters by name.
-
-        Here: the Cells that `apply` put in are taken out.
-
-        Args:
-            network (nn.Cell): What `apply` returned.
-            loaded (Mapping): Parameter name -> value, of a checkpoint: these go before those of `network`.
-
-        Returns:
-            tuple, the plain network, and a dict: parameter name -> value.
+        A plain copy of what `apply` returned, after its training; and the values of all parameters by name. Values that
+        were `loaded` from a checkpoint go before those of `network`. Here: the Cells that `apply` put in are taken out.
         """
         plain = self.applied.names.copy(network)
         if hasattr(plain, "pruning_plan"):
@@ -314,26 +276,14 @@ class Pruner(CompAlgo):
 
         return choose(type(self).__name__, task, scores, self.normalizer, latency)
 
-    def _trace_slim(self, smaller: nn.Cell, tensors: Tuple[Tensor, ...]) -> Graph:
-        try:
-            return trace_for(type(self).__name__, smaller, tensors)
-        except TraceError as error:
-            raise SlimError(
-                f"For '{type(self).__name__}', the slim network must compile, but a number in the network's code does "
-                f"not fit its new widths. Take it from the input's shape instead. MindSpore says: {error}"
-            ) from error
-
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:
             return {}
         parameters = self.applied.names.parameters(network)
         masked_by = parameters.pop(PLAN, None)
         loaded = read_checkpoint(type(self).__name__, parameters, path)
-        if masked_by is not None:
-            self._check_plan(masked_by, loaded, path)
-        return loaded
-
-    def _check_plan(self, masked_by: Parameter, loaded: Mapping[str, np.ndarray], path: str) -> None:
+        if masked_by is None:
+            return loaded
         stored = loaded.get(PLAN, loaded.get(masked_by.name))
         if stored is None:
             raise CheckpointError(f"For '{type(self).__name__}', the checkpoint must hold '{PLAN}', which tells how "
@@ -343,6 +293,7 @@ class Pruner(CompAlgo):
             places = sorted({axis.parameter for axis in {*plan.axes} ^ {*other.axes}})
             raise CheckpointError(f"For '{type(self).__name__}', the checkpoint must be of a network that was masked "
                                   f"as this one, but '{path}' keeps other positions of {', '.join(places[:3])}.")
+        return loaded
 
     def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> None:
         name = type(self).__name__
@@ -356,9 +307,7 @@ class Pruner(CompAlgo):
             raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
 
     def _make_report(self, step: str, task: PruningTask, selection: Selection, graph: Graph,
-                     checked: Optional[Mapping[str, Verification]] = None, findings: Optional[Findings] = None
-                     ) -> Report:
-        findings, checked = findings or Findings(), checked or {}
+                     checked: Mapping[str, Verification], findings: Findings) -> Report:
         targets, shortfall = outcome(task, selection, graph)
         worst = max(checked.values(), key=lambda verification: verification.relative_difference, default=None)
         return Report(

@@ -98,20 +98,13 @@ class Report:
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
         return {
-            "algorithm": self.algorithm,
-            "config": dict(self.config),
-            "step": self.step,
-            "inputs": self.inputs,
-            "layers": [asdict(layer) for layer in self.layers],
-            "barriers": list(self.without_rule),
+            "algorithm": self.algorithm, "config": dict(self.config), "step": self.step, "inputs": self.inputs,
+            "layers": [asdict(layer) for layer in self.layers], "barriers": list(self.without_rule),
             "parameters": {"before": self.parameters_before, "after": self.parameters_after},
             "macs": {"before": self.macs_before, "after": self.macs_after},
-            "largest_difference": self.largest_difference,
-            "output_scale": self.output_scale,
-            "checked_on": list(self.checked_on),
-            "notes": list(self.notes),
-            "targets": [asdict(target) for target in self.targets],
-            "control": dict(self.control),
+            "largest_difference": self.largest_difference, "output_scale": self.output_scale,
+            "checked_on": list(self.checked_on), "notes": list(self.notes),
+            "targets": [asdict(target) for target in self.targets], "control": dict(self.control),
         }
 
     def __str__(self) -> str:
@@ -121,8 +114,7 @@ class Report:
         for layer in self.layers:
             remarks = list(layer.reasons)
             if layer.shares_with:
-                more = f" and {len(layer.shares_with) - 3} more" if len(layer.shares_with) > 3 else ""
-                remarks.insert(0, f"with {', '.join(layer.shares_with[:3])}{more}")
+                remarks.insert(0, f"with {_first_three(layer.shares_with)}")
             lines.append(f"{layer.path:<{width}}  {layer.before:>5} -> {layer.after:<5}  {layer.fixed:>5}  "
                          f"{'; '.join(remarks)}".rstrip())
         lines.append(f"parameters  {_change(self.parameters_before, self.parameters_after)}")
@@ -137,40 +129,28 @@ class Report:
         return "\n".join(lines)
 
 
+def _first_three(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _change(before: int, after: int) -> str:
     removed = 100 * (1 - after / before) if before else 0.0
     return f"{before:,} -> {after:,} ({removed:.1f} % removed)"
 
 
-_NAMED = 3
-
-
 def check_prunable(owner: str, grouping: Grouping) -> None:
-    """
-    Refuse a network that can lose nothing, for the caller `owner`.
-
-    Raises:
-        NothingToPruneError: If there is no group.
-    """
-    if grouping.groups:
-        return
-    reasons = tuple(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
-    why = "; ".join(reasons) if reasons else "no convolution or dense layer was found"
-    raise NothingToPruneError(f"For '{owner}', 'network' must have a channel that can be removed, but got none "
-                              f"({why}).")
+    """Refuse a network that can lose nothing, for the caller `owner`."""
+    if not grouping.groups:
+        reasons = list(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
+        why = "; ".join(reasons) or "no convolution or dense layer was found"
+        raise NothingToPruneError(f"For '{owner}', 'network' must have a channel that can be removed, but got none "
+                                  f"({why}).")
 
 
 def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, str]) -> Tuple[LayerReport, ...]:
     """
-    Every layer with filters: what a plan leaves of it, what always stays and why, and what shrinks with it.
-
-    Args:
-        grouping (Grouping): What can be removed.
-        plan (PruningPlan): What is.
-        unscored (Mapping): Name of a group that stays without scores -> why it has none.
-
-    Returns:
-        tuple of LayerReport.
+    Every layer with filters: what a plan leaves of it, what always stays and why, and what shrinks with it. `unscored`
+    says of groups, by name, why they have no scores and stay.
     """
     after = {layer.path: layer.after for layer in plan.layers}
     fixed = {layer.path: layer for layer in grouping.fixed}
@@ -193,8 +173,7 @@ def notes_on_unreached(network: nn.Cell, graph: Graph) -> Tuple[str, ...]:
     names = [parameter.name for parameter in network.get_parameters() if parameter.name not in read]
     if not names:
         return ()
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return (f"evaluation does not reach {', '.join(names[:_NAMED])}{more}, which stay as they are: a branch for "
+    return (f"evaluation does not reach {_first_three(names)}, which stay as they are: a branch for "
             f"training alone no longer fits if it reads what was pruned, so leave it out of fine-tuning",)
 
 
@@ -204,32 +183,8 @@ _INCHES_PER_LAYER = 0.22
 
 def draw(report: Report, path: str) -> None:
     """
-    Draw what each layer had and has, and which layers share channels.
-
-    A bar is as long as the layer had filters: full what it kept, pale what it lost, hatched what always stays. Layers
-    that share channels have one colour.
-
-    Args:
-        report (Report): Of an algorithm, after `apply` or `convert`.
-        path (str): The file, whose name ends in .svg, .png or .pdf.
-
-    Raises:
-        ArgumentError: If the name ends otherwise.
-        DependencyError: If matplotlib is not installed.
-        CheckpointError: If the file cannot be written.
-
-    Examples:
-        >>> import os, tempfile
-        >>> import golden_stick as gs
-        >>> from golden_stick.prune.report import draw
-        >>> from mindspore import nn
-        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-        >>> algo = gs.OneShot({"prune_rate": 0.5})
-        >>> masked = algo.apply(net, inputs=(1, 3, 16, 16))
-        >>> path = os.path.join(tempfile.mkdtemp(), "groups.svg")
-        >>> draw(algo.report, path)
-        >>> print(os.path.getsize(path) > 0)
-        True
+    Draw what each layer had and has, as .svg, .png or .pdf. A bar is as long as the layer had filters: full what it
+    kept, pale what it lost, hatched what always stays. Layers that share channels have one colour.
     """
     kind = os.path.splitext(path)[1][1:]
     if kind not in _FORMATS:

@@ -1,11 +1,12 @@
 """`prune_in_steps`: a little at a time, with training between."""
-from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
+from dataclasses import replace
+from typing import Any, Callable, Iterable, Mapping, Optional, Tuple
 
 from mindspore import nn
 
 from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.prune.budget import TARGETS
+from golden_stick.prune.budget import TARGETS, BudgetBaseline
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.report import Report
 
@@ -82,14 +83,15 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     if not isinstance(whole[key], (int, float)):
         raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
                             "got one by patterns.")
-    slim, reports, baseline = network, [], None
+    slim, reports = network, []
+    baseline: Optional[BudgetBaseline] = None
     for step in range(steps):
         algorithm = OneShot({**config, key: _so_far(key, whole[key], SCHEDULES[schedule]((step + 1) / steps))})
-        algorithm.set_baseline(baseline)
-        given: Dict[str, Any] = {} if data is None else {"data": data(), "loss": loss}
-        slim = algorithm.convert(algorithm.apply(slim, inputs, **given))
+        task = replace(algorithm.find_task(slim, inputs), data=data and data(), loss=loss)
+        task = replace(task, baseline=baseline or task.baseline)
+        slim = algorithm.convert(algorithm.apply_task(task))
         reports.append(algorithm.report)
-        baseline = algorithm.remaining()
+        baseline = task.baseline.after(task.grouping, algorithm.applied.selection.plan)
         train(slim, step)
     return slim, tuple(reports)
 

@@ -17,7 +17,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import SlimError, TraceError, VerifyError
 from golden_stick.cells.slim import slim, verify
-from golden_stick.cells.trace import trace
+from golden_stick.cells.trace import trace_for
 from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network
 from golden_stick.graph.groups import Grouping, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
@@ -26,7 +26,7 @@ from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
 
-__all__ = ["surviving_groups"]
+__all__ = ["surviving_groups", "trace_slim"]
 
 
 # Every attempt refutes at least one reading; a network that needs more of them is refused.
@@ -35,23 +35,7 @@ _ATTEMPTS = 40
 
 def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
                      config: Mapping[str, Any]) -> Grouping:
-    """
-    The channel groups of a network that survives losing them.
-
-    Args:
-        name (str): Who asks, for messages.
-        network (nn.Cell): The network. It is not changed.
-        graph (Graph): Its trace.
-        tensors (tuple[Tensor]): What it was traced with.
-        config (Mapping): The values of a pruner's options.
-
-    Returns:
-        Grouping.
-
-    Raises:
-        ArgumentError: If a pattern of the configuration fits no layer.
-        SlimError: If slimming breaks the network, and no number in its code can be found that is to blame.
-    """
+    """The channel groups of a network that survives losing them, for the caller `name` with this configuration."""
     rejected_readings: Counter = Counter()
     policies = {key: config[key] for key in ("residual", "normalization", "heads")}
     for _ in range(_ATTEMPTS):
@@ -77,30 +61,32 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
     smaller = slim(network, plan)
     try:
         with _silence():
-            traced = trace(smaller, tensors)
-    except TraceError as error:
+            traced = trace_slim(name, smaller, tensors)
+    except SlimError:
         with _silence():
             wrong = _suspects(graph, grouping, smaller, tensors)
         if wrong:
             return wrong
-        raise SlimError(
-            f"For '{name}', the slim network must compile, but a number in the network's code does not fit its new "
-            f"widths. Take it from the input's shape instead. MindSpore says: {error}"
-        ) from error
+        raise
     if len(traced.nodes) == len(graph.nodes):
         return _misfits(name, graph, traced, grouping, plan)
     # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
     if not grouping.inexact:
-        _check_outputs(name, masked_network(network, plan), smaller, tensors)
+        try:
+            verify(masked_network(network, plan), smaller, tensors)
+        except VerifyError as error:
+            raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
+                            f"number in its code depends on a width. {error}") from error
     return set()
 
 
-def _check_outputs(name: str, masked: nn.Cell, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
+def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
+    """The trace of a slim network, which need not compile."""
     try:
-        verify(masked, smaller, tensors)
-    except VerifyError as error:
-        raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
-                        f"number in its code depends on a width. {error}") from error
+        return trace_for(name, smaller, tensors)
+    except TraceError as error:
+        raise SlimError(f"For '{name}', the slim network must compile, but a number in the network's code does not fit "
+                        f"its new widths. Take it from the input's shape instead. MindSpore says: {error}") from error
 
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
@@ -110,15 +96,11 @@ def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any
     while other.stuck:
         tried.update(other.stuck)
         other = groups_without(graph, rejected_readings + tried, **policies)
-        if _freedom(other) > _freedom(best):
+        if sum(len(group.channels) for group in other) > sum(len(group.channels) for group in best):
             best = other
             rejected_readings.update(tried)
             tried.clear()
     return best
-
-
-def _freedom(grouping: Grouping) -> int:
-    return sum(len(group.channels) for group in grouping)
 
 
 @contextmanager
@@ -149,10 +131,8 @@ def _misfits(name: str, graph: Graph, smaller: Graph, grouping: Grouping, plan: 
         return _computed(graph, smaller)
     if not blamed:
         node = graph.nodes[min(origins)]
-        raise SlimError(
-            f"For '{name}', the output of {node} must have shape {expected[node.number][0]}, as its rule says, but got "
-            f"{smaller.nodes[node.number].shapes[0]}."
-        )
+        raise SlimError(f"For '{name}', the output of {node} must have shape {expected[node.number][0]}, as its rule "
+                        f"says, but got {smaller.nodes[node.number].shapes[0]}.")
     return blamed
 
 
@@ -171,7 +151,7 @@ def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple
     They stand in the Cell that failed and read its weight, or follow the last layer that ran before, or else the one
     before that, and so on. What breaks one Cell of a class breaks all of them, so they are taken together.
     """
-    cells = {path: cell for path, cell in smaller.cells_and_names()}
+    cells = dict(smaller.cells_and_names())
     owned = {number: path for number, path in grouping.read_numbers.items()
              # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
              if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
@@ -221,7 +201,8 @@ def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tupl
 
     for path, cell in network.cells_and_names():
         # A wrapper that the slimmer put around a layer is no Cell of the user's.
-        path = path[:-len(".cell")] if isinstance(_parent(network, path), ScatteredOutput) else path
+        around = path.rpartition(".")[0]
+        path = around if isinstance(find_cell(network, around), ScatteredOutput) else path
         owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
         cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path))
         cell.register_forward_hook(lambda cell, inputs, output, path=path, owner=owner: leave(path, owner))
@@ -236,7 +217,3 @@ def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tupl
         ms.set_context(mode=mode)
         ms.ms_memory_recycle()
     return "", finished
-
-
-def _parent(network: nn.Cell, path: str) -> nn.Cell:
-    return find_cell(network, path.rpartition(".")[0])

@@ -38,12 +38,7 @@ def calibrate(network: nn.Cell, batches: Iterable[Any], inputs: int = 1) -> int:
 
 
 def reestimate(owner: str, name: str, network: nn.Cell, batches: Iterable[Tuple[Tensor, ...]]) -> int:
-    """
-    `calibrate`, for the caller `owner`, who calls the batches `name`; each is the inputs of the network.
-
-    Raises:
-        ArgumentError: As of `calibrate`.
-    """
+    """`calibrate`, for the caller `owner`, who calls the batches `name`; each is the inputs of the network."""
     inner = [cell for _, cell in network.cells_and_names() if _learns_statistics(cell)]
     network.set_train(False)
     for cell in inner:
@@ -81,12 +76,7 @@ def _learns_statistics(cell: nn.Cell) -> bool:
 
 @contextmanager
 def named_batch(owner: str, batch: Tuple[Tensor, ...]) -> Iterator[None]:
-    """
-    Say of what MindSpore refuses that the batch does not fit.
-
-    Raises:
-        ArgumentError: If it refuses anything.
-    """
+    """Say of what MindSpore refuses that the batch does not fit."""
     try:
         yield
     except (TypeError, ValueError, RuntimeError) as error:

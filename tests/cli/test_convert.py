@@ -11,8 +11,11 @@ from mindspore import Tensor, nn
 
 import golden_stick as gs
 from golden_stick import cli
+from golden_stick.base.config import Option, Switch
 from golden_stick.cli.entry import build_parser
+from golden_stick.comp_algo import ALGORITHMS
 from golden_stick.deploy.slim_file import read_slim
+from golden_stick.prune import Pruner
 from golden_stick.scop import GaussianSampler
 from tests import networks
 
@@ -239,6 +242,31 @@ def test_a_masked_checkpoint_tells_how_it_was_masked():
     assert convert("--checkpoint adam.ckpt --kind masked --output out --report report.json") == 0
     holds("out.safetensors", algorithm.convert(applied))
     assert json.loads(Path("report.json").read_text())["config"] == algorithm.report.to_dict()["config"]
+
+
+class Bold(Pruner):
+    """An algorithm of a user's, whose configuration has a key that `OneShot` has not."""
+
+    options = {**Pruner.options, "bold": Option(False, Switch())}
+
+    def score_filters(self, task):
+        return {name: -weight.sum(axis=1) for name, weight in task.filter_weights().items()}
+
+
+def test_a_masked_checkpoint_of_an_added_algorithm_is_of_that_algorithm(capsys):
+    algorithm = Bold({"prune_rate": 0.45, "bold": True})
+    applied = algorithm.apply(build(), SHAPE)
+    ms.save_checkpoint(applied, "bold.ckpt")
+    fails("--checkpoint bold.ckpt --output out", "'bold.ckpt' must be of a network that a known algorithm masked, but "
+          "it was 'Bold', which no call of 'add_algorithm' and no package has added", capsys)
+    gs.add_algorithm("bold", Bold)
+    try:
+        assert convert("--checkpoint bold.ckpt --output out --report report.json") == 0
+    finally:
+        del ALGORITHMS["bold"]
+    holds("out.safetensors", algorithm.convert(applied))
+    report = json.loads(Path("report.json").read_text())
+    assert (report["algorithm"], report["config"]) == ("Bold", algorithm.report.to_dict()["config"])
 
 
 def test_a_slim_file_keeps_its_metadata_and_changes_its_format():

@@ -324,7 +324,7 @@ class TestRefusals:
         algorithm, applied = halved(kind)
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
-        for step in ("slim", "trace_for", "masked_network", "verify", "choose", "count_macs", "describe"):
+        for step in ("slim", "trace_slim", "masked_network", "verify", "choose", "count_macs", "describe"):
             with monkeypatch.context() as patch:
                 def fail(*_, **__):
                     raise RuntimeError("broken on purpose")
@@ -392,7 +392,7 @@ class TestMindIR:
 
     def test_settings(self, kind):
         algorithm = kind()
-        with pytest.raises(ArgumentTypeError, match="'save_mindir' must be a bool, but got str"):
+        with pytest.raises(ArgumentTypeError, match="'save_mindir' must be True or False, but got 'yes' of type str"):
             algorithm.set_save_mindir("yes")
         with pytest.raises(ArgumentTypeError, match="'save_mindir_path' must be a non-empty str"):
             algorithm.set_save_mindir_path("")

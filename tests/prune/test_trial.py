@@ -175,7 +175,7 @@ def test_readings_that_never_settle_are_refused(monkeypatch):
 
 def test_a_rule_that_is_wrong_about_a_shape_is_found(monkeypatch):
     monkeypatch.setitem(RULES, "ReLU", Rule(lambda flow, node: flow.none(node.shapes[0]), any))
-    with pytest.raises(SlimError, match="For 'slim', the output of ReLU.* must have shape .*, as its rule says"):
+    with pytest.raises(SlimError, match="For 'OneShot', the output of ReLU.* must have shape .*, as its rule says"):
         gs.OneShot({"prune_rate": 0.5}).apply(nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Flatten()), SHAPE)
 
 
