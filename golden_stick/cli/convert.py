@@ -16,7 +16,7 @@ from golden_stick.cli.networks import (
     refuse_slim_weights,
     trace_aloud,
 )
-from golden_stick.cli.options import CLI, add_command, add_network_options, config_of, output_files, say
+from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
 from golden_stick.cli.prune import (
     ANYWHERE,
     Prepared,
@@ -28,6 +28,7 @@ from golden_stick.cli.prune import (
     finished,
     make_slim,
 )
+from golden_stick.prune.options import SCOP_OPTIONS
 
 __all__ = ["add"]
 
@@ -92,9 +93,7 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     command.add_argument("--kind", choices=_KINDS, help="what the checkpoint must be of (default: what it is of)")
     command.add_argument("--recipe", help="of the weights of a slim network alone: its slim file, with other weights; "
                          "what its metadata say of those is not taken over")
-    command.add_argument("--mixing", help="as the knockoff phase was trained: blocks, layers or joint (default: what "
-                         "the file says, joint or blocks)")
-    command.add_argument("--fdr", type=float, help="with --prune-rate auto: false discovery rate (default: 0.1)")
+    add_options(command, SCOP_OPTIONS, ("mixing", "fdr"), mixing="what the file says, joint or blocks", fdr="0.1")
     command.add_argument("--fold", action="store_true", help="normalizations of the slim network become part of the "
                          "layers beside them before it is written")
     add_criterion_options(command)

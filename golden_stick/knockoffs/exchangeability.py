@@ -1,6 +1,6 @@
 """Are these knockoffs? Two-sample tests of swaps, gaps between moments, and whether labels leak."""
 from dataclasses import asdict, dataclass
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -189,16 +189,12 @@ def _gaps(x: np.ndarray, y: np.ndarray) -> Tuple[float, float]:
     for rows in (slice(0, None, 2), slice(1, None, 2)):
         one, other = x[rows] - x[rows].mean(0), y[rows] - y[rows].mean(0)
         halves.append((one.T @ one / len(one), other.T @ other / len(one), one.T @ other / len(one)))
+    of_x, of_y, across = map(np.array, zip(*halves))
     apart = ~np.eye(x.shape[1], dtype=bool)
-    whole = _product(halves, lambda s, own, cross: s)
-    inner = _product(halves, lambda s, own, cross: s[apart])
+    whole, inner, moment, cross = (max(0.0, float((first * second).sum())) for first, second in (
+        of_x, of_x[:, apart], of_y - of_x, (across - of_x)[:, apart]))
     reference = inner if inner > _UNCORRELATED ** 2 * whole else whole
-    return (float(np.sqrt(_product(halves, lambda s, own, cross: own - s) / whole)),
-            float(np.sqrt(_product(halves, lambda s, own, cross: (cross - s)[apart]) / reference)))
-
-
-def _product(halves: Sequence[Tuple[np.ndarray, ...]], part: Callable) -> float:
-    return max(0.0, float((part(*halves[0]) * part(*halves[1])).sum()))
+    return float(np.sqrt(moment / whole)), float(np.sqrt(cross / reference))
 
 
 def _half_of(count: int, generator: np.random.Generator) -> np.ndarray:
@@ -246,6 +242,5 @@ def _leak(x: np.ndarray, y: np.ndarray, labels: np.ndarray, generator: np.random
     basis = np.concatenate([np.ones((len(x), 1)), x], 1)
     inverse = np.linalg.solve(basis.T @ basis + _RIDGE * len(x) * np.eye(basis.shape[1]), basis.T)
     rest = [target - basis @ (inverse @ target) for target in (classes, y)]
-    made = [(rest[0].T @ rest[1][order]) for order in
-            [np.arange(len(x))] + [generator.permutation(len(x)) for _ in range(permutations)]]
-    return _rank(np.array([(item ** 2).sum() for item in made]))
+    orders = [np.arange(len(x))] + [generator.permutation(len(x)) for _ in range(permutations)]
+    return _rank(np.array([((rest[0].T @ rest[1][order]) ** 2).sum() for order in orders]))

@@ -1,6 +1,6 @@
 """Second-order (Gaussian) knockoffs: for each variable, how far its knockoff may be from it, and draws."""
 from dataclasses import dataclass
-from typing import Callable, Iterable, Mapping, Optional, Tuple
+from typing import Callable, Iterable, Mapping, Optional
 
 import numpy as np
 
@@ -18,18 +18,11 @@ _CONVERGED = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """
-    Mean and covariance of a data set.
-
-    Args:
-        mean (numpy.ndarray): float64, shape (variables,).
-        covariance (numpy.ndarray): float64, shape (variables, variables).
-        count (int): Samples that they were computed from.
-    """
+    """Mean and covariance of a data set, float64."""
 
     mean: np.ndarray
     covariance: np.ndarray
-    count: int
+    count: int  # samples that they were computed from
 
 
 class RunningMoments:
@@ -45,12 +38,7 @@ class RunningMoments:
         self._mean, self._scatter = np.zeros(1), np.zeros((1, 1))
 
     def update(self, batch: np.ndarray) -> None:
-        """
-        Take more rows in, shape (samples, variables).
-
-        Raises:
-            ArgumentError: If a number is not finite.
-        """
+        """Take more rows in, shape (samples, variables)."""
         rows = np.asarray(batch, np.float64)
         if not np.isfinite(rows).all():
             raise ArgumentError("For 'moments_of', every number must be finite, but got NaN or infinity.")
@@ -62,31 +50,14 @@ class RunningMoments:
         self.count = total
 
     def moments(self) -> Moments:
-        """
-        Those of all rows so far.
-
-        Raises:
-            ArgumentError: If there were fewer than two rows.
-        """
+        """Those of all rows so far, of which there must be two."""
         if self.count < 2:
             raise ArgumentError(f"For 'moments_of', there must be at least 2 samples, but got {self.count}.")
         return Moments(self._mean, self._scatter / (self.count - 1), self.count)
 
 
 def moments_of(batches: Iterable[np.ndarray], progress: Optional[Callable[[int], None]] = None) -> Moments:
-    """
-    Mean and covariance of batches, in one pass.
-
-    Args:
-        batches (Iterable[numpy.ndarray]): Each of shape (samples, variables).
-        progress (Callable): Called with the number of samples seen, after every batch. Default: none.
-
-    Returns:
-        Moments.
-
-    Raises:
-        ArgumentError: If there are fewer than two samples, or a number is not finite.
-    """
+    """Those of batches of shape (samples, variables); `progress` hears after each how many samples were seen."""
     running = RunningMoments()
     for batch in batches:
         running.update(batch)
@@ -172,15 +143,8 @@ class SecondOrder:
     Source: Candes et al., *Panning for gold: Model-X knockoffs for high-dimensional controlled variable selection*,
     2018, https://arxiv.org/abs/1610.02351
 
-    Args:
-        moments (Moments): Of the data.
-        method (str): How the distances are chosen: ``'equi'``, ``'sdp'`` or ``'mvr'``. Default: ``'mvr'``.
-
-    Raises:
-        ArgumentError: If `method` is none of these, or a variable is constant.
-
-    Supported Platforms:
-        ``CPU``
+    `law` is what a draw takes: mean and deviation; by products from the right, what a standardized sample loses and
+    what noise it gets.
 
     Examples:
         >>> import numpy as np
@@ -205,15 +169,11 @@ class SecondOrder:
         shift = np.linalg.solve(correlation, np.diag(self.distances))
         values, vectors = np.linalg.eigh(2.0 * np.diag(self.distances) - self.distances[:, None] * shift)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        self._law = moments.mean, deviation, shift, root.T
-
-    def law(self) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Mean and deviation; by products from the right, what a standardized sample loses and what noise it gets."""
-        return self._law
+        self.law = moments.mean, deviation, shift, root.T
 
     def draw(self, data: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """A knockoff of every sample, float64, shape (samples, variables), as `data`."""
-        mean, deviation, shift, root = self._law
+        mean, deviation, shift, root = self.law
         standard = (np.asarray(data, np.float64) - mean) / deviation
         made = standard - standard @ shift + generator.normal(size=standard.shape) @ root
         return made * deviation + mean

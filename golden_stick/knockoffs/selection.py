@@ -19,16 +19,8 @@ def knockoff_threshold(statistics: np.ndarray, rate: float) -> float:
     Source: Barber, Candes, *Controlling the false discovery rate via knockoffs*, 2015,
     https://arxiv.org/abs/1404.5609
 
-    Args:
-        statistics (numpy.ndarray): W, shape (hypotheses,). Positive where the variable beats its knockoff; swapping
-            both must turn the sign.
-        rate (float): False discovery rate, in (0, 1).
-
-    Returns:
-        float, infinite where no threshold will do.
-
-    Raises:
-        ArgumentError: If `rate` is out of range, or a statistic is NaN.
+    `statistics` are W, shape (hypotheses,): positive where the variable beats its knockoff; swapping both must turn the
+    sign. `rate` is in (0, 1). Infinite where no threshold will do.
     """
     values = np.asarray(statistics, np.float64).ravel()
     if not 0.0 < rate < 1.0:
@@ -44,15 +36,8 @@ def knockoff_threshold(statistics: np.ndarray, rate: float) -> float:
 
 def select(statistics: np.ndarray, rate: float) -> np.ndarray:
     """
-    What knockoff+ selects.
-
-    Args:
-        statistics (numpy.ndarray): W, shape (hypotheses,).
-        rate (float): False discovery rate, in (0, 1).
-
-    Returns:
-        numpy.ndarray, bool, shape (hypotheses,). Of these, on average, at most `rate` are false, if the knockoffs are
-        valid and the data were not used before.
+    What knockoff+ selects, bool, shape (hypotheses,): of these, on average, at most `rate` are false, if the knockoffs
+    are valid and the data were not used before.
     """
     return np.asarray(statistics) >= knockoff_threshold(statistics, rate)
 
@@ -66,16 +51,6 @@ def select_derandomized(draws: Sequence[np.ndarray], rate: float) -> np.ndarray:
 
     Source: Ren, Barber, *Derandomised knockoffs: leveraging e-values for false discovery rate control*, 2024,
     https://arxiv.org/abs/2205.15461
-
-    Args:
-        draws (Sequence[numpy.ndarray]): W of each draw, shape (hypotheses,).
-        rate (float): False discovery rate, in (0, 1).
-
-    Returns:
-        numpy.ndarray, bool, shape (hypotheses,).
-
-    Raises:
-        ArgumentError: If there is no draw, or they differ in length.
     """
     if not draws or len({len(draw) for draw in draws}) != 1:
         raise ArgumentError("For 'select_derandomized', 'draws' must be at least one, all of the same length.")
@@ -90,16 +65,7 @@ def select_derandomized(draws: Sequence[np.ndarray], rate: float) -> np.ndarray:
 
 
 def least_passing(rate: float, draws: int) -> int:
-    """
-    How many statistics must pass in a draw before it can select any: ``1 / rate``, and twice as many with several.
-
-    Args:
-        rate (float): False discovery rate, in (0, 1).
-        draws (int): How many draws the selection is made from.
-
-    Returns:
-        int.
-    """
+    """How many statistics must pass in a draw before it can select any: ``1 / rate``, twice as many with several."""
     # What division adds must not cost one.
     return math.ceil((2.0 if draws > 1 else 1.0) / rate - 1e-9)
 

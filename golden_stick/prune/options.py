@@ -4,12 +4,12 @@ docstrings of the algorithms are completed by it, and the command line offers it
 """
 from typing import Mapping
 
-from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Whole
+from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.criteria.table import CRITERIA, NORMALIZERS
 from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.plan import RANKINGS, REDUCTIONS, ROUNDINGS
 
-__all__ = ["ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS"]
+__all__ = ["ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "SCOP_OPTIONS"]
 
 
 PRUNER_OPTIONS: Mapping[str, Option] = {
@@ -46,3 +46,22 @@ _CRITERION: Mapping[str, Option] = {
     "seed": Option(0, Whole(0), "of the criterion random"),
 }
 ONE_SHOT_OPTIONS: Mapping[str, Option] = {**PRUNER_OPTIONS, **_CRITERION}
+
+# But for `sampler`, which may be a Cell.
+SCOP_OPTIONS: Mapping[str, Option] = {
+    **PRUNER_OPTIONS,
+    "prune_rate": Option(0.4, Either(PerPattern(Interval(0.0, 1.0)), OneOf(("auto",))), "as of every pruner; or auto: "
+                         "what knockoff+ does not select goes, see docs/scop.md for what that guarantees and what not; "
+                         "where it selects nothing, `convert` raises a StateError"),
+    "reduction": Option("mean", OneOf([name for name in REDUCTIONS if name != "norm"]), "as of every pruner, but for "
+                        "norm, which would turn negative scores round"),
+    "fdr": Option(0.1, Fraction(), "with prune_rate auto: the false discovery rate among the filters kept, in (0, 1)"),
+    "draws": Option(1, Whole(1), "how many sets of scales are trained, each against draws of its own; scores are their "
+                    "means, and prune_rate auto is derandomized over them"),
+    "mixing": Option("blocks", OneOf(("blocks", "layers", "joint")), "what mixes at a time in the knockoff phase: "
+                     "blocks, layers or joint, which is all"),
+    "turn_steps": Option(10, Whole(1), "steps of training until the next block mixes; after the last, the first does "
+                         "again"),
+    "held_out": Option(False, Switch(), "whether the scales are trained on data that the weights have not seen; only "
+                       "you know, and the report says what you said"),
+}

@@ -7,7 +7,7 @@ from golden_stick.cells.wrappers import TemporaryCell
 from golden_stick.scop.samplers import PermutationSampler, Sampler
 from golden_stick.scop.scales import BlockSchedule, RealScale
 
-__all__ = ["KnockoffInput", "KnockoffLayer", "PhaseNetwork"]
+__all__ = ["KnockoffInput", "KnockoffLayer"]
 
 
 class KnockoffLayer(TemporaryCell):
@@ -108,22 +108,7 @@ class _MixedFeatures(nn.Cell):
 
 
 class PhaseNetwork(TemporaryCell):
-    """
-    The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP.
-
-    Args:
-        network (nn.Cell): The network. Its parameters keep their names.
-        schedule (BlockSchedule): Counts every step of training, or None: all layers mix at once.
-
-    Inputs:
-        - **inputs** (Tensor) - What the network takes.
-
-    Outputs:
-        What the network gives.
-
-    Supported Platforms:
-        ``CPU``
-    """
+    """The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP."""
 
     def __init__(self, network: nn.Cell, schedule: Optional[BlockSchedule]):
         super().__init__()
@@ -195,12 +180,9 @@ class KnockoffInput(PhaseNetwork):
                 "For 'KnockoffInput', a batch must have at least 2 samples in training, each being the control of "
                 "another, but got 1: leave out a last batch of one by batch(size, drop_remainder=True)."
             )
-        doubled = ()
         if self.schedule is not None:
             self.schedule()
-        for item in inputs:
-            doubled = doubled + (self._doubled(item, count),)
-        return self._real_half(self.network(*doubled), count)
+        return self._real_half(self.network(*[self._doubled(item, count) for item in inputs]), count)
 
     def _doubled(self, item, count):
         # What has no row for each sample, such as a mask or a temperature, goes for the knockoffs as well.
@@ -219,10 +201,7 @@ class KnockoffInput(PhaseNetwork):
                 named[key] = self._real_half(item, count)
             return named
         if isinstance(output, (tuple, list)):
-            halves = ()
-            for item in output:
-                halves = halves + (self._real_half(item, count),)
-            return halves
+            return tuple([self._real_half(item, count) for item in output])
         if output.ndim == 0 or output.shape[0] % (2 * count) != 0:
             raise ValueError(f"For 'KnockoffInput', every output of the network must have as many rows for each sample "
                              f"along axis 0, but for {count} samples and as many knockoffs one has shape "

@@ -1,4 +1,5 @@
 """The knockoff phase: which layers of a traced network mix, the network to train, and its scales read again."""
+from functools import partial
 from typing import Any, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
@@ -11,51 +12,39 @@ from golden_stick.graph.ir import Graph, Input, Owner, Parameter, Result, flatte
 from golden_stick.graph.layers import LAYERS, Layer
 from golden_stick.knockoffs.second_order import Moments, SecondOrder
 from golden_stick.scop.cells import KnockoffInput, KnockoffLayer, PhaseNetwork
-from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler
+from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler, moments_at
 from golden_stick.scop.scales import RealScale, plan_mixing
 
 __all__ = ["FeaturePhase", "InputPhase"]
 
 
 class InputPhase:
-    """
-    Puts knockoffs of the inputs into a network, and reads the scales of its layers.
-
-    Args:
-        graph (Graph): The traced network.
-        grouping (Grouping): What can be removed.
-        config (Mapping): Of `SCOP`.
-    """
+    """Puts knockoffs of the inputs into a network, and reads the scales of its layers."""
 
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self._graph = graph
-        self._unmixed: Dict[str, str] = {}  # weight name -> why its layer does not mix
-        self._axes: Dict[str, Dict[str, int]] = {}  # weight name -> path of each Cell that has it -> channels' axis
         self._filters = {item.parameter: len(item.channels) for group in grouping for item in group.filters}
         read = _meeting_samples(graph)
-        for weight in self._filters:
-            axes = _channel_axes(graph.parameter(weight), weight in read)
-            if isinstance(axes, str):
-                self._unmixed[weight] = axes
-            else:
-                self._axes[weight] = axes
+        found = {weight: _channel_axes(graph.parameter(weight), weight in read) for weight in self._filters}
+        self._unmixed = {weight: why for weight, why in found.items() if isinstance(why, str)}
+        self._axes = {weight: axes for weight, axes in found.items() if isinstance(axes, dict)}
         self.layers = {weight: next(iter(axes)) for weight, axes in self._axes.items()}  # weight name -> path
-        self.mixing = plan_mixing(graph, self.layers, config)
-        self.sampler = config["sampler"]
+        self.mixing = plan_mixing(graph, {path: weight for weight, path in self.layers.items()}, config)
+        self.sampler = as_sampler(config["sampler"], len(graph.inputs))
 
     def build(self, inner: nn.Cell) -> nn.Cell:
         """The network of the phase, around `inner`, which is changed."""
-        self.sampler, schedule = as_sampler(self.sampler, len(self._graph.inputs)), self.mixing.schedule()
-        behind = _absorbable(self._graph, inner, set(self.layers.values()))
+        schedule = self.mixing.schedule()
+        behind = _absorbable(self._graph, inner, self.layers.values())
         wrappers = {}
         for weight, path in self.layers.items():
             scale = self.mixing.scale(path, self._filters[weight], schedule)
             # A weight that several Cells share is one layer to mix, wherever it is read.
             for place, axis in self._axes[weight].items():
-                wrappers[place] = lambda cell, scale=scale, axis=axis: KnockoffLayer(cell, scale, axis)
+                wrappers[place] = partial(KnockoffLayer, scale=scale, axis=axis)
             if path in behind:
-                norm = find_cell(inner, behind[path])
-                wrappers[path] = lambda cell, scale=scale, norm=norm: _KnockoffConvNormalized(cell, scale, norm)
+                wrappers[path] = partial(_KnockoffConvNormalized, scale=scale,
+                                         normalization=find_cell(inner, behind[path]))
         replace_cells(inner, {**wrappers, **dict.fromkeys(behind.values(), _AbsorbedNormalization)})
         return KnockoffInput(inner, self.sampler, schedule)
 
@@ -109,11 +98,6 @@ class _KnockoffConvNormalized(KnockoffLayer):
 
     In evaluation that normalization multiplies each channel by a number and adds another, which commutes with mixing.
     Done by the weights, it costs nothing per pixel. The normalization itself is `_AbsorbedNormalization` then.
-
-    Args:
-        cell (nn.Conv2d): The convolution.
-        scale (RealScale): Its scales.
-        normalization (nn.BatchNorm2d): The normalization, which reads this convolution alone. Used, not copied.
     """
 
     def __init__(self, cell: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
@@ -135,12 +119,7 @@ class _KnockoffConvNormalized(KnockoffLayer):
 
 
 class _AbsorbedNormalization(TemporaryCell):
-    """
-    A normalization that the convolution before it does in training, and that does it itself in evaluation.
-
-    Args:
-        normalization (nn.BatchNorm2d): The normalization. Used, not copied.
-    """
+    """A normalization that the convolution before it does in training, and that does it itself in evaluation."""
 
     def __init__(self, normalization: nn.BatchNorm2d):
         super().__init__()
@@ -152,19 +131,17 @@ class _AbsorbedNormalization(TemporaryCell):
 
 def _absorbable(graph: Graph, network: nn.Cell, paths: Collection[str]) -> Dict[str, str]:
     """Path of a convolution -> path of the normalization behind it, where the first can do the work of both."""
-    fusions, _ = find_fusions(graph, lambda fusion: "" if _fits(fusion, network, paths) else "it stays")
+    def why_not(fusion: Fusion) -> str:
+        (layer, channels), *others = fusion.layers
+        conv, norm = find_cell(network, layer.path), find_cell(network, fusion.normalization.path)
+        # Of other kinds the normalization stays where it is: that costs a little time and changes nothing. Subclasses
+        # may compute something else.
+        fits = (fusion.before and not others and layer.path in paths and type(conv) is nn.Conv2d
+                and type(norm) is nn.BatchNorm2d and np.array_equal(channels, np.arange(conv.out_channels)))
+        return "" if fits else "it stays"
+
+    fusions, _ = find_fusions(graph, why_not)
     return {fusion.layers[0][0].path: fusion.normalization.path for fusion in fusions}
-
-
-def _fits(fusion: Fusion, network: nn.Cell, paths: Collection[str]) -> bool:
-    (layer, channels), *others = fusion.layers
-    if not fusion.before or others or layer.path not in paths:
-        return False
-    conv, norm = find_cell(network, layer.path), find_cell(network, fusion.normalization.path)
-    # Of other kinds the normalization stays where it is: that costs a little time and changes nothing. Subclasses may
-    # compute something else.
-    return (type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d
-            and np.array_equal(channels, np.arange(conv.out_channels)))
 
 
 # More channels than these at one place, and their covariance is no longer cheap.
@@ -172,14 +149,7 @@ _WIDEST = 2048
 
 
 class FeaturePhase:
-    """
-    Puts knockoffs of features into a network, and reads the scales of its channels.
-
-    Args:
-        graph (Graph): The traced network.
-        grouping (Grouping): What can be removed.
-        config (Mapping): Of `SCOP`, with a FeatureSampler.
-    """
+    """Puts knockoffs of features into a network, by a FeatureSampler, and reads the scales of its channels."""
 
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self.sampler: FeatureSampler = config["sampler"]
@@ -195,16 +165,15 @@ class FeaturePhase:
                        if item.parameter in self._filters}
         readers = {owner.path: parameter.name for parameter in reversed(graph.parameters)
                    for owner in parameter.owners if _layer(owner)}
-        self.mixing = plan_mixing(graph, {readers.get(path, path): path for path in self._sites}, config)
+        self.mixing = plan_mixing(graph, {path: readers.get(path, path) for path in self._sites}, config)
 
     def build(self, inner: nn.Cell) -> nn.Cell:
         """The network of the phase, around `inner`, which is changed."""
-        schedule, moments, wrappers = self.mixing.schedule(), self.sampler.moments(inner, self._sites), {}
+        schedule, moments, wrappers = self.mixing.schedule(), moments_at(self.sampler, inner, self._sites), {}
         for seed, (path, site) in enumerate(self._sites.items(), self.sampler.seed + 1):
             scale = self.mixing.scale(path, site.width, schedule)
             change = KnockoffChange(f"{path}.knockoff_", _law(moments[path], self.sampler.method), seed)
-            wrappers[path] = lambda cell, parts=(scale, change, site.trailing, site.repeats): \
-                _FeatureKnockoff(cell, *parts)
+            wrappers[path] = partial(_FeatureKnockoff, scale=scale, change=change, site=site)
         replace_cells(inner, wrappers)
         return PhaseNetwork(inner, schedule)
 
@@ -232,38 +201,24 @@ class _FeatureKnockoff(TemporaryCell):
     A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
 
     At every position, the knockoff of the vector of channels is drawn anew. No gradient flows through the draw.
-
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        scale (RealScale): The scales of the channels that it reads.
-        change (KnockoffChange): Draws what the knockoff of a vector of channels is more than the vector.
-        trailing (int): Axes behind that of the channels.
-        repeats (int): How many neighbours on that axis are one channel's.
     """
 
-    def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, trailing: int, repeats: int):
+    def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, site: FeatureSite):
         super().__init__()
         self.cell, self.scale, self.change = cell, scale, change
-        self.repeats = repeats
-        self.trailing = trailing if repeats == 1 else 1
+        self.repeats = site.repeats
+        self.trailing = site.trailing if site.repeats == 1 else 1
 
     def construct(self, x):
         if not self.training:
             return self.cell(x)
         feature = x if self.repeats == 1 else x.reshape(x.shape[:-1] + (-1, self.repeats))
-        scale = self.scale().reshape((-1,) + (1,) * self.trailing)
-        feature = feature + (1.0 - scale) * self._change_of(feature)
-        return self.cell(feature.reshape(x.shape).astype(x.dtype))
-
-    def _change_of(self, feature):
-        """What the knockoff of a feature map is more than the map itself."""
         axis = feature.ndim - 1 - self.trailing
-        # The channels last; then back to where they were.
-        there = tuple(i for i in range(feature.ndim) if i != axis) + (axis,)
-        back = tuple(range(axis)) + (feature.ndim - 1,) + tuple(range(axis, feature.ndim - 1))
-        moved = ops.stop_gradient(feature).transpose(there)
-        change = self.change(moved.reshape((-1, moved.shape[-1])))
-        return ops.stop_gradient(change.reshape(moved.shape).transpose(back))
+        vectors = ops.movedim(ops.stop_gradient(feature), axis, -1)
+        change = self.change(vectors.reshape((-1, vectors.shape[-1]))).reshape(vectors.shape)
+        scale = self.scale().reshape((-1,) + (1,) * self.trailing)
+        feature = feature + (1.0 - scale) * ops.stop_gradient(ops.movedim(change, -1, axis))
+        return self.cell(feature.reshape(x.shape).astype(x.dtype))
 
 
 def _feature_site(site: CellSite) -> Optional[FeatureSite]:
@@ -283,5 +238,5 @@ def _law(moments: Moments, method: str) -> Tuple[np.ndarray, ...]:
     deviation, shift, root = np.ones(size), np.zeros((size, size)), np.zeros((size, size))
     if len(live):
         inner = Moments(moments.mean[live], moments.covariance[np.ix_(live, live)], moments.count)
-        _, deviation[live], shift[np.ix_(live, live)], root[np.ix_(live, live)] = SecondOrder(inner, method).law()
+        _, deviation[live], shift[np.ix_(live, live)], root[np.ix_(live, live)] = SecondOrder(inner, method).law
     return moments.mean, deviation, shift, root

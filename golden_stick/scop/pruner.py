@@ -1,34 +1,34 @@
 """`SCOP`: pruning by scientific control."""
 import warnings
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
+from golden_stick.base.config import Option, with_options
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.cells.wrappers import TemporaryCell, copy_network, unwrap_cells
 from golden_stick.comp_algo import add_algorithm
 from golden_stick.graph.groups import ParameterSlice
 from golden_stick.graph.layers import scales_after
 from golden_stick.prune.budget import PruningTask, Selection, nothing_removed, request_by_counts
-from golden_stick.prune.plan import REDUCTIONS, Widths, caps_of, plan_of_counts
+from golden_stick.prune.options import SCOP_OPTIONS
+from golden_stick.prune.plan import Widths, caps_of, plan_of_counts
 from golden_stick.prune.pruner import Findings, Pruner
 from golden_stick.scop.phase import FeaturePhase, InputPhase
 from golden_stick.scop.report import (
     DESCRIPTION,
-    Condition,
-    PhaseReport,
     conditions_of,
     describe_sampler,
     description_in,
     encoded_description,
+    findings_of,
     rank_correlation,
     unselected_channels,
 )
 from golden_stick.scop.samplers import FeatureSampler, SamplerOption
-from golden_stick.scop.scales import MIXINGS, SCALE_INIT, RealScale
+from golden_stick.scop.scales import SCALE_INIT, RealScale
 
 __all__ = ["SCOP"]
 
@@ -37,6 +37,7 @@ __all__ = ["SCOP"]
 _SAME = 0.95
 
 
+@with_options
 class SCOP(Pruner):
     """
     Pruning by scientific control: a filter that a control can stand in for is redundant.
@@ -51,7 +52,8 @@ class SCOP(Pruner):
 
     Note:
         The paper mixes all layers at once (``"mixing": "joint"``). A trained network then starts far off its
-        data. By default one block mixes at a time: the layers between two points that all data must pass.
+        data. By default one block mixes at a time: the layers between two points that all data must pass. The paper
+        also lets the branches of a sum lose different channels: ``"residual": "scatter"``.
 
         The report gives the rank correlation of the scores with ``|gamma|``. Near 1, a warning says that the scores
         tell no more than ``|gamma|`` does.
@@ -59,27 +61,7 @@ class SCOP(Pruner):
     Args:
         config (dict): Keys, besides those of every pruner (:class:`golden_stick.prune.Pruner`):
 
-            - **prune_rate** (Union[float, dict, str]) - As of every pruner; or ``'auto'``: what knockoff+ does not
-              select goes, see docs/scop.md for what that guarantees and what not; where it selects nothing,
-              `convert` raises a StateError. Default: 0.4.
-            - **reduction** (str) - As of every pruner, but for ``'norm'``, which would turn negative scores round.
-              Default: ``'mean'``.
-            - **fdr** (float) - With ``'auto'``: the false discovery rate among the filters kept, in (0, 1).
-              Default: 0.1.
-            - **draws** (int) - How many sets of scales are trained, each against draws of its own. Scores are their
-              means, and ``'auto'`` is derandomized over them. Default: 1.
-            - **mixing** (str) - What mixes at a time: ``'blocks'``, ``'layers'`` or ``'joint'``, all.
-              Default: ``'blocks'``.
-            - **turn_steps** (int) - Steps of training until the next block mixes; after the last, the first does again.
-              Default: 10.
-            - **held_out** (bool) - Whether the scales are trained on data that the weights have not seen. Only you
-              know; the report says what you said. Default: False.
-            - **residual** (str) - What becomes of feature maps that are added up: ``'group'``, ``'scatter'`` (the
-              paper's) or ``'keep'``, see :func:`golden_stick.find_groups`. Default: ``'group'``.
-            - **sampler** (Union[str, Sampler, FeatureSampler]) - What stands in for a sample: ``'permutation'``, the
-              next one of the batch; ``'noise'``; or one of golden_stick.scop: ``GaussianSampler().fit(data)``,
-              ``GeneratorSampler(cell)``, ``FeatureSampler(data)``, or a Sampler of your own.
-              Default: ``'permutation'``.
+            {options}
 
     Raises:
         ArgumentTypeError: If `config` is not a dict, or a value is of another type.
@@ -110,18 +92,9 @@ class SCOP(Pruner):
         (4, 3, 3, 3)
     """
 
-    options = {
-        **Pruner.options,
-        "prune_rate": Option(0.4, Either(PerPattern(Interval(0.0, 1.0)), OneOf(("auto",)))),
-        # Scores are negative where the knockoff does better: a norm would turn them round.
-        "reduction": Option("mean", OneOf([name for name in REDUCTIONS if name != "norm"])),
-        "fdr": Option(0.1, Fraction()),
-        "draws": Option(1, Whole(1)),
-        "mixing": Option("blocks", OneOf(MIXINGS)),
-        "turn_steps": Option(10, Whole(1)),
-        "held_out": Option(False, Switch()),
-        "sampler": Option("permutation", SamplerOption()),
-    }
+    options = {**SCOP_OPTIONS, "sampler": Option("permutation", SamplerOption(),
+                                                 "what stands in for a sample, by default the next one of the batch: "
+                                                 f"{SamplerOption()}")}
     trains_phase = True
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
@@ -140,7 +113,9 @@ class SCOP(Pruner):
 
     def after_step(self) -> None:
         """Put the scales in their places. `callbacks` sees to it; a loop of one's own calls it after each step."""
-        for cell in self._scale_cells():
+        for _, cell in self.applied.network.cells_and_names():
+            if not isinstance(cell, RealScale):
+                continue
             scales = cell.corrected()
             for parameter in cell.parameters():
                 if not np.array_equal(parameter.asnumpy(), scales):
@@ -165,9 +140,6 @@ class SCOP(Pruner):
             StateError: Before `apply`.
         """
         return self._scores(self.applied.names.values(self.applied.network))
-
-    def _scale_cells(self) -> List[RealScale]:
-        return [cell for _, cell in self.applied.network.cells_and_names() if isinstance(cell, RealScale)]
 
     def prepare(self, task: PruningTask) -> Tuple[nn.Cell, Selection]:
         """
@@ -254,9 +226,8 @@ class SCOP(Pruner):
 
     def _gammas(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> |gamma| behind each of its filters, where a normalization follows."""
-        scales = scales_after(self.applied.task.graph, values)
-        return {weight: np.abs(gamma.astype(np.float64)) for weight, gamma in scales.items()
-                if weight in self._phase.layers}
+        return {weight: np.abs(gamma.astype(np.float64))
+                for weight, gamma in scales_after(self.applied.task.graph, values).items()}
 
     def _statistics(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """
@@ -279,14 +250,11 @@ class SCOP(Pruner):
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=4)
         held_out, sampler, mixing = self.settings["held_out"], description_in(values), self._phase.mixing
-        conditions: Tuple[Condition, ...] = ()
-        if self.settings["prune_rate"] == "auto":
-            weights = {name: np.moveaxis(values[name], item.axis, 0)
-                       for name, item in self._scored(self.applied.task).items()}
-            conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing,
-                                       self._statistics(values), weights)
-        report = PhaseReport(held_out, sampler, mixing, self._phase.scales(values), correlation, conditions)
-        return Findings(report.notes(), report.facts())
+        weights = {name: np.moveaxis(values[name], item.axis, 0)
+                   for name, item in self._scored(self.applied.task).items()}
+        conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing, self._statistics(values),
+                                   weights) if self.settings["prune_rate"] == "auto" else ()
+        return findings_of(held_out, sampler, mixing, self._phase.scales(values), correlation, conditions)
 
     def unscored(self, task: PruningTask) -> Mapping[str, str]:
         """Groups that the phase has no scales for, and why."""

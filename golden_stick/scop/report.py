@@ -12,11 +12,12 @@ from golden_stick.cells.wrappers import decoded, encoded
 from golden_stick.graph.groups import Grouping
 from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
 from golden_stick.prune.plan import group_importance
+from golden_stick.prune.pruner import Findings
 from golden_stick.scop.samplers import FeatureSampler, Sampler
 from golden_stick.scop.scales import Mixing
 
-__all__ = ["Condition", "DESCRIPTION", "PhaseReport", "conditions_of", "describe_sampler", "description_in",
-           "encoded_description", "rank_correlation", "selected_filters", "unselected_channels"]
+__all__ = ["Condition", "DESCRIPTION", "conditions_of", "describe_sampler", "description_in", "encoded_description",
+           "findings_of", "rank_correlation", "selected_filters", "unselected_channels"]
 
 
 # A checkpoint of the phase tells by this parameter what its scales were trained with: bytes of JSON. A checkpoint that
@@ -27,14 +28,8 @@ _LENGTH = 512
 
 def describe_sampler(sampler: Union[Sampler, FeatureSampler], fit: Iterable[Parameter] = ()) -> Dict[str, Any]:
     """
-    What is to be said of a sampler.
-
-    Args:
-        sampler (Union[Sampler, FeatureSampler]): The sampler.
-        fit (Iterable[Parameter]): What it has fitted, or the weights of its generator.
-
-    Returns:
-        dict, fit for JSON: `name`; `method`, `grid`, `positions` and `seed` where it has them; `fit`, a digest.
+    What is to be said of a sampler, fit for JSON: `name`; `method`, `grid`, `positions` and `seed` where it has them;
+    and as `fit` a digest of what it has fitted, or of the weights of its generator.
     """
     description: Dict[str, Any] = {"name": str(sampler.name)}
     for key in ("method", "grid", "positions", "seed"):
@@ -53,12 +48,7 @@ def encoded_description(description: Mapping[str, Any]) -> np.ndarray:
 
 
 def description_in(values: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    """
-    What the parameters of a phase, by name, tell of its sampler.
-
-    Raises:
-        CheckpointError: If they do not.
-    """
+    """What the parameters of a phase, by name, tell of its sampler."""
     if DESCRIPTION not in values:
         raise CheckpointError(f"For 'SCOP', a checkpoint of the knockoff phase must hold '{DESCRIPTION}', which tells "
                               f"what its scales were trained with, but got none.")
@@ -67,17 +57,10 @@ def description_in(values: Mapping[str, np.ndarray]) -> Dict[str, Any]:
 
 def selected_filters(statistics: Mapping[str, np.ndarray], rate: float) -> Dict[str, np.ndarray]:
     """
-    Which filters knockoff+ selects, of all layers together.
+    Which filters knockoff+ selects, of all layers together: weight name -> W, shape (draws, filters); and -> bool.
 
     A layer's statistics are divided by their mean magnitude, which knows nothing of signs, so that no layer outweighs
     another by its unit.
-
-    Args:
-        statistics (Mapping): Weight name -> W, float, shape (draws, filters).
-        rate (float): The false discovery rate.
-
-    Returns:
-        dict, weight name -> bool, shape (filters,).
     """
     draws = np.concatenate([_in_one_unit(rows) for rows in statistics.values()], axis=1)
     selected = select(draws[0], rate) if len(draws) == 1 else select_derandomized(list(draws), rate)
@@ -93,19 +76,10 @@ def _in_one_unit(rows: np.ndarray) -> np.ndarray:
 def unselected_channels(grouping: Grouping, statistics: Mapping[str, np.ndarray], rate: float
                         ) -> Tuple[Dict[str, np.ndarray], Dict[str, int]]:
     """
-    How many channels knockoff+ does not select, and in which order they go.
+    By the names of groups: the importance of their channels, and how many go, those that knockoff+ does not select.
 
-    Args:
-        grouping (Grouping): What can be removed.
-        statistics (Mapping): Weight name -> W, float, shape (draws, filters).
-        rate (float): The false discovery rate.
-
-    Returns:
-        tuple, two dicts by the names of groups: importance, shape (channels of the group,), and how many go. Groups
-        without statistics have no entry. A channel that several filters make goes if none of them is selected.
-
-    Raises:
-        StateError: If knockoff+ selects nothing: that says that it can tell nothing apart, not that all may go.
+    Groups without statistics have no entry. A channel that several filters make goes if none of them is selected. That
+    knockoff+ selects nothing is refused: it says that it can tell nothing apart, not that all may go.
     """
     selected = selected_filters(statistics, rate)
     if not any(kept.any() for kept in selected.values()):
@@ -133,18 +107,10 @@ def unselected_channels(grouping: Grouping, statistics: Mapping[str, np.ndarray]
 
 def rank_correlation(scores: Mapping[str, np.ndarray], gammas: Mapping[str, np.ndarray]) -> float:
     """
-    Median over layers of Spearman's rank correlation between scores and ``|gamma|``.
-
-    At 1 the knockoffs have said nothing that the normalization's scale had not.
-
-    Args:
-        scores (Mapping): Layer -> scores, shape (filters,).
-        gammas (Mapping): Layer -> gamma, shape (filters,); layers without one are left out.
-
-    Returns:
-        float in [-1, 1], NaN if no layer has a gamma with differing values.
+    Median over layers of Spearman's rank correlation between scores and ``|gamma|``; NaN if no layer has a gamma with
+    differing values. At 1 the knockoffs have said nothing that the normalization's scale had not.
     """
-    ranks = [(rankdata(scores[layer]), rankdata(np.abs(gamma))) for layer, gamma in gammas.items()]
+    ranks = [(rankdata(scores[layer]), rankdata(np.abs(gamma))) for layer, gamma in gammas.items() if layer in scores]
     correlations = [np.corrcoef(*pair)[0, 1] for pair in ranks if all(np.ptp(item) > 0 for item in pair)]
     return float(np.median(correlations)) if correlations else float("nan")
 
@@ -170,20 +136,7 @@ class Condition:
 
 def conditions_of(rate: float, held_out: bool, sampler: str, mixing: Mixing, statistics: Mapping[str, np.ndarray],
                   weights: Mapping[str, np.ndarray]) -> Tuple[Condition, ...]:
-    """
-    The nine conditions of a selection.
-
-    Args:
-        rate (float): The false discovery rate.
-        held_out (bool): Whether the scales saw data that the weights had not, as the user states.
-        sampler (str): The name of the sampler that the scales were trained with.
-        mixing (Mixing): Of the knockoff phase.
-        statistics (Mapping): Weight name -> W, shape (draws, filters).
-        weights (Mapping): Weight name -> weight, filters along axis 0.
-
-    Returns:
-        tuple of Condition, C1 to C9.
-    """
+    """The nine conditions of a selection. `sampler` is a name; `weights` have their filters along axis 0."""
     selected = sum(np.count_nonzero(kept) for kept in selected_filters(statistics, rate).values())
     negative = np.concatenate([rows.ravel() for rows in statistics.values()]) < 0
     pairs = sum(map(_nearly_equal, weights.values()))
@@ -232,57 +185,35 @@ def _exchangeable(sampler: str) -> Tuple[Optional[bool], str]:
 _BINS = 10
 
 
-@dataclass(frozen=True, eq=False)
-class PhaseReport:
+def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scales: Mapping[str, np.ndarray],
+                correlation: float, conditions: Tuple[Condition, ...]) -> Findings:
     """
-    What stood in for samples, how it was mixed in, and what became of the scales.
+    What stood in for samples, as `describe_sampler` tells it, how it was mixed in, and what became of the scales.
 
-    Args:
-        held_out (bool): Whether the scales saw data that the weights had not, as the user states.
-        sampler (Mapping): Its description, see `describe_sampler`.
-        mixing (Mixing): Of the knockoff phase.
-        scales (Mapping): Weight name -> trained scales, shape (draws, filters).
-        correlation (float): Rank correlation of the scores with ``|gamma|``; NaN if it is not defined.
-        conditions (tuple[Condition]): Of a selection by knockoff+; none where a rate decides.
+    `correlation` is that of the scores with ``|gamma|``. Where a rate decides, there are no conditions.
     """
-
-    held_out: bool
-    sampler: Mapping[str, Any]
-    mixing: Mixing
-    scales: Mapping[str, np.ndarray]
-    correlation: float
-    conditions: Tuple[Condition, ...] = ()
-
-    def facts(self) -> Dict[str, Any]:
-        """As data, fit for JSON."""
-        sampler, mixing, pooled = self.sampler, self.mixing, self._pooled()
-        return {
-            "sampler": sampler["name"], "seed": sampler.get("seed"),
-            **{key: sampler[key] for key in ("method", "grid", "positions", "fit") if key in sampler},
-            "draws": mixing.draws, "mixing": mixing.unit, "blocks": mixing.blocks, "turn_steps": mixing.turn_steps,
-            "held_out": self.held_out,
-            "scales": len(pooled), "histogram": np.histogram(pooled, _BINS, (0.0, 1.0))[0].tolist(),
-            "below_half": float((pooled < 0.5).mean()), "above_0.99": float((pooled > 0.99).mean()),
-            "rank_correlation": None if np.isnan(self.correlation) else self.correlation,
-            "conditions": [asdict(condition) for condition in self.conditions],
-        }
-
-    def notes(self) -> Tuple[str, ...]:
-        """In words, for a report."""
-        pooled = self._pooled()
-        return (
-            ", ".join([f"sampler: {self.sampler['name']}",
-                       *(f"{key} {value}" for key, value in self.sampler.items() if key != "name")]),
-            str(self.mixing),
-            "rank correlation of the scores with |gamma|: not defined, no layer has differing |gamma|"
-            if np.isnan(self.correlation) else
-            f"rank correlation of the scores with |gamma|, median over layers: {self.correlation:.2f}",
-            f"scales: {(pooled < 0.5).mean():.0%} below 0.5, where the knockoff does better; "
-            f"{(pooled > 0.99).mean():.0%} above 0.99, where scores are no more than |gamma|",
-            "scales trained on data that the weights have not seen, as the configuration states" if self.held_out else
-            "scales trained on data that may have trained the weights: 'held_out' is not set",
-            *map(str, self.conditions),
-        )
-
-    def _pooled(self) -> np.ndarray:
-        return np.concatenate([values.ravel() for values in self.scales.values()])
+    pooled = np.concatenate([values.ravel() for values in scales.values()])
+    below, above = float((pooled < 0.5).mean()), float((pooled > 0.99).mean())
+    facts = {
+        "sampler": sampler["name"], "seed": sampler.get("seed"),
+        **{key: sampler[key] for key in ("method", "grid", "positions", "fit") if key in sampler},
+        "draws": mixing.draws, "mixing": mixing.unit, "blocks": mixing.blocks, "turn_steps": mixing.turn_steps,
+        "held_out": held_out,
+        "scales": len(pooled), "histogram": np.histogram(pooled, _BINS, (0.0, 1.0))[0].tolist(),
+        "below_half": below, "above_0.99": above,
+        "rank_correlation": None if np.isnan(correlation) else correlation,
+        "conditions": [asdict(condition) for condition in conditions],
+    }
+    return Findings((
+        ", ".join([f"sampler: {sampler['name']}",
+                   *(f"{key} {value}" for key, value in sampler.items() if key != "name")]),
+        str(mixing),
+        "rank correlation of the scores with |gamma|" + (
+            ": not defined, no layer has differing |gamma|" if np.isnan(correlation) else
+            f", median over layers: {correlation:.2f}"),
+        f"scales: {below:.0%} below 0.5, where the knockoff does better; {above:.0%} above 0.99, where scores are no "
+        f"more than |gamma|",
+        "scales trained on data that the weights have not seen, as the configuration states" if held_out else
+        "scales trained on data that may have trained the weights: 'held_out' is not set",
+        *map(str, conditions),
+    ), facts)

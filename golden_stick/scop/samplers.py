@@ -1,7 +1,7 @@
 """What stands in for a sample: controls and knockoffs of inputs (`Sampler`), and of features (`FeatureSampler`)."""
 import inspect
-import os
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Union
 
 import mindspore as ms
@@ -16,11 +16,8 @@ from golden_stick.cells.activations import tapped
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 
-__all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "KnockoffChange", "LAW",
-           "NoiseSampler", "PermutationSampler", "SAMPLERS", "Sampler", "SamplerOption", "as_sampler"]
-
-# The arrays that second-order knockoffs are drawn by.
-LAW = ("mean", "deviation", "shift", "root")
+__all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "NoiseSampler",
+           "PermutationSampler", "Sampler", "SamplerOption", "as_sampler", "moments_at"]
 
 
 class Sampler(nn.Cell):
@@ -155,30 +152,17 @@ class GeneratorSampler(Sampler):
 
 class KnockoffChange(nn.Cell):
     """
-    What second-order knockoffs of vectors are more than the vectors, drawn anew each time.
+    What second-order knockoffs of vectors are more than the vectors, float32, drawn anew each time.
 
-    Args:
-        name (str): What the names of the parameters begin with, so that a checkpoint of the phase holds what its
-            knockoffs were drawn from.
-        law (Sequence[numpy.ndarray]): Mean and deviation, shape (variables,); what a standardized vector loses and
-            what noise it gets, by products from the right, shape (variables, variables).
-        seed (int): Of the draws.
-
-    Inputs:
-        - **rows** (Tensor) - Vectors, shape (samples, variables).
-
-    Outputs:
-        Tensor, float32, of the shape of `rows`.
-
-    Supported Platforms:
-        ``CPU``
+    `law` is that of a `SecondOrder`. Its arrays are parameters whose names begin with `name`, so that a checkpoint of
+    the phase holds what its knockoffs were drawn from.
     """
 
     def __init__(self, name: str, law: Sequence[np.ndarray], seed: int):
         super().__init__(auto_prefix=False)
         self.mean, self.deviation, self.shift, self.root = (
             Parameter(Tensor(np.ascontiguousarray(array, np.float32)), name=f"{name}{key}", requires_grad=False)
-            for key, array in zip(LAW, law))
+            for key, array in zip(("mean", "deviation", "shift", "root"), law))
         self.normal = ops.StandardNormal(seed=seed, seed2=1)
 
     def construct(self, rows):
@@ -241,43 +225,9 @@ class GaussianSampler(Sampler):
         """
         batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
-        law = SecondOrder(moments_of(coarse, progress), self.method).law()
+        law = SecondOrder(moments_of(coarse, progress), self.method).law
         self.change = KnockoffChange("sampler.", law, int(self.seed or 0))
         return self
-
-    def save(self, path: str) -> str:
-        """
-        Write what was fitted to a file of numpy's.
-
-        Returns:
-            str, the path.
-
-        Raises:
-            StateError: If nothing was fitted.
-        """
-        self.check_fitted()
-        path = path if path.endswith(".npz") else f"{path}.npz"
-        np.savez(path, method=self.method, grid=self.grid,
-                 **{key: getattr(self.change, key).asnumpy() for key in LAW})
-        return path
-
-    @classmethod
-    def load(cls, path: str, seed: int = 0) -> "GaussianSampler":
-        """
-        What `save` wrote.
-
-        Returns:
-            GaussianSampler.
-
-        Raises:
-            ArgumentError: If the file is missing.
-        """
-        if not os.path.isfile(path):
-            raise ArgumentError(f"For 'GaussianSampler', 'path' must be a file that 'save' wrote, but got '{path}'.")
-        with np.load(path) as stored:
-            made = cls(str(stored["method"]), int(stored["grid"]), seed)
-            made.change = KnockoffChange("sampler.", [stored[key] for key in LAW], seed)
-        return made
 
     def check_fitted(self) -> None:
         """
@@ -293,12 +243,16 @@ class GaussianSampler(Sampler):
     def construct(self, x):
         if x.ndim == 2:
             return x + self.change(x).astype(x.dtype)
+        blocks = self._blocks(x)
+        change = self.change(blocks.mean((3, 5)).reshape((x.shape[0], -1)))
+        change = change.reshape((x.shape[0], x.shape[1], self.grid, 1, self.grid, 1)).astype(x.dtype)
+        return (blocks + change).reshape(x.shape)
+
+    def _blocks(self, x):
+        """Images, Tensor or array, with the place in a block along axes 3 and 5."""
         samples, channels, height, width = x.shape
         grid = self.grid
-        blocks = x.reshape((samples, channels, grid, height // grid, grid, width // grid))
-        change = self.change(blocks.mean((3, 5)).reshape((samples, -1)))
-        change = change.reshape((samples, channels, grid, 1, grid, 1)).astype(x.dtype)
-        return (blocks + change).reshape(x.shape)
+        return x.reshape((samples, channels, grid, height // grid, grid, width // grid))
 
     def _coarse(self, array: np.ndarray) -> np.ndarray:
         if array.ndim == 2:
@@ -306,25 +260,16 @@ class GaussianSampler(Sampler):
         if array.ndim != 4 or array.shape[2] % self.grid or array.shape[3] % self.grid:
             raise ArgumentError(f"For 'GaussianSampler', samples must be vectors, or images whose height and width are "
                                 f"multiples of 'grid', {self.grid}, but got shape {array.shape}.")
-        samples, channels, height, width = array.shape
-        blocks = array.reshape(samples, channels, self.grid, height // self.grid, self.grid, width // self.grid)
-        return blocks.mean((3, 5)).reshape(samples, -1)
+        return self._blocks(array).mean((3, 5)).reshape(len(array), -1)
 
 
 @dataclass(frozen=True)
 class FeatureSite:
-    """
-    Where the input of a Cell has its channels.
+    """Where the input of a Cell has its channels."""
 
-    Args:
-        width (int): How many there are.
-        trailing (int): How many axes are behind theirs.
-        repeats (int): How many neighbours on that axis are one channel's, as a flattened map has them.
-    """
-
-    width: int
-    trailing: int
-    repeats: int = 1
+    width: int  # how many there are
+    trailing: int  # how many axes are behind theirs
+    repeats: int = 1  # how many neighbours on that axis are one channel's, as a flattened map has them
 
     def vectors(self, array: np.ndarray, positions: int, generator: np.random.Generator) -> np.ndarray:
         """The channels at some positions of each sample, at random, shape (samples times positions, channels)."""
@@ -369,37 +314,26 @@ class FeatureSampler:
         check_value("FeatureSampler", "seed", seed, Whole(0))
         self.data, self.method, self.positions, self.seed = data, method, positions, seed
 
-    def moments(self, network: nn.Cell, sites: Mapping[str, FeatureSite]) -> Dict[str, Moments]:
-        """
-        Means and covariances of the channels that enter Cells; without data, of channels that never vary.
 
-        Args:
-            network (nn.Cell): The network. It is not changed.
-            sites (Mapping): Path of a Cell -> where its input has the channels.
+def moments_at(sampler: FeatureSampler, network: nn.Cell, sites: Mapping[str, FeatureSite]) -> Dict[str, Moments]:
+    """Path -> mean and covariance of the channels that enter a Cell; without data, of channels that never vary."""
+    if sampler.data is None:
+        return {path: Moments(np.zeros(site.width), np.zeros((site.width, site.width)), 2)
+                for path, site in sites.items()}
+    running, generator = {path: RunningMoments() for path in sites}, np.random.default_rng(sampler.seed)
 
-        Returns:
-            dict, path -> Moments.
+    def see(path: str, array: np.ndarray) -> None:
+        running[path].update(sites[path].vectors(array, sampler.positions, generator))
 
-        Raises:
-            ArgumentError: If there are no data.
-        """
-        if self.data is None:
-            return {path: Moments(np.zeros(site.width), np.zeros((site.width, site.width)), 2)
-                    for path, site in sites.items()}
-        running, generator = {path: RunningMoments() for path in sites}, np.random.default_rng(self.seed)
-
-        def see(path: str) -> Callable[[np.ndarray], None]:
-            return lambda array: running[path].update(sites[path].vectors(array, self.positions, generator))
-
-        with tapped(network, {path: see(path) for path in sites}, {}) as shows:
-            for batch in shown(first_inputs("FeatureSampler", self.data), "batches for the moments of features"):
-                shows(batch)
-        if not all(item.count for item in running.values()):
-            raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
-        return {path: item.moments() for path, item in running.items()}
+    with tapped(network, {path: partial(see, path) for path in sites}, {}) as shows:
+        for batch in shown(first_inputs("FeatureSampler", sampler.data), "batches for the moments of features"):
+            shows(batch)
+    if not all(item.count for item in running.values()):
+        raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
+    return {path: item.moments() for path, item in running.items()}
 
 
-SAMPLERS = {"permutation": PermutationSampler, "noise": NoiseSampler}
+_BY_NAME = {"permutation": PermutationSampler, "noise": NoiseSampler}
 
 
 class SamplerOption:
@@ -407,24 +341,19 @@ class SamplerOption:
 
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None."""
-        if isinstance(value, (Sampler, FeatureSampler)) or isinstance(value, str) and value in SAMPLERS:
+        if isinstance(value, (Sampler, FeatureSampler)) or isinstance(value, str) and value in _BY_NAME:
             return None
         return "value" if isinstance(value, str) else "type"
 
     def __str__(self) -> str:
-        return (f"{', '.join(map(repr, SAMPLERS))}, or a sampler of golden_stick.scop: GaussianSampler().fit(data), "
+        return (f"{', '.join(map(repr, _BY_NAME))}, or a sampler of golden_stick.scop: GaussianSampler().fit(data), "
                 f"FeatureSampler(data), GeneratorSampler(cell), or a Sampler of your own")
 
 
 def as_sampler(value: Union[str, Sampler], inputs: int) -> Sampler:
-    """
-    The sampler that a configuration names, fit for a network with so many inputs.
-
-    Raises:
-        ArgumentError: If a network has several inputs, which only a permutation keeps together.
-        StateError: If it was never fitted.
-    """
-    sampler = SAMPLERS[value]() if isinstance(value, str) else value
+    """The sampler that a configuration names, fitted, for a network with so many inputs: of several, only a permutation
+    keeps them together."""
+    sampler = _BY_NAME[value]() if isinstance(value, str) else value
     sampler.check_fitted()
     if inputs != 1 and not isinstance(sampler, PermutationSampler):
         raise ArgumentError(f"For 'SCOP', 'sampler' must be 'permutation' for a network of {inputs} inputs, which "

@@ -1,6 +1,6 @@
 """The scales of a knockoff phase, and when they mix: which layers together, in which order, and for how long."""
 from dataclasses import dataclass
-from typing import Dict, Hashable, Iterable, Mapping, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -9,11 +9,10 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.segments import segments_of
 
-__all__ = ["BlockSchedule", "MIXINGS", "Mixing", "RealScale", "SCALE_INIT", "ScheduledScale", "plan_mixing"]
+__all__ = ["Mixing", "SCALE_INIT", "plan_mixing"]
 
 
 SCALE_INIT = 0.5
-MIXINGS = ("blocks", "layers", "joint")
 
 
 class BlockSchedule(nn.Cell):
@@ -22,20 +21,7 @@ class BlockSchedule(nn.Cell):
 
     The blocks take turns of `turn_steps` steps. When all had theirs, the next draw begins with the first block; when
     all draws are done, all over again. It happens inside the graph, so that it does in sink mode and in any loop.
-
-    Args:
-        blocks (int): How many there are.
-        turn_steps (int): How many steps a turn has.
-        draws (int): How many sets of scales there are.
-
-    Inputs:
-        None.
-
-    Outputs:
-        Tensor, int32: the number of the step, from 0.
-
-    Supported Platforms:
-        ``CPU``
+    Each call gives the number of the step, from 0.
     """
 
     def __init__(self, blocks: int, turn_steps: int, draws: int):
@@ -58,21 +44,9 @@ class BlockSchedule(nn.Cell):
 
 class RealScale(nn.Cell):
     """
-    The scales of one layer, all of which mix in every step: the published, joint form.
+    The scales of the layer at `path`, all of which mix in every step: the published, joint form.
 
-    Args:
-        path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
-        size (int): How many filters there are.
-        draws (int): How many sets of scales there are. Default: 1.
-
-    Inputs:
-        None.
-
-    Outputs:
-        Tensor, float32, shape (size,), in [0, 1].
-
-    Supported Platforms:
-        ``CPU``
+    Gives float32, shape (size,), in [0, 1]. Checkpoints hold the scales as ``'<path>.real_scale'``.
     """
 
     def __init__(self, path: str, size: int, draws: int = 1):
@@ -100,21 +74,6 @@ class ScheduledScale(RealScale):
 
     An optimizer's momentum goes on moving scales whose gradient is zero. So they are frozen: what they were at the end
     of their turn stands beside them, and is put back in every step.
-
-    Args:
-        path (str): Of the layer in its network; checkpoints hold the scales as ``'<path>.real_scale'``.
-        size (int): How many filters there are.
-        block (int): The number of the layer's block.
-        schedule (BlockSchedule): Says whose turn it is.
-
-    Inputs:
-        None.
-
-    Outputs:
-        Tensor, float32, shape (size,), in [0, 1].
-
-    Supported Platforms:
-        ``CPU``
     """
 
     def __init__(self, path: str, size: int, block: int, schedule: BlockSchedule):
@@ -148,18 +107,10 @@ class ScheduledScale(RealScale):
 
 @dataclass(frozen=True)
 class Mixing:
-    """
-    Which layers mix together in a knockoff phase, and for how long.
+    """Which layers mix together in a knockoff phase, and for how long."""
 
-    Args:
-        unit (str): What mixes at a time: ``'blocks'``, ``'layers'`` or ``'joint'``, all.
-        block_of (Mapping): Path of a layer -> number of its block.
-        turn_steps (int): Steps of training in a turn.
-        draws (int): How many sets of scales there are, each trained for itself.
-    """
-
-    unit: str
-    block_of: Mapping[str, int]
+    unit: str  # what mixes at a time, as the option `mixing` says
+    block_of: Mapping[str, int]  # path of a layer -> number of its block
     turn_steps: int
     draws: int
 
@@ -199,28 +150,14 @@ class Mixing:
 
 
 def plan_mixing(graph: Graph, weights: Mapping[str, str], config: Mapping) -> Mixing:
-    """
-    The mixing that a configuration asks for.
-
-    Args:
-        graph (Graph): The traced network.
-        weights (Mapping): Name of a weight -> path of the layer whose scales are trained.
-        config (Mapping): With `mixing`, `turn_steps` and `draws`.
-
-    Returns:
-        Mixing.
-    """
-    segment = segments_of(graph)
-    ordered = sorted(weights, key=lambda name: segment.get(name, -1))
-    if config["mixing"] == "joint":
-        blocks: Dict[str, int] = dict.fromkeys(weights.values(), 0)
-    elif config["mixing"] == "layers":
-        blocks = _numbered(weights[name] for name in ordered)
-    else:
-        numbers = _numbered(segment.get(name, -1) for name in ordered)
-        blocks = {path: numbers[segment.get(name, -1)] for name, path in weights.items()}
-    return Mixing(config["mixing"], blocks, config["turn_steps"], config["draws"])
-
-
-def _numbered(items: Iterable[Hashable]) -> Dict:
-    return {item: number for number, item in enumerate(dict.fromkeys(items))}
+    """The mixing that a configuration asks for, of layers whose scales are trained: path -> name of a weight."""
+    segments = segments_of(graph)
+    segment = {path: segments.get(weight, -1) for path, weight in weights.items()}
+    blocks: Dict[str, Dict[str, Any]] = {"joint": dict.fromkeys(weights, 0), "blocks": segment,
+                                         "layers": dict(zip(weights, weights))}
+    block = blocks[config["mixing"]]
+    # Numbered as they come in the network.
+    ordered = dict.fromkeys(block[path] for path in sorted(weights, key=segment.__getitem__))
+    numbers = {key: number for number, key in enumerate(ordered)}
+    return Mixing(config["mixing"], {path: numbers[block[path]] for path in weights}, config["turn_steps"],
+                  config["draws"])

@@ -10,7 +10,7 @@ from golden_stick.knockoffs.second_order import SecondOrder, moments_of
 from golden_stick.scop import FeatureSampler
 from golden_stick.scop.cells import PhaseNetwork
 from golden_stick.scop.phase import _FeatureKnockoff
-from golden_stick.scop.samplers import FeatureSite, KnockoffChange
+from golden_stick.scop.samplers import FeatureSite, KnockoffChange, moments_at
 from golden_stick.scop.scales import RealScale
 from tests import networks
 
@@ -26,7 +26,7 @@ def images(count=64, seed=0):
 
 
 def law(rows):
-    return SecondOrder(moments_of([rows])).law()
+    return SecondOrder(moments_of([rows])).law
 
 
 def correlated(count, channels=4):
@@ -43,7 +43,8 @@ def test_knockoffs_are_exchangeable_channel_by_channel(mode, trailing, repeats):
         shaped = rows.reshape(400, 9, 4).transpose(0, 2, 1).reshape(400, 4, 3, 3)
     else:
         shaped = rows.reshape(400, 9, 4).transpose(0, 2, 1).reshape(400, 36) if repeats > 1 else rows
-    cell = _FeatureKnockoff(nn.Identity(), scale, KnockoffChange("x.knockoff_", law(rows), 1), trailing, repeats)
+    cell = _FeatureKnockoff(nn.Identity(), scale, KnockoffChange("x.knockoff_", law(rows), 1),
+                            FeatureSite(4, trailing, repeats))
     network = PhaseNetwork(cell, None).set_train(True)
     made = network(Tensor(shaped.astype(np.float32))).asnumpy()
     back = made.reshape(400, 4, -1).transpose(0, 2, 1).reshape(3600, 4) if trailing or repeats > 1 else made
@@ -61,10 +62,10 @@ def test_moments_are_those_of_what_enters_the_cell():
     wanted = np.concatenate([ops.relu(network.norm_a(network.a(Tensor(batch)))).asnumpy() for batch in data])
     rows = wanted.transpose(0, 2, 3, 1).reshape(-1, 8).astype(float)
     # Positions are drawn with repetition, so the means agree as two samples do.
-    found = FeatureSampler(data, positions=64).moments(network, {"b": FeatureSite(8, 2)})["b"]
+    found = moments_at(FeatureSampler(data, positions=64), network, {"b": FeatureSite(8, 2)})["b"]
     assert found.count == 16 * 64
     np.testing.assert_allclose(found.mean, rows.mean(0), atol=0.15)
-    flat = FeatureSampler(data).moments(network, {"head": FeatureSite(6, 0, 16)})["head"]
+    flat = moments_at(FeatureSampler(data), network, {"head": FeatureSite(6, 0, 16)})["head"]
     assert flat.mean.shape == (6,)
 
 

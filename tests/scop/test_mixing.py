@@ -145,7 +145,7 @@ def test_a_normalization_of_two_convolutions_is_absorbed_by_neither():
 
 def test_schedules():
     graph = gs.trace(networks.CifarResNet(1), (2, 3, 16, 16))
-    weights = {f"{path}.weight": path for path in ("blocks.0.first", "blocks.0.second", "blocks.1.first", "stem")}
+    weights = {path: f"{path}.weight" for path in ("blocks.0.first", "blocks.0.second", "blocks.1.first", "stem")}
     numbers = {}
     for mixing in ("blocks", "layers", "joint"):
         plan = plan_mixing(graph, weights, {"mixing": mixing, "turn_steps": 5, "draws": 2})
