@@ -119,10 +119,7 @@ class Source:
 def read_source(owner: str, paths: Sequence[str], strategy: Optional[str] = None) -> Source:
     """
     Read a checkpoint: files, patterns such as ``'rank_*/net.ckpt'``, or folders, all of whose checkpoints are meant.
-
-    Of several files, each holds some of the parameters, or the same ones as the others: what pipeline and data parallel
-    training leave. Where each holds a part of a parameter, `strategy` is the file in which MindSpore saved the parallel
-    strategy, and the paths must name the ranks.
+    Each file may hold some of the parameters or all; with MindSpore's file of a parallel `strategy`, a part of each.
     """
     aside = os.path.realpath(strategy) if strategy else None
     files = [file for path in paths for file in _files(owner, path) if os.path.realpath(file) != aside]

@@ -22,10 +22,7 @@ _PLAIN_NAME = "network.mindir"
 
 
 def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynamic_batch: bool = True) -> None:
-    """
-    Write a network in evaluation as MindIR, load the file, and compare; at two batch sizes where the batch is free.
-    The working directory must be one for scratch.
-    """
+    """Write a network in evaluation as MindIR, by way of a scratch directory to work in, load the file and compare."""
     if dynamic_batch and tensors[0].shape:
         batch = tensors[0].shape[0]
         try:

@@ -153,10 +153,7 @@ _MAKERS = frozenset(name for name, operator in OPERATORS.items() if operator.for
 
 
 def find_fusions(graph: Graph, objection: Callable[[Fusion], str]) -> Tuple[Tuple[Fusion, ...], Dict[str, str]]:
-    """
-    Where every normalization goes, in an order in which they can go one by one; and path -> reason of those that stay.
-    `objection` says what the Cells have against a fusion: an empty str if nothing.
-    """
+    """Where every normalization goes, one by one, if the Cells have no objection; and path -> reason of the others."""
     search = _Search(graph)
     waiting = [node for node in graph.nodes
                if node.operator in NORMALIZERS and NORMALIZERS[node.operator].over == "batch"]
@@ -250,10 +247,7 @@ class _Search:
         return tuple(taken)
 
     def _origins(self, value: Value, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]) -> np.ndarray:
-        """
-        Which channel stands at every place of a tensor. Layers are appended to `layers`, with how many channels they
-        have: channels are counted through all of them. `biases` are those that are added further on.
-        """
+        """Which channel stands at every place, counted through all layers, which are appended; `biases` come after."""
         if not isinstance(value, Result):
             raise CannotFold("numbers written in the code" if isinstance(value, Constant) else
                              "an input of the network, or a parameter")

@@ -13,9 +13,7 @@ __all__ = ["POINTWISE"]
 def _formula(function: Callable[..., Expression], own_type: bool = False, **numbers: Any) -> Callable:
     """
     A rule from a formula of as many inputs as the function has, each in the type that the node puts out or in its own.
-
-    `numbers` are arguments that are numbers in the code: an attribute of that name, or else the input at a place, or
-    else a default.
+    `numbers` are its arguments that are no tensors: an attribute of that name, or the input at a place, or a default.
     """
     count = function.__code__.co_argcount - len(numbers)
 

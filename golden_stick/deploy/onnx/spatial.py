@@ -33,7 +33,7 @@ def _begin(writer: Writer, node: Node, mode: str, padding: Sizes, kernel: Sizes,
 
 def _max_pool(writer: Writer, node: Node, kernel: Sizes, stride: Sizes, begin: Sizes, dilation: Sizes = ()) -> str:
     given, made, data = writer.shape(node.inputs[0]), node.shapes[0], writer.of(node.inputs[0])
-    one_deep = len(made) == 5 and (given[2], kernel[0], stride[0], begin[0]) == (1, 1, 1, 0)
+    one_deep = len(made) == 5 and (given[2], made[2], kernel[0], begin[0]) == (1, 1, 1, 0)
     if one_deep:
         # As MindSpore lays out nn.MaxPool2d with padding. Runtimes are faster in two dimensions.
         planes = given[:2] + given[3:]
@@ -55,10 +55,6 @@ def _own_window(writer: Writer, node: Node) -> Tuple[Sizes, Sizes, Sizes]:
     kernel, stride = (spatial_numbers(attributes[key], rank) for key in ("kernel_size", "strides"))
     padding = attributes.get("pad_list", (0,) * (2 * rank))[0::2]
     return kernel, stride, _begin(writer, node, attributes["pad_mode"], padding, kernel, stride)
-
-
-def _own_max_pool(writer: Writer, node: Node) -> str:
-    return _max_pool(writer, node, *_own_window(writer, node))
 
 
 def _mint_max_pool(writer: Writer, node: Node) -> str:
@@ -209,7 +205,7 @@ def _bicubic(writer: Writer, node: Node) -> str:
 
 
 SPATIAL = (
-    (_own_max_pool, "MaxPool MaxPool3D"),
+    (lambda writer, node: _max_pool(writer, node, *_own_window(writer, node)), "MaxPool MaxPool3D"),
     (_mint_max_pool, "MaxPoolWithMask MaxPoolWithIndices"),
     (_max_pool_with_places, "MaxPoolWithArgmaxV2 MaxPool3DWithArgmax"),
     (_own_average_pool, "AvgPool"),

@@ -258,11 +258,8 @@ class Writer:
         return self.emit("Cast", [name], to=int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype))))
 
     def reshape(self, name: str, shape: Sequence[int], old_shape: Optional[Sequence[int]] = None) -> str:
-        """
-        The tensor of that name in another shape. With `old_shape`, the shape that it has, a reshape of a reshape is
-        one, or none where it comes back to where it began: a reshape between two operators keeps a runtime from handing
-        its own layout from one to the other.
-        """
+        """The tensor of that name in another shape; with `old_shape`, which it has, a reshape of a reshape is one."""
+        # Or none, where it comes back to where it began: one keeps a runtime from handing on a layout of its own.
         name, old_shape = self._reshaped.get(name, (name, old_shape))
         if old_shape is not None and sizes_of(shape) == sizes_of(old_shape):
             return name
