@@ -3,6 +3,7 @@ import glob
 import os
 import re
 import tempfile
+from collections import ChainMap
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -24,16 +25,16 @@ def _merged_shards(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]], st
                    ) -> Dict[str, np.ndarray]:
     """Whole parameters, merged by MindSpore; `parts` are by path, which must name its rank, as ``rank_0/net.ckpt``."""
     files = _by_rank(owner, parts)
+    missing = set(_needed(owner, strategy)) - set(files)
+    if missing:
+        raise CheckpointError(f"For '{owner}', the files of all ranks that '{strategy}' speaks of must be given, "
+                              f"but these are missing: {', '.join(map(str, sorted(missing)))}.")
     with tempfile.TemporaryDirectory() as folder:
         # Written anew: MindSpore's merging reads .ckpt files alone.
         shards = {rank: os.path.join(folder, f"{rank}.ckpt") for rank in files}
         for rank, file in files.items():
             ms.save_checkpoint([{"name": name, "data": Tensor(array)} for name, array in parts[file].items()],
                                shards[rank])
-        missing = set(_needed(owner, strategy)) - set(files)
-        if missing:
-            raise CheckpointError(f"For '{owner}', the files of all ranks that '{strategy}' speaks of must be given, "
-                                  f"but these are missing: {', '.join(map(str, sorted(missing)))}.")
         whole = os.path.join(folder, "whole.ckpt")
         try:
             ms.transform_checkpoint_by_rank(0, shards, whole, strategy)
@@ -70,28 +71,16 @@ def _needed(owner: str, strategy: str) -> List[int]:
 def read_checkpoint(owner: str, parameters: Mapping[str, ms.Parameter], path: str, optional: Sequence[str] = ()
                     ) -> Dict[str, np.ndarray]:
     """
-    The values that a checkpoint holds, by parameter name: at least those of a network's parameters, in their shapes.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        parameters (Mapping): Name -> parameter of the network that it must be of. One that was renamed since may stand
-            there under its new name.
-        path (str): The checkpoint.
-        optional (Sequence[str]): Names that it need not hold. Default: ``()``.
-
-    Returns:
-        dict, name of a parameter -> numpy.ndarray.
-
-    Raises:
-        CheckpointError: If it cannot be read or belongs to another network.
+    The values that a checkpoint holds, by parameter name: at least those of a network's parameters but the optional
+    ones, in their shapes. A parameter that was renamed since may stand there under its new name.
     """
     values, _ = read_tensors(owner, path, "ckpt_path")
     for name, parameter in parameters.items():
         if name not in values and parameter.name in values:
             values[name] = values.pop(parameter.name)
-        if name not in values and name in optional:
-            continue
         if name not in values:
+            if name in optional:
+                continue
             raise CheckpointError(f"For '{owner}', the checkpoint must hold '{name}' of the applied network, "
                                   f"but '{path}' does not.")
         if values[name].shape != tuple(parameter.shape):
@@ -102,20 +91,12 @@ def read_checkpoint(owner: str, parameters: Mapping[str, ms.Parameter], path: st
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """
-    The parameters of a checkpoint.
-
-    Args:
-        files (tuple[str]): Where they were read.
-        values (Mapping): Name -> array.
-        slim (bool): Whether it is a slim file of golden_stick's.
-        differing (Mapping): Name -> which files hold different values of it, in words. `values` has the first one's.
-    """
+    """The parameters of a checkpoint, and whether it is a slim file of golden_stick's."""
 
     files: Tuple[str, ...]
     values: Mapping[str, np.ndarray]
     slim: bool
-    differing: Mapping[str, str]
+    differing: Mapping[str, str]  # name -> which files hold different values of it, in words; `values` has the first's
 
     @property
     def kind(self) -> str:
@@ -124,12 +105,7 @@ class Source:
         return "slim" if self.slim else "masked" if PLAN in self.values else _kind(self.values)
 
     def refuse_differing(self, owner: str, names: Sequence[str]) -> None:
-        """
-        Refuse if files differ in any of these parameters. In others they may: optimizers are often kept in parts.
-
-        Raises:
-            CheckpointError: If they do. The message names the parameter and the files.
-        """
+        """Refuse if files differ in any of these parameters. In others they may: optimizers are often kept in parts."""
         found = [name for name in names if name in self.differing]
         if found:
             more = f" (and in {len(found) - 1} more)" if len(found) > 1 else ""
@@ -142,27 +118,13 @@ class Source:
 
 def read_source(owner: str, paths: Sequence[str], strategy: Optional[str] = None) -> Source:
     """
-    Read a checkpoint.
-
-    Args:
-        owner (str): Who asks, for messages.
-        paths (Sequence[str]): Files, patterns such as ``'rank_*/net.ckpt'``, or folders, all of whose checkpoints are
-            meant. Of several files, each holds some of the parameters, or the same ones as the others: what pipeline
-            and data parallel training leave.
-        strategy (str): Where MindSpore saved the parallel strategy, if each file holds a part of a parameter. Then the
-            paths must name the ranks. Default: ``None``.
-
-    Returns:
-        Source.
-
-    Raises:
-        ArgumentError: If a path names no checkpoint, or with a strategy no rank.
-        CheckpointError: If a file cannot be read, the files are of different kinds, or the strategy does not fit.
+    Read a checkpoint: files, patterns such as ``'rank_*/net.ckpt'``, or folders, all of whose checkpoints are meant.
+    Each file may hold some of the parameters or all; with MindSpore's file of a parallel `strategy`, a part of each.
     """
     aside = os.path.realpath(strategy) if strategy else None
     files = [file for path in paths for file in _files(owner, path) if os.path.realpath(file) != aside]
     files = list({os.path.realpath(file): file for file in files}.values())
-    parts: Dict[str, Mapping[str, np.ndarray]] = {}
+    parts: Dict[str, Dict[str, np.ndarray]] = {}
     slim = False
     for file in files:
         parts[file], recipe = read_tensors(owner, file)
@@ -171,12 +133,7 @@ def read_source(owner: str, paths: Sequence[str], strategy: Optional[str] = None
             raise CheckpointError(f"For '{owner}', a slim file must stand alone, but got '{file}' with "
                                   f"{'a strategy' if strategy else f'{len(files) - 1} other files'}.")
     _refuse_mixed(owner, parts)
-    if strategy:
-        merged = _merged_shards(owner, parts, strategy)
-        return Source(tuple(files), merged, False, _differing(parts, merged))
-    values: Dict[str, np.ndarray] = {}
-    for found in parts.values():
-        values = {**found, **values}
+    values = _merged_shards(owner, parts, strategy) if strategy else dict(ChainMap(*parts.values()))
     return Source(tuple(files), values, slim, _differing(parts, values))
 
 

@@ -73,19 +73,8 @@ def export(slim: nn.Cell, inputs: Any, path: PathLike, file_format: str = "MINDI
 def check_outputs(what: str, network: nn.Cell, tensors: Tuple[Tensor, ...], run: Callable[[], Sequence[np.ndarray]],
                   tolerance: float) -> None:
     """
-    Refuse a file that gives other outputs than the network.
-
-    Args:
-        what (str): What the file is called, such as ``'ONNX file'``.
-        network (nn.Cell): The network, in evaluation.
-        tensors (tuple[Tensor]): What both take.
-        run (Callable): Gives the outputs of the file for them, as arrays.
-        tolerance (float): Largest difference allowed, as a fraction of the largest number of the same output; more
-            where an output is of float16. Whole numbers and truth values must be equal.
-
-    Raises:
-        ExportError: If the network does not run here, or an output differs by more, is not finite, or is of another
-            shape or type.
+    Refuse a file, `what` in messages, that gives other outputs than the network, which is in evaluation. The tolerance
+    is a fraction of an output's largest number; more where it is of float16. Whole numbers must be equal.
     """
     # Compiled graphs of the Cell for another batch size would be served from MindSpore's cache.
     ms.ms_memory_recycle()

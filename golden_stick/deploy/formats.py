@@ -36,14 +36,7 @@ class Format:
     extra: str = ""
 
     def check(self, owner: str, options: Mapping[str, Any]) -> None:
-        """
-        Refuse what would fail when the file is written, which may be after long work; `owner` is what the user called.
-
-        Raises:
-            ArgumentError: If the format has no such option, or its value is out of range.
-            ArgumentTypeError: If a value is of another type.
-            DependencyError: If a package is not installed.
-        """
+        """Refuse options or a missing package that would fail when the file is written, perhaps after long work."""
         for name, value in options.items():
             if name not in self.options:
                 raise ArgumentError(f"For '{owner}', '{name}' must stand with a format that takes it, but got "

@@ -21,21 +21,8 @@ _TOLERANCE = 1e-5
 _PLAIN_NAME = "network.mindir"
 
 
-def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str,
-                 dynamic_batch: bool = True) -> None:
-    """
-    Write a network as MindIR, load the file, and compare; at two batch sizes where the batch is free.
-
-    Args:
-        network (nn.Cell): The network, in evaluation.
-        tensors (tuple[Tensor]): What `construct` takes, samples along axis 0.
-        path (str): Where to write, in full. The working directory must be one for scratch.
-        dynamic_batch (bool): Whether the file shall take any batch size, where the network does. Where it does not, a
-            warning says so. Default: ``True``.
-
-    Raises:
-        ExportError: If MindSpore cannot export the network, or the loaded file gives other outputs.
-    """
+def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynamic_batch: bool = True) -> None:
+    """Write a network in evaluation as MindIR, by way of a scratch directory to work in, load the file and compare."""
     if dynamic_batch and tensors[0].shape:
         batch = tensors[0].shape[0]
         try:
@@ -56,9 +43,8 @@ def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str,
 
 
 def _any_batch(tensor: Tensor, batch: int) -> Tensor:
-    if not tensor.shape or tensor.shape[0] != batch:
-        return tensor
-    return Tensor(shape=[None, *tensor.shape[1:]], dtype=tensor.dtype)
+    samples = tensor.shape and tensor.shape[0] == batch
+    return Tensor(shape=[None, *tensor.shape[1:]], dtype=tensor.dtype) if samples else tensor
 
 
 def _export(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
@@ -67,9 +53,8 @@ def _export(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
     except (RuntimeError, TypeError, ValueError) as error:
         raise ExportError(f"For 'export', MindSpore could not export the network: {first_line(error)}") from error
     if not os.path.exists(_PLAIN_NAME):
-        raise ExportError(
-            "For 'export', MindSpore must write one file, but got several: the network is too large for one MindIR."
-        )
+        raise ExportError("For 'export', MindSpore must write one file, but got several: the network is too large for "
+                          "one MindIR.")
     shutil.move(_PLAIN_NAME, path)
 
 

@@ -2,7 +2,7 @@
 import json
 import os
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,39 +28,27 @@ Kept = Mapping[str, Mapping[int, Tuple[int, ...]]]
 
 @dataclass(frozen=True, eq=False)
 class SlimFile:
-    """
-    What a slim file holds.
-
-    Args:
-        version (int): Of the format.
-        network (str): The class of the network.
-        steps (tuple): PruningPlans and Foldings, the oldest first.
-        values (dict[str, numpy.ndarray]): The weights.
-        original (tuple): Names and shapes of the original network's parameters.
-        kept (Mapping): Parameter -> axis -> which of its positions in the original are kept. Axes that are whole, and
-            parameters that are whole, have no entry.
-        metadata (Mapping): What the user added.
-        digests (Mapping): ``original`` of the original's architecture and ``weights``.
-    """
+    """What a slim file holds."""
 
     version: int
-    network: str
-    steps: Tuple[Step, ...]
+    network: str  # its class
+    steps: Tuple[Step, ...]  # the oldest first
     values: Dict[str, np.ndarray]
     original: Architecture
-    kept: Kept
+    kept: Kept  # parameter -> axis -> positions in the original; what is whole has no entry
     metadata: Mapping[str, Any]
-    digests: Mapping[str, str]
+    digests: Mapping[str, str]  # 'original' of the original's architecture, and 'weights'
 
 
 def record_of(network: str, steps: Sequence[Step], original: Architecture, values: Mapping[str, np.ndarray],
               metadata: Mapping[str, Any]) -> Dict[str, Any]:
     """What a slim file says besides the weights, as plain data; `network` is the class."""
-    kinds = {kind: name for name, kind in _STEPS.items()}
     lists: Dict[Tuple[int, ...], int] = {}
     return {
         "version": VERSION, "network": network,
-        "steps": [{"step": kinds[type(step)], **_referring(step, lists)} for step in steps],
+        "steps": [{"step": "prune" if isinstance(step, PruningPlan) else "fold",
+                   **_with_lists(step.to_dict(), lambda kept: lists.setdefault(tuple(kept), len(lists)))}
+                  for step in steps],
         "kept_lists": [list(positions) for positions in lists],
         "original": [[name, list(shape)] for name, shape in original],
         "digests": {"original": architecture_digest(original), "weights": weights_digest(values)},
@@ -68,22 +56,15 @@ def record_of(network: str, steps: Sequence[Step], original: Architecture, value
     }
 
 
-def _referring(step: Step, lists: Dict[Tuple[int, ...], int]) -> Dict[str, Any]:
-    """A step as plain data, with the numbers of lists in place of them. The channels of a group share one list."""
-    data = step.to_dict()
-    if not isinstance(step, PruningPlan):
-        return data
-    return {key: [{**item, "kept": lists.setdefault(tuple(item["kept"]), len(lists))} if "kept" in item else item
-                  for item in items] for key, items in data.items()}
+def _with_lists(data: Mapping[str, Any], change: Callable[[Any], Any]) -> Dict[str, Any]:
+    """A step as plain data, where lists of channels become their numbers or back. Those of a group share one list."""
+    return {key: [{**item, "kept": change(item["kept"])} if "kept" in item else item for item in items]
+            for key, items in data.items()}
 
 
 def _step_of(record: Mapping[str, Any], lists: Sequence[Sequence[int]]) -> Step:
-    """The step that a record speaks of, with the lists that it refers to."""
-    kind, data = _STEPS[record["step"]], {key: value for key, value in record.items() if key != "step"}
-    if kind is PruningPlan:
-        data = {key: [{**item, "kept": lists[item["kept"]]} if "kept" in item else item for item in items]
-                for key, items in data.items()}
-    return kind.from_dict(data)
+    data = {key: value for key, value in record.items() if key != "step"}
+    return _STEPS[record["step"]].from_dict(_with_lists(data, lists.__getitem__))
 
 
 def kept_positions(steps: Iterable[Step]) -> Kept:
@@ -109,33 +90,20 @@ def weights_digest(values: Mapping[str, np.ndarray]) -> str:
 
 
 def read_slim(path: str) -> SlimFile:
-    """
-    A slim file.
-
-    Raises:
-        CheckpointError: If the file is missing, cannot be read, is no slim file, a newer one, or damaged.
-    """
+    """A slim file, refused where it is another file, of another version, or damaged."""
     values, text = read_tensors("load_slim", path)
     if text is None:
-        raise CheckpointError(
-            f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no recipe."
-        )
+        raise CheckpointError(f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no "
+                              f"recipe.")
     file = _parsed(text, values, path)
     if weights_digest(values) != file.digests["weights"]:
-        raise CheckpointError(
-            f"For 'load_slim', the weights in '{path}' must be those that 'save_slim' wrote, but their digest differs: "
-            f"the file was changed or is damaged."
-        )
+        raise CheckpointError(f"For 'load_slim', the weights in '{path}' must be those that 'save_slim' wrote, but "
+                              f"their digest differs: the file was changed or is damaged.")
     return file
 
 
 def read_tensors(owner: str, path: str, argument: str = "path") -> Tuple[Dict[str, np.ndarray], Optional[str]]:
-    """
-    The arrays of a safetensors file or a MindSpore checkpoint, and the record of golden_stick if there is one.
-
-    Raises:
-        CheckpointError: If the file is missing, has another ending, or cannot be read.
-    """
+    """The arrays of a safetensors file or a MindSpore checkpoint, and the record of golden_stick if there is one."""
     if not os.path.isfile(path):
         raise CheckpointError(f"For '{owner}', '{argument}' must be a file, but got '{path}'.")
     # What MindSpore says of these two speaks of its own options.
@@ -151,9 +119,8 @@ def read_tensors(owner: str, path: str, argument: str = "path") -> Tuple[Dict[st
         import mindspore as ms  # not at the top: only this ending needs it
         values = ms.load_checkpoint(path)
     except (SafetensorError, ValueError, RuntimeError, OSError, TypeError) as error:
-        raise CheckpointError(
-            f"For '{owner}', '{argument}' must be a checkpoint, but got '{path}': {first_line(error)}"
-        ) from error
+        raise CheckpointError(f"For '{owner}', '{argument}' must be a checkpoint, but got '{path}': "
+                              f"{first_line(error)}") from error
     text = values.pop(KEY, None)
     # A checkpoint may hold texts besides, which its writer appended.
     arrays = {name: value.asnumpy() for name, value in values.items() if hasattr(value, "asnumpy")}
@@ -174,7 +141,5 @@ def _parsed(text: str, values: Dict[str, np.ndarray], path: str) -> SlimFile:
         return SlimFile(VERSION, record["network"], steps, values, original, kept_positions(steps), record["metadata"],
                         digests)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"For 'load_slim', the recipe in '{path}' must be what 'save_slim' wrote, but it is damaged: "
-            f"{first_line(error)}"
-        ) from error
+        raise CheckpointError(f"For 'load_slim', the recipe in '{path}' must be what 'save_slim' wrote, but it is "
+                              f"damaged: {first_line(error)}") from error

@@ -1,6 +1,6 @@
 """`save_slim` and `load_slim`: between a slim network and its file."""
 import json
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 import mindspore as ms
 import numpy as np
@@ -43,10 +43,9 @@ def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[
         raise ArgumentTypeError(f"For 'save_slim', 'slim' must be a Cell, but got {type(slim_network).__name__}.")
     recipe = recipe_of(slim_network)
     if not recipe.steps:
-        raise CheckpointError(
-            f"For 'save_slim', 'slim' must be a network that golden_stick made slim, but got a "
-            f"'{type(slim_network).__name__}' without a recipe: use 'mindspore.save_checkpoint' for it."
-        )
+        raise CheckpointError(f"For 'save_slim', 'slim' must be a network that golden_stick made slim, but got a "
+                              f"'{type(slim_network).__name__}' without a recipe: use 'mindspore.save_checkpoint' for "
+                              f"it.")
     values = {name: _array(parameter) for name, parameter in recipe.names.parameters(slim_network).items()}
     record = record_of(type(slim_network).__name__, recipe.steps, recipe.original, values, _checked(metadata))
     text = json.dumps(record, separators=(",", ":"))
@@ -99,9 +98,8 @@ def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
     path = path_of("load_slim", path)
     file = read_slim(path)
     if recipe_of(network).steps:
-        raise CheckpointError(
-            "For 'load_slim', 'network' must be the original network, but got one that is slim already."
-        )
+        raise CheckpointError("For 'load_slim', 'network' must be the original network, but got one that is slim "
+                              "already.")
     difference = _difference(file.original, architecture_of(network))
     if difference:
         raise CheckpointError(f"For 'load_slim', 'network' must be built as the one that '{path}' was made from, a "
@@ -111,20 +109,20 @@ def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
         for step in file.steps:
             smaller = take_step(smaller, step)
     except SlimError as error:
-        raise CheckpointError(
-            f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: {error}"
-        ) from error
-    _fill(smaller, file.values, path)
+        raise CheckpointError(f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: "
+                              f"{error}") from error
+    difference = _difference(tuple((name, array.shape) for name, array in file.values.items()),
+                             architecture_of(smaller))
+    if difference:
+        raise CheckpointError(f"For 'load_slim', the slim network must have the parameters of '{path}', but it "
+                              f"differs: {difference}.")
+    for parameter in smaller.get_parameters():
+        parameter.set_data(Tensor(file.values[parameter.name], parameter.dtype))
     return smaller
 
 
 def take_step(network: nn.Cell, step: Step) -> nn.Cell:
-    """
-    The network after one more step of a slim file; of a folding, with the values from before it.
-
-    Raises:
-        SlimError: If the step does not fit the network.
-    """
+    """The network after one more step of a slim file; of a folding, with the values from before it."""
     return slim(network, step) if isinstance(step, PruningPlan) else restructured(network, step)
 
 
@@ -157,13 +155,3 @@ def _difference(wanted: Architecture, got: Architecture) -> str:
     )
     return "; ".join(f"{what} {', '.join(items[:3])}{f' and {len(items) - 3} more' if len(items) > 3 else ''}"
                      for what, items in found if items)
-
-
-def _fill(smaller: nn.Cell, values: Dict[str, np.ndarray], path: str) -> None:
-    parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
-    difference = _difference(tuple((name, array.shape) for name, array in values.items()), architecture_of(smaller))
-    if difference:
-        raise CheckpointError(f"For 'load_slim', the slim network must have the parameters of '{path}', but it "
-                              f"differs: {difference}.")
-    for name, parameter in parameters.items():
-        parameter.set_data(Tensor(values[name], parameter.dtype))

@@ -421,7 +421,7 @@ def test_numbers_that_follow_the_batch():
     assert [(item.offset, item.per_sample) for item in (*numbers[:2], merged.nodes[0].shapes[0][0])] == [
         (0, 1), (0, 49), (0, 1)]
     rows = merge(graph_of(Constant(np.ones((2, 3)))), graph_of(Constant(np.ones((3, 3)))), (2, 3)).nodes[0].inputs[0]
-    assert isinstance(rows.value, Repeated) and rows.value.row.shape == (1, 3) and rows.value.dtype == np.float64
+    assert isinstance(rows.value, Repeated) and rows.value.row.shape == (1, 3) and rows.value.row.dtype == np.float64
 
 
 @pytest.mark.parametrize("one, two, message", [

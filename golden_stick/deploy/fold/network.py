@@ -1,5 +1,6 @@
 """`fold`: batch normalizations become part of the layers beside them."""
-from typing import Any, Callable, Dict, Optional, Tuple
+from functools import partial
+from typing import Any, Dict, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -10,15 +11,7 @@ from golden_stick.base.inputs import as_tensors
 from golden_stick.cells.slim import compare, recipe_of, remember
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network, find_cell, kind_of, replace_cells
-from golden_stick.deploy.fold.plan import (
-    FoldedNormalization,
-    Folding,
-    FusedLayer,
-    FusedNormalization,
-    Fusion,
-    KeptNormalization,
-    find_fusions,
-)
+from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, Fusion, KeptNormalization, find_fusions
 from golden_stick.graph.layers import EMBEDDING, FILTERS, GROUPS, LAYERS, NORMALIZATIONS, Layer
 
 __all__ = ["check_folding", "fold", "fold_report", "restructured"]
@@ -70,7 +63,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn
     if tolerance is not None and not tolerance > 0:
         raise ArgumentError(f"For 'fold', 'tolerance' must be positive, but got {tolerance!r}.")
     tensors = as_tensors("fold", inputs)
-    fusions, reasons = find_fusions(trace(network, tensors), _objection(network))
+    fusions, reasons = find_fusions(trace(network, tensors), partial(_objection, network))
     folding = Folding(
         tuple(_folded(network, fusion) for fusion in fusions),
         tuple(KeptNormalization(_whole_path(network, path), reason) for path, reason in reasons.items()),
@@ -115,32 +108,19 @@ def fold_report(network: nn.Cell) -> Folding:
 
 
 def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
-    """
-    A copy of a network with the Cells that a folding leaves, but with the values from before it.
-
-    Args:
-        network (nn.Cell): The network that the folding was made for, or one built like it. It is not changed.
-        folding (Folding): What is folded.
-
-    Returns:
-        nn.Cell, with the folding as the last step of its recipe. New biases are zero.
-
-    Raises:
-        SlimError: If a Cell is missing or of another kind.
-    """
+    """A copy of a network with the Cells that a folding leaves, but with the values from before it, and zero biases."""
     copied = copy_network(network, "fold")
     for item in folding.folded:
         cell = find_cell(copied, item.normalization, "fold")
         normalization = NORMALIZATIONS.get(kind_of(cell))
         if not isinstance(cell, nn.BatchNorm3d) and (normalization is None or normalization.over != "batch"):
-            _refuse_kind(cell, item.normalization, "a batch normalization")
+            raise _other_kind(cell, item.normalization, "a batch normalization")
         for path in item.layers:
             cell = find_cell(copied, path, "fold")
             kind = LAYERS.get(kind_of(cell))
             if kind is None or kind.form is EMBEDDING:
-                _refuse_kind(cell, path, "a convolution or dense layer")
-            else:
-                _give_bias(cell, kind)
+                raise _other_kind(cell, path, "a convolution or dense layer")
+            _give_bias(cell, kind)
     replace_cells(copied, {item.normalization: lambda cell: nn.Identity() for item in folding.folded})
     remember(copied, network, folding)
     # Without this, compiled graphs run on, with the Cells from before.
@@ -149,20 +129,8 @@ def restructured(network: nn.Cell, folding: Folding) -> nn.Cell:
 
 
 def check_folding(owner: str, network: nn.Cell, folding: Folding, inputs: Any) -> None:
-    """
-    Refuse a folding that cannot be one of a network, as in a file that was changed. Of values, nothing is used.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        network (nn.Cell): As before the folding.
-        folding (Folding): The folding.
-        inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What the network takes, or the shape of its only argument.
-
-    Raises:
-        VerifyError: If a normalization cannot become part of the layers that the folding names.
-    """
-    against = _objection(network)
-    fusions, _ = find_fusions(trace(network, as_tensors(owner, inputs)), lambda fusion: against(fusion) or (
+    """Refuse a folding that cannot be one of a network, as in a file that was changed. Of values, nothing is used."""
+    fusions, _ = find_fusions(trace(network, as_tensors(owner, inputs)), lambda fusion: _objection(network, fusion) or (
         "" if _folded(network, fusion) in folding.folded else "not in the recipe"))
     possible = {_folded(network, fusion) for fusion in fusions}
     for item in folding.folded:
@@ -176,23 +144,18 @@ def _folded(network: nn.Cell, fusion: Fusion) -> FoldedNormalization:
                                tuple(layer.path for layer, _ in fusion.layers))
 
 
-def _objection(network: nn.Cell) -> Callable[[Fusion], str]:
+def _objection(network: nn.Cell, fusion: Fusion) -> str:
     """What the Cells of a network have against a fusion; an empty str if nothing."""
-    names = {parameter.name for parameter in network.get_parameters()}
-
-    def objection(fusion: Fusion) -> str:
-        for layer, _ in fusion.layers:
-            cell = find_cell(network, layer.path)
-            beside = f"'{layer.path}', the layer beside it,"
-            if not hasattr(cell, layer.kind.bias):
-                return f"{beside} is of a kind without bias"
-            if (layer.bias is None) != (getattr(cell, layer.kind.bias) is None):
-                return f"{beside} has a bias that it does not use"
-            if layer.bias is None and _bias_name(layer.weight) in names:
-                return f"{beside} needs a bias, but its name '{_bias_name(layer.weight)}' is another parameter's"
-        return ""
-
-    return objection
+    for layer, _ in fusion.layers:
+        cell, name = find_cell(network, layer.path), _bias_name(layer.weight)
+        beside = f"'{layer.path}', the layer beside it,"
+        if not hasattr(cell, layer.kind.bias):
+            return f"{beside} is of a kind without bias"
+        if (layer.bias is None) != (getattr(cell, layer.kind.bias) is None):
+            return f"{beside} has a bias that it does not use"
+        if layer.bias is None and any(parameter.name == name for parameter in network.get_parameters()):
+            return f"{beside} needs a bias, but its name '{name}' is another parameter's"
+    return ""
 
 
 def _whole_path(network: nn.Cell, path: str) -> str:
@@ -206,9 +169,9 @@ def _bias_name(weight: str) -> str:
     return f"{weight[:-len('weight')]}bias" if weight.endswith("weight") else f"{weight}.bias"
 
 
-def _refuse_kind(cell: nn.Cell, path: str, wanted: str) -> None:
-    raise SlimError(f"For 'fold', the Cell at '{path}' must be {wanted}, as in the network that was folded, but got a "
-                    f"'{type(cell).__name__}'.")
+def _other_kind(cell: nn.Cell, path: str, wanted: str) -> SlimError:
+    return SlimError(f"For 'fold', the Cell at '{path}' must be {wanted}, as in the network that was folded, but got a "
+                     f"'{type(cell).__name__}'.")
 
 
 def _give_bias(cell: nn.Cell, kind: Layer) -> None:
@@ -238,41 +201,27 @@ def _folded_values(values: Dict[str, np.ndarray], fusions: Tuple[Fusion, ...]) -
     """The parameters of the layers after folding, by name, in float64. Fusions follow one another on the same layer."""
     changed: Dict[str, np.ndarray] = {}
     for fusion in fusions:
-        scale, shift = _affine(values, fusion.normalization)
+        scale, shift = _affine(values, fusion)
         for layer, channels in fusion.layers:
-            bias = layer.bias or _bias_name(layer.weight)
-            weight, old = changed.get(layer.weight, values[layer.weight]), changed.get(bias, values.get(bias))
-            old = np.zeros(layer.kind.widths_of(weight.shape, layer.group)[FILTERS]) if old is None else old
-            change = _before if fusion.before else _after
-            changed[layer.weight], changed[bias] = change(weight, old, layer, scale[channels], shift[channels])
+            name = layer.bias or _bias_name(layer.weight)
+            weight, bias = changed.get(layer.weight, values[layer.weight]), changed.get(name, values.get(name))
+            bias = np.zeros(layer.kind.widths_of(weight.shape, layer.group)[FILTERS]) if bias is None else bias
+            # (C_out, C_in / group, ...), filters of one group read the channels of that group; transposed, it is
+            # (C_in, C_out / group, ...), and rows of one group make the channels of that group.
+            parts = weight.reshape(layer.group, -1, *weight.shape[1:])
+            rows = fusion.before and not layer.transposed
+            along = (layer.group, *((-1, 1) if rows else (1, -1)), *(1,) * (weight.ndim - 2))
+            changed[layer.weight] = (parts * scale[channels].reshape(along)).reshape(weight.shape)
+            if fusion.before:
+                changed[name] = bias * scale[channels] + shift[channels]
+            else:
+                constant = parts * shift[channels].reshape(along)
+                changed[name] = bias + constant.sum(axis=tuple(range(2, constant.ndim))).ravel()
     return changed
 
 
-def _affine(values: Dict[str, np.ndarray], normalization: FusedNormalization) -> Tuple[np.ndarray, np.ndarray]:
+def _affine(values: Dict[str, np.ndarray], fusion: Fusion) -> Tuple[np.ndarray, np.ndarray]:
     """What a normalization multiplies each channel by, and what it adds."""
-    names = (normalization.gamma, normalization.beta, normalization.mean, normalization.variance)
-    gamma, beta, mean, variance = (values[name].astype(np.float64) for name in names)
-    scale = gamma / np.sqrt(variance + normalization.epsilon)
+    gamma, beta, mean, variance = (values[name].astype(np.float64) for name in fusion.normalization.parameters)
+    scale = gamma / np.sqrt(variance + fusion.normalization.epsilon)
     return scale, beta - mean * scale
-
-
-def _before(weight: np.ndarray, bias: np.ndarray, layer: FusedLayer, scale: np.ndarray, shift: np.ndarray
-            ) -> Tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer that also does what the normalization after it did, by channel of the layer."""
-    if layer.transposed:
-        # (C_in, C_out / group, ...): rows of one group make the channels of that group.
-        parts = weight.reshape(layer.group, -1, *weight.shape[1:])
-        along = scale.reshape(layer.group, 1, -1, *(1,) * (weight.ndim - 2))
-        return (parts * along).reshape(weight.shape), bias * scale + shift
-    return weight * scale.reshape(-1, *(1,) * (weight.ndim - 1)), bias * scale + shift
-
-
-def _after(weight: np.ndarray, bias: np.ndarray, layer: FusedLayer, scale: np.ndarray, shift: np.ndarray
-           ) -> Tuple[np.ndarray, np.ndarray]:
-    """Weight and bias of a layer that also does what the normalization before it did, by input of the layer."""
-    # (C_out, C_in / group, ...): filters of one group read the channels of that group.
-    parts = weight.reshape(layer.group, -1, *weight.shape[1:])
-    inner = (layer.group, 1, -1) + (1,) * (weight.ndim - 2)
-    constant = parts * shift.reshape(inner)
-    return ((parts * scale.reshape(inner)).reshape(weight.shape),
-            bias + constant.sum(axis=tuple(range(2, constant.ndim))).ravel())

@@ -10,17 +10,7 @@ import numpy as np
 
 from golden_stick.graph.flow import number
 from golden_stick.graph.ir import Constant, Graph, Node, Owner, Parameter, Result, Value, flatten
-from golden_stick.graph.layers import (
-    CONVOLUTION,
-    DENSE,
-    EMBEDDING,
-    LAYERS,
-    NORMALIZATIONS,
-    NORMALIZERS,
-    OPERATORS,
-    TRANSPOSED,
-    Layer,
-)
+from golden_stick.graph.layers import CONVOLUTION, EMBEDDING, LAYERS, NORMALIZATIONS, NORMALIZERS, OPERATORS, Layer
 
 __all__ = ["CannotFold", "FoldedNormalization", "KeptNormalization", "Folding", "FusedLayer", "FusedNormalization",
            "Fusion", "find_fusions"]
@@ -86,46 +76,30 @@ class FusedLayer:
     @property
     def transposed(self) -> bool:
         """Whether its filters stand on axis 1."""
-        return self.kind.form is TRANSPOSED
+        return self.kind.form.filter_axis == 1
 
 
 @dataclass(frozen=True)
 class FusedNormalization:
-    """A batch normalization in evaluation: the Cell's path, its parameters' names, and epsilon."""
+    """A batch normalization in evaluation: the Cell's path, and names of gamma, beta, mean and variance."""
 
     path: str
-    gamma: str
-    beta: str
-    mean: str
-    variance: str
+    parameters: Tuple[str, ...]
     epsilon: float
 
 
 @dataclass(frozen=True, eq=False)
 class Fusion:
-    """
-    A normalization, and where it goes.
-
-    Args:
-        normalization (FusedNormalization): What goes.
-        layers (tuple[tuple[FusedLayer, numpy.ndarray]]): Where it goes, with channel numbers. For layers before it:
-            which channel of the normalization reads each of the layer's channels. For layers after it: which channel of
-            the normalization each of the layer's inputs reads.
-        before (bool): Whether the layers stand before the normalization.
-    """
+    """A normalization, and the layers before or after it where it goes."""
 
     normalization: FusedNormalization
+    # Beside each, which channel of the normalization reads each of its channels, or is read by each of its inputs.
     layers: Tuple[Tuple[FusedLayer, np.ndarray], ...]
     before: bool
 
 
 # Channel numbers: an array of a tensor's shape that says which channel stands at every place.
 _RESHAPES = frozenset({"Reshape", "Flatten", "ExpandDims", "Squeeze"})
-
-
-def _data_movement(node: Node) -> bool:
-    """Whether an operator puts the numbers of one tensor elsewhere: it changes and adds none. A slice leaves some."""
-    return node.operator in _RESHAPES or node.operator == "Transpose" or _index(node) is not None
 
 
 def _moved(node: Node, channels: np.ndarray) -> np.ndarray:
@@ -179,16 +153,7 @@ _MAKERS = frozenset(name for name, operator in OPERATORS.items() if operator.for
 
 
 def find_fusions(graph: Graph, objection: Callable[[Fusion], str]) -> Tuple[Tuple[Fusion, ...], Dict[str, str]]:
-    """
-    Where every normalization goes, in an order in which they can go one by one; and path -> reason of those that stay.
-
-    Args:
-        graph (Graph): A traced network.
-        objection (Callable): What the Cells have against a fusion; an empty str if nothing.
-
-    Returns:
-        tuple, of a tuple of Fusion and a dict.
-    """
+    """Where every normalization goes, one by one, if the Cells have no objection; and path -> reason of the others."""
     search = _Search(graph)
     waiting = [node for node in graph.nodes
                if node.operator in NORMALIZERS and NORMALIZERS[node.operator].over == "batch"]
@@ -255,8 +220,7 @@ class _Search:
             raise CannotFold(f"its parameters are held by a '{owners[0].kind}', a Cell of another kind")
         if operator.argument(node, "training"):
             raise CannotFold("it normalizes by the statistics of the batch")
-        gamma, beta, mean, variance = (name for name, _ in held)
-        return FusedNormalization(owners[0].path, gamma, beta, mean, variance,
+        return FusedNormalization(owners[0].path, tuple(name for name, _ in held),
                                   float(operator.argument(node, "epsilon")))
 
     def _held(self, value: Value, what: str) -> Tuple[str, Owner]:
@@ -283,12 +247,7 @@ class _Search:
         return tuple(taken)
 
     def _origins(self, value: Value, layers: List[Tuple[FusedLayer, int]], biases: Tuple[str, ...]) -> np.ndarray:
-        """
-        Which channel of which layer stands at every place of a tensor.
-
-        Layers are appended to `layers`, with how many channels they have: channels are counted through all of them.
-        `biases` are those that are added further on.
-        """
+        """Which channel stands at every place, counted through all layers, which are appended; `biases` come after."""
         if not isinstance(value, Result):
             raise CannotFold("numbers written in the code" if isinstance(value, Constant) else
                              "an input of the network, or a parameter")
@@ -351,8 +310,10 @@ class _Search:
         return layer, read
 
     def _passes(self, node: Node) -> bool:
+        """Whether an operator puts the numbers of one tensor elsewhere or adds a bias. A slice leaves some."""
+        moves = node.operator in _RESHAPES or node.operator == "Transpose" or _index(node) is not None
         bias = node.operator == "BiasAdd" and isinstance(node.inputs[1], Parameter)
-        return _data_movement(node) or bias or node.number in self.gone
+        return moves or bias or node.number in self.gone
 
     def _layer(self, node: Node) -> FusedLayer:
         operator = OPERATORS[node.operator]
@@ -360,7 +321,7 @@ class _Search:
         kind = LAYERS.get(owner.kind)
         turned = node.operator == "MatMul" and [bool(number(value)) for value in node.inputs[2:4]] != [False, True]
         # A convolution of mint takes a single sample as well, whose channels are on axis 0.
-        single = operator.form is not DENSE and len(node.shapes[0]) != len(self._graph.parameter(name).shape)
+        single = operator.form.channel_axis == 1 and len(node.shapes[0]) != len(self._graph.parameter(name).shape)
         if kind is None or node.operator not in kind.operators or owner.attribute != kind.weight or turned or single:
             raise CannotFold(f"'{owner.path}', a Cell of another kind ('{owner.kind}')")
         bias = next((item for item in self._graph.parameters

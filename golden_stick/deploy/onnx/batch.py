@@ -5,7 +5,7 @@ A network is traced for two batch sizes. Where the two graphs differ by numbers 
 `Size`, a line through the two; where they differ otherwise, the batch size is fixed, and the reason is named.
 """
 from dataclasses import dataclass, replace
-from typing import Any, Mapping, Sequence, Tuple
+from typing import Any, Dict, Sequence, Tuple
 
 import numpy as np
 
@@ -37,11 +37,6 @@ class Repeated:
     row: np.ndarray
     shape: Tuple[int, ...]
 
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of the numbers."""
-        return self.row.dtype
-
 
 def grows(number: object) -> bool:
     """Whether a number depends on the batch size."""
@@ -59,40 +54,22 @@ def sizes_of(shape: Sequence[int]) -> Tuple[Tuple[int, int], ...]:
 
 
 def merge(graph: Graph, other: Graph, batches: Tuple[int, int]) -> Graph:
-    """
-    One graph for all batch sizes, from those of two.
-
-    Args:
-        graph (Graph): Traced with the first batch size.
-        other (Graph): The same network, traced with the second.
-        batches (tuple[int, int]): The two sizes.
-
-    Returns:
-        Graph, in which numbers that follow the batch are `Size` and arrays that do are `Repeated`.
-
-    Raises:
-        FixedBatch: If the graphs differ in more than numbers that grow evenly.
-    """
+    """One graph for all batch sizes, from those of two, if they differ only in numbers that grow evenly."""
     if [node.operator for node in graph.nodes] != [node.operator for node in other.nodes]:
         raise FixedBatch("the network computes in another way when the batch size changes")
     merger = _Merger(batches)
+    for one, two in zip(graph.inputs, other.inputs):
+        merger.inputs[one.name] = replace(one, shape=merger.numbers(one.shape, two.shape, "an input"))
     nodes = tuple(merger.node(one, two) for one, two in zip(graph.nodes, other.nodes))
-    inputs = tuple(replace(one, shape=merger.numbers(one.shape, two.shape, "an input"))
-                   for one, two in zip(graph.inputs, other.inputs))
-    known = {item.name: item for item in inputs}
-    nodes = tuple(replace(node, inputs=_renewed(node.inputs, known)) for node in nodes)
-    return Graph(nodes, inputs, graph.parameters, _renewed(graph.outputs, known))
-
-
-def _renewed(values: Sequence[Value], known: Mapping[str, Input]) -> Tuple[Value, ...]:
-    return tuple(_renewed(value, known) if isinstance(value, tuple) else
-                 known[value.name] if isinstance(value, Input) else value for value in values)
+    outputs = tuple(merger.value(one, two, "an output") for one, two in zip(graph.outputs, other.outputs))
+    return Graph(nodes, tuple(merger.inputs.values()), graph.parameters, outputs)
 
 
 class _Merger:
 
     def __init__(self, batches: Tuple[int, int]):
         self._first, self._second = batches
+        self.inputs: Dict[str, Input] = {}
 
     def node(self, one: Node, two: Node) -> Node:
         place = str(one)
@@ -112,7 +89,7 @@ class _Merger:
             return Constant(self.numbers(one.value, two.value, place))
         if type(one) is not type(two) or (not isinstance(one, (Input, Parameter)) and one != two):
             raise FixedBatch(f"{place} reads something else when the batch size changes")
-        return one
+        return self.inputs[one.name] if isinstance(one, Input) else one
 
     def numbers(self, one: Any, two: Any, place: str) -> Any:
         if isinstance(one, np.ndarray) and isinstance(two, np.ndarray):

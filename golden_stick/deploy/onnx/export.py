@@ -1,7 +1,7 @@
 """From a network to an ONNX file, which is run before anybody gets to see it."""
 import os
 import warnings
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
@@ -22,12 +22,7 @@ _TOLERANCE = 1e-4
 
 
 def check_model(model: Any) -> None:
-    """
-    ONNX's own checker, with its inference of shapes and types.
-
-    Raises:
-        ExportError: If it finds anything.
-    """
+    """ONNX's own checker, with its inference of shapes and types."""
     import onnx
 
     try:
@@ -38,12 +33,7 @@ def check_model(model: Any) -> None:
 
 
 def run_file(path: str, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
-    """
-    The outputs of an ONNX file, on the CPU.
-
-    Raises:
-        ExportError: If ONNX Runtime cannot load or run it.
-    """
+    """The outputs of an ONNX file, on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -60,21 +50,7 @@ def run_file(path: str, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
 
 def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: int = 17,
                dynamic_batch: bool = True) -> None:
-    """
-    Write a network to an ONNX file and run the file, at two batch sizes where the batch is free.
-
-    Args:
-        network (nn.Cell): The network, in evaluation.
-        tensors (tuple[Tensor]): What `construct` takes.
-        path (str): Where to write.
-        opset (int): Version of ONNX's operators. Default: ``17``.
-        dynamic_batch (bool): Whether the file shall take any batch size, where the network does. Where it does not, a
-            warning says why. Default: ``True``.
-
-    Raises:
-        TraceError: If the network cannot be compiled.
-        ExportError: If an operator cannot be written, or the file gives other outputs than the network.
-    """
+    """Write a network in evaluation to an ONNX file and run the file, at two batch sizes where the batch is free."""
     weights = {item.name: item.asnumpy() for item in network.get_parameters()}
     reason = None
     if dynamic_batch:
@@ -126,11 +102,7 @@ def _trace_at(network: nn.Cell, tensors: Tuple[Tensor, ...], size: int) -> Graph
 
 
 def _prove(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, size: int) -> None:
-    problem: Optional[ExportError] = None
     try:
         _check(network, tensors, path)
     except ExportError as error:
-        problem = error
-    if problem is not None:
-        os.remove(path)
-        raise FixedBatch(f"at batch size {size}, {first_line(problem)}") from problem
+        raise FixedBatch(f"at batch size {size}, {first_line(error)}") from error

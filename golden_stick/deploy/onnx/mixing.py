@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 from golden_stick.deploy.onnx.batch import FixedBatch, grows
-from golden_stick.deploy.onnx.writer import Expression, Writer, is_none
+from golden_stick.deploy.onnx.writer import Writer, is_none
 from golden_stick.graph.ir import Constant, Node, Value, flatten
 from golden_stick.graph.layers import CONVOLUTION, DENSE, NORMALIZERS, OPERATORS, TRANSPOSED
 
@@ -13,16 +13,10 @@ __all__ = ["MIXING", "along_channels", "spatial_numbers", "check_layout"]
 
 
 def check_layout(writer: Writer, node: Node, layout: str = "") -> None:
-    """
-    Refuse what does not have its channels on axis 1.
-
-    Raises:
-        ExportError: If the layout is another one.
-    """
+    """Refuse what does not have its channels on axis 1."""
     layout = layout or node.attributes.get("format", node.attributes.get("data_format", "NCHW"))
     if layout not in ("NCHW", "NCDHW", "NCW", "NCL"):
-        error = writer.refuse(node, f"its layout is '{layout}', and ONNX has channels first only")
-        raise error
+        raise writer.refuse(node, f"its layout is '{layout}', and ONNX has channels first only")
 
 
 def spatial_numbers(numbers: Union[int, Sequence[int]], rank: int) -> Tuple[int, ...]:
@@ -44,20 +38,16 @@ def _argument(writer: Writer, node: Node, name: str, default: Any = None) -> Any
     return node.attributes.get(at, default) if isinstance(at, str) else writer.number(node, at, default)
 
 
-def _padding(writer: Writer, node: Node, rank: int) -> Tuple[Tuple[int, ...], Tuple[int, ...]]:
-    """At the beginning and at the end of every axis: an attribute holds pairs, an input one number for both."""
-    padding = _argument(writer, node, "padding")
-    if isinstance(OPERATORS[node.operator].padding, str):
-        return tuple(padding[0::2]), tuple(padding[1::2])
-    return (spatial_numbers(padding, rank),) * 2
-
-
 def _convolution(writer: Writer, node: Node) -> str:
     """Of a transposed one, padding at the ends and what is added to the output give the shape of the trace."""
     check_layout(writer, node)
     operator, rank = OPERATORS[node.operator], len(node.shapes[0]) - 2
     stride, dilation = (spatial_numbers(_argument(writer, node, name), rank) for name in ("stride", "dilation"))
-    begin, ends = _padding(writer, node, rank)
+    padding = _argument(writer, node, "padding")
+    if isinstance(operator.padding, str):  # an attribute holds pairs
+        begin, ends = tuple(padding[0::2]), tuple(padding[1::2])
+    else:
+        begin = ends = spatial_numbers(padding, rank)
     attributes: Dict[str, Any] = {}
     if operator.form is TRANSPOSED:
         shape, kernel = writer.shape(node.inputs[0])[2:], writer.shape(node.inputs[1])[2:]
@@ -71,40 +61,34 @@ def _convolution(writer: Writer, node: Node) -> str:
                        group=_argument(writer, node, "group", 1), **attributes)
 
 
-def _bias(writer: Writer, node: Node) -> str:
-    rank = len(node.shapes[0])
-    return writer.emit("Add", [writer.of(node.inputs[0]), along_channels(writer, node.inputs[1], rank)])
+def _by_channel(operator: str) -> Callable:
+    """Of a tensor and a vector, a number for each channel."""
+    def rule(writer: Writer, node: Node) -> str:
+        vector = along_channels(writer, node.inputs[1], len(node.shapes[0]))
+        return writer.emit(operator, [writer.of(node.inputs[0]), vector])
+    return rule
 
 
 def _turned(writer: Writer, value: Value) -> str:
-    rank = len(writer.shape(value))
-    array = writer.weight(value)
+    rank, array = len(writer.shape(value)), writer.weight(value)
     if array is not None:
         return writer.constant(np.swapaxes(array, -1, -2))
     return writer.emit("Transpose", [writer.of(value)], perm=(*range(rank - 2), rank - 1, rank - 2))
 
 
 def _matrix_product(writer: Writer, node: Node) -> str:
-    turned = [bool(writer.number(node, at, False)) for at in (2, 3)]
-    return writer.emit("MatMul", [_turned(writer, value) if turn else writer.of(value)
+    """Inputs 2 and 3 of one without bias say which factors are turned; otherwise it is the weight."""
+    dense = OPERATORS[node.operator].bias is not None
+    turned = (False, True) if dense else [bool(writer.number(node, at, False)) for at in (2, 3)]
+    made = writer.emit("MatMul", [_turned(writer, value) if turn else writer.of(value)
                                   for value, turn in zip(node.inputs, turned)])
-
-
-def _dense(writer: Writer, node: Node) -> str:
-    made = writer.emit("MatMul", [writer.of(node.inputs[0]), _turned(writer, node.inputs[1])])
-    bias = node.inputs[2] if len(node.inputs) > 2 else Constant(None)
+    bias = node.inputs[2] if dense and len(node.inputs) > 2 else Constant(None)
     return made if is_none(bias) else writer.emit("Add", [made, writer.of(bias)])
 
 
 def _einsum(writer: Writer, node: Node) -> str:
     return writer.emit("Einsum", [writer.of(value) for value in flatten(node.inputs)],
                        equation=node.attributes["equation"])
-
-
-def _slope(writer: Writer, node: Node) -> str:
-    rank = len(node.shapes[0])
-    slope = along_channels(writer, node.inputs[1], rank) if rank > 1 else writer.of(node.inputs[1])
-    return writer.emit("PRelu", [writer.of(node.inputs[0]), slope])
 
 
 def _batch_normalization(writer: Writer, node: Node) -> str:
@@ -129,9 +113,9 @@ def _axes(writer: Writer, node: Node, at: int = 1) -> Optional[List[int]]:
     return [int(axis) % rank for axis in np.ravel(axes)]
 
 
-def _one_axis(writer: Writer, node: Node, at: int = 1, default: int = -1) -> int:
-    axes = node.attributes.get("axis", writer.number(node, at, default))
-    axes = [default] if axes is None else np.ravel(axes).tolist()
+def _one_axis(writer: Writer, node: Node) -> int:
+    axes = node.attributes.get("axis", writer.number(node, 1))
+    axes = [-1] if axes is None else np.ravel(axes).tolist()
     if len(axes) != 1:
         raise writer.refuse(node, f"ONNX takes one axis there, but got {axes}")
     return int(axes[0])
@@ -142,26 +126,15 @@ def _keeps(writer: Writer, node: Node) -> bool:
 
 
 def _reduction(operator: str) -> Callable:
+    """All and any are the least and the largest of zeros and ones."""
     def rule(writer: Writer, node: Node) -> str:
-        data = writer.of(node.inputs[0], node.types[0])
-        return writer.reduce(operator, data, _axes(writer, node), _keeps(writer, node))
-    return rule
-
-
-def _sum(writer: Writer, node: Node) -> str:
-    """Input 3 of MindSpore's own operator says whether no axes mean none, not all."""
-    axes = _axes(writer, node)
-    data = writer.of(node.inputs[0], node.types[0])
-    if axes is None and node.operator == "ReduceSum" and writer.number(node, 3, False):
-        return data
-    return writer.reduce("ReduceSum", data, axes, _keeps(writer, node))
-
-
-def _truth(operator: str) -> Callable:
-    """All and any, as the least and the largest of zeros and ones."""
-    def rule(writer: Writer, node: Node) -> str:
-        data = writer.of(node.inputs[0], "int32")
-        return writer.cast(writer.reduce(operator, data, _axes(writer, node), _keeps(writer, node)), "bool")
+        kind, axes = node.types[0], _axes(writer, node)
+        data = writer.of(node.inputs[0], "int32" if kind == "bool" else kind)
+        # Input 3 of MindSpore's own sum says whether no axes mean none, not all.
+        if axes is None and node.operator == "ReduceSum" and writer.number(node, 3, False):
+            return data
+        made = writer.reduce(operator, data, axes, _keeps(writer, node))
+        return writer.cast(made, kind) if kind == "bool" else made
     return rule
 
 
@@ -178,8 +151,7 @@ def _norm(writer: Writer, node: Node) -> str:
 def _index(operator: str, values: str = "", index_first: bool = True) -> Callable:
     """Places of the largest or smallest numbers, with the numbers themselves where `values` names their reduction."""
     def rule(writer: Writer, node: Node) -> Union[str, Tuple[str, str]]:
-        data, axis = writer.of(node.inputs[0]), _one_axis(writer, node)
-        keep = _keeps(writer, node)
+        data, axis, keep = writer.of(node.inputs[0]), _one_axis(writer, node), _keeps(writer, node)
         kind = node.types[0 if index_first else 1]
         places = writer.cast(writer.emit(operator, [data], axis=axis, keepdims=int(keep)), kind)
         if not values:
@@ -189,28 +161,18 @@ def _index(operator: str, values: str = "", index_first: bool = True) -> Callabl
     return rule
 
 
-def _reduced(writer: Writer, node: Node, operator: str, x: Expression, axes: Optional[Sequence[int]],
-             keep: bool = True) -> Expression:
-    return writer.expression(node, writer.reduce(operator, x.name, axes, keep))
-
-
-def _moments(writer: Writer, node: Node, correction: float, root: bool) -> Tuple[str, str]:
-    """Variance, or its root, and mean, over the axes of input 1."""
-    shape, axes, keep = writer.shape(node.inputs[0]), _axes(writer, node), _keeps(writer, node)
-    axes = list(range(len(shape))) if axes is None else axes
-    if any(grows(shape[axis]) for axis in axes):
-        raise FixedBatch(f"{node} is taken over the batch")
-    x, count = writer.expression(node, node.inputs[0]), math.prod(shape[axis] for axis in axes)
-    mean = _reduced(writer, node, "ReduceMean", x, axes)
-    away = x - mean
-    spread = _reduced(writer, node, "ReduceSum", away * away, axes, keep) / max(count - correction, 0)
-    return (spread("Sqrt") if root else spread).name, mean.name if keep else writer.squeeze(mean.name, axes)
-
-
 def _spread(root: bool) -> Callable:
-    """Inputs: data, axes, what is taken off the count, whether the axes stay."""
+    """Variance, or its root, and mean. Inputs: data, axes, what is taken off the count, whether the axes stay."""
     def rule(writer: Writer, node: Node) -> Tuple[str, str]:
-        return _moments(writer, node, float(writer.number(node, 2, 1)), root)
+        shape, axes, keep = writer.shape(node.inputs[0]), _axes(writer, node), _keeps(writer, node)
+        axes = list(range(len(shape))) if axes is None else axes
+        if any(grows(shape[axis]) for axis in axes):
+            raise FixedBatch(f"{node} is taken over the batch")
+        x, count = writer.expression(node, node.inputs[0]), math.prod(shape[axis] for axis in axes)
+        mean = x.reduced("ReduceMean", axes)
+        away = x - mean
+        spread = (away * away).reduced("ReduceSum", axes, keep) / max(count - float(writer.number(node, 2, 1)), 0)
+        return (spread("Sqrt") if root else spread).name, mean.name if keep else writer.squeeze(mean.name, axes)
     return rule
 
 
@@ -227,37 +189,34 @@ def _running_sum(writer: Writer, node: Node) -> str:
                        reverse=int(flags[1]))
 
 
+def _top(writer: Writer, node: Node, count: int, axis: int, largest: bool, in_order: bool) -> Tuple[str, str]:
+    values, places = writer.emit_several("TopK", [writer.of(node.inputs[0]), writer.vector([count])], 2, axis=axis,
+                                         largest=int(largest), sorted=int(in_order))
+    return values, writer.cast(places, node.types[1])
+
+
 def _sort(writer: Writer, node: Node) -> Tuple[str, str]:
     """Inputs of the newer one: data, axis, whether it descends."""
     axis = _one_axis(writer, node) % len(node.shapes[0])
-    down = bool(node.attributes.get("descending", writer.number(node, 2, False)))
-    values, places = writer.emit_several("TopK", [writer.of(node.inputs[0]), writer.vector([node.shapes[0][axis]])], 2,
-                                         axis=axis, largest=int(down), sorted=1)
-    return values, writer.cast(places, node.types[1])
+    down = node.attributes.get("descending", writer.number(node, 2, False))
+    return _top(writer, node, node.shapes[0][axis], axis, down, True)
 
 
-def _top(writer: Writer, node: Node) -> Tuple[str, str]:
+def _top_numbers(writer: Writer, node: Node) -> Tuple[str, str]:
     """Inputs: data, how many, axis, whether the largest, whether in order."""
-    values, places = writer.emit_several(
-        "TopK", [writer.of(node.inputs[0]), writer.vector([writer.number(node, 1)])], 2,
-        axis=writer.number(node, 2, -1), largest=int(writer.number(node, 3, True)),
-        sorted=int(writer.number(node, 4, True)))
-    return values, writer.cast(places, node.types[1])
+    given = (writer.number(node, at, default) for at, default in ((1, None), (2, -1), (3, True), (4, True)))
+    return _top(writer, node, *given)
 
 
 def _unit_length(writer: Writer, node: Node) -> str:
     """Divided by the root of the sum of squares, which epsilon keeps off zero."""
     x = writer.expression(node, node.inputs[0])
-    total = _reduced(writer, node, "ReduceSum", x * x, _axes(writer, node))
+    total = (x * x).reduced("ReduceSum", _axes(writer, node))
     return (x / total("Max", node.attributes["epsilon"])("Sqrt")).name
 
 
 def _layer_normalization(writer: Writer, node: Node) -> str:
-    """
-    ONNX has this since opset 17, with a scale that covers just the normalized axes.
-
-    Input 3 of MindSpore's own operators is the first of these axes, input 1 of mint's their lengths.
-    """
+    """ONNX has it since opset 17. Input 3 of MindSpore's own operators is the first axis, input 1 of mint's lengths."""
     record, rank = NORMALIZERS[node.operator], len(node.shapes[0])
     scale, shift = node.inputs[record.gamma], node.inputs[record.beta]
     if record.gamma == 1:
@@ -269,8 +228,8 @@ def _layer_normalization(writer: Writer, node: Node) -> str:
     if writer.opset >= 17 and not is_none(scale) and len(writer.shape(scale)) == rank - first:
         inputs = [x.name, *(writer.of(value) for value in (scale, shift) if not is_none(value))]
         return writer.emit("LayerNormalization", inputs, axis=first, epsilon=float(epsilon))
-    away = x - _reduced(writer, node, "ReduceMean", x, range(first, rank))
-    made = away / (_reduced(writer, node, "ReduceMean", away * away, range(first, rank)) + epsilon)("Sqrt")
+    away = x - x.reduced("ReduceMean", range(first, rank))
+    made = away / ((away * away).reduced("ReduceMean", range(first, rank)) + epsilon)("Sqrt")
     made = made if is_none(scale) else made * writer.expression(node, scale)
     return (made if is_none(shift) else made + writer.expression(node, shift)).name
 
@@ -298,26 +257,23 @@ def _instance_normalization(writer: Writer, node: Node) -> str:
 def _root_mean_square(writer: Writer, node: Node) -> str:
     """Inputs: data, scale, epsilon; over the last axis."""
     x, scale = (writer.expression(node, value) for value in node.inputs[:2])
-    power = _reduced(writer, node, "ReduceMean", x * x, [len(node.shapes[0]) - 1])
+    power = (x * x).reduced("ReduceMean", [len(node.shapes[0]) - 1])
     return (x / (power + writer.number(node, 2, 1e-6))("Sqrt") * scale).name
 
 
 MIXING = (
     *((_convolution, name) for name, record in OPERATORS.items() if record.form in (CONVOLUTION, TRANSPOSED)),
-    *((_matrix_product if record.bias is None else _dense, name) for name, record in OPERATORS.items()
-      if record.form is DENSE),
+    *((_matrix_product, name) for name, record in OPERATORS.items() if record.form is DENSE),
     *((_batch_normalization, name) for name, record in NORMALIZERS.items() if record.over == "batch"),
     *((_layer_normalization, name) for name, record in NORMALIZERS.items() if record.over == "layer"),
-    (_bias, "BiasAdd"),
+    (_by_channel("Add"), "BiasAdd"),
     (_einsum, "Einsum"),
-    (_slope, "PReLU"),
+    (_by_channel("PRelu"), "PReLU"),
     (_reduction("ReduceMean"), "ReduceMean MeanExt"),
-    (_reduction("ReduceMax"), "ReduceMax Max AMax"),
-    (_reduction("ReduceMin"), "ReduceMin Min AMin"),
+    (_reduction("ReduceMax"), "ReduceMax Max AMax ReduceAny"),
+    (_reduction("ReduceMin"), "ReduceMin Min AMin ReduceAll"),
     (_reduction("ReduceProd"), "ReduceProd ProdExt"),
-    (_sum, "ReduceSum SumExt"),
-    (_truth("ReduceMin"), "ReduceAll"),
-    (_truth("ReduceMax"), "ReduceAny"),
+    (_reduction("ReduceSum"), "ReduceSum SumExt"),
     (_norm, "LpNorm LinalgVectorNorm"),
     (_index("ArgMax"), "Argmax"),
     (_index("ArgMin"), "Argmin"),
@@ -331,7 +287,7 @@ MIXING = (
     (_softmax("LogSoftmax"), "LogSoftmax LogSoftmaxExt"),
     (_running_sum, "CumSum CumsumExt"),
     (_sort, "Sort SortExt"),
-    (_top, "TopkExt"),
+    (_top_numbers, "TopkExt"),
     (_unit_length, "L2Normalize"),
     (_group_normalization, "GroupNorm"),
     (_instance_normalization, "InstanceNorm"),

@@ -1,5 +1,5 @@
 """ONNX rules of operators that only move numbers."""
-from typing import Any, Callable, List, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -21,14 +21,13 @@ def _reshape(writer: Writer, node: Node) -> str:
 
 
 def _transpose(writer: Writer, node: Node) -> str:
-    order = [int(axis) % len(node.shapes[0]) for axis in writer.number(node, 1)]
-    return writer.emit("Transpose", [writer.of(node.inputs[0])], perm=order)
-
-
-def _swapped(writer: Writer, node: Node) -> str:
+    """Input 1 is the order, or inputs 1 and 2 are two axes that change places."""
     order = list(range(len(node.shapes[0])))
-    one, two = writer.number(node, 1), writer.number(node, 2)
-    order[one], order[two] = order[two], order[one]
+    if node.operator == "TransposeExtView":
+        one, two = writer.number(node, 1), writer.number(node, 2)
+        order[one], order[two] = order[two], order[one]
+    else:
+        order = [order[axis] for axis in writer.number(node, 1)]
     return writer.emit("Transpose", [writer.of(node.inputs[0])], perm=order)
 
 
@@ -103,32 +102,15 @@ def _narrow(writer: Writer, node: Node) -> str:
     return writer.slice(writer.of(node.inputs[0]), axis, start, start + count)
 
 
-def _one_position(writer: Writer, node: Node) -> str:
-    axis, place = (writer.number(node, at) for at in (1, 2))
-    index = writer.constant(np.asarray(place, np.int64))
-    return writer.emit("Gather", [writer.of(node.inputs[0]), index], axis=axis)
-
-
-def _indices(writer: Writer, value: Value) -> str:
-    return writer.of(value, None if writer.type(value) in ("int32", "int64") else "int64")
-
-
-def _gather(writer: Writer, node: Node) -> str:
-    """Inputs: data, places, axis, how many axes are the batch's."""
-    if writer.number(node, 3, 0):
-        raise writer.refuse(node, "it reads other places in every row of the batch")
-    return writer.emit("Gather", [writer.of(node.inputs[0]), _indices(writer, node.inputs[1])],
-                       axis=writer.number(node, 2))
-
-
-def _index_select(writer: Writer, node: Node) -> str:
-    return writer.emit("Gather", [writer.of(node.inputs[0]), _indices(writer, node.inputs[2])],
-                       axis=writer.number(node, 1))
-
-
-def _embedding(writer: Writer, node: Node) -> str:
-    """Inputs: places, weight."""
-    return writer.emit("Gather", [writer.of(node.inputs[1]), _indices(writer, node.inputs[0])], axis=0)
+def _gather(data: int, places: int, axis: Optional[int], batch: Optional[int] = None) -> Callable:
+    """By which input is what; `batch` says how many axes are the batch's, and axis 0 is the default."""
+    def rule(writer: Writer, node: Node) -> str:
+        if writer.number(node, batch, 0):
+            raise writer.refuse(node, "it reads other places in every row of the batch")
+        index = node.inputs[places]
+        indices = writer.of(index, None if writer.type(index) in ("int32", "int64") else "int64")
+        return writer.emit("Gather", [writer.of(node.inputs[data]), indices], axis=writer.number(node, axis, 0))
+    return rule
 
 
 def _gather_nd(writer: Writer, node: Node) -> str:
@@ -150,8 +132,7 @@ def _repeat(writer: Writer, node: Node) -> str:
         raise writer.refuse(node, "it repeats over no axis of its own")
     axis %= len(shape)
     data = writer.unsqueeze(writer.of(node.inputs[0]), [axis + 1])
-    multiples = [1] * (len(shape) + 1)
-    multiples[axis + 1] = writer.number(node, 1)
+    multiples = [1] * (axis + 1) + [writer.number(node, 1)] + [1] * (len(shape) - axis - 1)
     return writer.reshape(writer.emit("Tile", [data, writer.vector(multiples)]), node.shapes[0])
 
 
@@ -161,8 +142,8 @@ def _broadcast(writer: Writer, node: Node) -> str:
 
 def _reverse(writer: Writer, node: Node) -> str:
     axes = np.ravel(node.attributes.get("axis", writer.number(node, 1))).tolist()
-    numbers = ([-1] * len(axes), [_START] * len(axes), axes, [-1] * len(axes))
-    return writer.emit("Slice", [writer.of(node.inputs[0]), *(writer.vector(item) for item in numbers)])
+    cuts = ([-1] * len(axes), [_START] * len(axes), axes, [-1] * len(axes))
+    return writer.emit("Slice", [writer.of(node.inputs[0]), *map(writer.vector, cuts)])
 
 
 def _roll(writer: Writer, node: Node) -> str:
@@ -182,44 +163,36 @@ def _roll(writer: Writer, node: Node) -> str:
     return data
 
 
-def _padded(writer: Writer, node: Node, pairs: Sequence[Tuple[int, int]], mode: str, value: Any) -> str:
+def _padded(writer: Writer, node: Node, pairs: Sequence[Tuple[int, int]], mode: str, value: Value) -> str:
     if mode not in _PAD_MODES or (mode == "circular" and writer.opset < 19):
         raise writer.refuse(node, f"opset {writer.opset} does not pad in mode '{mode}'")
-    inputs = [writer.of(node.inputs[0]), writer.vector([one for one, _ in pairs] + [two for _, two in pairs])]
-    if mode == "constant":
-        inputs.append(value)
-    return writer.emit("Pad", inputs, mode=_PAD_MODES[mode])
-
-
-def _pad(writer: Writer, node: Node) -> str:
-    """Pairs from the first axis, filled with zeros."""
-    return _padded(writer, node, node.attributes["paddings"], "constant", writer.scalar(node, 0))
+    filler = [writer.of(value, node.types[0])] if mode == "constant" else []
+    sizes = writer.vector([size for side in zip(*pairs) for size in side])
+    return writer.emit("Pad", [writer.of(node.inputs[0]), sizes, *filler], mode=_PAD_MODES[mode])
 
 
 def _pad_last_axes(mode: str = "") -> Callable:
     """Inputs: data, pairs from the last axis backwards, what fills."""
     def rule(writer: Writer, node: Node) -> str:
-        flat = [int(item) for item in np.ravel(writer.number(node, 1))]
-        pairs = list(zip(flat[::2], flat[1::2]))
-        if not node.attributes.get("paddings_contiguous", True):
-            half = len(flat) // 2
-            pairs = list(zip(flat[:half], flat[half:]))
+        flat = np.ravel(writer.number(node, 1)).tolist()
+        half = len(flat) // 2
+        contiguous = node.attributes.get("paddings_contiguous", True)
+        pairs = list(zip(flat[::2], flat[1::2]) if contiguous else zip(flat[:half], flat[half:]))
         pairs = [(0, 0)] * (len(node.shapes[0]) - len(pairs)) + pairs[::-1]
-        value = node.inputs[2] if len(node.inputs) > 2 else Constant(None)
-        filler = writer.scalar(node, 0) if is_none(value) else writer.of(value, node.types[0])
-        return _padded(writer, node, pairs, mode or node.attributes.get("mode", "constant"), filler)
+        value = node.inputs[2] if len(node.inputs) > 2 and not is_none(node.inputs[2]) else Constant(0)
+        return _padded(writer, node, pairs, mode or node.attributes.get("mode", "constant"), value)
     return rule
 
 
-def _mirror_pad(writer: Writer, node: Node) -> str:
-    pairs = [tuple(pair) for pair in writer.number(node, 1)]
-    return _padded(writer, node, pairs, node.attributes["mode"].lower(), "")
+def _pad_first_axes(writer: Writer, node: Node) -> str:
+    """Pairs from the first axis, which mirror or fill with zeros."""
+    pairs = node.attributes.get("paddings", writer.number(node, 1))
+    return _padded(writer, node, pairs, node.attributes.get("mode", "constant").lower(), Constant(0))
 
 
 MOVING = (
     (_reshape, "Reshape Flatten FlattenExt ExpandDims ExpandDimsView Squeeze View"),
-    (_transpose, "Transpose TransposeView"),
-    (_swapped, "TransposeExtView"),
+    (_transpose, "Transpose TransposeView TransposeExtView"),
     (_concat, "Concat"),
     (_stack, "Stack StackExt"),
     (_unstack, "Unstack UnstackExtView"),
@@ -227,19 +200,17 @@ MOVING = (
     (_split(2), "ChunkView Chunk SplitTensorView SplitTensor SplitWithSizeView SplitWithSize"),
     (_strided_slice, "StridedSlice"),
     (_narrow, "NarrowView Narrow"),
-    (_one_position, "SelectExtView SelectExt"),
-    (_gather, "Gather"),
-    (_index_select, "IndexSelect"),
-    (_embedding, "Embedding"),
+    (_gather(0, 2, 1), "SelectExtView SelectExt IndexSelect"),
+    (_gather(0, 1, 2, batch=3), "Gather"),
+    (_gather(1, 0, None), "Embedding"),
     (_gather_nd, "GatherNd"),
     (_tile, "Tile Repeat"),
     (_repeat, "RepeatInterleaveInt"),
     (_broadcast, "BroadcastTo BroadcastToView"),
     (_reverse, "ReverseV2"),
     (_roll, "Roll"),
-    (_pad, "Pad"),
     (_pad_last_axes(), "PadV3 ConstantPadND"),
     (_pad_last_axes("reflect"), "ReflectionPad1D ReflectionPad2D ReflectionPad3D"),
     (_pad_last_axes("replicate"), "ReplicationPad1D ReplicationPad2D ReplicationPad3D"),
-    (_mirror_pad, "MirrorPad"),
+    (_pad_first_axes, "Pad MirrorPad"),
 )

@@ -1,6 +1,6 @@
 """ONNX rules of operators that work number by number, on one tensor or on several."""
 import math
-from typing import Callable, List, Sequence
+from typing import Any, Callable, Optional, Sequence, Union
 
 import numpy as np
 
@@ -10,32 +10,31 @@ from golden_stick.graph.ir import Constant, Node, Value, flatten
 __all__ = ["POINTWISE"]
 
 
-def _formula(function: Callable[..., Expression]) -> Callable:
-    """A rule from a formula of as many inputs as the function has, each in the type that the node puts out."""
-    count = function.__code__.co_argcount
+def _formula(function: Callable[..., Expression], own_type: bool = False, **numbers: Any) -> Callable:
+    """
+    A rule from a formula of as many inputs as the function has, each in the type that the node puts out or in its own.
+    `numbers` are its arguments that are no tensors: an attribute of that name, or the input at a place, or a default.
+    """
+    count = function.__code__.co_argcount - len(numbers)
 
     def rule(writer: Writer, node: Node) -> str:
-        return function(*(writer.expression(node, value) for value in node.inputs[:count])).name
+        operands = [None if is_none(value) else writer.expression(node, writer.of(value) if own_type else value)
+                    for value in node.inputs[:count]]
+        return function(*operands, **{name: node.attributes.get(name, writer.number(node, at, default))
+                                      for name, (at, default) in numbers.items()}).name
     return rule
 
 
-def _same_name(operator: str, since: int = 0) -> Callable:
-    """One ONNX operator, of the inputs in the type that the node puts out."""
+def _call(operator: str, count: int = 1, kind: Union[str, Callable] = "", since: int = 0,
+          **attributes: int) -> Callable:
+    """One ONNX operator of that many inputs, in the type that the node puts out, or in another `kind`."""
     def rule(writer: Writer, node: Node) -> str:
         if writer.opset < since:
             raise writer.refuse(node, f"ONNX has '{operator}' since opset {since}")
-        return writer.emit(operator, [writer.of(node.inputs[0], node.types[0])])
+        values = flatten(node.inputs[:count])
+        wanted = kind(writer, values) if callable(kind) else kind or node.types[0]
+        return writer.emit(operator, [writer.of(value, wanted) for value in values], **attributes)
     return rule
-
-
-def _arithmetic(operator: str, kind: str = "", **attributes: int) -> Callable:
-    def rule(writer: Writer, node: Node) -> str:
-        return writer.emit(operator, _operands(writer, node, kind), **attributes)
-    return rule
-
-
-def _operands(writer: Writer, node: Node, kind: str = "") -> List[str]:
-    return [writer.of(value, kind or node.types[0]) for value in node.inputs[:2]]
 
 
 def _common(writer: Writer, values: Sequence[Value]) -> str:
@@ -48,50 +47,30 @@ def _common(writer: Writer, values: Sequence[Value]) -> str:
     return np.result_type(*(floats or tensors)).name
 
 
-def _comparison(operator: str, negated: bool = False) -> Callable:
+def _different(writer: Writer, node: Node) -> str:
+    return writer.emit("Not", [_call("Equal", 2, _common)(writer, node)])
+
+
+def _where(*places: int) -> Callable:
+    """Places of the condition among the inputs, of what is taken where it holds, and of what is taken elsewhere."""
     def rule(writer: Writer, node: Node) -> str:
-        made = writer.emit(operator, _operands(writer, node, _common(writer, node.inputs[:2])))
-        return writer.emit("Not", [made]) if negated else made
+        kinds = ("bool", node.types[0], node.types[0])
+        return writer.emit("Where", [writer.of(node.inputs[at], kind) for at, kind in zip(places, kinds)])
     return rule
 
 
-def _test(operator: str) -> Callable:
-    def rule(writer: Writer, node: Node) -> str:
-        return writer.emit(operator, [writer.of(node.inputs[0])])
-    return rule
+def _is_float(x: Expression) -> bool:
+    return np.dtype(x.node.types[0]).kind == "f"
 
 
-def _scaled(operator: str) -> Callable:
-    """Sums and differences whose third input scales the second."""
-    def rule(writer: Writer, node: Node) -> str:
-        first, second = (writer.expression(node, value) for value in node.inputs[:2])
-        alpha = writer.number(node, 2, 1)
-        return first(operator, second if alpha == 1 else second * alpha).name
-    return rule
-
-
-def _sum(writer: Writer, node: Node) -> str:
-    return writer.emit("Sum", [writer.of(value, node.types[0]) for value in flatten(node.inputs[:1])])
-
-
-def _is_float(node: Node) -> bool:
-    return np.dtype(node.types[0]).kind == "f"
-
-
-def _floor_division(writer: Writer, node: Node) -> str:
+def _floor_division(x: Expression, y: Expression) -> Expression:
     """ONNX cuts the fraction off where numbers are whole, but its remainder has the divisor's sign."""
-    first, second = (writer.expression(node, value) for value in node.inputs[:2])
-    return ((first / second)("Floor") if _is_float(node) else (first - first("Mod", second)) / second).name
+    return (x / y)("Floor") if _is_float(x) else (x - x("Mod", y)) / y
 
 
-def _floor_remainder(writer: Writer, node: Node) -> str:
+def _floor_remainder(x: Expression, y: Expression) -> Expression:
     """Of the divisor's sign. ONNX's Mod of floats has the dividend's."""
-    first, second = (writer.expression(node, value) for value in node.inputs[:2])
-    return (first - (first / second)("Floor") * second if _is_float(node) else first("Mod", second)).name
-
-
-def _square(x: Expression) -> Expression:
-    return x * x
+    return x - (x / y)("Floor") * y if _is_float(x) else x("Mod", y)
 
 
 def _truncated(x: Expression) -> Expression:
@@ -99,111 +78,49 @@ def _truncated(x: Expression) -> Expression:
     return x("Sign") * x("Abs")("Floor")
 
 
-def _division_by_mode(writer: Writer, node: Node) -> str:
+def _division_by_mode(x: Expression, y: Expression, rounding_mode: Optional[int]) -> Expression:
     """MindSpore's modes: none, 1 cuts the fraction off, 2 takes the floor."""
-    first, second = (writer.expression(node, value) for value in node.inputs[:2])
-    made, mode = first / second, writer.number(node, 2)
-    if mode in (None, 0) or not _is_float(node):
-        return made.name
-    return (made("Floor") if mode == 2 else _truncated(made)).name
+    if rounding_mode in (None, 0) or not _is_float(x):
+        return x / y
+    return (x / y)("Floor") if rounding_mode == 2 else _truncated(x / y)
 
 
-def _angle(writer: Writer, node: Node) -> str:
+def _angle(rise: Expression, run: Expression) -> Expression:
     """atan(y / x), turned round where x is negative."""
-    rise, run = (writer.expression(node, value) for value in node.inputs[:2])
-    zero, half = writer.scalar(node, 0), writer.scalar(node, math.pi)
-    turn = writer.emit("Where", [rise("Less", 0).name, writer.scalar(node, -math.pi), half])
-    turn = writer.emit("Where", [run("Less", 0).name, turn, zero])
-    made = writer.emit("Add", [(rise / run)("Atan").name, turn])
-    return writer.emit("Where", [rise("Equal", 0)("And", run("Equal", 0)).name, zero, made])
+    turn = run("Less", 0)("Where", rise("Less", 0)("Where", -math.pi, math.pi), 0)
+    return rise("Equal", 0)("And", run("Equal", 0))("Where", 0, (rise / run)("Atan") + turn)
 
 
-def _select(writer: Writer, node: Node) -> str:
-    where = writer.of(node.inputs[0], "bool")
-    return writer.emit("Where", [where, *(writer.of(value, node.types[0]) for value in node.inputs[1:3])])
+def _clamp(x: Expression, low: Optional[Expression] = None, high: Optional[Expression] = None) -> Expression:
+    x = x if low is None else x("Max", low)
+    return x if high is None else x("Min", high)
 
 
-def _masked_fill(writer: Writer, node: Node) -> str:
-    data, mask, value = node.inputs[:3]
-    return writer.emit("Where", [writer.of(mask, "bool"), writer.of(value, node.types[0]),
-                                 writer.of(data, node.types[0])])
+def _gelu(x: Expression, approximate: int) -> Expression:
+    """By tanh (1) or by erf; ONNX has both since opset 20."""
+    if x.writer.opset >= 20:
+        return x("Gelu", approximate="tanh" if approximate == 1 else "none")
+    if approximate == 1:
+        return x * (((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))("Tanh") + 1) * 0.5
+    return x * ((x / math.sqrt(2))("Erf") + 1) * 0.5
 
 
-def _clamp(writer: Writer, node: Node) -> str:
-    data = writer.of(node.inputs[0], node.types[0])
-    for operator, value in zip(("Max", "Min"), node.inputs[1:3]):
-        if not is_none(value):
-            data = writer.emit(operator, [data, writer.of(value, node.types[0])])
-    return data
-
-
-def _gelu(approximate: Callable[[Writer, Node], bool]) -> Callable:
-    """By tanh or by erf; ONNX has both since opset 20."""
-    def rule(writer: Writer, node: Node) -> str:
-        x, tanh = writer.expression(node, node.inputs[0]), approximate(writer, node)
-        if writer.opset >= 20:
-            return x("Gelu", approximate="tanh" if tanh else "none").name
-        if tanh:
-            curve = ((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi))("Tanh")
-        else:
-            curve = (x / math.sqrt(2))("Erf")
-        return (x * (curve + 1) * 0.5).name
-    return rule
-
-
-def _with_alpha(operator: str, attribute: str, default: float) -> Callable:
-    """An activation with one number, which MindSpore gives as an input or an attribute."""
-    def rule(writer: Writer, node: Node) -> str:
-        alpha = node.attributes.get(attribute, writer.number(node, 1, default))
-        return writer.emit(operator, [writer.of(node.inputs[0])], alpha=float(alpha))
-    return rule
-
-
-def _shrink(soft: bool) -> Callable:
-    def rule(writer: Writer, node: Node) -> str:
-        bound = float(node.attributes.get("lambd", writer.number(node, 1, 0.5)))
-        return writer.emit("Shrink", [writer.of(node.inputs[0])], lambd=bound, bias=bound if soft else 0.0)
-    return rule
-
-
-def _threshold(writer: Writer, node: Node) -> str:
-    x = writer.expression(node, node.inputs[0])
-    bound, value = (writer.number(node, at) for at in (1, 2))
-    return writer.emit("Where", [x("Greater", bound).name, x.name, writer.scalar(node, value)])
-
-
-def _softplus(writer: Writer, node: Node) -> str:
+def _softplus(x: Expression, beta: float, threshold: float) -> Expression:
     """With a slope, and the identity above a bound."""
-    x, slope, bound = writer.expression(node, node.inputs[0]), writer.number(node, 1, 1), writer.number(node, 2, 20)
-    steep = x * slope
-    curve = steep("Softplus") / slope
-    return writer.emit("Where", [steep("Greater", bound).name, x.name, curve.name])
+    steep = x * beta
+    return steep("Greater", threshold)("Where", x, steep("Softplus") / beta)
 
 
-def _logarithm(writer: Writer, node: Node) -> str:
-    attributes = node.attributes
-    if (attributes.get("base", -1.0), attributes.get("scale", 1.0), attributes.get("shift", 0.0)) != (-1.0, 1.0, 0.0):
-        raise writer.refuse(node, "a logarithm with a base, scale or shift of its own")
-    return writer.emit("Log", [writer.of(node.inputs[0], node.types[0])])
+def _logarithm(x: Expression, base: float, scale: float, shift: float) -> Expression:
+    if (base, scale, shift) != (-1.0, 1.0, 0.0):
+        raise x.writer.refuse(x.node, "a logarithm with a base, scale or shift of its own")
+    return x("Log")
 
 
-def _round(writer: Writer, node: Node) -> str:
-    if writer.number(node, 1, 0) not in (0, None):
-        raise writer.refuse(node, "ONNX rounds to whole numbers only")
-    return writer.emit("Round", [writer.of(node.inputs[0])])
-
-
-def _finite(writer: Writer, node: Node) -> str:
-    data = writer.of(node.inputs[0])
-    return writer.emit("Not", [writer.emit("Or", [writer.emit("IsNaN", [data]), writer.emit("IsInf", [data])])])
-
-
-def _cast(writer: Writer, node: Node) -> str:
-    return writer.of(node.inputs[0], node.types[0])
-
-
-def _same(writer: Writer, node: Node) -> str:
-    return writer.of(node.inputs[0])
+def _round(x: Expression, decimals: Optional[int]) -> Expression:
+    if decimals not in (0, None):
+        raise x.writer.refuse(x.node, "ONNX rounds to whole numbers only")
+    return x("Round")
 
 
 def _filled(number: float) -> Callable:
@@ -217,41 +134,41 @@ _SAME_NAMES = ("Softplus Softsign Sigmoid Tanh Sqrt Abs Neg Sign Erf Exp Recipro
                "Cosh Asinh Acosh Atanh Floor Ceil").split()
 
 POINTWISE = (
-    *((_same_name(name), name) for name in _SAME_NAMES),
-    (_same_name("Not"), "LogicalNot"),
-    (_same_name("BitwiseNot", since=18), "BitwiseNot"),
-    (_same_name("Relu"), "ReLU ReLUExt InplaceReLU"),
-    (_same_name("Selu"), "SeLU"),
-    (_same_name("Reciprocal"), "Inv"),
-    (_same_name("Acos"), "ACos"),
-    (_same_name("Round"), "Rint"),
-    (_arithmetic("Mul"), "Mul Muls"),
-    (_arithmetic("Div"), "Div RealDiv Divs"),
-    (_arithmetic("Sub"), "Sub Subs"),
-    (_arithmetic("Add"), "Add Adds"),
-    (_arithmetic("Max"), "Maximum"),
-    (_arithmetic("Min"), "Minimum"),
-    (_arithmetic("Pow"), "Pow PowTensorScalar PowScalarTensor"),
-    (_arithmetic("Mod", fmod=1), "Mod FmodScalar FmodTensor"),
-    (_arithmetic("And", "bool"), "LogicalAnd"),
-    (_arithmetic("Or", "bool"), "LogicalOr"),
-    (_scaled("Add"), "AddExt InplaceAddExt"),
-    (_scaled("Sub"), "SubExt SubScalar"),
-    (_sum, "AddN AccumulateNV2"),
-    (_floor_division, "FloorDiv"),
-    (_division_by_mode, "DivMod"),
-    (_floor_remainder, "FloorMod RemainderTensorScalar RemainderTensorTensor"),
-    (_angle, "Atan2"),
-    (_comparison("Equal"), "Equal EqualScalar"),
-    (_comparison("Equal", negated=True), "NotEqual NotEqualScalar"),
-    (_comparison("Greater"), "Greater GreaterScalar"),
-    (_comparison("GreaterOrEqual"), "GreaterEqual GreaterEqualScalar"),
-    (_comparison("Less"), "Less LessScalar"),
-    (_comparison("LessOrEqual"), "LessEqual LessEqualScalar"),
-    (_select, "Select"),
-    (_masked_fill, "MaskedFill"),
-    (_clamp, "ClampTensor ClampScalar HardTanh Hardtanh"),
-    (_formula(lambda x, y: _square(x - y)), "SquaredDifference"),
+    *((_call(name), name) for name in _SAME_NAMES),
+    (_call("Not"), "LogicalNot"),
+    (_call("BitwiseNot", since=18), "BitwiseNot"),
+    (_call("Relu"), "ReLU ReLUExt InplaceReLU"),
+    (_call("Selu"), "SeLU"),
+    (_call("Reciprocal"), "Inv"),
+    (_call("Acos"), "ACos"),
+    (_call("Round"), "Rint"),
+    (_call("Mul", 2), "Mul Muls"),
+    (_call("Div", 2), "Div RealDiv Divs"),
+    (_call("Sub", 2), "Sub Subs"),
+    (_call("Add", 2), "Add Adds"),
+    (_call("Max", 2), "Maximum"),
+    (_call("Min", 2), "Minimum"),
+    (_call("Pow", 2), "Pow PowTensorScalar PowScalarTensor"),
+    (_call("Mod", 2, fmod=1), "Mod FmodScalar FmodTensor"),
+    (_call("And", 2, "bool"), "LogicalAnd"),
+    (_call("Or", 2, "bool"), "LogicalOr"),
+    (_formula(lambda x, y, alpha: x + (y if alpha == 1 else y * alpha), alpha=(2, 1)), "AddExt InplaceAddExt"),
+    (_formula(lambda x, y, alpha: x - (y if alpha == 1 else y * alpha), alpha=(2, 1)), "SubExt SubScalar"),
+    (_call("Sum"), "AddN AccumulateNV2"),
+    (_formula(_floor_division), "FloorDiv"),
+    (_formula(_division_by_mode, rounding_mode=(2, None)), "DivMod"),
+    (_formula(_floor_remainder), "FloorMod RemainderTensorScalar RemainderTensorTensor"),
+    (_formula(_angle), "Atan2"),
+    (_call("Equal", 2, _common), "Equal EqualScalar"),
+    (_different, "NotEqual NotEqualScalar"),
+    (_call("Greater", 2, _common), "Greater GreaterScalar"),
+    (_call("GreaterOrEqual", 2, _common), "GreaterEqual GreaterEqualScalar"),
+    (_call("Less", 2, _common), "Less LessScalar"),
+    (_call("LessOrEqual", 2, _common), "LessEqual LessEqualScalar"),
+    (_where(0, 1, 2), "Select"),
+    (_where(1, 2, 0), "MaskedFill"),
+    (_formula(_clamp), "ClampTensor ClampScalar HardTanh Hardtanh"),
+    (_formula(lambda x, y: (away := x - y) * away), "SquaredDifference"),
     (_formula(lambda x, y, weight: x + weight * (y - x)), "Lerp LerpScalar"),
     (_formula(lambda x: x("Clip", 0, 6)), "ReLU6"),
     (_formula(lambda x: x * x("Sigmoid")), "SiLU SiLUExt"),
@@ -261,28 +178,30 @@ POINTWISE = (
     (_formula(lambda x: x * x("Softplus")("Tanh")), "Mish MishExt"),
     (_formula(lambda x: x("Neg")("Softplus")("Neg")), "LogSigmoid LogSigmoidExt"),
     (_formula(lambda x: x("Sqrt")("Reciprocal")), "Rsqrt"),
-    (_formula(_square), "Square"),
+    (_formula(lambda x: x * x), "Square"),
     (_formula(lambda x: 1 - x("Erf")), "Erfc"),
     (_formula(lambda x: x("Exp") - 1), "Expm1"),
     (_formula(lambda x: (x + 1)("Log")), "Log1p"),
     (_formula(_truncated), "Trunc"),
     # MindSpore's GeLU is the approximation by tanh; of GeluExt, input 1 says.
-    (_gelu(lambda writer, node: True), "GeLU"),
-    (_gelu(lambda writer, node: writer.number(node, 1, 0) == 1), "GeluExt"),
-    (_with_alpha("Elu", "alpha", 1.0), "Elu EluExt"),
-    (_with_alpha("Celu", "alpha", 1.0), "CeLU"),
-    (_with_alpha("LeakyRelu", "negative_slope", 0.01), "LeakyReLU LeakyReLUExt"),
-    (_shrink(soft=False), "HShrink"),
-    (_shrink(soft=True), "SoftShrink"),
-    (_threshold, "Threshold"),
-    (_softplus, "SoftplusExt"),
-    (_logarithm, "Log"),
-    (_round, "Round"),
-    (_test("IsNaN"), "IsNan"),
-    (_test("IsInf"), "IsInf"),
-    (_finite, "IsFinite"),
-    (_cast, "Cast"),
-    (_same, "Identity Dropout DropoutExt"),
+    (_formula(lambda x: _gelu(x, 1)), "GeLU"),
+    (_formula(_gelu, approximate=(1, 0)), "GeluExt"),
+    (_formula(lambda x, alpha: x("Elu", alpha=float(alpha)), alpha=(1, 1.0)), "Elu EluExt"),
+    (_formula(lambda x, alpha: x("Celu", alpha=float(alpha)), alpha=(1, 1.0)), "CeLU"),
+    (_formula(lambda x, negative_slope: x("LeakyRelu", alpha=float(negative_slope)), negative_slope=(1, 0.01)),
+     "LeakyReLU LeakyReLUExt"),
+    (_formula(lambda x, lambd: x("Shrink", lambd=float(lambd), bias=0.0), lambd=(1, 0.5)), "HShrink"),
+    (_formula(lambda x, lambd: x("Shrink", lambd=float(lambd), bias=float(lambd)), lambd=(1, 0.5)), "SoftShrink"),
+    (_formula(lambda x, threshold, value: x("Greater", threshold)("Where", x, value), threshold=(1, None),
+              value=(2, None)), "Threshold"),
+    (_formula(_softplus, beta=(1, 1), threshold=(2, 20)), "SoftplusExt"),
+    (_formula(_logarithm, base=(None, -1.0), scale=(None, 1.0), shift=(None, 0.0)), "Log"),
+    (_formula(_round, decimals=(1, 0)), "Round"),
+    (_formula(lambda x: x("IsNaN"), own_type=True), "IsNan"),
+    (_formula(lambda x: x("IsInf"), own_type=True), "IsInf"),
+    (_formula(lambda x: x("IsNaN")("Or", x("IsInf"))("Not"), own_type=True), "IsFinite"),
+    (_formula(lambda x: x), "Cast"),
+    (_formula(lambda x: x, own_type=True), "Identity Dropout DropoutExt"),
     (_filled(0), "ZerosLike ZerosLikeExt"),
     (_filled(1), "OnesLike OnesLikeExt"),
 )

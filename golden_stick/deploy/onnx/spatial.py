@@ -11,52 +11,50 @@ __all__ = ["SPATIAL"]
 
 
 Sizes = Sequence[int]
-
 # How MindSpore counts the ways to pad.
 _PAD_MODES = {0: "PAD", 1: "SAME", 2: "VALID"}
 
 
-def _windows(sizes: Sequence[int], made: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
-             begin: Sequence[int], dilation: Optional[Sequence[int]] = None) -> Tuple[int, ...]:
+def _ends(sizes: Sizes, made: Sizes, kernel: Sizes, stride: Sizes, begin: Sizes, dilation: Sizes = ()
+          ) -> Tuple[int, ...]:
     """Padding at the ends that gives as many windows as the trace has, whatever rounding the code asks for."""
-    dilation = dilation or (1,) * len(sizes)
-    return tuple(max((count - 1) * step + spread * (width - 1) + 1 - size - first, 0) for
-                 size, count, width, step, first, spread in zip(sizes, made, kernel, stride, begin, dilation))
+    windows = zip(sizes, made, kernel, stride, begin, dilation or (1,) * len(sizes))
+    return tuple(max((count - 1) * step + spread * (width - 1) + 1 - size - first, 0)
+                 for size, count, width, step, first, spread in windows)
 
 
-def _begin(writer: Writer, node: Node, mode: str, padding: Sequence[int], kernel: Sequence[int],
-           stride: Sequence[int]) -> Sequence[int]:
+def _begin(writer: Writer, node: Node, mode: str, padding: Sizes, kernel: Sizes, stride: Sizes) -> Sizes:
     """Padding at the beginning; where windows cover all, it is the smaller half of what is missing."""
     if mode.upper() != "SAME":
         return padding
     sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
-    return [total // 2 for total in _windows(sizes, made, kernel, stride, (0,) * len(sizes))]
+    return [total // 2 for total in _ends(sizes, made, kernel, stride, (0,) * len(sizes))]
 
 
-def _max_pool(writer: Writer, node: Node, kernel: Sequence[int], stride: Sequence[int], begin: Sequence[int],
-              dilation: Optional[Sequence[int]] = None) -> str:
-    shapes = writer.shape(node.inputs[0]), node.shapes[0]
-    return _maxima(writer, writer.of(node.inputs[0]), node.types[0], shapes, kernel, stride, begin, dilation)
-
-
-def _maxima(writer: Writer, data: str, kind: str, shapes: Sequence[Sequence[int]], kernel: Sequence[int],
-            stride: Sequence[int], begin: Sequence[int], dilation: Optional[Sequence[int]]) -> str:
-    """The largest number in each window, from a tensor of the first shape to one of the second."""
-    ends = _windows(shapes[0][2:], shapes[1][2:], kernel, stride, begin, dilation)
+def _max_pool(writer: Writer, node: Node, kernel: Sizes, stride: Sizes, begin: Sizes, dilation: Sizes = ()) -> str:
+    given, made, data = writer.shape(node.inputs[0]), node.shapes[0], writer.of(node.inputs[0])
+    one_deep = len(made) == 5 and (given[2], made[2], kernel[0], begin[0]) == (1, 1, 1, 0)
+    if one_deep:
+        # As MindSpore lays out nn.MaxPool2d with padding. Runtimes are faster in two dimensions.
+        planes = given[:2] + given[3:]
+        data, given, made = writer.reshape(data, planes, given), planes, made[:2] + made[3:]
+        kernel, stride, begin, dilation = kernel[1:], stride[1:], begin[1:], dilation[1:]
     if writer.maker(data) == "Pad":
         # ONNX Runtime takes a padding before this for the pooling's own, whatever it is filled with: keep them apart.
-        data = writer.emit("Max", [data, writer.constant(np.finfo(kind).min, kind)])
-    return writer.emit("MaxPool", [data], kernel_shape=kernel, strides=stride,
-                       pads=tuple(begin) + ends, dilations=dilation)
+        data = writer.emit("Max", [data, writer.constant(np.finfo(node.types[0]).min, node.types[0])])
+    ends = _ends(given[2:], made[2:], kernel, stride, begin, dilation)
+    pooled = writer.emit("MaxPool", [data], kernel_shape=kernel, strides=stride, pads=tuple(begin) + ends,
+                         dilations=dilation or None)
+    return writer.reshape(pooled, node.shapes[0], made) if one_deep else pooled
 
 
-def _own_max_pool(writer: Writer, node: Node) -> str:
+def _own_window(writer: Writer, node: Node) -> Tuple[Sizes, Sizes, Sizes]:
+    """Kernel, stride and padding at the beginning, where attributes hold them."""
     check_layout(writer, node)
     attributes, rank = node.attributes, len(node.shapes[0]) - 2
     kernel, stride = (spatial_numbers(attributes[key], rank) for key in ("kernel_size", "strides"))
     padding = attributes.get("pad_list", (0,) * (2 * rank))[0::2]
-    begin = _begin(writer, node, attributes["pad_mode"], padding, kernel, stride)
-    return _max_pool(writer, node, kernel, stride, begin)
+    return kernel, stride, _begin(writer, node, attributes["pad_mode"], padding, kernel, stride)
 
 
 def _mint_max_pool(writer: Writer, node: Node) -> str:
@@ -67,17 +65,9 @@ def _mint_max_pool(writer: Writer, node: Node) -> str:
 
 
 def _max_pool_with_places(writer: Writer, node: Node) -> str:
-    attributes, rank = node.attributes, len(node.shapes[0]) - 2
-    kernel = spatial_numbers(attributes.get("ksize", attributes.get("kernel_size")), rank)
-    stride, begin, dilation = (spatial_numbers(attributes[key], rank) for key in ("strides", "pads", "dilation"))
-    given, made = writer.shape(node.inputs[0]), node.shapes[0]
-    if rank < 3 or (given[2], kernel[0], stride[0], begin[0]) != (1, 1, 1, 0):
-        return _max_pool(writer, node, kernel, stride, begin, dilation)
-    # nn.MaxPool2d with padding, which MindSpore lays out one deep. Runtimes are faster in two dimensions.
-    planes = [shape[:2] + shape[3:] for shape in (given, made)]
-    data = writer.reshape(writer.of(node.inputs[0]), planes[0], given)
-    pooled = _maxima(writer, data, node.types[0], planes, kernel[1:], stride[1:], begin[1:], dilation[1:])
-    return writer.reshape(pooled, made, planes[1])
+    given = {"ksize": node.attributes.get("kernel_size"), **node.attributes}
+    return _max_pool(writer, node, *(spatial_numbers(given[key], len(node.shapes[0]) - 2)
+                                     for key in ("ksize", "strides", "pads", "dilation")))
 
 
 def _covered(count: int, width: int, step: int, first: int, low: int, high: int) -> np.ndarray:
@@ -86,17 +76,16 @@ def _covered(count: int, width: int, step: int, first: int, low: int, high: int)
     return np.minimum(starts + width, high) - np.maximum(starts, low)
 
 
-def _average(writer: Writer, node: Node, kernel: Sequence[int], stride: Sequence[int], begin: Sequence[int],
-             end: Sequence[int], counted: bool, divisor: int = 0) -> str:
+def _average(writer: Writer, node: Node, kernel: Sizes, stride: Sizes, begin: Sizes, end: Sizes, counted: bool,
+             divisor: Optional[int] = None) -> str:
     """
-    The mean of what every window covers of the data, and where the code divides by another number, times the quotient.
-
-    The quotient is a constant of the shape of the windows: ONNX Runtime's own ways to count padding, and to round up,
+    The mean of what every window covers of the data, and where the code divides by another number, times the quotient:
+    a constant of the shape of the windows: ONNX Runtime's own ways to count padding, and to round up,
     depend on the opset, and for uneven padding some are wrong.
     """
     sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
     pooled = writer.emit("AveragePool", [writer.of(node.inputs[0])], kernel_shape=kernel, strides=stride,
-                         pads=tuple(begin) + _windows(sizes, made, kernel, stride, begin), count_include_pad=0)
+                         pads=tuple(begin) + _ends(sizes, made, kernel, stride, begin), count_include_pad=0)
     if not counted and not divisor:
         return pooled
     quotient = np.full((1,) * len(sizes), 1 / (divisor or 1))
@@ -118,20 +107,15 @@ def _own_average_pool(writer: Writer, node: Node) -> str:
 
 
 def _average_pool_3d(writer: Writer, node: Node) -> str:
-    check_layout(writer, node)
-    attributes = node.attributes
-    kernel, stride = (spatial_numbers(attributes[key], 3) for key in ("kernel_size", "strides"))
-    begin, end = attributes["pad_list"][0::2], attributes["pad_list"][1::2]
-    begin = _begin(writer, node, attributes["pad_mode"], begin, kernel, stride)
-    return _average(writer, node, kernel, stride, begin, end, attributes["count_include_pad"],
-                    attributes["divisor_override"])
+    counted, divisor = (node.attributes[key] for key in ("count_include_pad", "divisor_override"))
+    return _average(writer, node, *_own_window(writer, node), node.attributes["pad_list"][1::2], counted, divisor)
 
 
 def _mint_average_pool(writer: Writer, node: Node) -> str:
     """Inputs: data, kernel, stride, padding, whether it rounds up, whether padding counts, divisor."""
     kernel, stride, padding = (spatial_numbers(writer.number(node, at), 2) for at in (1, 2, 3))
-    return _average(writer, node, kernel, stride or kernel, padding, padding, writer.number(node, 5),
-                    writer.number(node, 6) or 0)
+    counted, divisor = (writer.number(node, at) for at in (5, 6))
+    return _average(writer, node, kernel, stride or kernel, padding, padding, counted, divisor)
 
 
 def _shares(size: int, made: int) -> List[Tuple[int, int]]:
@@ -139,41 +123,37 @@ def _shares(size: int, made: int) -> List[Tuple[int, int]]:
     return [(at * size // made, -(-(at + 1) * size // made)) for at in range(made)]
 
 
-def _even(sizes: Sequence[int], made: Sequence[int]) -> bool:
-    return all(size % count == 0 for size, count in zip(sizes, made))
+def _adaptive_pool(operator: str, uneven: Callable[[Writer, Node, str, int, int, int], str]) -> Callable:
+    """Even shares are a pooling; others go axis by axis."""
+    def rule(writer: Writer, node: Node) -> str:
+        sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
+        data = writer.of(node.inputs[0])
+        if all(count == 1 for count in made):
+            return writer.emit(f"Global{operator}", [data])
+        if all(size % count == 0 for size, count in zip(sizes, made)):
+            widths = [size // count for size, count in zip(sizes, made)]
+            return writer.emit(operator, [data], kernel_shape=widths, strides=widths)
+        for axis, (size, count) in enumerate(zip(sizes, made), 2):
+            data = uneven(writer, node, data, axis, size, count)
+        return data
+    return rule
 
 
-def _adaptive_average_pool(writer: Writer, node: Node) -> str:
-    """Even shares are a pooling; others are a product with the matrix of shares, axis by axis."""
-    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
-    data = writer.of(node.inputs[0])
-    if all(count == 1 for count in made):
-        return writer.emit("GlobalAveragePool", [data])
-    if _even(sizes, made):
-        widths = [size // count for size, count in zip(sizes, made)]
-        return writer.emit("AveragePool", [data], kernel_shape=widths, strides=widths)
-    letters = "dhw"[-len(made):]
-    for letter, size, count in zip(letters, sizes, made):
-        matrix = np.zeros((count, size))
-        for row, (start, stop) in enumerate(_shares(size, count)):
-            matrix[row, start:stop] = 1 / (stop - start)
-        after = letters.replace(letter, "o")
-        data = writer.emit("Einsum", [data, writer.constant(matrix, node.types[0])],
-                           equation=f"nc{letters},o{letter}->nc{after}")
-    return data
+def _mean_shares(writer: Writer, node: Node, data: str, axis: int, size: int, made: int) -> str:
+    """A product with the matrix of shares."""
+    matrix = np.zeros((made, size))
+    for row, (start, stop) in enumerate(_shares(size, made)):
+        matrix[row, start:stop] = 1 / (stop - start)
+    letters = "ncdhw"[:len(node.shapes[0])]
+    after = letters.replace(letters[axis], "o")
+    return writer.emit("Einsum", [data, writer.constant(matrix, node.types[0])],
+                       equation=f"{letters},o{letters[axis]}->{after}")
 
 
-def _adaptive_max_pool(writer: Writer, node: Node) -> str:
-    sizes, made = writer.shape(node.inputs[0])[2:], node.shapes[0][2:]
-    data = writer.of(node.inputs[0])
-    if _even(sizes, made):
-        widths = [size // count for size, count in zip(sizes, made)]
-        return writer.emit("MaxPool", [data], kernel_shape=widths, strides=widths)
-    for axis, (size, count) in enumerate(zip(sizes, made), 2):
-        parts = [writer.reduce("ReduceMax", writer.slice(data, axis, start, stop), [axis], True)
-                 for start, stop in _shares(size, count)]
-        data = writer.emit("Concat", parts, axis=axis)
-    return data
+def _largest_shares(writer: Writer, node: Node, data: str, axis: int, size: int, made: int) -> str:
+    parts = [writer.reduce("ReduceMax", writer.slice(data, axis, start, stop), [axis], True)
+             for start, stop in _shares(size, made)]
+    return writer.emit("Concat", parts, axis=axis)
 
 
 def _coordinates(writer: Writer, node: Node) -> str:
@@ -192,17 +172,8 @@ def _resize(mode: str, coordinates: Callable[[Writer, Node], str] = _coordinates
     return rule
 
 
-def _ways(writer: Writer, node: Node) -> str:
-    """Input 2 counts the ways: neither, corners on corners, a pixel's middle as its place."""
-    way = writer.number(node, 2, 1)
-    return {0: "asymmetric", 1: "align_corners", 2: "half_pixel"}.get(way, way)
-
-
 def _cubic_weights(size: int, made: int, coordinates: str) -> np.ndarray:
-    """
-    The matrix of one axis. MindSpore rounds the place between two pixels to 1/1024, and where a pixel's middle is its
-    place, it has a curve of its own and leaves out what lies beyond the edge.
-    """
+    """The matrix of one axis. MindSpore rounds places to 1/1024 pixel and has a curve of its own for half pixels."""
     middle, one = coordinates == "half_pixel", np.float32(1)
     bend = -0.5 if middle else -0.75
     corners = coordinates == "align_corners" and made > 1
@@ -234,18 +205,20 @@ def _bicubic(writer: Writer, node: Node) -> str:
 
 
 SPATIAL = (
-    (_own_max_pool, "MaxPool MaxPool3D"),
+    (lambda writer, node: _max_pool(writer, node, *_own_window(writer, node)), "MaxPool MaxPool3D"),
     (_mint_max_pool, "MaxPoolWithMask MaxPoolWithIndices"),
     (_max_pool_with_places, "MaxPoolWithArgmaxV2 MaxPool3DWithArgmax"),
     (_own_average_pool, "AvgPool"),
     (_average_pool_3d, "AvgPool3D"),
     (_mint_average_pool, "AvgPool2D"),
-    (_adaptive_average_pool, "AdaptiveAvgPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D"),
-    (_adaptive_max_pool, "AdaptiveMaxPool2D"),
+    (_adaptive_pool("AveragePool", _mean_shares), "AdaptiveAvgPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D"),
+    (_adaptive_pool("MaxPool", _largest_shares), "AdaptiveMaxPool2D"),
     (_resize("linear"), "ResizeBilinear ResizeBilinearV2"),
     (_resize("nearest"), "ResizeNearestNeighbor ResizeNearestNeighborV2"),
     (_bicubic, "ResizeBicubic"),
-    (_resize("linear", _ways), "ResizeLinear1D"),
+    # Input 2 counts the ways: neither, corners on corners, a pixel's middle as its place.
+    (_resize("linear", lambda writer, node: {0: "asymmetric", 1: "align_corners", 2: "half_pixel"}.get(
+        way := writer.number(node, 2, 1), way)), "ResizeLinear1D"),
     (_resize("nearest", lambda writer, node: "asymmetric"), "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D"),
     # Inputs: data, size, scales, whether corners meet corners.
     (_resize("linear", lambda writer, node: "align_corners" if writer.number(node, 3, False) else "half_pixel"),

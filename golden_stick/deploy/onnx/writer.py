@@ -1,5 +1,6 @@
 """The writer: what the rules speak to, and the only one that makes an ONNX model."""
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Set, Tuple, Union
+import itertools
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from golden_stick.base.errors import ExportError
 from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, line, sizes_of
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
-__all__ = ["Expression", "Writer", "assembled", "is_none", "named_nodes", "read_nodes", "tensor_info"]
+__all__ = ["Expression", "Writer", "is_none"]
 
 
 _BATCH = "batch"
@@ -19,7 +20,7 @@ def is_none(value: Value) -> bool:
     return isinstance(value, Constant) and value.value is None
 
 
-def tensor_info(name: str, kind: str, shape: Sequence[int]) -> Any:
+def _tensor_info(name: str, kind: str, shape: Sequence[int]) -> Any:
     """What an ONNX file says of an input or output; sizes that follow the batch have a name instead of a number."""
     from onnx import helper
 
@@ -28,7 +29,7 @@ def tensor_info(name: str, kind: str, shape: Sequence[int]) -> Any:
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
 
 
-def read_nodes(nodes: Sequence[tuple], outputs: Iterable[str]) -> List[tuple]:
+def _read_nodes(nodes: Sequence[tuple], outputs: Iterable[str]) -> List[tuple]:
     """The nodes that an output depends on, in their order."""
     wanted, found = set(outputs), []
     for node in reversed(nodes):
@@ -38,7 +39,7 @@ def read_nodes(nodes: Sequence[tuple], outputs: Iterable[str]) -> List[tuple]:
     return found[::-1]
 
 
-def named_nodes(nodes: Sequence[tuple], sources: Mapping[str, str]) -> List[tuple]:
+def _named_nodes(nodes: Sequence[tuple], sources: Mapping[str, str]) -> List[tuple]:
     """The nodes, such that the outputs have their names: that of the node which makes them, or an Identity's."""
     read = [name for _, inputs, _, _ in nodes for name in inputs] + list(sources.values())
     makers = {name for _, _, names, _ in nodes for name in names}
@@ -48,16 +49,13 @@ def named_nodes(nodes: Sequence[tuple], sources: Mapping[str, str]) -> List[tupl
     return named + [("Identity", [source], (name,), {}) for name, source in sources.items() if source not in new]
 
 
-def assembled(nodes: Sequence[tuple], inputs: Sequence[Any], outputs: Sequence[Any], arrays: Mapping[str, np.ndarray],
-              opset: int, notes: Mapping[str, str]) -> Any:
+def _assembled(nodes: Sequence[tuple], inputs: Sequence[Any], outputs: Sequence[Any], arrays: Mapping[str, np.ndarray],
+               opset: int, notes: Mapping[str, str]) -> Any:
     """The model, as onnx's protobuf."""
     from onnx import helper, numpy_helper
 
-    made = []
-    for operator, read, names, attributes in nodes:
-        written: Dict[str, Any] = {key: helper.np_dtype_to_tensor_dtype(value) if isinstance(value, np.dtype) else value
-                                   for key, value in attributes.items()}
-        made.append(helper.make_node(operator, read, names, name=names[0], **written))
+    made = [helper.make_node(operator, read, names, name=names[0], **attributes)
+            for operator, read, names, attributes in nodes]
     tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
     model = helper.make_model(helper.make_graph(made, "golden_stick", inputs, outputs, tensors),
                               opset_imports=[helper.make_opsetid("", opset)], producer_name="golden_stick")
@@ -74,14 +72,18 @@ class Expression:
     """A value of an ONNX file that formulas can be written with: ``x * 2``, ``x("Tanh")``, ``x("Max", 0)``."""
 
     def __init__(self, writer: "Writer", node: Node, name: str):
-        self.name, self._writer, self._node = name, writer, node
+        self.name, self.writer, self.node = name, writer, node
 
     def __call__(self, operator: str, *others: Any, **attributes: Any) -> "Expression":
         names = [self.name, *(self._name(other) for other in others)]
-        return Expression(self._writer, self._node, self._writer.emit(operator, names, **attributes))
+        return Expression(self.writer, self.node, self.writer.emit(operator, names, **attributes))
+
+    def reduced(self, operator: str, axes: Optional[Sequence[int]], keep: bool = True) -> "Expression":
+        """As of :meth:`Writer.reduce`."""
+        return Expression(self.writer, self.node, self.writer.reduce(operator, self.name, axes, keep))
 
     def _name(self, other: Any) -> str:
-        return other.name if isinstance(other, Expression) else self._writer.scalar(self._node, other)
+        return other.name if isinstance(other, Expression) else self.writer.scalar(self.node, other)
 
     def __add__(self, other: Any) -> "Expression":
         return self("Add", other)
@@ -90,7 +92,7 @@ class Expression:
         return self("Sub", other)
 
     def __rsub__(self, other: Any) -> "Expression":
-        return Expression(self._writer, self._node, self._name(other))("Sub", self)
+        return Expression(self.writer, self.node, self._name(other))("Sub", self)
 
     def __mul__(self, other: Any) -> "Expression":
         return self("Mul", other)
@@ -100,21 +102,13 @@ class Expression:
 
 
 class Writer:
-    """
-    Collects ONNX nodes and weights while the rules walk the graph.
-
-    Args:
-        graph (Graph): The network.
-        weights (Mapping): Name of a parameter -> array.
-        opset (int): Version of ONNX's operators.
-    """
+    """Collects ONNX nodes and weights (name of a parameter -> array) while the rules walk the graph."""
 
     def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray], opset: int):
         self.graph = graph
         self.opset = opset
         self._weights = weights
         self._names: Dict[Any, str] = {item: item.name for item in graph.inputs}
-        self._types: Dict[str, np.dtype] = {}
         self._nodes: List[tuple] = []
         self._arrays: Dict[str, np.ndarray] = {}
         self._digests: Dict[str, str] = {}
@@ -124,13 +118,11 @@ class Writer:
         self._at = ""
 
     def run(self, rules: Mapping[str, Any]) -> "Writer":
-        """
-        Write every node that an output depends on.
-
-        Raises:
-            ExportError: If a node cannot be written.
-        """
-        needed = self._needed()
+        """Write every node that an output depends on."""
+        needed = {value.node for value in flatten(self.graph.outputs) if isinstance(value, Result)}
+        for node in reversed(self.graph.nodes):
+            if node.number in needed:
+                needed.update(value.node for value in flatten(node.inputs) if isinstance(value, Result))
         for node in self.graph.nodes:
             if node.number not in needed:
                 continue
@@ -143,50 +135,28 @@ class Writer:
                                   f"teach it with 'golden_stick.deploy.onnx.add_onnx_rule'.")
             self.type(Result(node.number))
             made = rules[node.operator](self, node)
-            for index, name in enumerate((made,) if isinstance(made, str) else made):
-                if name is not None:
-                    self._names[Result(node.number, index)] = name
+            names = (made,) if isinstance(made, str) else made
+            self._names.update((Result(node.number, at), name) for at, name in enumerate(names) if name is not None)
         return self
 
-    def _needed(self) -> Set[int]:
-        found: Set[int] = set()
-        waiting = [value for value in flatten(self.graph.outputs) if isinstance(value, Result)]
-        while waiting:
-            number = waiting.pop().node
-            if number not in found:
-                found.add(number)
-                waiting += [value for value in flatten(self.graph.nodes[number].inputs) if isinstance(value, Result)]
-        return found
-
     def of(self, value: Value, like: Optional[str] = None) -> str:
-        """
-        The ONNX name of a value. `like` is numpy's name of the type it must have; by default it keeps its own.
-        """
-        name = self._of(value, like)
+        """The ONNX name of a value. `like` is numpy's name of the type it must have; by default it keeps its own."""
+        if isinstance(value, Constant) and not isinstance(value.value, Repeated):
+            return self.constant(np.asarray(value.value).astype(like or self.type(value)))
+        if isinstance(value, Constant):
+            name = self.emit("Expand", [self.constant(value.value.row), self.vector(value.value.shape)])
+        elif isinstance(value, Parameter):
+            self._arrays.setdefault(value.name, self._weights[value.name])
+            name = value.name
+        elif isinstance(value, Result) and value not in self._names:
+            raise ExportError(f"For 'export', output {value.index} of {self.graph.nodes[value.node]} must not be read: "
+                              f"its ONNX rule writes the others only.")
+        else:
+            name = self._names[value]
         return name if like is None or self.type(value) == like else self.cast(name, like)
 
-    def _of(self, value: Value, like: Optional[str]) -> str:
-        if isinstance(value, Constant):
-            if isinstance(value.value, Repeated):
-                return self.emit("Expand", [self.constant(value.value.row), self.vector(value.value.shape)])
-            array = np.asarray(value.value)
-            return self.constant(array.astype(like or self.type(value)))
-        if isinstance(value, Parameter):
-            self._arrays.setdefault(value.name, self._weights[value.name])
-            return value.name
-        if isinstance(value, Result) and value not in self._names:
-            node = self.graph.nodes[value.node]
-            raise ExportError(f"For 'export', output {value.index} of {node} must not be read: its ONNX rule writes "
-                              f"the others only.")
-        return self._names[value]
-
     def type(self, value: Value) -> str:
-        """
-        Numpy's name of the type of a value's numbers.
-
-        Raises:
-            ExportError: If numpy has no such type.
-        """
+        """Numpy's name of the type of a value's numbers."""
         if isinstance(value, Constant):
             written = np.asarray(getattr(value.value, "row", value.value)).dtype.name
             return "float32" if written == "float64" and not isinstance(value.value, np.ndarray) else written
@@ -213,12 +183,7 @@ class Writer:
         return value.value if isinstance(value, Constant) and isinstance(value.value, np.ndarray) else None
 
     def number(self, node: Node, at: Optional[int], default: Any = None) -> Any:
-        """
-        The number, tuple, string or None that is input number `at` of a node, as Python's own type.
-
-        Raises:
-            ExportError: If it is computed by the network.
-        """
+        """The number, tuple, string or None that is input number `at` of a node, as Python's own type."""
         if at is None or at >= len(node.inputs):
             return default
         value = node.inputs[at]
@@ -230,20 +195,7 @@ class Writer:
         return tuple(numbers) if isinstance(value, tuple) else numbers[0]
 
     def emit(self, operator: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """
-        Add an ONNX node.
-
-        Args:
-            operator (str): ONNX's name, such as ``'Conv'``.
-            inputs (Sequence[str]): Names of what it reads; '' for one that is left out.
-            attributes: ONNX attributes; those that are None are left out.
-
-        Returns:
-            str, the name of the output.
-
-        Raises:
-            FixedBatch: If an attribute, which ONNX fixes, depends on the batch size.
-        """
+        """Add an ONNX node, and name its output. An input '' is left out, and so are attributes that are None."""
         return self.emit_several(operator, inputs, 1, **attributes)[0]
 
     def emit_several(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> Tuple[str, ...]:
@@ -261,10 +213,8 @@ class Writer:
         return next((operator for operator, _, names, _ in reversed(self._nodes) if name in names), None)
 
     def _fresh(self, wanted: str) -> str:
-        name, count = wanted, 0
-        while name in self._used:
-            count += 1
-            name = f"{wanted}_{count}"
+        names = itertools.chain([wanted], (f"{wanted}_{count}" for count in itertools.count(1)))
+        name = next(name for name in names if name not in self._used)
         self._used.add(name)
         return name
 
@@ -291,37 +241,30 @@ class Writer:
     def _size(self, offset: int, per_sample: int) -> str:
         key = ("size", offset, per_sample)
         if key not in self._vectors:
-            if key == ("size", 0, 1):
+            if (offset, per_sample) == (0, 1):
                 first = next(item for item in self.graph.inputs if item.shape and grows(item.shape[0]))
                 made = self.emit("Gather", [self.emit("Shape", [first.name]), self.vector([0])], axis=0)
             else:
                 made = self._size(0, 1)
-                if per_sample != 1:
-                    made = self.emit("Mul", [made, self.vector([per_sample])])
-                if offset:
-                    made = self.emit("Add", [made, self.vector([offset])])
+                made = made if per_sample == 1 else self.emit("Mul", [made, self.vector([per_sample])])
+                made = self.emit("Add", [made, self.vector([offset])]) if offset else made
             self._vectors[key] = made
         return self._vectors[key]
 
     def cast(self, name: str, dtype: str) -> str:
         """The tensor of that name in another type."""
-        return self.emit("Cast", [name], to=np.dtype(dtype))
+        from onnx import helper
+
+        return self.emit("Cast", [name], to=int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype))))
 
     def reshape(self, name: str, shape: Sequence[int], old_shape: Optional[Sequence[int]] = None) -> str:
-        """
-        The tensor of that name in another shape, one size of which may follow the batch for free.
-
-        With `old_shape`, the shape that it has, a reshape of a reshape is one, or none where it comes back to where it
-        began: a reshape between two operators keeps a runtime from handing its own layout from one to the other.
-        """
+        """The tensor of that name in another shape; with `old_shape`, which it has, a reshape of a reshape is one."""
+        # Or none, where it comes back to where it began: one keeps a runtime from handing on a layout of its own.
         name, old_shape = self._reshaped.get(name, (name, old_shape))
         if old_shape is not None and sizes_of(shape) == sizes_of(old_shape):
             return name
-        growing = [axis for axis, size in enumerate(shape) if grows(size)]
-        sizes = shape
-        if len(growing) == 1 and 0 not in shape:
-            sizes = [-1 if axis == growing[0] else size for axis, size in enumerate(shape)]
-        made = self.emit("Reshape", [name, self.vector(sizes)])
+        free = sum(map(grows, shape)) == 1 and 0 not in shape
+        made = self.emit("Reshape", [name, self.vector([-1 if free and grows(size) else size for size in shape])])
         if old_shape is not None:
             self._reshaped[made] = name, tuple(old_shape)
         return made
@@ -359,23 +302,18 @@ class Writer:
         return ExportError(f"For 'export', {node} cannot be written to ONNX: {reason}.")
 
     def model(self, notes: Mapping[str, str]) -> Any:
-        """
-        The ONNX model, as onnx's protobuf.
-
-        Raises:
-            ExportError: If its weights are too large for one file.
-        """
+        """The ONNX model, as onnx's protobuf, with notes for its metadata."""
         # ONNX has no None: who runs the file gets the other outputs, in order.
         values = [value for value in flatten(self.graph.outputs) if not is_none(value)]
         names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
         sources = dict(zip(names, map(self.of, values)))
-        nodes = named_nodes(read_nodes(self._nodes, sources.values()), sources)
-        outputs = [tensor_info(name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
+        nodes = _named_nodes(_read_nodes(self._nodes, sources.values()), sources)
+        outputs = [_tensor_info(name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
         read = {name for _, inputs, _, _ in nodes for name in inputs}
         arrays = {name: array for name, array in self._arrays.items() if name in read}
         size = sum(array.nbytes for array in arrays.values())
         if size > LARGEST:
             raise ExportError(f"For 'export', the weights of an ONNX file must be less than 2 GiB, but got "
                               f"{size / 2 ** 30:.1f} GiB: use file_format='MINDIR'.")
-        inputs = [tensor_info(item.name, item.type, item.shape) for item in self.graph.inputs]
-        return assembled(nodes, inputs, outputs, arrays, self.opset, notes)
+        inputs = [_tensor_info(item.name, item.type, item.shape) for item in self.graph.inputs]
+        return _assembled(nodes, inputs, outputs, arrays, self.opset, notes)
