@@ -1,10 +1,8 @@
 """Certificates that need no knockoff: how much accuracy a slim network loses, and which filters do not matter."""
-from golden_stick.certify.card import pruning_card
-from golden_stick.certify.card_record import Accuracy, DataUse, PruningCard
-from golden_stick.certify.certificate import Certificate, CertifiedNetwork
-from golden_stick.certify.certify import certify
+from golden_stick.certify.card import Accuracy, PruningCard, pruning_card
+from golden_stick.certify.certify import Certificate, CertifiedNetwork, certify
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions, drop_p_value
-from golden_stick.certify.prior_use import DataFingerprint, fingerprint
+from golden_stick.certify.prior_use import DataFingerprint, DataUse, fingerprint
 from golden_stick.certify.safe_filters import (
     SafeFilters,
     SafeTogether,

@@ -1,39 +1,21 @@
 """What hiding channels costs: the rise of each image's loss, for any sets of channels, from one compilation."""
-from typing import Any, Callable, Collection, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, List, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.base.digests import sample_digests
 from golden_stick.base.errors import ArgumentError
-from golden_stick.base.inputs import labelled_batches
 from golden_stick.base.progress import shown
 from golden_stick.cells.wrappers import copy_network, replace_cells
-from golden_stick.certify.prior_use import DataFingerprint, fingerprint_of
+from golden_stick.certify.prior_use import DataFingerprint, digested_batches, fingerprint_of
 from golden_stick.graph.groups import CellSite, Grouping
 
-__all__ = ["GatedCell", "GatedNetwork", "loss_increase"]
+__all__ = ["loss_increase"]
 
 
-class GatedCell(nn.Cell):
-    """
-    A Cell whose input and output channels are multiplied with numbers that can change after compilation.
-
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        before (Parameter): Factors of its input's channels, one for each, or one for all.
-        after (Parameter): The same of its output's channels.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        What `cell` gives for ``x * before``, times `after`.
-
-    Supported Platforms:
-        ``CPU``
-    """
+class _GatedCell(nn.Cell):
+    """A Cell whose channels, of its input and its output, are multiplied with numbers that can change at any time."""
 
     def __init__(self, cell: nn.Cell, before: Parameter, after: Parameter):
         super().__init__(auto_prefix=False)
@@ -45,14 +27,8 @@ class GatedCell(nn.Cell):
         return self.cell(x * self.before) * self.after
 
 
-class GatedNetwork:
-    """
-    A copy of a network that can hide any of its removable channels without being compiled again.
-
-    Args:
-        network (nn.Cell): The network that was traced. It is not changed.
-        grouping (Grouping): Its channels.
-    """
+class _GatedNetwork:
+    """A copy of a traced network that can hide any of its removable channels without being compiled again."""
 
     def __init__(self, network: nn.Cell, grouping: Grouping):
         self.network = copy_network(network)
@@ -68,8 +44,8 @@ class GatedNetwork:
 
     def _wrapper(self, path: str, before: Optional[CellSite], after: Optional[CellSite]
                  ) -> Callable[[nn.Cell], nn.Cell]:
-        return lambda cell: GatedCell(cell, self._gate(f"input_gate.{path}", before),
-                                      self._gate(f"output_gate.{path}", after))
+        return lambda cell: _GatedCell(cell, self._gate(f"input_gate.{path}", before),
+                                       self._gate(f"output_gate.{path}", after))
 
     def _gate(self, name: str, site: Optional[CellSite]) -> Parameter:
         """Where nothing can be hidden, one factor that stays 1."""
@@ -83,7 +59,7 @@ class GatedNetwork:
         numbers = np.fromiter(hidden, np.int64, len(hidden))
         for gate, channels in self._gates:
             self._assign(gate, (~np.isin(channels, numbers)).astype(np.float32).reshape(gate.shape))
-        weights: Dict[str, np.ndarray] = {name: whole.copy() for name, whole in self._whole.items()}
+        weights = {name: whole.copy() for name, whole in self._whole.items()}
         for parameter, item in self._zeroed:
             weights[parameter.name][(slice(None),) * item.axis + (np.isin(item.channels, numbers),)] = 0
         for parameter, _ in self._zeroed:
@@ -98,31 +74,15 @@ class GatedNetwork:
 def loss_increase(owner: str, network: nn.Cell, grouping: Grouping, hidden: Sequence[Collection[int]], data: Any,
                   loss: nn.Cell, check: Callable[[Sequence[str]], None]) -> Tuple[np.ndarray, DataFingerprint]:
     """
-    The rise of each image's loss when each set of channels is hidden where the masked network hides it.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        network (nn.Cell): The network, as it was traced. It is not changed.
-        grouping (Grouping): Its channels.
-        hidden (Sequence): Sets of channels, by their numbers.
-        data (Iterable): Batches of images and labels, taken once.
-        loss (nn.Cell): Gives one number for each image.
-        check (Callable): Called with the digests of each batch before the network sees it; raises to stop.
-
-    Returns:
-        tuple: float64, shape (images, sets); and the fingerprint of the images.
-
-    Raises:
-        ArgumentError: If there are fewer than two images, or the loss is not one finite number for each.
+    The rise of each image's loss, shape (images, sets), when each set of channels in `hidden` is hidden where the
+    masked network hides it; and the fingerprint of the images. `check` is called with the digests of each batch
+    before the network sees it, and raises to stop.
     """
-    gated = GatedNetwork(network, grouping)
+    gated = _GatedNetwork(network, grouping)
     measure = nn.WithLossCell(gated.network, loss).set_train(False)
     rows: List[np.ndarray] = []
     seen: List[str] = []
-    for images, labels in labelled_batches(owner, data):
-        samples = sample_digests(images, labels)
-        check(samples)
-        seen.extend(samples)
+    for images, labels in digested_batches(owner, data, seen, check):
         tensors, losses = (Tensor(images), Tensor(labels)), []
         for channels in shown([(), *hidden], f"channels, to image {len(seen):,}", len(hidden) + 1):
             gated.hide(channels)

@@ -1,27 +1,150 @@
-"""`pruning_card`: gathers all that one should know of a pruned network, and says what is absent."""
+"""`pruning_card`: all that one should know of a pruned network, as a record and as a page; what is absent is said."""
 import json
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
 
 from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.base.files import now, versions
+from golden_stick.base.files import now, versions, write_page
 from golden_stick.bench.benchmark import Benchmark
 from golden_stick.bench.clock import machine_facts
-from golden_stick.certify.card_record import Accuracy, DataUse, PruningCard
-from golden_stick.certify.certificate import Certificate
+from golden_stick.certify.certify import Certificate
 from golden_stick.certify.drop import PairedCounts
-from golden_stick.certify.prior_use import DataFingerprint
+from golden_stick.certify.prior_use import DataFingerprint, DataUse
 from golden_stick.knockoffs.exchangeability import Exchangeability
 from golden_stick.prune.report import Report
 
-__all__ = ["pruning_card"]
+__all__ = ["Accuracy", "PruningCard", "pruning_card"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """
+    One accuracy, measured with several seeds, each at the end of its last epoch.
+
+    Args:
+        what (str): ``'original'``, ``'pruned'`` (before anything else), ``'statistics re-estimated'``,
+            ``'fine-tuned'``, ``'from scratch'`` (the slim architecture, trained from new weights with the same budget),
+            or in words.
+        values (tuple[float]): One for each seed, in [0, 1].
+        data (str): Of which images, such as ``'test'``.
+        chosen (str): What was chosen by these images. Default: ``'nothing: it is that of the last epoch'``.
+    """
+
+    what: str
+    values: Tuple[float, ...]
+    data: str
+    chosen: str = "nothing: it is that of the last epoch"
+
+    def __str__(self) -> str:
+        spread = f" ± {np.std(self.values, ddof=1):.4f}" if len(self.values) > 1 else ""
+        return f"{np.mean(self.values):.4f}{spread} (n = {len(self.values)}, {self.data})"
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON; with one seed, the deviation is None."""
+        return {"text": str(self), "mean": float(np.mean(self.values)), "values": list(self.values),
+                "deviation": float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None,
+                "seeds": len(self.values), "data": self.data, "chosen by these images": self.chosen}
+
+
+@dataclass(frozen=True)
+class PruningCard:
+    """
+    What `pruning_card` gathered.
+
+    Args:
+        record (Mapping): Plain data, fit for JSON. Where something was not measured, it says so, and what to call.
+    """
+
+    record: Mapping[str, Any]
+
+    def save(self, path: str) -> Tuple[str, str]:
+        """
+        Write the card as JSON and as Markdown.
+
+        Args:
+            path (str): Where, without an ending.
+
+        Returns:
+            tuple[str], both paths.
+
+        Raises:
+            CheckpointError: If a file cannot be written there.
+        """
+        write_page("pruning_card", path, self.record, f"{self}\n")
+        return f"{path}.json", f"{path}.md"
+
+    def __str__(self) -> str:
+        record = self.record
+        sizes = [[name, f"{size['before']:,}", f"{size['after']:,}", f"{size['kept']:.1%}", f"{size['removed']:.1%}"]
+                 for name, size in (("parameters", record["parameters"]), ("macs", record["macs"]))]
+        own_form = {
+            "networks": [*_listed(record["networks"]),
+                         f"* algorithm: {record['algorithm']}, {json.dumps(record['config'])}", "",
+                         *_table(["", "before", "after", "kept", "removed"], sizes), "", f"{record['convention']}."],
+            "widths": _table(["layer", "before", "after"], [layer.values() for layer in record["widths"]]),
+            "latency": _listed(_times(record["latency"])),
+        }
+        lines = ["# Pruning card", "", f"Made {record['date']} by `{record['command']}`.", "",
+                 f"**Guaranteed:** {record['guarantee']}"]
+        for name, title in _SECTIONS.items():
+            lines += ["", f"## {title}", "", *(own_form[name] if name in own_form else _listed(record[name]))]
+        return "\n".join(lines)
+
+
+# Part of a card -> its title on the page, in the order of the page.
+_SECTIONS = {
+    "networks": "Networks", "widths": "Widths", "base": "Origin", "data": "Data", "accuracy": "Accuracy",
+    "discordance": "Paired discordance of predictions", "fine_tuning": "Fine-tuning", "controls": "Other criteria",
+    "latency": "Latency",
+    "peak_memory": "Peak memory: bytes by which the process grew while each was loaded and first run, in this order",
+    "selector": "Selector and guarantee", "control": "Scientific control", "scales": "Scales of the control",
+    "certificate": "Certificate", "run": "Run", "notes": "Notes of the run", "not_tested": "Not tested",
+    "machine": "Machine and versions",
+}
+
+
+def _table(head: List[str], rows: Iterable[Iterable[Any]]) -> List[str]:
+    return [f"| {' | '.join(map(str, row))} |".replace("|  |", "| |")
+            for row in (head, ["---"] * len(head), *rows)]
+
+
+def _listed(part: Any) -> List[str]:
+    """A part of the record as a list of Markdown."""
+    if isinstance(part, str):
+        return [part]
+    if isinstance(part, Mapping):
+        return [f"* {key}: {_inline(value)}" for key, value in part.items()]
+    return [f"* {_inline(item)}" for item in part] or ["None."]
+
+
+def _inline(value: Any) -> str:
+    """A value on one line; numbers and words as they are, and of a mapping its own text where it has one."""
+    if isinstance(value, Mapping):
+        told = ("text", "values", "mean", "deviation", "seeds") if "text" in value else ()
+        rest = [f"{key}: {_inline(item)}" for key, item in value.items() if key not in told]
+        return "; ".join([value["text"], *rest] if told else rest) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _times(part: Any) -> Any:
+    """Times of a benchmark, one line each; what each call took stays in the record."""
+    if isinstance(part, str):
+        return part
+    hardware = {"on": part["machine"], "rounds": part["rounds"], "busy with other processes": part["foreign_load"]}
+    return {**hardware, **{
+        f"{item['name']}, {item['runtime']}, batch {item['batch_size']}, "
+        f"{'all' if item['threads'] is None else item['threads']} threads":
+        item["reason"] or f"{1e3 * item['latency']:.3g} ms (quartiles "
+        f"{', '.join(f'{1e3 * second:.3g}' for second in item['quartiles'])})" for item in part["measurements"]}}
 
 
 # What a card asks accuracies of, in this order; others can be given besides.
@@ -121,14 +244,12 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
         >>> print(card.record["macs"]["kept"])
         0.5
     """
-    given = {"report": report, "original": original, "slim": slim, "base": base, "data": data, "accuracy": accuracy,
-             "fine_tuning": fine_tuning, "controls": controls, "latency": latency, "certificate": certificate,
-             "discordance": discordance, "knockoffs": knockoffs, "seeds": seeds, "seconds": seconds}
-    _check_types(given)
+    _check_types(locals())
     digests = {"original": network_digest(original), "slim": network_digest(slim)}
     if certificate is not None:
         _check_certificate(certificate, **digests)
-    if controls is not None and controls.to_dict()["base"]["digest"] != digests["original"]:
+    compared = None if controls is None else controls.to_dict()
+    if compared is not None and compared["base"]["digest"] != digests["original"]:
         raise ArgumentError("For 'pruning_card', 'controls' must be a comparison of 'original', but compares another "
                             "network, or other weights.")
     measured = {item.what: item for item in accuracy}
@@ -142,14 +263,14 @@ def pruning_card(report: Report, original: nn.Cell, slim: nn.Cell, base: Optiona
                  for split, item in (data or {}).items()} or None,
         "accuracy": {**dict.fromkeys(_STAGES), **{what: item.to_dict() for what, item in measured.items()}},
         "discordance": _discordance(discordance, certificate, digests["slim"]),
-        "fine_tuning": _fine_tuning(fine_tuning or {}, controls),
-        "controls": {**_other_criteria(controls, report), _FROM_SCRATCH: measured[_FROM_SCRATCH].to_dict()
+        "fine_tuning": _fine_tuning(fine_tuning or {}, compared),
+        "controls": {**_other_criteria(compared, report), _FROM_SCRATCH: measured[_FROM_SCRATCH].to_dict()
                      if _FROM_SCRATCH in measured else None},
         "latency": latency and latency.to_dict(),
         "peak_memory": {item.name: item.memory for item in (latency.measurements if latency else ())
                         if item.memory is not None} or None,
-        "selector": _selector(report, knockoffs, certificate), "control": _control(report, knockoffs),
-        "scales": _scales(report), "certificate": certificate and certificate.to_dict(),
+        "selector": _selector(report, knockoffs, certificate), **_control(report, knockoffs),
+        "certificate": certificate and certificate.to_dict(),
         "run": {"seeds": {"training": None, **{key: seed for key, seed in own_seeds.items() if seed is not None},
                           **(seeds or {})}, "wall time, seconds": seconds},
         "guarantee": _guarantee(report, certificate, knockoffs), "machine": machine_facts(versions()),
@@ -220,15 +341,15 @@ def _check_certificate(certificate: Certificate, original: str, slim: str) -> No
 
 def _of_report(report: Report) -> Dict[str, Any]:
     """What the report of the pruning knows: sizes, widths, and what became of the budget."""
+    told = report.to_dict()
     return {
-        "algorithm": report.algorithm, "config": dict(report.config), "inputs": report.inputs,
+        **{key: told[key] for key in ("algorithm", "config", "inputs", "targets", "notes")},
         "parameters": _size(report.parameters_before, report.parameters_after),
         "macs": _size(report.macs_before, report.macs_after),
         "convention": "MACs are multiply-accumulates of convolutions and products of matrices for one sample, FLOPs "
                       "twice as many; parameters without moving statistics. Sums of feature maps: "
                       f"`{report.config.get('residual')}`",
-        "widths": [{"path": layer.path, "before": layer.before, "after": layer.after} for layer in report.layers],
-        "targets": [asdict(target) for target in report.targets], "notes": list(report.notes),
+        "widths": [{key: layer[key] for key in ("path", "before", "after")} for layer in told["layers"]],
     }
 
 
@@ -248,14 +369,13 @@ def _discordance(counts: Optional[PairedCounts], certificate: Optional[Certifica
         "images": counts.images, "rate": (counts.lost + counts.gained) / counts.images, "data": data}
 
 
-def _fine_tuning(given: Mapping[str, Any], controls: Any) -> Dict[str, Any]:
+def _fine_tuning(given: Mapping[str, Any], compared: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
     told = {**dict.fromkeys(("epochs", "learning rate", "images")), **given}
     known = all(isinstance(told[key], Real) for key in ("epochs", "images"))
     told["epochs × images"] = told["epochs"] * told["images"] if known else None
     told["equal for all"] = None
-    if controls is not None:
-        config = controls.to_dict()["config"]
-        others = {"epochs": config.get("epochs"), "learning rate": config.get("learning_rate")}
+    if compared is not None:
+        others = {key: compared["config"].get(key.replace(" ", "_")) for key in ("epochs", "learning rate")}
         words = ", ".join(f"{key} {value}" for key, value in others.items())
         told["equal for all"] = (
             f"yes: {words}; the criteria were trained on the same batches, which 'compare' checks"
@@ -263,10 +383,10 @@ def _fine_tuning(given: Mapping[str, Any], controls: Any) -> Dict[str, Any]:
     return told
 
 
-def _other_criteria(controls: Any, report: Report) -> Dict[str, Any]:
+def _other_criteria(compared: Optional[Mapping[str, Any]], report: Report) -> Dict[str, Any]:
     """What other criteria do, and whether at the widths of the slim network."""
     trials: Dict[str, List[Mapping[str, Any]]] = {}
-    for trial in controls.to_dict()["trials"] if controls is not None else ():
+    for trial in compared["trials"] if compared else ():
         if trial["prune_rate"] is None:
             trials.setdefault(trial["criterion"], []).append(trial)
     told: Dict[str, Any] = dict.fromkeys(_CRITERIA)
@@ -307,26 +427,19 @@ def _selector(report: Report, knockoffs: Optional[Exchangeability], certificate:
 
 def _automatic_statement(report: Report, knockoffs: Optional[Exchangeability]) -> str:
     """The guarantee of ``"prune_rate": "auto"``, with the conditions that it stands on and what is known of them."""
-    q = report.config["fdr"]
-    rule = "e-values of knockoff+ in several draws" if report.config.get("draws", 1) > 1 else "knockoff+"
-    promise = (f"Of the filters that {rule} selects to stay, the expected share of null ones (that tell nothing of the "
-               f"label, given the other channels of their layer) is at most q = {q:g}, if {', '.join(_NEEDED)} hold")
-    limits = "Nothing is said of filters wrongly removed, nor of accuracy, nor of filters that stay for other reasons."
-    return f"{promise}. {_standing(report.control.get('conditions', ()), knockoffs)} {limits}"
-
-
-def _standing(conditions: Any, knockoffs: Optional[Exchangeability]) -> str:
-    holds = {**dict.fromkeys(_NEEDED), **{item["name"]: item["holds"] for item in conditions}}
+    holds = {**dict.fromkeys(_NEEDED), **{item["name"]: item["holds"] for item in report.control.get("conditions", ())}}
     if knockoffs is not None and knockoffs.verdict == "control":
         holds["C6"] = False
-    broken = [name for name in _NEEDED if holds[name] is False]
-    unknown = [name for name in _NEEDED if holds[name] is None]
+    broken, unknown = (", ".join(name for name in _NEEDED if holds[name] is state) for state in (False, None))
     tested = ", but for tests that found C6 not broken" if knockoffs is not None and "C6" in unknown else ""
-    if broken:
-        return f"THEY DO NOT: {', '.join(broken)} broken, so nothing is guaranteed here."
-    if unknown:
-        return f"Nobody checked {', '.join(unknown)}{tested}: the guarantee rests on them."
-    return "They were checked, as far as they can be."
+    standing = (f"THEY DO NOT: {broken} broken, so nothing is guaranteed here." if broken else
+                f"Nobody checked {unknown}{tested}: the guarantee rests on them." if unknown else
+                "They were checked, as far as they can be.")
+    rule = "e-values of knockoff+ in several draws" if report.config.get("draws", 1) > 1 else "knockoff+"
+    return (f"Of the filters that {rule} selects to stay, the expected share of null ones (that tell nothing of the "
+            f"label, given the other channels of their layer) is at most q = {report.config['fdr']:g}, if "
+            f"{', '.join(_NEEDED)} hold. {standing} Nothing is said of filters wrongly removed, nor of accuracy, nor "
+            f"of filters that stay for other reasons.")
 
 
 # What stands on the page -> its name in the record that it is taken from.
@@ -338,29 +451,21 @@ _SCALES = {"scales": "scales", "histogram, ten bins from 0 to 1": "histogram", "
 _SETTINGS = ("method", "grid", "positions", "fit", "draws", "mixing", "blocks", "turn_steps")
 
 
-def _without_control(report: Report) -> Optional[str]:
-    known = report.control or "sampler" in report.config
-    return None if known else f"none: {report.algorithm} compares filters with no control"
-
-
-def _control(report: Report, knockoffs: Optional[Exchangeability]) -> Any:
-    facts, tests = report.control, knockoffs and {label: getattr(knockoffs, name) for label, name in _TESTS.items()}
-    if tests:
-        tests["two-sample test"] = "by permutation, of energy distances and covariances; no classifier was trained"
-    return _without_control(report) or {
-        "kind": f"{facts.get('sampler', report.config.get('sampler'))}: "
-                f"a {knockoffs.verdict if knockoffs else 'control'}",
-        "data of the scales": "held out, as the configuration states" if facts.get("held_out") else
-                              "may have trained the weights: 'held_out' is not set",
-        **{key: facts[key] for key in _SETTINGS if key in facts}, "exchangeability": tests}
-
-
-def _scales(report: Report) -> Any:
-    if not report.control:
-        return _without_control(report)
-    undefined = "not defined: no layer has differing |gamma|"
-    return {label: undefined if report.control[name] is None else report.control[name]
-            for label, name in _SCALES.items()}
+def _control(report: Report, knockoffs: Optional[Exchangeability]) -> Dict[str, Any]:
+    """What the scales were trained against, and what they became."""
+    facts, undefined = report.control, "not defined: no layer has differing |gamma|"
+    if not facts and "sampler" not in report.config:
+        return dict.fromkeys(("control", "scales"), f"none: {report.algorithm} compares filters with no control")
+    kind = facts.get("sampler", report.config.get("sampler"))
+    tests = knockoffs and {
+        **{label: getattr(knockoffs, name) for label, name in _TESTS.items()},
+        "two-sample test": "by permutation, of energy distances and covariances; no classifier was trained"}
+    control = {"kind": f"{kind}: a {knockoffs.verdict if knockoffs else 'control'}",
+               "data of the scales": "held out, as the configuration states" if facts.get("held_out") else
+                                     "may have trained the weights: 'held_out' is not set",
+               **{key: facts[key] for key in _SETTINGS if key in facts}, "exchangeability": tests}
+    return {"control": control, "scales": {label: undefined if facts[name] is None else facts[name]
+                                           for label, name in _SCALES.items()} if facts else None}
 
 
 def _guarantee(report: Report, certificate: Optional[Certificate], knockoffs: Optional[Exchangeability]) -> str:

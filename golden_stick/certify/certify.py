@@ -1,29 +1,204 @@
-"""`certify`: the smallest candidate whose accuracy drop is below a bound, with a confidence that one can rely on."""
+"""`certify`: the smallest candidate whose accuracy drop is below a bound, and the certificate that says so."""
+import json
 import os
 import shlex
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import Interval, check_value
-from golden_stick.base.digests import network_digest, sample_digests
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.base.files import now, versions
-from golden_stick.base.inputs import labelled_batches
+from golden_stick.base.digests import network_digest
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
+from golden_stick.base.files import now, versions, write_page
 from golden_stick.base.progress import shown
 from golden_stick.cells.wrappers import evaluation
-from golden_stick.certify.certificate import Certificate, CertifiedNetwork
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
-from golden_stick.certify.prior_use import DataFingerprint, fingerprint_of, known_uses
+from golden_stick.certify.prior_use import DataFingerprint, OnFreshImages, digested_batches, fingerprint_of, known_uses
 
-__all__ = ["certify", "right_answers"]
+__all__ = ["Certificate", "CertifiedNetwork", "certify", "right_answers"]
 
 
+_KIND = "golden_stick certificate"
+_VERSION = 1
 _LEDGER = "golden_stick_ledger.json"
 _BASE = "base"
+
+
+@dataclass(frozen=True)
+class CertifiedNetwork:
+    """
+    A network in a certificate: the base, or a candidate against it.
+
+    Args:
+        name (str): As the caller named it.
+        digest (str): Of its class and parameters.
+        parameters (int): How many numbers it holds.
+        accuracy (float): Observed, in [0, 1].
+        lost (int): Images that only this candidate gets wrong; 0 for the base.
+        gained (int): Images that only the base gets wrong; 0 for the base.
+        p_value (float, None): None for the base, and for what stands behind the first candidate that failed.
+        certified (bool): Whether its drop is certified to be below the bound.
+    """
+
+    name: str
+    digest: str
+    parameters: int
+    accuracy: float
+    lost: int = 0
+    gained: int = 0
+    p_value: Optional[float] = None
+    certified: bool = False
+
+
+@dataclass(frozen=True)
+class Certificate(OnFreshImages):
+    """
+    What `certify` found.
+
+    Args:
+        max_drop (float): The bound on the drop in accuracy, as a fraction.
+        confidence (float): The probability, at least, with which no certified candidate breaks it, in (0, 1).
+        base (CertifiedNetwork): The network that candidates are measured against.
+        candidates (tuple[CertifiedNetwork]): In the order of testing.
+        order (str): Who or what fixed that order.
+        data (str): Digest of the images and labels.
+        images (int): How many.
+        repeated (int): How many of them are copies of others among them.
+        used_before (tuple[str]): Earlier uses of any of the images that are known of.
+        ledger (str, None): Name of the ledger that earlier uses were looked up in; None if there was none.
+        command (str): What was run.
+        versions (Mapping): Name of a library -> its version.
+        date (str): When, as the caller or the clock says.
+    """
+
+    promise = "THE CONFIDENCE"
+
+    max_drop: float
+    confidence: float
+    base: CertifiedNetwork
+    candidates: Tuple[CertifiedNetwork, ...]
+    order: str
+    data: str
+    images: int
+    repeated: int
+    used_before: Tuple[str, ...]
+    ledger: Optional[str]
+    command: str
+    versions: Mapping[str, str]
+    date: str
+
+    @property
+    def certified(self) -> Optional[str]:
+        """Name of the smallest certified candidate, the one with the fewest parameters; None if none passed."""
+        passed = [item for item in self.candidates if item.certified]
+        return min(passed, key=lambda item: item.parameters).name if passed else None
+
+    def _shown(self) -> str:
+        bound = f"{100 * self.max_drop:g} percentage points"
+        if self.certified is None:
+            return f"No candidate is certified to lose less than {bound} of accuracy."
+        return (f"'{self.certified}' loses less than {bound} of the accuracy of '{self.base.name}', with a confidence "
+                f"of {self.confidence:.6g}, on images drawn like the {self.images:,} of this one.")
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return {"kind": _KIND, "version": _VERSION, "statement": self.statement, "certified": self.certified,
+                "holds": self.holds, **asdict(self)}
+
+    @staticmethod
+    def from_dict(record: Mapping[str, Any]) -> "Certificate":
+        """
+        The certificate that `to_dict` made `record` of.
+
+        Raises:
+            ArgumentError: If `record` is of another kind or version, or says of itself what its numbers do not.
+        """
+        if (record.get("kind"), record.get("version")) != (_KIND, _VERSION):
+            raise ArgumentError(f"For 'Certificate', 'record' must be of kind '{_KIND}', version {_VERSION}, but got "
+                                f"'{record.get('kind')}', version {record.get('version')}.")
+        fields = {key: record[key] for key in Certificate.__dataclass_fields__}
+        fields["base"] = CertifiedNetwork(**fields["base"])
+        fields["candidates"] = tuple(CertifiedNetwork(**item) for item in fields["candidates"])
+        fields["used_before"] = tuple(fields["used_before"])
+        found = Certificate(**fields)
+        for key in ("statement", "certified", "holds"):
+            if record[key] != getattr(found, key):
+                raise ArgumentError(f"For 'Certificate', '{key}' in 'record' must follow from its numbers, but got "
+                                    f"{record[key]!r} in place of {getattr(found, key)!r}.")
+        return found
+
+    def to_markdown(self) -> str:
+        """A page to read."""
+        lines = ["# Certificate", "", f"**{self.statement}**", ""]
+        lines += [f"* Used before: {use}." for use in self.used_before]
+        lines += ["| network | parameters | accuracy | drop, points | only it is wrong | only the base is wrong "
+                  "| p-value | |", "|---|---|---|---|---|---|---|---|",
+                  f"| {self.base.name} (base) | {self.base.parameters:,} | {self.base.accuracy:.4f} | | | | | |"]
+        lines += [self._row(item) for item in self.candidates]
+        names = [f"* {item.name}: `{item.digest}`" for item in (self.base, *self.candidates)]
+        where = f"the ledger `{self.ledger}`" if self.ledger else \
+            "no ledger: that nothing else used the images before rests on the caller's word alone"
+        return "\n".join([
+            *lines, "",
+            f"A p-value of at most {1 - self.confidence:.6g} rejects \"the drop is {100 * self.max_drop:g} points or "
+            "more\", by an exact test; candidates were tested in this order "
+            f"({self.order}), up to the first that failed.", "",
+            f"Images: {self.images:,}, {self.repeated:,} of them copies of others; digest `{self.data}`. Earlier uses "
+            f"were looked up in what the caller declared, and in {where}.",
+            "", "Digests of the networks:", "", *names,
+            "", f"Command: `{self.command}`", "",
+            f"Versions: {', '.join(f'{name} {version}' for name, version in self.versions.items())}. "
+            f"Date: {self.date}.", "",
+            "The guarantee is about images drawn independently like these, one test each time; it does not cover other "
+            "data, other measures than accuracy, or a choice of networks or bounds made after a look at these images.",
+            ""])
+
+    def _row(self, item: CertifiedNetwork) -> str:
+        drop = 100 * (item.lost - item.gained) / self.images
+        verdict = "certified" if item.certified else "not tested" if item.p_value is None else "not certified"
+        verdict += "" if self.holds else ", on used data"
+        p_value = "" if item.p_value is None else f"{item.p_value:.4f}"
+        return (f"| {item.name} | {item.parameters:,} | {item.accuracy:.4f} | {drop:+.2f} | {item.lost} "
+                f"| {item.gained} | {p_value} | {verdict} |")
+
+    def save(self, path: str) -> str:
+        """
+        Write the JSON file, and the page with the ending ``.md`` beside it.
+
+        Args:
+            path (str): Where to write; the ending ``.json`` is added if it is missing.
+
+        Returns:
+            str, the path of the JSON file.
+
+        Raises:
+            CheckpointError: If a file cannot be written there.
+        """
+        stem = path.removesuffix(".json")
+        write_page("certify", stem, self.to_dict(), self.to_markdown())
+        return f"{stem}.json"
+
+    @staticmethod
+    def load(path: str) -> "Certificate":
+        """
+        Read what `save` wrote.
+
+        Raises:
+            CheckpointError: If the file is missing, damaged, or of another kind.
+        """
+        try:
+            return Certificate.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"For 'Certificate', '{os.path.basename(path)}' must be a certificate, but it is "
+                                  f"damaged or another file: {first_line(error)}") from error
 
 
 def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.Cell]], data: Any,
@@ -88,11 +263,14 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
     names = _order(networks, order)
     check_value("certify", "max_drop", max_drop, Interval(0.0, 1.0))
     check_value("certify", "confidence", confidence, Interval(1e-6, 1.0))
-    path = path if path is None or path.endswith(".json") else f"{path}.json"
-    _check_free(path)
-    ledger = os.path.join(os.path.dirname(path), _LEDGER) if ledger is None and path is not None else ledger
+    if path is not None:
+        path = f"{path.removesuffix('.json')}.json"
+        if os.path.exists(path) or os.path.exists(f"{path.removesuffix('.json')}.md"):
+            raise ArgumentError(f"For 'certify', 'path' must be a new file, but a certificate or page stands at "
+                                f"'{path}' already.")
+        ledger = os.path.join(os.path.dirname(path), _LEDGER) if ledger is None else ledger
     known = known_uses("certify", used, ledger, reuse)
-    right, images = right_answers(networks, data, known.check)
+    right, images = right_answers("certify", networks, data, known.check)
     date = date or now()
     # Before anybody can see a result: what failed has used the images as well.
     earlier = known.record(images, f"certificate '{os.path.basename(path)}'" if path else "a certificate", date)
@@ -138,13 +316,7 @@ def _order(networks: Mapping[str, nn.Cell], order: Optional[Sequence[str]]) -> T
 
 
 def _size(network: nn.Cell) -> int:
-    return sum(int(np.prod(parameter.shape)) for parameter in network.get_parameters())
-
-
-def _check_free(path: Optional[str]) -> None:
-    if path is not None and (os.path.exists(path) or os.path.exists(f"{path[:-len('.json')]}.md")):
-        raise ArgumentError(f"For 'certify', 'path' must be a new file, but a certificate or page stands at '{path}' "
-                            f"already.")
+    return sum(parameter.size for parameter in network.get_parameters())
 
 
 def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.ndarray],
@@ -154,38 +326,31 @@ def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.n
     return CertifiedNetwork(name, network_digest(network), _size(network), float(right[name].mean()), *compared)
 
 
-def right_answers(networks: Mapping[str, nn.Cell], data: Any,
-                  check: Callable[[Sequence[str]], None]) -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
+def right_answers(owner: str, networks: Mapping[str, nn.Cell], data: Any, check: Optional[Callable] = None,
+                  data_name: str = "data") -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
     """
-    Whether each network, in evaluation, is right on each image, by name; and the fingerprint of the data. The class is
-    that of the largest output, the first where there are several. `check` is called with the digests of each batch
-    before any network sees it, and raises to stop.
-
-    Raises:
-        ArgumentError: If there is no image, or a network's output is not finite or of another shape.
+    Whether each network, in evaluation, is right on each image, by name; and the fingerprint of the data, of which
+    `check` gets the digests of each batch before any network sees it. The class is that of the largest output, the
+    first where there are several.
     """
     seen: List[str] = []
     right: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
     with ExitStack() as stack:
         for network in networks.values():
             stack.enter_context(evaluation(network))
-        for images, labels in shown(labelled_batches("certify", data), "batches"):
-            samples = sample_digests(images, labels)
-            check(samples)
-            seen.extend(samples)
+        for images, labels in shown(digested_batches(owner, data, seen, check, data_name), "batches"):
             tensor = Tensor(images)
             for name, network in networks.items():
-                right[name].append(_classes(name, network(tensor), len(labels)) == labels)
-    if not seen:
-        raise ArgumentError("For 'certify', 'data' must hold at least one image, but got none.")
+                right[name].append(_classes(owner, name, network(tensor), len(labels)) == labels)
     return {name: np.concatenate(parts) for name, parts in right.items()}, fingerprint_of(seen)
 
 
-def _classes(name: str, output: Any, images: int) -> np.ndarray:
+def _classes(owner: str, name: str, output: Any, images: int) -> np.ndarray:
     values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
     if values.ndim != 2 or len(values) != images or values.shape[1] < 2:
-        raise ArgumentError(f"For 'certify', the output of '{name}' must be of shape (images, classes), but got "
+        raise ArgumentError(f"For '{owner}', the output of '{name}' must be of shape (images, classes), but got "
                             f"{values.shape} for {images} images.")
     if not np.isfinite(values).all():
-        raise ArgumentError(f"For 'certify', the output of '{name}' must be finite, but some of it is not.")
+        raise ArgumentError(f"For '{owner}', the output of '{name}' must be finite, but some of it is not; after "
+                            f"training, lower the learning rate.")
     return values.argmax(1)

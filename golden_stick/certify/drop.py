@@ -9,10 +9,6 @@ The test orders outcomes by the score statistic (Nam, Biometrics 1997; the null'
 variance) and takes the largest probability, over a confidence set for the unknown discordance, of an outcome at least
 as extreme, plus the error of that set: Hsueh, Liu and Chen, Biometrics 2001, for the exact test; Berger and Boos,
 J. Am. Stat. Assoc. 1994, for the confidence set. docs/certificates.md says why it is valid, step by step.
-
-Several candidates are tested in an order fixed beforehand, until the first that fails: fixed-sequence testing in Learn
-then Test (Angelopoulos et al., <https://arxiv.org/abs/2110.01052>). Each test may use the whole error, because a wrong
-certificate needs the first candidate that is truly worse to pass its own test.
 """
 from dataclasses import dataclass, replace
 from typing import Optional, Sequence, Tuple
@@ -213,7 +209,9 @@ def compare_predictions(base_right: np.ndarray, candidate_right: np.ndarray) -> 
 def certify_in_sequence(comparisons: Sequence[PairedCounts], max_drop: float, confidence: float
                         ) -> Tuple[PairedCounts, ...]:
     """
-    Test in the order given, each at the full error, and stop at the first that fails.
+    Test in the order given, and stop at the first that fails: fixed-sequence testing in Learn then Test (Angelopoulos
+    et al., <https://arxiv.org/abs/2110.01052>). Each test may use the whole error, because a wrong certificate needs
+    the first candidate that is truly worse to pass its own test.
 
     If the order does not depend on the images, the probability that any certified candidate's accuracy is truly lower
     by `max_drop` or more is at most ``1 - confidence``.

@@ -1,7 +1,9 @@
 """What data are recognized by, and what is known of earlier uses of them: what is declared, and what a ledger lists."""
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar, Collection, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ClassVar, Collection, Dict, FrozenSet, Iterable, Iterator, List, Optional, Tuple
+
+import numpy as np
 
 from golden_stick.base.config import OneOf, check_value
 from golden_stick.base.digests import digest_of_samples, sample_digests
@@ -10,8 +12,8 @@ from golden_stick.base.files import now, read_record, write_record
 from golden_stick.base.inputs import labelled_batches
 from golden_stick.base.progress import shown
 
-__all__ = ["DataFingerprint", "KnownUses", "OnFreshImages", "fingerprint", "fingerprint_of", "known_uses", "overlaps",
-           "read_ledger"]
+__all__ = ["DataFingerprint", "DataUse", "KnownUses", "OnFreshImages", "digested_batches", "fingerprint",
+           "fingerprint_of", "known_uses", "overlaps", "read_ledger"]
 
 
 _FINGERPRINT = "golden_stick data fingerprint"
@@ -67,6 +69,30 @@ class DataFingerprint:
                                   f"be whole, but one is damaged: {first_line(error)}") from error
 
 
+@dataclass(frozen=True)
+class DataUse:
+    """
+    Data on a card: which, and how they came.
+
+    Args:
+        data (Union[DataFingerprint, str]): What :func:`golden_stick.certify.fingerprint` gives, or words.
+        preprocessing (str): What was done to the images before they arrived. Default: ``None``, not told.
+        lossless (bool): Whether the images are those of the source, with no lossy step (such as JPEG) between.
+            Default: ``None``, not told.
+    """
+
+    data: Any
+    preprocessing: Optional[str] = None
+    lossless: Optional[bool] = None
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON; None where it was not told."""
+        known = isinstance(self.data, DataFingerprint)
+        return {"data": "by its digest" if known else str(self.data), "digest": self.data.digest if known else None,
+                "images": self.data.images if known else None, "preprocessing": self.preprocessing,
+                "lossless": self.lossless}
+
+
 def fingerprint(data: Any) -> DataFingerprint:
     """
     The fingerprint of a data set: of its images as they arrive here, after all preprocessing, with their labels.
@@ -94,25 +120,34 @@ def fingerprint(data: Any) -> DataFingerprint:
         4 2
     """
     samples: List[str] = []
-    for images, labels in shown(labelled_batches("fingerprint", data), "batches"):
-        samples.extend(sample_digests(images, labels))
-    if not samples:
-        raise ArgumentError("For 'fingerprint', 'data' must hold at least one image, but got none.")
+    for _ in shown(digested_batches("fingerprint", data, samples), "batches"):
+        pass
     return fingerprint_of(samples)
 
 
-def fingerprint_of(samples: Sequence[str]) -> DataFingerprint:
+def digested_batches(owner: str, data: Any, seen: List[str], check: Optional[Callable] = None,
+                     name: str = "data") -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+    """
+    Images and labels of each batch of what the owner calls `name`. Their digests go to `check`, which raises to stop,
+    and then into `seen`, before anybody gets the batch.
+    """
+    for images, labels in labelled_batches(owner, data):
+        samples = sample_digests(images, labels)
+        if check is not None:
+            check(samples)
+        seen.extend(samples)
+        yield images, labels
+    if not seen:
+        raise ArgumentError(f"For '{owner}', '{name}' must hold at least one image, but got none.")
+
+
+def fingerprint_of(samples: Collection[str]) -> DataFingerprint:
     """The fingerprint of samples, by their digests."""
     return DataFingerprint(digest_of_samples(samples), len(samples), frozenset(samples))
 
 
 def read_ledger(path: str) -> List[Dict[str, Any]]:
-    """
-    The uses that a ledger holds, oldest first; none if there is no file yet.
-
-    Raises:
-        CheckpointError: If the file is not a ledger. It is never overwritten then.
-    """
+    """The uses that a ledger holds, oldest first; none if there is no file yet. Another file is never overwritten."""
     if not os.path.exists(path):
         return []
     record = read_record("certify", path, _LEDGER)
@@ -127,8 +162,7 @@ def read_ledger(path: str) -> List[Dict[str, Any]]:
 Use = Tuple[FrozenSet[str], str]  # digests of samples, and what they were used for, in words
 
 
-def _listed(uses: Iterable[Mapping[str, Any]]) -> Tuple[Use, ...]:
-    """What a ledger lists."""
+def _listed(uses: Iterable[Dict[str, Any]]) -> Tuple[Use, ...]:
     return tuple((frozenset(use["samples"]), f"{use['used_for']} on {use['date']}") for use in uses)
 
 
@@ -140,22 +174,13 @@ def overlaps(samples: Collection[str], uses: Iterable[Use]) -> Tuple[str, ...]:
 
 @dataclass(frozen=True)
 class KnownUses:
-    """
-    Earlier uses of data, and what becomes of images that are among them.
+    """Earlier uses of data, and what becomes of images that are among them."""
 
-    Args:
-        owner (str): Who asks, for messages.
-        declared (tuple[Use]): What the caller says was used.
-        listed (tuple[Use]): What the ledger lists.
-        ledger (str, None): Path of the ledger; None if there is none.
-        reuse (str): ``'refuse'`` or ``'declare'``.
-    """
-
-    owner: str
-    declared: Tuple[Use, ...]
-    listed: Tuple[Use, ...]
-    ledger: Optional[str]
-    reuse: str
+    owner: str  # who asks, for messages
+    declared: Tuple[Use, ...]  # what the caller says was used
+    listed: Tuple[Use, ...]  # what the ledger lists
+    ledger: Optional[str]  # its path; None if there is none
+    reuse: str  # 'refuse' or 'declare'
 
     @property
     def name(self) -> Optional[str]:
@@ -163,26 +188,14 @@ class KnownUses:
         return None if self.ledger is None else os.path.basename(self.ledger)
 
     def check(self, samples: Collection[str]) -> None:
-        """
-        Look for images that were used before, before any network sees them.
-
-        Raises:
-            StateError: If there is one, unless that is to be declared.
-        """
+        """Refuse images that were used before, unless that is to be declared, before any network sees them."""
         self._refuse(samples, overlaps(samples, self.declared + self.listed))
 
     def record(self, data: DataFingerprint, used_for: str, date: Optional[str] = None) -> Tuple[str, ...]:
         """
-        Write down that images are used now, which must come before anybody can see a result.
-
-        Returns:
-            tuple[str], their earlier uses.
-
-        Raises:
-            StateError: If the ledger tells that they were used meanwhile, unless that is to be declared.
-            CheckpointError: If the ledger is damaged or cannot be written.
+        Write down that images are used now, which must come before anybody can see a result. Gives their earlier uses,
+        and refuses them if another process has used them meanwhile, unless that is to be declared.
         """
-        # Another process may have used them meanwhile.
         uses = [] if self.ledger is None else read_ledger(self.ledger)
         earlier = overlaps(data.samples, self.declared + _listed(uses))
         self._refuse(data.samples, earlier)
@@ -192,7 +205,7 @@ class KnownUses:
             write_record("certify", self.ledger, _LEDGER, {"uses": [*uses, use]})
         return earlier
 
-    def _refuse(self, samples: Collection[str], earlier: Sequence[str]) -> None:
+    def _refuse(self, samples: Collection[str], earlier: Collection[str]) -> None:
         if earlier and self.reuse == "refuse":
             raise StateError(f"For '{self.owner}', 'data' must be images that nothing has used before, but of "
                              f"{len(samples):,} looked at it has {'; '.join(earlier)}: take others, or give "
@@ -200,36 +213,25 @@ class KnownUses:
 
 
 def known_uses(owner: str, used: Any, ledger: Optional[str], reuse: str) -> KnownUses:
-    """
-    Gather what is known of earlier uses: `used` holds data sets, fingerprints, or files of fingerprints.
-
-    Raises:
-        ArgumentError: If `reuse` is neither.
-        CheckpointError: If the ledger or a fingerprint is damaged.
-    """
+    """Gather what is known of earlier uses: `used` holds data sets, fingerprints, or files of fingerprints."""
     check_value(owner, "reuse", reuse, OneOf(("refuse", "declare")))
     path = None if ledger is None else os.fspath(ledger)
-    listed = _listed(read_ledger(path)) if path is not None else ()
     declared = tuple((_fingerprint(item).samples, f"the data given as 'used' (number {number})")
                      for number, item in enumerate(used if isinstance(used, (list, tuple)) else (used,), 1))
-    return KnownUses(owner, declared, listed, path, reuse)
+    return KnownUses(owner, declared, _listed(read_ledger(path)) if path is not None else (), path, reuse)
 
 
 def _fingerprint(item: Any) -> DataFingerprint:
-    """That of what the caller says was used: a fingerprint, a file of one, or a data set."""
     if isinstance(item, (str, os.PathLike)):
         return DataFingerprint.load(os.fspath(item))
     return item if isinstance(item, DataFingerprint) else fingerprint(item)
 
 
 class OnFreshImages:
-    """
-    What is claimed on images that nothing has used before: `used_before` lists their earlier uses that are known of,
-    `ledger` names what they were looked up in.
-    """
+    """What is claimed on images that nothing has used before."""
 
-    used_before: Tuple[str, ...]
-    ledger: Optional[str]
+    used_before: Tuple[str, ...]  # earlier uses that are known of
+    ledger: Optional[str]  # what they were looked up in
     promise: ClassVar[str]  # what does not hold on images that were used before
 
     @property

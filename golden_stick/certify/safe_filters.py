@@ -24,11 +24,6 @@ __all__ = ["SafeFilters", "SafeTogether", "discoveries", "equivalence_p_values",
            "sets_passed"]
 
 
-# Benjamini and Hochberg, J. R. Stat. Soc. B 1995: for tests that are independent or positively dependent. Benjamini and
-# Yekutieli, Ann. Statist. 2001: for any dependence, at the price of a factor of about log(number of tests).
-_CORRECTIONS = ("bh", "by")
-
-
 def equivalence_p_values(mean: np.ndarray, deviation: np.ndarray, images: int, eps: float) -> np.ndarray:
     """
     P-values of "the mean is `eps` or more", by one-sided t-tests.
@@ -63,8 +58,8 @@ def discoveries(p_values: np.ndarray, q: float, correction: str = "bh") -> np.nd
     Args:
         p_values (numpy.ndarray): Shape (tests,).
         q (float): The false discovery rate, in (0, 1).
-        correction (str): ``'bh'``, for tests that are independent or positively dependent, or ``'by'``, for any.
-            Default: ``'bh'``.
+        correction (str): ``'bh'`` (Benjamini and Hochberg, J. R. Stat. Soc. B 1995), for tests that are independent or
+            positively dependent, or ``'by'`` (Benjamini and Yekutieli, Ann. Statist. 2001), for any. Default: ``'bh'``.
 
     Returns:
         numpy.ndarray, bool, shape (tests,).
@@ -74,16 +69,14 @@ def discoveries(p_values: np.ndarray, q: float, correction: str = "bh") -> np.nd
         ArgumentError: If `q` is out of range or `correction` unknown.
     """
     check_value("safe_filters", "q", q, Interval(1e-9, 1.0))
-    check_value("safe_filters", "correction", correction, OneOf(_CORRECTIONS))
+    check_value("safe_filters", "correction", correction, OneOf(("bh", "by")))
     p_values = np.asarray(p_values, np.float64)
-    count = len(p_values)
-    if not count:
+    if not len(p_values):
         return np.zeros(0, bool)
-    ranks = np.arange(1, count + 1)
+    ordered, ranks = np.sort(p_values), np.arange(1, len(p_values) + 1)
     level = q / (np.sum(1 / ranks) if correction == "by" else 1)
-    ordered = np.sort(p_values)
-    passed = np.flatnonzero(ordered <= level * ranks / count)
-    return p_values <= (ordered[passed[-1]] if len(passed) else -1.0)
+    passed = ordered[ordered <= level * ranks / len(p_values)]
+    return p_values <= max(passed, default=-1.0)
 
 
 class _Claim(OnFreshImages):
@@ -237,10 +230,8 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
             beside those that do nothing (docs/planted.md). Default: ``0.001``.
         q (float): The false discovery rate, in (0, 1). Default: ``0.1``.
         correction (str): ``'bh'``, or ``'by'`` which holds for any dependence. Default: ``'bh'``.
-        used (Sequence): What was used to train or choose, as of :func:`golden_stick.certify`. Default: none.
-        reuse (str): What happens if an image was used before: ``'refuse'``, an error; ``'declare'``, a result that says
-            that its rate does not hold. Default: ``'refuse'``.
-        ledger (str): File that lists used images, which is read, and added to. Default: ``None``, none.
+        used, reuse, ledger (Any, str, str): What was used to train or choose, what happens if an image was, and a file
+            of such uses, as of :func:`golden_stick.certify`. Default: nothing, ``'refuse'``, no file.
         residual, normalization, heads (str): As of `golden_stick.find_groups`.
 
     Returns:
@@ -368,10 +359,8 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
         eps (float): The bound on what all cost together, in units of the loss, positive. Default: ``0.005``.
         confidence (float): In (0, 1). Default: ``0.9``.
         tests (int): At most so many sets are tested, of sizes evenly apart. Default: ``100``.
-        used (Sequence): What was used to train or choose, as of :func:`golden_stick.certify`. Default: none.
-        reuse (str): What happens if an image was used before, but not to find these filters: ``'refuse'``, an error;
-            ``'declare'``, a result that says that its confidence does not hold. Default: ``'refuse'``.
-        ledger (str): File that lists used images, which is read, and added to. Default: ``None``, none.
+        used, reuse, ledger (Any, str, str): As of :func:`golden_stick.safe_filters`. Images that found these filters
+            are refused, whatever is declared.
 
     Returns:
         SafeTogether. ``gs.slim(network, result.plan())`` removes them.
@@ -419,7 +408,7 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
 
 def sets_passed(p_values: np.ndarray, confidence: float) -> int:
     """How many tests pass, in their order, before the first that does not."""
-    return int(np.logical_and.accumulate(np.asarray(p_values) <= 1 - confidence).sum())
+    return int(np.logical_and.accumulate(p_values <= 1 - confidence).sum())
 
 
 def _unseen(found: SafeFilters, known: KnownUses) -> Callable[[Sequence[str]], None]:

@@ -4,6 +4,7 @@ import itertools
 import os
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -31,7 +32,7 @@ _NUMBERS = {"epochs": Option(1, Whole(0)), "calibration_batches": Option(8, Whol
 
 @dataclass(frozen=True)
 class Settings:
-    """The arguments of :func:`golden_stick.compare` of these names, checked; and how `optimizer` is written down."""
+    """The arguments of :func:`golden_stick.compare` of these names, checked."""
 
     criteria: Tuple[str, ...]
     budget: Mapping[str, Any]
@@ -44,7 +45,6 @@ class Settings:
     scop: Mapping[str, Any]
     loss: Callable
     optimizer: Callable[[nn.Cell, int], nn.Optimizer]
-    optimizer_name: str
 
     def algorithm(self, name: str, seed: int, rate: Optional[float] = None) -> CompAlgo:
         """The algorithm of that name, or `OneShot` with the criterion of that name, at a rate, or at the budget."""
@@ -61,22 +61,14 @@ class Settings:
     def to_dict(self) -> Dict[str, Any]:
         """What can be written down; two comparisons of the same dict ask for the same, but for code."""
         plain = {key: value if isinstance(value, (str, int, float)) else str(value) for key, value in self.scop.items()}
-        return {"criteria": list(self.criteria), "budget": dict(self.budget), "rates": list(self.rates),
-                "seeds": list(self.seeds), "epochs": self.epochs, "calibration_batches": self.calibration_batches,
-                "knockoff_steps": self.knockoff_steps, "knockoff_learning_rate": self.knockoff_learning_rate,
-                "scop": plain, "loss": _name_of(self.loss), "optimizer": self.optimizer_name}
+        told = {**vars(self), "scop": plain, "loss": _name_of(self.loss), "optimizer": _name_of(self.optimizer)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
 
 
 def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any], rates: Sequence[float],
                    seeds: Union[int, Sequence[int]], scop: Optional[Mapping[str, Any]], held_out: bool,
                    loss: Optional[Callable], optimizer: Optional[Callable], **numbers: Any) -> Settings:
-    """
-    The settings, defaults filled in; `held_out` says whether there are data of their own for SCOP's scales.
-
-    Raises:
-        ArgumentTypeError: If a value is of another type.
-        ArgumentError: If a criterion or a key is unknown, or a value out of range.
-    """
+    """The settings, defaults filled in; `held_out` says whether there are data of their own for SCOP's scales."""
     names = _criteria(criteria)
     _check_budget(budget)
     numbers = dict(check_config("compare", numbers, _NUMBERS))
@@ -87,9 +79,7 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     learning_rate = numbers.pop("learning_rate")
     settings = Settings(
         names, dict(budget), _rates(rates), _seeds(seeds), scop=_scop(scop or {}, names, held_out),
-        loss=loss or nn.CrossEntropyLoss(), optimizer=optimizer or default_optimizer(learning_rate),
-        optimizer_name=_name_of(optimizer) if optimizer else f"Momentum 0.9 (Nesterov), rate from {learning_rate:g} "
-                                                             f"along half a cosine, weight decay 0.0005", **numbers)
+        loss=loss or nn.CrossEntropyLoss(), optimizer=optimizer or default_optimizer(learning_rate), **numbers)
     for name in names:
         settings.algorithm(name, 0)
     return settings
@@ -117,7 +107,6 @@ def _check_budget(budget: Mapping[str, Any]) -> None:
 
 
 def _scop(scop: Mapping[str, Any], names: Sequence[str], held_out: bool) -> Dict[str, Any]:
-    """The keys that only SCOP has."""
     if SCOP_NAME not in names:
         if held_out:
             raise ArgumentError(f"For 'compare', 'scales_data' must stand with the criterion '{SCOP_NAME}', but it is "
@@ -173,17 +162,12 @@ def slim_networks(network: nn.Cell, inputs: Any, name: str, seed: int, settings:
         for rate in (*settings.rates, None):
             algorithm = settings.algorithm(name, seed, rate)
             applied = _apply(algorithm, network, inputs, settings, calibration)
-            slim = algorithm.convert(applied, ckpt_path=trained)
-            slimmed.append((rate, slim, _report_of(algorithm)))
+            slim, report = algorithm.convert(applied, ckpt_path=trained), None
+            # An algorithm may say nothing of what it did.
+            with suppress(StateError):
+                report = algorithm.report
+            slimmed.append((rate, slim, report))
     return slimmed
-
-
-def _report_of(algorithm: CompAlgo) -> Any:
-    """What it says of what it did, or None where it says nothing."""
-    try:
-        return algorithm.report
-    except StateError:
-        return None
 
 
 def _apply(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch]) -> nn.Cell:

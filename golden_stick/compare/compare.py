@@ -111,7 +111,7 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         check_repeatable("test_data", test_data)
     batches = TrainingBatches(train_data, settings.calibration_batches, settings.epochs, scales_data)
     tensors = as_tensors("compare", inputs)
-    validation, facts = accuracies({UNTOUCHED: network}, validation_data)
+    validation, facts = accuracies({UNTOUCHED: network}, "validation_data", validation_data)
     base = {**_size(network, tensors), "digest": network_digest(network), "validation": validation[UNTOUCHED],
             "test": None}
     config = {**settings.to_dict(), "inputs": describe(tensors), "test": test_data is not None}
@@ -151,7 +151,7 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
     trials = []
     for rate, slim, report in candidates:
         def accuracy(cell: nn.Cell = slim) -> float:
-            return accuracies({name: cell}, validation_data)[0][name]
+            return accuracies({name: cell}, "validation_data", validation_data)[0][name]
 
         pruned = accuracy()
         calibrate(slim, [images for images, _ in calibration])
@@ -176,7 +176,7 @@ def _reported(report: Any, rate: Optional[float]) -> Dict[str, Any]:
 def _finish(network: nn.Cell, store: Store, comparison: Comparison, test_data: Any) -> Comparison:
     """The test split, once, by all networks in their last state; never before everything else stands."""
     if test_data is not None:
-        right, facts = accuracies({**store.networks(), UNTOUCHED: network}, test_data)
+        right, facts = accuracies({**store.networks(), UNTOUCHED: network}, "test_data", test_data)
         trials = tuple(replace(trial, test=right[name_of(trial)]) if trial.prune_rate is None else trial
                        for trial in comparison.trials)
         comparison = Comparison(comparison.config, {**comparison.base, "test": right[UNTOUCHED]},

@@ -11,8 +11,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 from golden_stick.base.errors import ArgumentError, DependencyError
 from golden_stick.base.files import whole_file
 
-__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "draw", "need_matplotlib",
-           "standard_error"]
+__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "draw", "need_matplotlib"]
 
 
 UNPRUNED, UNTOUCHED = "unpruned", "as it came"
@@ -148,12 +147,15 @@ class Comparison:
         trials: Dict[Tuple[str, Optional[float]], List[Trial]] = {}
         for trial in self.trials:
             trials.setdefault((trial.criterion, trial.prune_rate), []).append(trial)
-        return [self._summary(kind, of_kind) for kind, of_kind in trials.items()]
+        return [Summary(*kind, *(statistics.fmean(getattr(trial, size) for trial in of_kind) / self.base[size]
+                                 for size in ("macs", "parameters")),
+                        *(Spread.of(getattr(trial, state) for trial in of_kind) for state in _STATES))
+                for kind, of_kind in trials.items()]
 
     def ranked(self) -> List[Summary]:
         """The criteria at the budget, the unpruned network aside, by accuracy on the validation split, best first."""
-        at_budget = [item for item in self.summary() if item.prune_rate is None and item.criterion != UNPRUNED]
-        return sorted(at_budget, key=lambda item: -item.chosen_by)
+        return sorted((item for item in self.summary() if item.prune_rate is None and item.criterion != UNPRUNED),
+                      key=lambda item: -item.chosen_by)
 
     def unpruned(self) -> List[Summary]:
         """The unpruned network with the same fine-tuning, in a list of one."""
@@ -178,11 +180,6 @@ class Comparison:
         """What `to_dict` gave."""
         trials = tuple(Trial.from_dict(trial) for trial in record["trials"])
         return Comparison(record["config"], record["base"], record["data"], trials)
-
-    def _summary(self, kind: Tuple[str, Optional[float]], trials: List[Trial]) -> Summary:
-        sizes = (statistics.fmean(getattr(trial, key) for trial in trials) / self.base[key]
-                 for key in ("macs", "parameters"))
-        return Summary(*kind, *sizes, *(Spread.of(getattr(trial, state) for trial in trials) for state in _STATES))
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -234,7 +231,7 @@ class Comparison:
     def _notes(self) -> List[str]:
         seeds, images = len(self.config["seeds"]), self.data["validation"]["images"]
         best = self.ranked()[0].chosen_by
-        error = 100 * standard_error(best, images)
+        error = 100 * math.sqrt(best * (1 - best) / images)
         notes = [f"Accuracy in %, mean ± standard deviation over {seeds} seeds." if seeds > 1 else
                  "Accuracy in %, one seed: nothing is known about the spread.",
                  f"All columns but the last: validation split, {images:,} images, the same for all; the standard "
@@ -253,18 +250,8 @@ def _markdown(rows: Sequence[Sequence[str]]) -> List[str]:
     return [head, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *others]
 
 
-def standard_error(accuracy: float, images: int) -> float:
-    """Of an accuracy that was measured on so many independent images: the square root of ``p (1 - p) / n``."""
-    return math.sqrt(accuracy * (1 - accuracy) / images)
-
-
 def need_matplotlib() -> ModuleType:
-    """
-    The package matplotlib. Imported when needed: only those who draw need it, and it takes a second to import.
-
-    Raises:
-        DependencyError: If it is not installed.
-    """
+    """The package matplotlib. Imported when needed: only those who draw need it, and it takes a second to import."""
     try:
         import matplotlib.figure  # pylint: disable=import-outside-toplevel
     except ImportError as error:

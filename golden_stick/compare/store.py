@@ -21,17 +21,8 @@ _RECORD, _PAGE, _NETWORKS, _FIGURES = "comparison.json", "comparison.md", "netwo
 
 class Store:
     """
-    Where trials and networks are kept: in a folder, or in memory.
-
-    Args:
-        folder (str): The folder; made where missing. None for memory only.
-        network (nn.Cell): The original network.
-        begun (Comparison): Without trials. A folder of one that asks for something else is refused.
-
-    Raises:
-        StateError: If the folder holds another comparison.
-        CheckpointError: If it holds a damaged one, or cannot be made.
-        DependencyError: If matplotlib, which draws the figures, is not installed.
+    Where trials and networks are kept: in a folder, or without one in memory. `begun` is the comparison without trials;
+    a folder of one that asks for something else is refused.
     """
 
     def __init__(self, folder: Optional[str], network: nn.Cell, begun: Comparison):

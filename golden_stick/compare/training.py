@@ -1,16 +1,15 @@
 """The batches of a comparison, the same for every criterion; training on them, and accuracy."""
 import itertools
-from contextlib import ExitStack
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.digests import digest_of, digest_of_samples, sample_digests
+from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import labelled_batches
-from golden_stick.cells.wrappers import evaluation
+from golden_stick.certify.certify import right_answers
 
 __all__ = ["Batch", "TrainingBatches", "accuracies", "check_repeatable", "default_optimizer", "digest_of_batches",
            "train"]
@@ -22,15 +21,7 @@ Batch = Tuple[np.ndarray, np.ndarray]
 
 
 class TrainingBatches:
-    """
-    Batches to calibrate and fine-tune on, by seed.
-
-    Args:
-        data (Union[Sequence, Callable, Iterable]): See `train_data` of :func:`golden_stick.compare`.
-        calibration_batches (int): How many batches of a seed's first epoch criteria and normalizations look at.
-        epochs (int): Epochs of fine-tuning.
-        scales_data (Iterable): What SCOP's scales are trained on. Default: ``None``, the batches of calibration.
-    """
+    """Batches to calibrate and fine-tune on, by seed, of `train_data` and `scales_data` of `golden_stick.compare`."""
 
     def __init__(self, data: Any, calibration_batches: int, epochs: int, scales_data: Optional[Any] = None):
         for name, given in (("train_data", None if callable(data) else data), ("scales_data", scales_data)):
@@ -52,12 +43,7 @@ class TrainingBatches:
         return _all_of("scales_data", _shuffled(self._scales_data, seed, 0))
 
     def steps(self, seed: int) -> int:
-        """
-        How many batches all epochs of fine-tuning have together.
-
-        Raises:
-            ArgumentTypeError: If the batches of an epoch have no length.
-        """
+        """How many batches all epochs of fine-tuning have together."""
         data = self._open(seed)
         length = getattr(data, "get_dataset_size", getattr(data, "__len__", None))
         if length is None:
@@ -79,12 +65,7 @@ class TrainingBatches:
         return dict(self._digests.get(seed, {}))
 
     def expect(self, seed: int, **digests: str) -> None:
-        """
-        Remember digests of a seed's batches, by the names of `Trial`, or compare them; empty ones say nothing.
-
-        Raises:
-            StateError: If there is another one already.
-        """
+        """Remember digests of a seed's batches, by the names of `Trial`, or compare them; empty ones say nothing."""
         known = self._digests.setdefault(seed, {})
         for use, digest in digests.items():
             if digest and known.setdefault(use, digest) != digest:
@@ -104,12 +85,7 @@ class TrainingBatches:
 
 
 def check_repeatable(name: str, data: Any) -> None:
-    """
-    Raise unless data can be gone through more than once.
-
-    Raises:
-        ArgumentTypeError: If it cannot be iterated, or is spent after once.
-    """
+    """Raise unless data can be gone through more than once."""
     if not (hasattr(data, "__iter__") or hasattr(data, "create_tuple_iterator")) or isinstance(data, (str, bytes)):
         raise ArgumentTypeError(f"For 'compare', '{name}' must be batches of images and labels, but got "
                                 f"{type(data).__name__}.")
@@ -150,21 +126,20 @@ def default_optimizer(learning_rate: float) -> Callable[[nn.Cell, int], nn.Optim
     def build(network: nn.Cell, steps: int) -> nn.Optimizer:
         rates = learning_rate * 0.5 * (1 + np.cos(np.pi * np.arange(max(steps, 1)) / max(steps, 1)))
         parameters = network.trainable_params()
-        groups = [{"params": [item for item in parameters if (item.ndim > 1) == decayed],
-                   "weight_decay": 5e-4 if decayed else 0.0} for decayed in (True, False)]
-        groups = [group for group in groups if group["params"]]
+        weights, others = ([item for item in parameters if (item.ndim > 1) == decayed] for decayed in (True, False))
+        groups = [{"params": params, "weight_decay": decay} for params, decay in ((weights, 5e-4), (others, 0.0))
+                  if params]
         return nn.Momentum(groups, rates.astype(np.float32).tolist(), 0.9, use_nesterov=True)
+
+    # What a comparison writes down.
+    build.__qualname__ = (f"Momentum 0.9 (Nesterov), rate from {learning_rate:g} along half a cosine, weight decay "
+                          f"0.0005")
     return build
 
 
 def train(network: nn.Cell, batches: Iterable[Batch], loss: Callable, optimizer: nn.Optimizer,
           after_step: Optional[Callable[[], None]] = None) -> None:
-    """
-    One step for each batch; afterwards the network is in evaluation.
-
-    Raises:
-        ArgumentError: If the loss is not finite at the end.
-    """
+    """One step for each batch; afterwards the network is in evaluation. The last loss must be finite."""
     step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer)
     step.set_train()
     last = Tensor(0.0, ms.float32)
@@ -178,35 +153,8 @@ def train(network: nn.Cell, batches: Iterable[Batch], loss: Callable, optimizer:
                             "the learning rate.")
 
 
-def accuracies(networks: Mapping[str, nn.Cell], data: Any) -> Tuple[Dict[str, float], Dict[str, Any]]:
-    """
-    The accuracy of each network, in one pass over data, and the data's number of images and digest.
-
-    Raises:
-        ArgumentError: If there is no image, or an output is not finite or not of shape (images, classes).
-    """
-    right = dict.fromkeys(networks, 0)
-    samples: List[str] = []
-    with ExitStack() as stack:
-        for network in networks.values():
-            stack.enter_context(evaluation(network))
-        for images, labels in labelled_batches("compare", data):
-            samples.extend(sample_digests(images, labels))
-            tensor = Tensor(images)
-            for name, network in networks.items():
-                right[name] += int((_classes(name, network(tensor), len(labels)) == labels).sum())
-    if not samples:
-        raise ArgumentError("For 'compare', validation and test data must hold at least one image, but got none.")
-    facts = {"images": len(samples), "digest": digest_of_samples(samples)}
-    return {name: count / len(samples) for name, count in right.items()}, facts
-
-
-def _classes(name: str, output: Any, images: int) -> np.ndarray:
-    values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
-    if values.ndim != 2 or len(values) != images:
-        raise ArgumentError(f"For 'compare', what the network '{name}' puts out must be of shape (images, classes), "
-                            f"but got {values.shape} for {images} images.")
-    if not np.isfinite(values).all():
-        raise ArgumentError(f"For 'compare', what the network '{name}' puts out must be numbers, but got NaN or "
-                            f"infinity: lower the learning rate.")
-    return values.argmax(1)
+def accuracies(networks: Mapping[str, nn.Cell], name: str, data: Any) -> Tuple[Dict[str, float], Dict[str, Any]]:
+    """The accuracy of each network, in one pass over the data of this name, and their number of images and digest."""
+    right, seen = right_answers("compare", networks, data, data_name=name)
+    return {name: float(answers.mean()) for name, answers in right.items()}, {"images": seen.images,
+                                                                              "digest": seen.digest}

@@ -343,9 +343,9 @@ def not_finite():
     ({"train": iter([])}, ArgumentTypeError, "'train_data' must be batches that can be gone through several times"),
     ({"train": Endless(), "epochs": 1}, ArgumentTypeError, "'train_data' must give batches that have a length, but"),
     ({"validation": 3}, ArgumentTypeError, "'validation_data' must be batches of images and labels, but got int"),
-    ({"validation": []}, ArgumentError, "validation and test data must hold at least one image, but got none"),
-    ({"network": Pixels()}, ArgumentError, r"puts out must be of shape \(images, classes\), but got"),
-    ({"network": not_finite()}, ArgumentError, "puts out must be numbers, but got NaN"),
+    ({"validation": []}, ArgumentError, "'validation_data' must hold at least one image, but got none"),
+    ({"network": Pixels()}, ArgumentError, r"the output of 'as it came' must be of shape \(images, classes\), but got"),
+    ({"network": not_finite()}, ArgumentError, "the output of 'as it came' must be finite, but some of it"),
     ({"epochs": 1, "learning_rate": 9.0, "loss": lambda outputs, labels: outputs.sum() * float("inf")}, ArgumentError,
      "the loss must stay finite, but it did not at the end of a training"),
 ])

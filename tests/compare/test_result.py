@@ -9,7 +9,6 @@ import pytest
 
 from golden_stick.base.errors import ArgumentError, DependencyError
 from golden_stick.compare import Comparison, Spread, Trial, draw
-from golden_stick.compare.result import standard_error
 
 CONFIG = {"criteria": ["l1", "random"], "budget": {"target_macs": 0.5}, "rates": [0.3], "seeds": [0, 1], "epochs": 1}
 BASE = {"macs": 1000, "parameters": 200, "digest": "d", "validation": 0.9, "test": 0.8}
@@ -43,10 +42,6 @@ def test_mean_and_standard_deviation():
     assert spread.mean == 0.55 and spread.deviation == pytest.approx(math.sqrt(0.005)) and spread.count == 2
     assert Spread.of([0.5]) == Spread(0.5, None, 1) and str(Spread(0.5, None, 1)) == "50.00"
     assert Spread.of([]) is None and Spread.of([0.5, None]) is None
-
-
-def test_standard_error_of_an_accuracy():
-    assert standard_error(0.9, 400) == pytest.approx(0.015)
 
 
 def test_the_table_by_hand_is_in_the_order_of_the_validation_split():
