@@ -28,6 +28,7 @@ ANYTHING = {
     r".*\(.*value\)|.*\.(check_\w+|as_\w+|path_of|known_uses|contenders_of|argument)\(.*\)":
         "what a user wrote, which is looked at here",
     r"golden_stick\.graph\.flow\.number\(return\)": "what stands in a network's code: a number, a tuple, an array",
+    r"golden_stick\.cells\.wrappers\.(decoded\(return\)|encoded\(.*\))": "what JSON can hold",
     r"golden_stick\.bench\.benchmark\.benchmark\(contenders\)": "Cells, files, or dicts of them",
     r"golden_stick\.knockoffs\.exchangeability\.exchangeability\((real|knockoffs)\)": "arrays of any library",
     r"golden_stick\.bench\.contenders\.onnx_session\(.*\)|golden_stick\.deploy\.onnx\..*":

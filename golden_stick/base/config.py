@@ -138,12 +138,16 @@ class Option:
     help: str = ""
 
 
-def with_options(kind: Any) -> Any:
+Class = TypeVar("Class", bound=type)
+
+
+def with_options(kind: Class) -> Class:
     """A decorator: where a class's docstring says ``{options}``, there stand those that its base class has not."""
+    own: Mapping[str, Option] = vars(kind)["options"]
     inherited = getattr(super(kind, kind), "options", {})
     lines = [f"- **{key}** - {option.help[:1].upper()}{option.help[1:]}. "
              f"Default: {'none' if option.default is None else repr(option.default)}."
-             for key, option in kind.options.items() if inherited.get(key) is not option]
+             for key, option in own.items() if inherited.get(key) is not option]
     wrapped = "\n".join(textwrap.fill(line, 120, initial_indent=" " * 12, subsequent_indent=" " * 14) for line in lines)
     kind.__doc__ = (kind.__doc__ or "").replace(" " * 12 + "{options}", wrapped)
     return kind
