@@ -196,8 +196,13 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     if baseline is not None:
         check_value(_OWNER, "baseline", baseline, OneOf(tuple(dict.fromkeys(one.name for one in entered))))
     given = as_arrays(_OWNER, inputs)
-    batches = [tuple(_batch(array, size) for array in given) for size in batch_sizes]
-    _refuse_misfits(entered, batches)
+    # The first samples, over and over if there are too few.
+    batches = [tuple(np.take(array, np.arange(size) % len(array), 0) if array.ndim else array for array in given)
+               for size in batch_sizes]
+    reasons = [contender.misfit(batch) for contender in entered for batch in batches]
+    if all(reasons):
+        raise ArgumentError(f"For 'benchmark', 'inputs' must be what some contender takes, but of '{entered[0].name}' "
+                            f"{reasons[0]}.")
     measurements: List[Measurement] = []
     with ForeignLoad() as load:
         for size, batch in zip(batch_sizes, batches):
@@ -261,19 +266,6 @@ def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[Optional[int]],
                 check_value(_OWNER, name, value, Whole(1))
     check_value(_OWNER, "rounds", rounds, Whole(1))
     check_value(_OWNER, "warm_up", warm_up, Whole(0))
-
-
-def _refuse_misfits(contenders: Sequence[Contender], batches: Sequence[Sequence[np.ndarray]]) -> None:
-    """Some file may be of another batch size; if all are, at every size, there is nothing to measure."""
-    reasons = [contender.misfit(batch) for contender in contenders for batch in batches]
-    if all(reasons):
-        raise ArgumentError(f"For 'benchmark', 'inputs' must be what some contender takes, but of "
-                            f"'{contenders[0].name}' {reasons[0]}.")
-
-
-def _batch(array: np.ndarray, size: int) -> np.ndarray:
-    """The first samples of an array, over and over if it has too few."""
-    return np.take(array, np.arange(size) % len(array), 0) if array.ndim else array
 
 
 def _measure(contenders: Sequence[Contender], planned: Sequence[Measurement], batch: Tuple[np.ndarray, ...],

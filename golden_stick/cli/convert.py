@@ -70,8 +70,7 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     add_options(command, SCOP_OPTIONS, ("mixing", "fdr"), mixing="what the file says, joint or blocks", fdr="0.1")
     command.add_argument("--fold", action="store_true", help="normalizations of the slim network become part of the "
                          "layers beside them before it is written")
-    prune.add_criterion_options(command)
-    prune.add_slim_options(command, required=False)
+    prune.add_pruning_options(command, required=False)
     command.add_argument("--slim", dest="output", metavar="SLIM", help="as --output, but never replaces a file: "
                          "elsewhere, --slim is a file to read")
 

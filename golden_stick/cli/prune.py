@@ -21,8 +21,7 @@ from golden_stick.cli.options import (
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS
 
-__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "by_criterion", "check_onnx", "make_slim",
-           "write_slim"]
+__all__ = ["ANYWHERE", "add", "add_pruning_options", "by_criterion", "check_onnx", "make_slim", "write_slim"]
 
 # Options that name files to write, and the endings that these have.
 ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
@@ -31,15 +30,11 @@ ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
 Prepared = Tuple[Any, Callable[[Any, Any], Any]]
 
 
-def add_criterion_options(command: argparse.ArgumentParser) -> None:
-    """The options of a pruning by a criterion."""
+def add_pruning_options(command: argparse.ArgumentParser, required: bool = True) -> None:
+    """The options of a pruning by a criterion, and where its files go."""
     add_options(command, ONE_SHOT_OPTIONS, ("criterion", "seed"))
     command.add_argument("--data", help=f"{FACTORY} of batches of images and labels, for criteria that look at data; "
                          "the loss is cross entropy")
-
-
-def add_slim_options(command: argparse.ArgumentParser, required: bool = True) -> None:
-    """The options of a pruning, and where its files go."""
     add_options(command, PRUNER_OPTIONS, prune_rate="0.4")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
@@ -133,8 +128,7 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 """)
     add_network_options(command)
     command.add_argument("--checkpoint", help="checkpoint of the trained network (default: as the factory builds it)")
-    add_criterion_options(command)
-    add_slim_options(command)
+    add_pruning_options(command)
 
 
 def _run(options: argparse.Namespace) -> None:
