@@ -57,12 +57,6 @@ def build(classes=4):
     return network
 
 
-def build_with_inputs():
-    network = build()
-    network.set_inputs(Tensor(np.zeros((1, 3, 12, 12), np.float32)))
-    return network
-
-
 def returns_text():
     return "network"
 
@@ -282,10 +276,6 @@ def test_convert_and_verify(capsys):
     assert "SCOP after 'convert'" in capsys.readouterr().out
     assert json.loads(Path("report.json").read_text())["algorithm"] == "SCOP"
     assert json.loads(Path("card.json").read_text())["config"]["mixing"] == "joint" and Path("card.md").exists()
-    algorithm = gs.SCOP({"prune_rate": 0.45, "mixing": "joint"})
-    applied = algorithm.apply(build_network("network.py:build"), (2, 3, 12, 12))
-    slim = algorithm.convert(applied, ckpt_path="knockoff.ckpt")
-    assert_equal(values_of("slim.safetensors"), {item.name: item.asnumpy() for item in slim.get_parameters()})
     assert run(f"verify {line} --slim slim.safetensors") == 0
 
 
@@ -381,7 +371,7 @@ def test_inputs_of_other_types(capsys):
     line = "--network network.py:Tokens --inputs 2,5:int32 --inputs 2,5,1:bool"
     assert run(f"prune {line} --output slim --onnx slim --prune-rate 0.5") == 0
     assert run(f"verify {line} --samples 3 --slim slim.safetensors") == 0
-    assert run(f"bench slim.onnx {line} --slim slim.safetensors --rounds 1") == 0
+    assert run(f"bench slim.onnx {line.partition('Tokens')[2]} --rounds 1") == 0
     session = onnxruntime.InferenceSession("slim.onnx", providers=["CPUExecutionProvider"])
     assert [item.type for item in session.get_inputs()] == ["tensor(int32)", "tensor(bool)"]
     given = np.array([[8, 1, 4, 0, 2]], np.int32), np.array([[1, 0, 1, 1, 0]], bool)[..., None]
@@ -423,24 +413,13 @@ def test_trace_names_operators_without_a_rule(capsys):
     assert "NO rule" in text and "not pruned across: Lgamma after 'a'" in text
 
 
-def test_inputs_that_are_left_out(capsys):
-    assert run("prune --network network.py:build_with_inputs --output slim.ckpt") == 0
-    assert "inputs were not given: taken as (1, 3, 12, 12)" in capsys.readouterr().out
-    assert run("verify --network network.py:build_with_inputs --slim slim.ckpt --samples 3") == 0
-    assert "traced Net for inputs (3, 3, 12, 12)" in capsys.readouterr().out
-
-
-def test_several_inputs():
-    assert run("prune --network network.py:Pair --inputs 2,5 --inputs 2,7 --output slim.ckpt") == 0
-    assert run("verify --network network.py:Pair --inputs 2,5 --inputs 2,7 --slim slim.ckpt") == 0
-
-
 def test_samples_of_inputs_that_are_not_floats(capsys):
     Path("words.py").write_text(
         "import numpy as np\nfrom mindspore import Tensor, nn\n\n\ndef build():\n"
         "    network = nn.SequentialCell(nn.Embedding(9, 5), nn.Dense(5, 6), nn.ReLU(), nn.Dense(6, 2))\n"
         "    network.set_inputs(Tensor(np.arange(4).reshape(1, 4)))\n    return network\n")
     assert run("prune --network words.py:build --output slim.ckpt") == 0
+    assert "inputs were not given: taken as (1, 4)" in capsys.readouterr().out
     assert run("verify --network words.py:build --slim slim.ckpt --samples 3") == 0
     assert "for inputs (3, 4)" in capsys.readouterr().out
 
@@ -474,7 +453,6 @@ def test_convolutions_are_told_to_be_fast(monkeypatch):
 
 @pytest.mark.parametrize("network, message", [
     ("build", "'--network' must look like 'package.module:factory' or 'path/to/file.py:factory', but got 'build'"),
-    ("network.py:", "'--network' must look like"),
     ("missing.py:build", "'--network' must name a .py file that exists, but got 'missing.py'"),
     ("folder/network:build", "'--network' must name a .py file that exists, but got 'folder/network'"),
     ("no_such_package.net:build", "raised ModuleNotFoundError: No module named 'no_such_package'"),
@@ -495,17 +473,15 @@ def test_wrong_network(network, message, capsys):
     ("--kwargs '[3]'", "'--kwargs' must be a JSON object, but got '[3]'"),
     ("--kwargs '{\"clases\": 3}'", "'--kwargs' must fit the factory, but got {\"clases\": 3}: build() got"),
     ("--inputs 1,3,x", "'--inputs' must be a shape such as 1,3,32,32, but got '1,3,x'"),
-    ("--inputs 1,3", "could not be compiled for inputs of shape (2, 3, 12, 12), (1, 3)"),
     ("--inputs 1,3:int", "'--inputs' must be a shape and one of the types float32, float16, float64, int32, int64, "
                          "int16, int8, uint8, bool, such as 1,128:int32, but got '1,3:int'"),
     ("--inputs 1,999999999,999999999", "'inputs' must be a shape that there is memory for, but got (1, 999999999, 999"),
     ("--card missing/card", "'--card' must be in a folder that can be written to, but got 'missing/card'"),
     ("--report slim.json --card slim", "'--report' must be a file of its own, but got 'slim.json', which another"),
     ("--prune-rate 1.0", "'prune_rate' must be in [0, 1), but got 1.0"),
-    ("--prune-rate some", "argument --prune-rate: must be a number or a JSON object of patterns, but got 'some'; see "
-                          "'golden-stick prune --help'"),
+    ("--prune-rate some", "'prune_rate' must be a number in [0, 1), but got 'some' of type str"),
+    ("--seed some", "argument --seed: invalid int value: 'some'; see 'golden-stick prune --help'"),
     ("--prune-rate 0.3 --target-macs 0.5", "the budget must be one of 'prune_rate', 'target_macs', 'target_params'"),
-    ("--criterion taylor", "'data' must be batches for this criterion, but got None"),
     ("--criterion l3", "'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', 'fpgm', 'lamp', 'taylor', "
                        "'hessian', 'activation', but got 'l3'"),
     ("--pruning 3", "unrecognized arguments: --pruning 3"),
@@ -527,12 +503,6 @@ def test_checkpoint_of_another_network(capsys):
     fails(f"{line} dense.ckpt", "'--checkpoint' must hold the network's parameter 'a.weight'", capsys)
     ms.save_checkpoint(build_network("network.py:build", '{"classes": 5}'), "five.ckpt")
     fails(f"{line} five.ckpt", "'head.weight' in 'five.ckpt' must have shape (4, 6), but got (5, 6)", capsys)
-
-
-def test_wrong_options_of_convert(capsys):
-    line = f"convert --network network.py:build --inputs {SHAPE} --output slim.ckpt"
-    fails(line, "the following arguments are required: --checkpoint", capsys)
-    fails(f"{line} --checkpoint missing.ckpt", "missing.ckpt", capsys)
 
 
 def test_wrong_options_of_verify(pruned, capsys):
@@ -623,14 +593,13 @@ def test_process_whose_output_is_cut_off(pruned):
 def test_bench_measures_networks_and_files(capsys):
     prune("--prune-rate 0.5 --mindir slim")
     capsys.readouterr()
-    assert run("bench slim.mindir --network network.py:build --slim slim.ckpt --inputs 2,3,12,12 --batch-sizes 1 2 "
+    assert run("bench slim.mindir --network network.py:build --slim slim.ckpt --inputs 2,3,12,12 --batch-sizes 3 "
                "--rounds 2 --json bench") == 0
     text = capsys.readouterr().out
     assert "medians of 2 rounds" in text and "not run" not in text and "wrote bench" in text
     found = json.loads(Path("bench").read_text())["measurements"]
-    assert [(one["name"], one["batch_size"]) for one in found] == [
-        (name, batch) for batch in (1, 2) for name in ("slim.mindir", "network", "slim")]
-    assert found[5]["baseline"] == "network" and found[5]["macs"] == found[3]["macs"] < found[4]["macs"]
+    assert [(one["name"], one["batch_size"]) for one in found] == [("slim.mindir", 3), ("network", 3), ("slim", 3)]
+    assert found[2]["baseline"] == "network" and found[2]["macs"] == found[0]["macs"] < found[1]["macs"]
     assert run("bench slim.mindir --inputs 2,3,12,12 --batch-sizes 2 --rounds 1") == 0
     assert "slim.mindir" in capsys.readouterr().out
 
@@ -653,7 +622,8 @@ def test_bench_refuses_what_it_cannot_measure(capsys):
 
 def test_bench_shows_progress_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert run("bench --network network.py:build --inputs 2,3,12,12 --batch-sizes 2 --rounds 1") == 0
+    line = "bench --network network.py:build --inputs 2,3,12,12 --batch-sizes 2 --rounds 1 --modes pynative"
+    assert run(line) == 0
     assert capsys.readouterr().err.endswith(f"\r[{30 * '#'}] round 3 of 3\n")
 
 

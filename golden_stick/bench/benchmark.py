@@ -25,7 +25,6 @@ from golden_stick.bench.contenders import GRAPH, ONNX, PYNATIVE, Contender, onnx
 
 __all__ = ["Benchmark", "Measurement", "benchmark", "contenders_of"]
 
-
 _OWNER = "benchmark"
 
 
@@ -79,12 +78,9 @@ class Measurement:
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON. Times are in seconds."""
-        record: Dict[str, Any] = {
-            "name": self.name, "runtime": self.runtime, "batch_size": self.batch_size, "threads": self.threads,
-            "latency": self.latency, "throughput": self.throughput, "memory": self.memory, "macs": self.macs,
-            "baseline": self.baseline, "speed_up": self.speed_up, "macs_ratio": self.macs_ratio,
-            "efficiency": self.efficiency, "reason": self.reason,
-        }
+        record: Dict[str, Any] = {key: getattr(self, key) for key in (
+            "name", "runtime", "batch_size", "threads", "latency", "throughput", "memory", "macs", "baseline",
+            "speed_up", "macs_ratio", "efficiency", "reason")}
         if self.timing:
             record.update(quartiles=list(self.timing.quartiles), cpu=self.timing.cpu_median,
                           seconds=list(self.timing.seconds), cpu_seconds=list(self.timing.cpu_seconds))
@@ -200,8 +196,13 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     if baseline is not None:
         check_value(_OWNER, "baseline", baseline, OneOf(tuple(dict.fromkeys(one.name for one in entered))))
     given = as_arrays(_OWNER, inputs)
-    batches = [tuple(_batch(array, size) for array in given) for size in batch_sizes]
-    _refuse_misfits(entered, batches)
+    # The first samples, over and over if there are too few.
+    batches = [tuple(np.take(array, np.arange(size) % len(array), 0) if array.ndim else array for array in given)
+               for size in batch_sizes]
+    reasons = [contender.misfit(batch) for contender in entered for batch in batches]
+    if all(reasons):
+        raise ArgumentError(f"For 'benchmark', 'inputs' must be what some contender takes, but of '{entered[0].name}' "
+                            f"{reasons[0]}.")
     measurements: List[Measurement] = []
     with ForeignLoad() as load:
         for size, batch in zip(batch_sizes, batches):
@@ -220,18 +221,8 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
 
 
 def contenders_of(owner: str, name: str, source: Any, modes: Sequence[str]) -> Tuple[Contender, ...]:
-    """
-    The contenders that a network or file stands for: a Cell is one for each mode.
-
-    Raises:
-        ArgumentTypeError: If it is neither a Cell nor a path.
-        ArgumentError: If the path's ending is unknown.
-        CheckpointError: If the file is missing or cannot be read.
-        DependencyError: If it is an ONNX file and onnxruntime is not installed.
-    """
-    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-    ending = None if path is None else os.path.splitext(path)[1].lower()
-    if path is None:
+    """The contenders that a network or file stands for: a Cell is one for each mode."""
+    if not isinstance(source, (str, os.PathLike)):
         from mindspore import nn  # slow to import, and not needed where there are ONNX files alone
 
         from golden_stick.bench.latency import Network
@@ -239,16 +230,18 @@ def contenders_of(owner: str, name: str, source: Any, modes: Sequence[str]) -> T
             return tuple(Network(name, source, mode) for mode in modes)
         raise ArgumentTypeError(f"For '{owner}', a contender must be a Cell or the path of a file, but got "
                                 f"{type(source).__name__} for '{name}'.")
+    path = os.fspath(source)
+    ending = os.path.splitext(path)[1].lower()
     if ending not in (".mindir", ".onnx"):
         raise ArgumentError(f"For '{owner}', the path of a contender must end in .mindir or .onnx, but got '{path}'.")
     if not os.path.isfile(path):
         raise CheckpointError(f"For '{owner}', a contender must be a file that exists, but got '{path}'.")
-    # Read now: a file that cannot be is an error before minutes of measuring. The path in full, for it is loaded from
-    # another working directory.
+    path = os.path.abspath(path)  # it is loaded from another working directory
+    # Read now: a file that cannot be is an error before minutes of measuring.
     if ending == ".onnx":
-        return (replace(onnx_contender(name, path), source=os.path.abspath(path)),)
+        return (onnx_contender(name, path),)
     from golden_stick.bench.latency import mindir_contender
-    return (replace(mindir_contender(name, path), source=os.path.abspath(path)),)
+    return (mindir_contender(name, path),)
 
 
 def _contenders(given: Any, modes: Sequence[str]) -> List[Contender]:
@@ -268,23 +261,11 @@ def _check_numbers(batch_sizes: Sequence[int], threads: Sequence[Optional[int]],
         if not isinstance(values, (tuple, list)) or not values:
             raise ArgumentTypeError(f"For 'benchmark', '{name}' must be a sequence of at least one number, but got "
                                     f"{values!r}.")
-    for name, value in (*(("batch_sizes", size) for size in batch_sizes),
-                        *(("threads", count) for count in threads if count is not None), ("rounds", rounds)):
-        check_value(_OWNER, name, value, Whole(1))
+        for value in values:
+            if name == "batch_sizes" or value is not None:
+                check_value(_OWNER, name, value, Whole(1))
+    check_value(_OWNER, "rounds", rounds, Whole(1))
     check_value(_OWNER, "warm_up", warm_up, Whole(0))
-
-
-def _refuse_misfits(contenders: Sequence[Contender], batches: Sequence[Sequence[np.ndarray]]) -> None:
-    """Some file may be of another batch size; if all are, at every size, there is nothing to measure."""
-    reasons = [contender.misfit(batch) for contender in contenders for batch in batches]
-    if all(reasons):
-        raise ArgumentError(f"For 'benchmark', 'inputs' must be what some contender takes, but of "
-                            f"'{contenders[0].name}' {reasons[0]}.")
-
-
-def _batch(array: np.ndarray, size: int) -> np.ndarray:
-    """The first samples of an array, over and over if it has too few."""
-    return np.take(array, np.arange(size) % len(array), 0) if array.ndim else array
 
 
 def _measure(contenders: Sequence[Contender], planned: Sequence[Measurement], batch: Tuple[np.ndarray, ...],
@@ -313,10 +294,7 @@ def _prepare(contender: Contender, batch: Tuple[np.ndarray, ...], threads: Optio
 
 
 def _compared(one: Measurement, measured: Sequence[Measurement], baseline: Optional[str]) -> Measurement:
-    """
-    A measurement with its speed-up. It refers to the first contender of the baseline's name, of the same runtime if it
-    can be; or to the first of the same runtime, whatever its name.
-    """
+    """With its speed-up: over the baseline, of the same runtime if it can be; or over the first of that runtime."""
     ran = sorted((other for other in measured if other.timing), key=lambda other: other.runtime != one.runtime)
     first = next((other for other in ran if (other.runtime == one.runtime if baseline is None
                                              else other.name == baseline)), None)

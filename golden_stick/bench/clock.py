@@ -3,13 +3,13 @@ Measuring on a machine that others use too: contenders run in turn, so that what
 what other processes took is told; peak memory, and what machine it was.
 """
 import ctypes
-import ctypes.util
 import gc
 import os
 import platform
 import statistics
+import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, Tuple, TypeVar
 
@@ -19,7 +19,6 @@ from golden_stick.base.errors import ArgumentError
 
 __all__ = ["ForeignLoad", "Timing", "Turn", "interleave", "is_quiet", "limited_threads", "machine_facts", "peak_growth",
            "turn_of"]
-
 
 _TASKS = "/proc/self/task"
 _SEED = 0
@@ -33,16 +32,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Timing:
-    """
-    What one contender took, a number per round.
+    """What one contender took, a number per round."""
 
-    Args:
-        seconds (tuple[float]): Wall time.
-        cpu_seconds (tuple[float]): CPU time of all threads of its process.
-    """
-
-    seconds: Tuple[float, ...]
-    cpu_seconds: Tuple[float, ...]
+    seconds: Tuple[float, ...]  # wall time
+    cpu_seconds: Tuple[float, ...]  # of all threads of its process
 
     @property
     def median(self) -> float:
@@ -67,18 +60,9 @@ class Timing:
 
 def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: None, warm: float = 0.0) -> Turn:
     """
-    A turn of a function in this process.
+    A turn of a function in this process: `prepare` once, `run` for `warm` seconds and once at least, and once timed.
 
-    The last of its calls counts: those before wake its threads, and wait for those of whoever ran before, which may
-    still be spinning.
-
-    Args:
-        run (Callable): What is timed.
-        prepare (Callable): Is called at the beginning of a turn. Default: nothing.
-        warm (float): For so many seconds at least it is called before, and once at least. Default: 0.
-
-    Returns:
-        Callable, the turn.
+    The calls before wake its threads, and wait for those of whoever ran before, which may still be spinning.
     """
     def turn() -> Tuple[float, float]:
         prepare()
@@ -94,18 +78,7 @@ def turn_of(run: Callable[[], object], prepare: Callable[[], object] = lambda: N
 
 def interleave(turns: Mapping[Any, Turn], rounds: int, warm_up: int = 2,
                on_round: Optional[Callable[[int, int], None]] = None) -> Dict[Any, Timing]:
-    """
-    Run contenders in turn.
-
-    Args:
-        turns (Mapping): Name -> turn.
-        rounds (int): How often each is measured. In every round the order is another.
-        warm_up (int): Rounds before, which do not count. Default: 2.
-        on_round (Callable): Is told after each round how many are done, and how many there are. Default: ``None``.
-
-    Returns:
-        dict, name -> Timing, in the order of `turns`.
-    """
+    """Run contenders in turn, in every round in another order; `on_round` is told how many of how many are done."""
     generator, names = np.random.default_rng(_SEED), list(turns)
     taken: Dict[Any, List[Tuple[float, float]]] = {name: [] for name in names}
     for number in range(warm_up + rounds):
@@ -120,19 +93,7 @@ def interleave(turns: Mapping[Any, Turn], rounds: int, warm_up: int = 2,
 
 @contextmanager
 def limited_threads(owner: str, threads: Optional[int]) -> Iterator[None]:
-    """
-    Let all threads of this process, and those that it starts, run on so many processors only; for a block.
-
-    Args:
-        owner (str): Name of the caller, for messages.
-        threads (int): How many, or None for no limit.
-
-    Returns:
-        A context.
-
-    Raises:
-        ArgumentError: If the system cannot do it, or has not so many processors.
-    """
+    """Let all threads of this process, and those that it starts, run on so many processors only; None is no limit."""
     if threads is None:
         yield
         return
@@ -152,24 +113,16 @@ def limited_threads(owner: str, threads: Optional[int]) -> Iterator[None]:
 
 def _bind(processors: Set[int]) -> None:
     for task in os.listdir(_TASKS):
-        try:
+        with suppress(ProcessLookupError):  # a thread that has ended since it was listed
             os.sched_setaffinity(int(task), processors)
-        except ProcessLookupError:
-            # A thread that has ended since it was listed.
-            continue
 
 
 class ForeignLoad:
-    """
-    A context that measures how many processors other processes kept busy meanwhile.
-
-    `processors` is that number afterwards, or None where the system does not tell (it is read from ``/proc/stat``), and
-    `wall` is how many seconds it took.
-    """
+    """A context that measures how many processors other processes kept busy meanwhile."""
 
     def __init__(self) -> None:
-        self.processors: Optional[float] = None
-        self.wall = 0.0
+        self.processors: Optional[float] = None  # that many; None where there is no /proc/stat
+        self.wall = 0.0  # seconds
         self._before: Optional[Tuple[float, float, float]] = None
 
     def __enter__(self) -> "ForeignLoad":
@@ -202,18 +155,12 @@ def is_quiet(foreign_load: Optional[float]) -> bool:
 
 def peak_growth(function: Callable[[], Result]) -> Tuple[Result, Optional[int]]:
     """
-    Call a function, and see by how much the resident memory of this process grew at its highest.
-
-    Args:
-        function (Callable): Takes nothing.
-
-    Returns:
-        tuple: What the function returned, and a number of bytes; None where the system cannot tell (Linux can).
+    What a function returns, and by how many bytes the resident memory of this process grew at its highest meanwhile;
+    None where the system cannot tell (Linux can).
     """
     gc.collect()
     # Freed memory goes back to the system: what a contender takes from what another left would not be seen.
-    library = ctypes.util.find_library("c")
-    trim = getattr(ctypes.CDLL(library), "malloc_trim", None) if library else None
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
     before = _memory("VmRSS") if _reset_peak() else None

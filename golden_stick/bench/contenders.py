@@ -14,7 +14,6 @@ from golden_stick.graph.plan import einsum_macs
 
 __all__ = ["Contender", "OnnxFile", "Ready", "count_onnx_macs", "onnx_contender", "onnx_runtime", "onnx_session"]
 
-
 GRAPH, PYNATIVE, MINDIR, ONNX = "graph", "pynative", "MindIR", "ONNX Runtime"
 Shapes = Tuple[Tuple[int, ...], ...]
 
@@ -74,25 +73,14 @@ class OnnxFile(Contender):
 
 
 def onnx_contender(name: str, path: str) -> OnnxFile:
-    """
-    An ONNX file as a contender.
-
-    Raises:
-        DependencyError: If onnxruntime is not installed.
-        CheckpointError: If it cannot load the file.
-    """
+    """An ONNX file as a contender."""
     shapes = tuple(tuple(size if isinstance(size, int) else -1 for size in item.shape)
                    for item in onnx_session(path).get_inputs())
     return OnnxFile(name, path, ONNX, shapes)
 
 
 def onnx_runtime() -> ModuleType:
-    """
-    The package onnxruntime.
-
-    Raises:
-        DependencyError: If it is not installed.
-    """
+    """The package onnxruntime; a DependencyError where it is not installed."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -102,20 +90,7 @@ def onnx_runtime() -> ModuleType:
 
 
 def onnx_session(model: Any, threads: Optional[int] = None) -> Any:
-    """
-    A session of ONNX Runtime on the CPU.
-
-    Args:
-        model (Union[str, bytes]): Path of a file, or its content.
-        threads (int): Threads within an operator. Default: ``None``, one per core.
-
-    Returns:
-        onnxruntime.InferenceSession.
-
-    Raises:
-        DependencyError: If onnxruntime is not installed.
-        CheckpointError: If it cannot load the model.
-    """
+    """A session of ONNX Runtime on the CPU, of a file's path or its content, with one thread per core by default."""
     runtime = onnx_runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
@@ -149,14 +124,9 @@ _MACS: Mapping[str, Callable[[Any, Mapping[str, Tuple[int, ...]]], int]] = {
 
 def count_onnx_macs(path: str, inputs: Sequence[Tuple[int, ...]]) -> Optional[int]:
     """
-    Multiply-accumulates of an ONNX file, for one sample.
+    Multiply-accumulates of an ONNX file, for one sample, from its inputs' shapes.
 
-    Args:
-        path (str): The file.
-        inputs (Sequence[tuple[int]]): Shapes of its inputs, the samples along the first axis of the first.
-
-    Returns:
-        int, or None if the package onnx is not installed or does not find out all shapes.
+    None if the package onnx is not installed or does not find out all shapes.
     """
     try:
         import onnx

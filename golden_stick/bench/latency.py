@@ -16,7 +16,6 @@ from golden_stick.graph.plan import count_macs
 
 __all__ = ["Network", "latency_ratio", "mindir_contender"]
 
-
 _MODES: Mapping[str, int] = {GRAPH: ms.GRAPH_MODE, PYNATIVE: ms.PYNATIVE_MODE, MINDIR: ms.GRAPH_MODE}
 
 
@@ -63,12 +62,7 @@ def _tensors(arrays: Sequence[Any]) -> Tuple[Tensor, ...]:
 
 
 def mindir_contender(name: str, path: str) -> Network:
-    """
-    A MindIR file as a contender.
-
-    Raises:
-        CheckpointError: If it cannot be read.
-    """
+    """A MindIR file as a contender."""
     proto = ModelProto()
     try:
         with open(path, "rb") as file:
@@ -84,16 +78,9 @@ def mindir_contender(name: str, path: str) -> Network:
 
 def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], rounds: int = 15) -> float:
     """
-    How long a network takes, as a fraction of what another takes: both compiled as graphs, in evaluation, in turn.
+    How long a network takes, as a fraction of what another takes: the median of the ratios in each of the rounds.
 
-    Args:
-        network (nn.Cell): The network.
-        other (nn.Cell): What it is compared with.
-        inputs (tuple[Tensor]): What both take.
-        rounds (int): How often each is measured. Default: 15.
-
-    Returns:
-        float, the median of the rounds' ratios.
+    Both are compiled as graphs, in evaluation, and run in turn.
     """
     with ExitStack() as stack:
         ready = [stack.enter_context(Network("", cell, GRAPH).ready(inputs, None)) for cell in (network, other)]

@@ -5,12 +5,12 @@ A layer of 63 filters can take longer than one of 64: runtimes work on blocks of
 remove fewer filters. Whether it does, and for which multiple, depends on the processor and on the runtime.
 """
 import json
-import math
 import os
 import sys
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import mindspore as ms
@@ -24,7 +24,6 @@ from golden_stick.bench.clock import ForeignLoad, Turn, interleave, is_quiet, li
 from golden_stick.bench.contenders import onnx_runtime, onnx_session
 
 __all__ = ["CACHE_VARIABLE", "WidthAdvice", "best_multiple", "cache_folder", "choose_multiple"]
-
 
 CACHE_VARIABLE = "GOLDEN_STICK_CACHE"
 
@@ -52,25 +51,14 @@ _FILE = "widths.json"
 
 @dataclass(frozen=True)
 class WidthAdvice:
-    """
-    What `best_multiple` found.
+    """What `best_multiple` found; printed, it explains itself."""
 
-    Args:
-        multiple (int): Widths should be multiples of it: 1, 8, 16 or 32.
-        runtime (str): ``'onnx'`` or ``'mindspore'``.
-        machine (str): Processor and version of the runtime.
-        costs (Mapping): Multiple -> time of widths rounded up to it, as a fraction of the time of the widths as they
-            come, on average.
-        quiet (bool): Whether other processes left the machine alone meanwhile.
-        kept_in (str): The file that remembers it; None if there is none.
-    """
-
-    multiple: int
+    multiple: int  # widths should be multiples of it: 1, 8, 16 or 32
     runtime: str
-    machine: str
-    costs: Mapping[int, float]
-    quiet: bool
-    kept_in: Optional[str]
+    machine: str  # processor, system and version of the runtime
+    costs: Mapping[int, float]  # multiple -> mean time of widths rounded up to it, as a fraction of that as they come
+    quiet: bool  # whether other processes left the machine alone meanwhile
+    kept_in: Optional[str]  # the file that remembers it
 
     def __str__(self) -> str:
         costs = ", ".join(f"{multiple}: {cost:.2f}" for multiple, cost in sorted(self.costs.items()))
@@ -83,23 +71,11 @@ class WidthAdvice:
 
 def best_multiple(runtime: Optional[str] = None, refresh: bool = False) -> WidthAdvice:
     """
-    The multiple that widths should be rounded up to on this machine.
+    The multiple that widths should be rounded up to on this machine, for ``'onnx'`` (ONNX Runtime; the default where it
+    is installed with the package onnx) or ``'mindspore'``.
 
     Chains of convolutions of many widths are measured in turn, which takes some seconds; the result is kept in a file
-    and served from there the next time. The file stands in the user's folder for caches, or in the one that the
-    environment variable ``GOLDEN_STICK_CACHE`` names.
-
-    Args:
-        runtime (str): What the network will run on: ``'onnx'`` (ONNX Runtime) or ``'mindspore'``. Default: ``None``,
-            ONNX Runtime where it is installed with the package onnx, else MindSpore.
-        refresh (bool): Whether to measure again, whatever the file says. Default: ``False``.
-
-    Returns:
-        WidthAdvice. Printed, it explains itself.
-
-    Raises:
-        ArgumentError: If the runtime is unknown.
-        DependencyError: If ``'onnx'`` is asked for and not installed.
+    of `cache_folder` and served from there the next time, unless `refresh` asks for a new one.
     """
     if runtime is None:
         runtime = "onnx" if find_spec("onnx") and find_spec("onnxruntime") else "mindspore"
@@ -107,7 +83,7 @@ def best_multiple(runtime: Optional[str] = None, refresh: bool = False) -> Width
     version = onnx_runtime().__version__ if runtime == "onnx" else ms.__version__
     facts, path = machine_facts({}), cache_folder() / _FILE
     machine = f"{facts['processor']}, {facts['system']}, {runtime} {version}"
-    kept = None if refresh else _kept(path, runtime, machine)
+    kept = None if refresh else _kept(_read(path).get(machine), runtime, machine, str(path))
     # What other processes disturbed is measured anew until it is not.
     if kept is not None and kept.quiet:
         return kept
@@ -136,12 +112,11 @@ def _read(path: Path) -> Mapping[str, Any]:
     return records if isinstance(records, dict) else {}
 
 
-def _kept(path: Path, runtime: str, machine: str) -> Optional[WidthAdvice]:
+def _kept(record: Any, runtime: str, machine: str, path: str) -> Optional[WidthAdvice]:
     """What the file says of this machine, or None if it says nothing of use."""
-    record: Any = _read(path).get(machine)
     try:
         costs = {int(multiple): float(cost) for multiple, cost in record["costs"].items()}
-        advice = WidthAdvice(int(record["multiple"]), runtime, machine, costs, bool(record["quiet"]), str(path))
+        advice = WidthAdvice(int(record["multiple"]), runtime, machine, costs, bool(record["quiet"]), path)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
     return advice if advice.multiple in MULTIPLES else None
@@ -153,9 +128,8 @@ def _rounded_up(width: int, multiple: int) -> int:
 
 def _costs(seconds: Mapping[Tuple[int, int], float]) -> Dict[int, float]:
     """Multiple -> mean of the time of the rounded width over that of the width, from (kernel, width) -> seconds."""
-    return {multiple: math.fsum(seconds[kernel, _rounded_up(width, multiple)] / seconds[kernel, width]
-                                for kernel in _KERNELS for width in _WANTED) / (len(_KERNELS) * len(_WANTED))
-            for multiple in MULTIPLES}
+    return {multiple: fmean(seconds[kernel, _rounded_up(width, multiple)] / seconds[kernel, width]
+                            for kernel in _KERNELS for width in _WANTED) for multiple in MULTIPLES}
 
 
 def _sweep(runtime: str) -> Dict[Tuple[int, int], float]:

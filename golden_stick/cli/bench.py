@@ -10,7 +10,6 @@ from golden_stick.cli.options import CLI, add_command, add_network_options, outp
 
 __all__ = ["add"]
 
-
 _BAR = 30
 
 

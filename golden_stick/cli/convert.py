@@ -1,46 +1,20 @@
 """``golden-stick convert``: from any checkpoint that a user has to a slim file, MindIR or ONNX."""
 import argparse
 import os
-import tempfile
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, Set, Tuple
+from typing import Any, Dict, Set, Tuple
 
 from golden_stick.base.errors import ArgumentError, CheckpointError
-from golden_stick.cli.networks import (
-    check_exact,
-    check_held,
-    fill,
-    network_and_inputs,
-    refuse_slim_weights,
-    trace_aloud,
-)
+from golden_stick.cli import prune
+from golden_stick.cli.networks import fill, network_and_inputs, refuse_slim_weights, trace_aloud
 from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
-from golden_stick.cli.prune import (
-    ANYWHERE,
-    Prepared,
-    add_criterion_options,
-    add_slim_options,
-    by_criterion,
-    check_onnx,
-    export_to,
-    finished,
-    make_slim,
-)
 from golden_stick.prune.options import SCOP_OPTIONS
 
 __all__ = ["add"]
 
-
 _KINDS = ("original", "knockoff", "masked", "slim", "slim-weights")
-# What a file cannot tell by itself: the option that says it, and why it is needed.
-_BY_OPTION = {
-    "slim-weights": ("--recipe", "the weights of a slim network and nothing else",
-                     "'{}' does not say what of the original they are"),
-}
-
-# What the copy-and-paste examples are about: the kinds of checkpoints.
+# To copy and paste, one for each kind.
 _EXAMPLES = """
 original: prune by a criterion, to a checked ONNX file
   golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint trained.ckpt \\
@@ -96,8 +70,7 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     add_options(command, SCOP_OPTIONS, ("mixing", "fdr"), mixing="what the file says, joint or blocks", fdr="0.1")
     command.add_argument("--fold", action="store_true", help="normalizations of the slim network become part of the "
                          "layers beside them before it is written")
-    add_criterion_options(command)
-    add_slim_options(command, required=False)
+    prune.add_pruning_options(command, required=False)
     command.add_argument("--slim", dest="output", metavar="SLIM", help="as --output, but never replaces a file: "
                          "elsewhere, --slim is a file to read")
 
@@ -107,27 +80,27 @@ def _run(options: argparse.Namespace) -> None:
     if not any(getattr(options, name) for name in ("output", "mindir", "onnx")):
         raise ArgumentError(f"For '{CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
                             f"but none does.")
-    check_onnx(options)
+    prune.check_onnx(options)
     source = read_source(CLI, options.checkpoint, options.strategy)
     kind = _kind(options, source)
     _refuse_options(options, kind, source.files[0])
     say(f"read {len(source.values)} parameters of kind '{kind}' from {', '.join(source.files)}")
     options.checkpoint = list(source.files)
-    {"slim": _slim, "slim-weights": _slim_weights, "knockoff": _knockoff, "masked": _masked,
-     "original": _original}[kind](options, source)
+    {"slim": _slim, "slim-weights": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original}[kind](
+        options, source)
 
 
 def _kind(options: argparse.Namespace, source: Any) -> str:
     """What the files are of. What the options say of it must agree."""
     kind, file = source.kind, source.files[0]
-    for special, (option, meant, why) in _BY_OPTION.items():
-        if getattr(options, option[2:].replace("-", "_")):
-            if kind != "original":
-                raise ArgumentError(f"For '{CLI}', '{option}' must stand with {meant}, but '{file}' is of kind "
-                                    f"'{kind}'.")
-            kind = special
-        elif options.kind == special and kind == "original":
-            raise ArgumentError(f"For '{CLI}', '--kind {special}' must stand with '{option}': {why.format(file)}.")
+    if options.recipe and kind != "original":
+        raise ArgumentError(f"For '{CLI}', '--recipe' must stand with the weights of a slim network and nothing else, "
+                            f"but '{file}' is of kind '{kind}'.")
+    if options.recipe:
+        kind = "slim-weights"
+    elif options.kind == "slim-weights" and kind == "original":
+        raise ArgumentError(f"For '{CLI}', '--kind slim-weights' must stand with '--recipe': '{file}' does not say "
+                            f"what of the original they are.")
     if options.kind not in (None, kind):
         raise ArgumentError(f"For '{CLI}', '--kind' must be what '{file}' is of, '{kind}', but got '{options.kind}'.")
     return kind
@@ -137,8 +110,7 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     """Refuse options that say nothing of this kind."""
     from golden_stick import SCOP, OneShot
     result = {"report", "card"}
-    by_criterion = {*OneShot.options, "data", *result}
-    meant: Dict[str, Set[str]] = {"original": by_criterion, "masked": result,
+    meant: Dict[str, Set[str]] = {"original": {*OneShot.options, "data", *result}, "masked": result,
                                   "knockoff": {*SCOP.options, *result}}
     for option, name in options.given.items():
         kinds = [one for one in _KINDS if name in meant.get(one, ())]
@@ -147,7 +119,7 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
                                 f"{' or '.join(map(repr, kinds))}, but '{file}' is of kind '{kind}'.")
     if options.fold and options.card:
         raise ArgumentError(f"For '{CLI}', '--card' must stand without '--fold': it is of the network before that.")
-    taken = any(os.path.exists(f"{options.output}{ending}") for ending in ("", *ANYWHERE["output"]))
+    taken = any(os.path.exists(f"{options.output}{ending}") for ending in ("", *prune.ANYWHERE["output"]))
     if "--slim" in options.given and ("--output" in options.given or taken):
         raise ArgumentError(f"For '{CLI}', '--slim' must be a new file, and stand without '--output', but got "
                             f"'{options.output}': give a slim file to read as '--checkpoint', and one to replace as "
@@ -155,7 +127,11 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 
 
 def _original(options: argparse.Namespace, source: Any) -> None:
-    make_slim(options, partial(by_criterion, options), partial(_fill_original, source))
+    def fill_checked(network: Any) -> None:
+        refuse_slim_weights(network, source.values, source.files[0])
+        _fill(source, network)
+
+    prune.make_slim(options, partial(prune.by_criterion, options), fill_checked)
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
@@ -166,7 +142,7 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
     masked = decoded(source.values[PLAN])
     source = replace(source, values={name: array for name, array in source.values.items() if name != PLAN})
 
-    def prepare() -> Prepared:
+    def prepare() -> prune.Prepared:
         name = masked["algorithm"]
         known: Tuple[Any, ...] = (OneShot, *(kind for _, kind in ALGORITHMS.loaded()))
         kind = next((kind for kind in known if kind.__name__ == name and issubclass(kind, Pruner)), None)
@@ -177,7 +153,7 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
         plan = PruningPlan.from_dict(masked["plan"])
         return algorithm, lambda *given: algorithm.apply_task(replace(algorithm.find_task(*given), plan=plan))
 
-    make_slim(options, prepare, partial(_fill, source))
+    prune.make_slim(options, prepare, partial(_fill, source))
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -197,64 +173,31 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     config["sampler"] = FeatureSampler(None) if features else PermutationSampler()
     config["sampler"].name = known["name"]
     algorithm = SCOP(config)
-    # The original's parameters are there under their own names; what is there besides, `_trained` compares.
-    make_slim(options, lambda: (algorithm, algorithm.apply), partial(_fill, source, exactly=False),
-              partial(_trained, source))
+    # The original's parameters are there under their own names; what is there besides is of the applied network.
+    prune.make_slim(options, lambda: (algorithm, algorithm.apply), partial(_fill, source, exactly=False),
+                    partial(_fill, source))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:
+    """Write a network that is slim already. Where there is a recipe, the checkpoint is its weights and nothing else."""
+    from golden_stick import load_slim
     from golden_stick.deploy.slim_file import read_slim
-    _write(options, source.files[0], lambda slim: dict(read_slim(source.files[0]).metadata))
-
-
-def _slim_weights(options: argparse.Namespace, source: Any) -> None:
-    def fill(slim: Any) -> Dict[str, Any]:
+    with output_files(options, **prune.ANYWHERE) as paths:
+        network, inputs = network_and_inputs(options)
+        slim = load_slim(network, options.recipe or source.files[0])
         try:
-            _fill(source, slim)
+            if options.recipe:
+                _fill(source, slim)
         except CheckpointError as error:
             raise CheckpointError(f"For '{CLI}', '--checkpoint' must hold the weights of the slim network of "
                                   f"'{options.recipe}', but: {error}") from error
-        return {}
-
-    _write(options, options.recipe, fill)
-
-
-def _write(options: argparse.Namespace, slim_file: str, fill: Callable[[Any], Dict[str, Any]]) -> None:
-    """Write a network that is slim already; `fill` sees it, and returns what is to be said of its weights."""
-    from golden_stick import load_slim, save_slim
-    with output_files(options, **ANYWHERE) as paths:
-        network, inputs = network_and_inputs(options)
-        slim = load_slim(network, slim_file)
-        metadata = fill(slim)
         trace_aloud(slim, inputs)
-        slim = finished(options, slim, inputs)
-        if "output" in paths:
-            save_slim(slim, paths["output"], metadata)
-        export_to(paths, slim, inputs, options.opset)
-
-
-def _fill_original(source: Any, network: Any) -> None:
-    refuse_slim_weights(network, source.values, source.files[0])
-    _fill(source, network)
+        # What a recipe says besides is of other weights.
+        prune.write_slim(options, paths, slim, inputs, None if options.recipe else read_slim(source.files[0]).metadata)
 
 
 def _fill(source: Any, network: Any, exactly: bool = True) -> None:
     """Put the values into a network that has these parameters, and no others if it is to be exact."""
-    (check_exact if exactly else check_held)(network, source.values, "--checkpoint", source.files[0])
+    fill(network, source.values, source.files[0], exactly)
     if exactly:
         source.refuse_differing(CLI, [parameter.name for parameter in network.get_parameters()])
-    fill(network, source.values)
-
-
-@contextmanager
-def _trained(source: Any, applied: Any) -> Iterator[str]:
-    """A checkpoint of the applied network, which has these parameters and no others."""
-    import mindspore as ms
-
-    check_exact(applied, source.values, "--checkpoint", source.files[0])
-    names = [parameter.name for parameter in applied.get_parameters()]
-    source.refuse_differing(CLI, names)
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "merged.ckpt")
-        ms.save_checkpoint([{"name": name, "data": ms.Tensor(source.values[name])} for name in names], path)
-        yield path

@@ -18,7 +18,6 @@ from golden_stick.cli import bench, convert, deploy, evaluate, prune, show
 
 __all__ = ["main", "build_parser"]
 
-
 # In the order of the help. Each adds its subcommand; MindSpore is imported when that runs.
 COMMANDS = (prune.add, convert.add, deploy.add_verify, evaluate.add_certify, evaluate.add_compare, deploy.add_export,
             bench.add, show.add_inspect, show.add_trace)
@@ -26,22 +25,17 @@ COMMANDS = (prune.add, convert.add, deploy.add_verify, evaluate.add_certify, eva
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """
-    Run a command.
-
-    Args:
-        arguments (Sequence[str]): What stands behind ``golden-stick`` on the command line. Default: ``None``, those
-            of this process.
-
-    Returns:
-        int, the exit code: 0, 2 for an error that the user can put right, 130 after Ctrl-C, 141 for a broken pipe, 143
-        after the signal by which `kill` and `timeout` end a process.
+    Run a command, by default that of this process. The exit code is 0, 2 for an error that the user can put right, 130
+    after Ctrl-C, 141 for a broken pipe, 143 after the signal by which `kill` and `timeout` end a process.
     """
     # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
     try:
         parser = build_parser()
-        if "_ARGCOMPLETE" in os.environ:
-            _complete(parser)
+        if "_ARGCOMPLETE" in os.environ:  # of `eval "$(register-python-argcomplete golden-stick)"`
+            with contextlib.suppress(ImportError):
+                import argcomplete
+                argcomplete.autocomplete(parser)  # says how a line can go on, and exits
         options = parser.parse_args(arguments)
         with _ended_in_order(), _without_logs():
             options.run(options)
@@ -68,13 +62,6 @@ def build_parser() -> argparse.ArgumentParser:
     for add in COMMANDS:
         add(commands)
     return parser
-
-
-def _complete(parser: argparse.ArgumentParser) -> None:
-    """Tell the shell how a line can go on, and exit; for `eval "$(register-python-argcomplete golden-stick)"`."""
-    with contextlib.suppress(ImportError):
-        import argcomplete
-        argcomplete.autocomplete(parser)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,10 +11,6 @@ from golden_stick.prune.options import PRUNER_OPTIONS
 __all__ = ["add_certify", "add_compare"]
 
 
-# These stand in every record, all others only where they are not the default: so older folders can be gone on with.
-_ALWAYS = ("prune_rate", "target_macs", "target_params", "ranking", "residual", "round_to")
-
-
 def add_compare(commands: Any) -> None:
     """Add the command `compare`."""
     command = add_command(commands, "compare", _compare, "compare criteria at one budget, with equal fine-tuning", """
@@ -68,7 +64,7 @@ def _compare(options: argparse.Namespace) -> None:
     from golden_stick import compare
     network, inputs = network_and_inputs(options, options.checkpoint)
     budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
-              if key in _ALWAYS or value != PRUNER_OPTIONS[key].default}
+              if key == "prune_rate" or value != PRUNER_OPTIONS[key].default}
     scop = {} if options.turn_steps is None else {"turn_steps": options.turn_steps}
     splits, loss, scales_data = (name and call_factory(name, option=option) for name, option in (
         (options.data, "--data"), (options.loss, "--loss"), (options.scales_data, "--scales-data")))

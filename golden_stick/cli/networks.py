@@ -21,9 +21,8 @@ from golden_stick.deploy.slim_file import read_tensors
 if TYPE_CHECKING:
     from mindspore import Tensor, nn
 
-__all__ = ["build_network", "call_factory", "check_exact", "check_held", "fill", "load_weights", "make_inputs",
-           "network_and_inputs", "read_inputs", "refuse_slim_weights", "trace_aloud"]
-
+__all__ = ["build_network", "call_factory", "fill", "load_weights", "network_and_inputs", "read_inputs",
+           "refuse_slim_weights", "trace_aloud"]
 
 _NAMED = 3
 _TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
@@ -33,20 +32,8 @@ _STATE = ("learning_rate", "global_step", "afactor_step")
 
 def call_factory(name: str, arguments: Optional[str] = None, option: str = "--network") -> Any:
     """
-    What a factory returns.
-
-    Args:
-        name (str): ``'package.module:factory'`` or ``'path/to/file.py:factory'``. What stands beside the file, or in
-            the working directory for a module, can be imported.
-        arguments (str): Keyword arguments of the factory, as a JSON object. Default: ``None``, no arguments.
-        option (str): The option of the command line that named it, for messages. Default: ``'--network'``.
-
-    Returns:
-        Whatever the factory returns.
-
-    Raises:
-        ArgumentError: If the module, file or factory is missing, raises an error, or does not take the arguments.
-        ArgumentTypeError: If the factory is not callable.
+    What ``'package.module:factory'`` or ``'path/to/file.py:factory'``, which `option` named, returns for keyword
+    arguments in JSON. What stands beside the file, or in the working directory for a module, can be imported.
     """
     source, separator, factory_name = name.rpartition(":")
     if not (source and separator and factory_name):
@@ -67,12 +54,12 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
 def _read_keywords(arguments: Optional[str]) -> Dict[str, Any]:
     try:
         keywords = json.loads(arguments or "{}")
+        if not isinstance(keywords, dict):
+            raise ValueError(f"it is a {type(keywords).__name__}")
+        return keywords
     except ValueError as error:
         raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}': {error}."
                             ) from error
-    if not isinstance(keywords, dict):
-        raise ArgumentError(f"For '{CLI}', '--kwargs' must be a JSON object, but got '{arguments}'.")
-    return keywords
 
 
 @contextmanager
@@ -142,46 +129,34 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-def fill(network: "nn.Cell", values: Mapping[str, np.ndarray]) -> None:
-    """Put values that were checked into a network."""
+def fill(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str, exactly: bool = True) -> None:
+    """
+    Put the values of the checkpoint `place` into a network that has these parameters.
+
+    Where it has to have them exactly, what there is besides is refused; but what an optimizer left is only told.
+    """
     from mindspore import Tensor
+    wanted = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+    besides = _besides(wanted, values, place)
+    if exactly:
+        state = [name for name in besides if _is_state(name, values[name], wanted)]
+        foreign = [name for name in besides if name not in state]
+        if foreign:
+            raise CheckpointError(f"For '{CLI}', '--checkpoint' must hold the network's parameters and no others, but "
+                                  f"'{place}' also holds {_listed(foreign)}: name the network that it is of.")
+        if state:
+            say(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}")
     for parameter in network.get_parameters():
         parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
 
 
-def check_exact(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str, place: str) -> None:
-    """
-    Refuse a checkpoint that does not hold exactly a network's parameters; what an optimizer left is only told.
-
-    `values` are those of the checkpoint `place`, which `option` named.
-
-    Raises:
-        CheckpointError: If a parameter is missing or of another shape, or there is another besides.
-    """
-    besides = check_held(network, values, option, place)
-    wanted = [parameter.name for parameter in network.get_parameters()]
-    state = [name for name in besides if _is_state(name, values[name], wanted)]
-    foreign = [name for name in besides if name not in state]
-    if foreign:
-        raise CheckpointError(f"For '{CLI}', '{option}' must hold the network's parameters and no others, but "
-                              f"'{place}' also holds {_listed(foreign)}: name the network that it is of.")
-    if state:
-        say(f"left aside {len(state)} values of '{place}' that training keeps beside parameters: {_listed(state)}")
-
-
-def check_held(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str, place: str) -> List[str]:
-    """
-    Refuse a checkpoint that does not hold a network's parameters; the names of what it holds besides are returned.
-
-    Raises:
-        CheckpointError: If a parameter is missing or of another shape.
-    """
-    wanted = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
+def _besides(wanted: Mapping[str, Tuple[int, ...]], values: Mapping[str, np.ndarray], place: str) -> List[str]:
+    """The names of what there is besides the parameters of these shapes, which must be there."""
     missing = [name for name in wanted if name not in values]
     besides = [name for name in values if name not in wanted]
     if missing:
         more = f", nor {len(missing) - 1} more of its {len(wanted)}" if len(missing) > 1 else ""
-        raise CheckpointError(f"For '{CLI}', '{option}' must hold the network's parameter '{missing[0]}', but "
+        raise CheckpointError(f"For '{CLI}', '--checkpoint' must hold the network's parameter '{missing[0]}', but "
                               f"'{place}' does not{more}; {_nearest(missing[0], besides)}.")
     for name, shape in wanted.items():
         if values[name].shape != shape:
@@ -191,21 +166,17 @@ def check_held(network: "nn.Cell", values: Mapping[str, np.ndarray], option: str
 
 
 def refuse_slim_weights(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str) -> None:
-    """
-    Refuse what looks like the weights of a slim network where the original's are wanted.
-
-    Raises:
-        CheckpointError: If all parameters are there, none with a longer axis, and some with a shorter one.
-    """
-    shapes = [(item.name, tuple(item.shape), values[item.name].shape) for item in network.get_parameters()
-              if item.name in values]
-    narrower = [one for one in shapes if one[1] != one[2]]
-    if len(shapes) < len(list(network.get_parameters())) or not narrower or not all(
-            len(wanted) == len(got) and all(a >= b for a, b in zip(wanted, got)) for _, wanted, got in shapes):
+    """Refuse what may be the weights of a slim network: all are there, some axes are shorter, and none is longer."""
+    shapes = {item.name: tuple(item.shape) for item in network.get_parameters()}
+    if not shapes.keys() <= values.keys() or any(
+            len(shape) != values[name].ndim or np.less(shape, values[name].shape).any()
+            for name, shape in shapes.items()):
         return
-    name, wanted, got = narrower[0]
-    raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {wanted}, but got {got}: if "
-                          f"these are the weights of a slim network, name its slim file as '--recipe'.")
+    for name, shape in shapes.items():
+        if shape != values[name].shape:
+            raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {shape}, but got "
+                                  f"{values[name].shape}: if these are the weights of a slim network, name its slim "
+                                  f"file as '--recipe'.")
 
 
 def _is_state(name: str, array: np.ndarray, wanted: Iterable[str]) -> bool:
@@ -230,12 +201,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def build_network(name: str, arguments: Optional[str] = None) -> "nn.Cell":
-    """
-    The network that a factory builds, which is said. Arguments and errors are those of `call_factory`.
-
-    Raises:
-        ArgumentTypeError: If what the factory returns is not a Cell.
-    """
+    """The network that a factory builds, as `call_factory` reads it; it is said."""
     from mindspore import nn
     network = call_factory(name, arguments)
     if not isinstance(network, nn.Cell):
@@ -245,29 +211,17 @@ def build_network(name: str, arguments: Optional[str] = None) -> "nn.Cell":
     return network
 
 
-def load_weights(network: "nn.Cell", path: str, option: str = "--checkpoint") -> None:
-    """
-    Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file that `option` named.
-
-    Raises:
-        CheckpointError: If the file is missing, is no checkpoint, or belongs to another network.
-    """
-    values, recipe = read_tensors(f"{CLI} {option}", path)
+def load_weights(network: "nn.Cell", path: str) -> None:
+    """Fill a network with the values of a checkpoint of it, a .ckpt or .safetensors file."""
+    values, recipe = read_tensors(f"{CLI} --checkpoint", path)
     if recipe is not None:
-        raise CheckpointError(f"For '{CLI}', '{option}' must be a checkpoint of the original network, but '{path}' is "
-                              f"a slim file.")
-    check_exact(network, values, option, path)
-    fill(network, values)
+        raise CheckpointError(f"For '{CLI}', '--checkpoint' must be a checkpoint of the original network, but '{path}' "
+                              f"is a slim file.")
+    fill(network, values, path)
 
 
-def make_inputs(network: "nn.Cell", arrays: Tuple[np.ndarray, ...], samples: Optional[int] = None
-                ) -> Tuple["Tensor", ...]:
-    """
-    Inputs for a network: the arrays that were given, or found out if there are none; of so many samples, if it is said.
-
-    Raises:
-        ArgumentError: If there are no inputs and none can be found out, or `samples` is below 1.
-    """
+def _make_inputs(network: "nn.Cell", arrays: Tuple[np.ndarray, ...], samples: Optional[int]) -> Tuple["Tensor", ...]:
+    """The arrays that were given, or inputs that are found out if there are none; of so many samples, if it is said."""
     if samples is not None and samples < 1:
         raise ArgumentError(f"For '{CLI}', '--samples' must be at least 1, but got {samples}.")
     from mindspore import Tensor, float32
@@ -285,13 +239,7 @@ def make_inputs(network: "nn.Cell", arrays: Tuple[np.ndarray, ...], samples: Opt
 
 
 def read_inputs(texts: Optional[Sequence[str]]) -> Tuple[np.ndarray, ...]:
-    """
-    Arrays of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32.
-
-    Raises:
-        ArgumentError: If a text is not a list of whole numbers of at least 1, the type is unknown, or there is not
-            enough memory.
-    """
+    """Arrays of the shapes in texts such as ``'1,3,32,32'``, or ``'1,128:int32'`` where they are not of float32."""
     arrays = []
     for text in texts or ():
         shape, separator, kind = text.partition(":")
@@ -316,7 +264,7 @@ def network_and_inputs(options: argparse.Namespace, checkpoint: Optional[str] = 
     network = build_network(options.network, options.kwargs)
     if checkpoint:
         load_weights(network, checkpoint)
-    return network, make_inputs(network, arrays, getattr(options, "samples", None))
+    return network, _make_inputs(network, arrays, getattr(options, "samples", None))
 
 
 def trace_aloud(network: Any, inputs: Tuple[Any, ...]) -> Any:

@@ -12,7 +12,6 @@ from golden_stick.base.files import placed_file
 
 __all__ = ["add_command", "add_network_options", "add_options", "config_of", "output_files", "say"]
 
-
 CLI = "golden-stick"
 # What a factory is called where an option takes one.
 FACTORY = "package.module:factory or path/to/file.py:factory"
@@ -43,51 +42,35 @@ def add_network_options(command: argparse.ArgumentParser, required: bool = True,
 def add_options(command: argparse.ArgumentParser, table: Mapping[str, Option], keys: Iterable[str] = (),
                 **defaults: str) -> None:
     """
-    The keys of an algorithm's configuration as options; their help is that of the table.
+    Those keys of an algorithm's configuration, or all, as options; their help is that of the table.
 
-    Args:
-        command (ArgumentParser): Gets them.
-        table (Mapping): Key -> Option, of the algorithm.
-        keys (Iterable[str]): Which of them. Default: all.
-        defaults: Key -> what the help says of its default. Then the option is None where it is not given.
+    `defaults` are what the help says where an option that is not given stays None.
     """
     for key in keys or table:
         option = table[key]
         default, text = defaults.get(key, option.default), option.help
         if isinstance(getattr(option.constraint, "choices", None), Mapping):
             text = f"{', '.join(option.constraint.choices)}: {text}"
-        reader = _reader(option.constraint)
-        if reader is _rates:
+        if isinstance(option.constraint, PerPattern):
             text += "; patterns as a JSON object"
         text = text.replace("%", "%%") + ("" if default is None else f" (default: {default})")
+        reader = next((read for kinds, read in _READERS if isinstance(option.constraint, kinds)), str)
         command.add_argument(f"--{key.replace('_', '-')}", type=reader, help=text,
                              default=None if key in defaults else option.default)
 
 
-def _reader(constraint: Any) -> Callable[[str], Any]:
-    """What makes a value of an option's text. What is out of range, the algorithm refuses."""
-    first = constraint.first if isinstance(constraint, Either) else constraint
-    if isinstance(first, PerPattern):
-        return _rates
-    if isinstance(constraint, Either):
-        return _number_or_word
-    return int if isinstance(first, Whole) else float if isinstance(first, (Fraction, Interval)) else str
-
-
-def _number_or_word(text: str) -> Union[int, str]:
-    """A whole number, or what else was said."""
-    return int(text) if text.lstrip("-").isdecimal() else text
-
-
-def _rates(text: str) -> Union[float, str, Dict[str, Any]]:
-    """A number, a JSON object of patterns, or 'auto'."""
+def _value(text: str) -> Any:
+    """A number or a JSON object of patterns; or a word, such as 'auto'."""
     try:
-        value = text if text == "auto" else json.loads(text)
+        value = json.loads(text)
     except ValueError:
         value = None
-    if isinstance(value, bool) or not isinstance(value, (int, float, dict)) and value != "auto":
-        raise argparse.ArgumentTypeError(f"must be a number or a JSON object of patterns, but got {text!r}")
-    return value
+    return text if value is None else value
+
+
+# What makes a value of an option's text. What is out of range, the algorithm refuses.
+_READERS: Tuple[Tuple[Any, Callable[[str], Any]], ...] = (
+    ((Either, PerPattern), _value), (Whole, int), ((Fraction, Interval), float))
 
 
 def config_of(options: argparse.Namespace, keys: Iterable[str]) -> Dict[str, Any]:
@@ -101,13 +84,12 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
     A temporary path for each option of `endings` that was given. All files take their places at the end, or none.
 
     Of several endings, a file that has none of them gets the first.
-
-    Raises:
-        ArgumentError: If two options name one file.
-        CheckpointError: If a file cannot be written where an option wants it.
     """
     given = {option: getattr(options, option) for option in endings if getattr(options, option) is not None}
-    targets = {option: _ended(path, endings[option]) for option, path in given.items()}
+    targets = {}
+    for option, path in given.items():
+        allowed = (endings[option],) if isinstance(endings[option], str) else endings[option]
+        targets[option] = path if path.endswith(allowed) else path + allowed[0]
     taken = {os.path.realpath(path) for path in _read_files(options)}
     for option, path in targets.items():
         if os.path.realpath(path) in taken:
@@ -126,14 +108,9 @@ def output_files(options: argparse.Namespace, **endings: Union[str, Tuple[str, .
         say(f"wrote {path}")
 
 
-def _ended(path: str, endings: Union[str, Tuple[str, ...]]) -> str:
-    allowed = (endings,) if isinstance(endings, str) else endings
-    return path if path.endswith(allowed) else path + allowed[0]
-
-
 def _read_files(options: argparse.Namespace) -> Iterator[str]:
     """The files that options name besides those to be written."""
-    for option in ("checkpoint", "slim", "masked_from", "recipe", "strategy", "files"):
+    for option in ("checkpoint", "slim", "recipe", "strategy", "files"):
         value = getattr(options, option, None) or ()
         yield from (value,) if isinstance(value, str) else value
     if options.network and ":" in options.network:

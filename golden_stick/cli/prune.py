@@ -1,9 +1,8 @@
 """``golden-stick prune``: a trained network made slim at once."""
 import argparse
 import time
-from contextlib import nullcontext
 from functools import partial
-from typing import Any, Callable, ContextManager, Dict, Mapping, Optional, Tuple, Union, cast
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union, cast
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
@@ -22,9 +21,7 @@ from golden_stick.cli.options import (
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS
 
-__all__ = ["ANYWHERE", "add", "add_criterion_options", "add_slim_options", "by_criterion", "check_onnx", "export_to",
-           "finished", "make_slim"]
-
+__all__ = ["ANYWHERE", "add", "add_pruning_options", "by_criterion", "check_onnx", "make_slim", "write_slim"]
 
 # Options that name files to write, and the endings that these have.
 ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
@@ -33,15 +30,11 @@ ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
 Prepared = Tuple[Any, Callable[[Any, Any], Any]]
 
 
-def add_criterion_options(command: argparse.ArgumentParser) -> None:
-    """The options of a pruning by a criterion."""
+def add_pruning_options(command: argparse.ArgumentParser, required: bool = True) -> None:
+    """The options of a pruning by a criterion, and where its files go."""
     add_options(command, ONE_SHOT_OPTIONS, ("criterion", "seed"))
     command.add_argument("--data", help=f"{FACTORY} of batches of images and labels, for criteria that look at data; "
                          "the loss is cross entropy")
-
-
-def add_slim_options(command: argparse.ArgumentParser, required: bool = True) -> None:
-    """The options of a pruning, and where its files go."""
     add_options(command, PRUNER_OPTIONS, prune_rate="0.4")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
@@ -55,34 +48,23 @@ def add_slim_options(command: argparse.ArgumentParser, required: bool = True) ->
 
 
 def check_onnx(options: argparse.Namespace) -> None:
-    """
-    Refuse at once what would fail where ONNX is written, after all the work.
-
-    Raises:
-        ArgumentError: If '--opset' is out of range, or stands without '--onnx'.
-        DependencyError: If there is '--onnx', but onnx or onnxruntime is not installed.
-    """
+    """Refuse at once what would fail where ONNX is written, after all the work."""
     from golden_stick.deploy.formats import FORMATS
     if options.onnx:
-        FORMATS["ONNX"].check("golden-stick", {} if options.opset is None else {"opset": options.opset})
+        FORMATS["ONNX"].check(CLI, {} if options.opset is None else {"opset": options.opset})
     elif options.opset is not None:
         raise ArgumentError(f"For '{CLI}', '--opset' must stand with '--onnx', but that is not given.")
 
 
 def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill: Callable[[Any], None],
-              trained: Callable[[Any], ContextManager[str]] = lambda applied: nullcontext("")) -> None:
+              train: Callable[[Any], None] = lambda applied: None) -> None:
     """
     Apply and convert, and write what is asked for.
 
-    Args:
-        options (argparse.Namespace): Of the command.
-        prepare (Callable): Makes the algorithm, and what applies it to a network. It is called once the network's
-            module is imported, which may have added an algorithm or a criterion.
-        fill (Callable): Puts the weights into the network to prune.
-        trained (Callable): Of the applied network, the path of a checkpoint of it, in a context. Default: the network
-            stays as it is applied.
+    `prepare` is called once the network's module is imported, which may have added an algorithm or a criterion; `fill`
+    puts the weights into the network to prune, and `train` those of a training into the applied one.
     """
-    from golden_stick import pruning_card, save_slim
+    from golden_stick import pruning_card
     begin = time.perf_counter()
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
@@ -90,13 +72,10 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
         fill(network)
         applied = apply(network, inputs)
         say(f"applied {type(algorithm).__name__} for inputs {describe(inputs)}")
-        with trained(applied) as path:
-            slim = algorithm.convert(applied, ckpt_path=path)
+        train(applied)
+        slim = algorithm.convert(applied)
         say(str(algorithm.report))
-        written = finished(options, slim, inputs)
-        if "output" in paths:
-            save_slim(written, paths["output"])
-        export_to(paths, written, inputs, options.opset)
+        write_slim(options, paths, slim, inputs)
         if "report" in paths:
             write_json(CLI, paths["report"], algorithm.report.to_dict())
         if options.card:
@@ -105,32 +84,23 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
             say(f"wrote {options.card}.json and .md")
 
 
-def finished(options: argparse.Namespace, slim: Any, inputs: Any) -> Any:
-    """The slim network as it is to be written: folded, if that is wanted."""
-    if not getattr(options, "fold", False):
-        return slim
-    from golden_stick import fold, fold_report
-    folded = fold(slim, inputs)
-    say(str(fold_report(folded)))
-    return folded
-
-
-def export_to(paths: Mapping[str, str], network: Any, inputs: Any, opset: Optional[int] = None) -> None:
-    """Export a network to those formats that there is a path for; `opset` is ONNX's."""
-    from golden_stick import export
-    if "mindir" in paths:
-        export(network, inputs, paths["mindir"], "MINDIR")
-    if "onnx" in paths:
-        export(network, inputs, paths["onnx"], "ONNX", opset)
+def write_slim(options: argparse.Namespace, paths: Mapping[str, str], slim: Any, inputs: Any,
+               metadata: Optional[Mapping[str, Any]] = None) -> None:
+    """Write a slim network, folded if that is wanted, in every form that there is a path for."""
+    from golden_stick import export, fold, fold_report, save_slim
+    from golden_stick.deploy.formats import FORMATS
+    if getattr(options, "fold", False):
+        slim = fold(slim, inputs)
+        say(str(fold_report(slim)))
+    if "output" in paths:
+        save_slim(slim, paths["output"], metadata)
+    for name in ("MINDIR", "ONNX"):
+        if name.lower() in paths:
+            export(slim, inputs, paths[name.lower()], name, options.opset if "opset" in FORMATS[name].options else None)
 
 
 def by_criterion(options: argparse.Namespace) -> Prepared:
-    """
-    `OneShot` with the criterion that was said, or the algorithm that was added under this name, and the data for it.
-
-    Raises:
-        ArgumentError: If that algorithm trains before it converts.
-    """
+    """`OneShot` with the criterion that was said, or the algorithm that was added under this name; and its data."""
     from golden_stick import OneShot
     from golden_stick.comp_algo import ALGORITHMS
     name = options.criterion
@@ -158,15 +128,10 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 """)
     add_network_options(command)
     command.add_argument("--checkpoint", help="checkpoint of the trained network (default: as the factory builds it)")
-    add_criterion_options(command)
-    add_slim_options(command)
+    add_pruning_options(command)
 
 
 def _run(options: argparse.Namespace) -> None:
     check_onnx(options)
-
-    def fill(network: Any) -> None:
-        if options.checkpoint:
-            load_weights(network, options.checkpoint)
-
-    make_slim(options, partial(by_criterion, options), fill)
+    make_slim(options, partial(by_criterion, options),
+              lambda network: load_weights(network, options.checkpoint) if options.checkpoint else None)

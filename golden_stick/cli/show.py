@@ -17,7 +17,6 @@ from golden_stick.prune.options import POLICIES, PRUNER_OPTIONS
 __all__ = ["add_inspect", "add_trace", "as_ranges", "inspection", "inspection_text", "overview", "overview_text",
            "shortened"]
 
-
 # What a line has room for beside names and numbers, and how many parameters of a checkpoint are shown.
 _ROOM, _FIRST = 56, 5
 
@@ -50,18 +49,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 
 def inspection(path: str) -> Dict[str, Any]:
-    """
-    What a file holds, as plain data.
-
-    Args:
-        path (str): A slim file or a checkpoint.
-
-    Returns:
-        dict.
-
-    Raises:
-        CheckpointError: If it is missing, damaged, or neither.
-    """
+    """What a slim file or a checkpoint holds, as plain data."""
     from golden_stick.deploy.slim_file import read_slim, read_tensors, weights_digest
     if path.endswith(".mindir"):
         raise CheckpointError(f"For '{CLI}', 'inspect' takes a slim file or a checkpoint, but got the exported "
@@ -99,16 +87,7 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
 
 
 def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]], str]) -> str:
-    """
-    What `inspection` returned, for people.
-
-    Args:
-        record (Mapping): It.
-        ranges (Callable): How the ranges of a parameter's kept positions become text, such as `shortened`.
-
-    Returns:
-        str, of several lines.
-    """
+    """What `inspection` returned, for people; `ranges` makes one text of those of a parameter, as `shortened` does."""
     is_slim = "steps" in record
     before = f"{record['original_parameters']:,} -> " if is_slim else ""
     lines = [f"{record['file']}: {record['kind']}, {record['bytes']:,} bytes",
@@ -192,18 +171,9 @@ def _trace(options: argparse.Namespace) -> None:
 
 def overview(network: str, graph: Any, policies: Mapping[str, Any]) -> Dict[str, Any]:
     """
-    What could be pruned in a network, what could not, and why, as plain data.
+    What could be pruned in a network of this class, what could not, and why, as plain data.
 
-    Args:
-        network (str): The network's class.
-        graph (Graph): It, traced.
-        policies (Mapping): Keyword arguments of :func:`golden_stick.find_groups`, such as ``residual``.
-
-    Returns:
-        dict.
-
-    Raises:
-        ArgumentError: If a policy is unknown.
+    `policies` are keyword arguments of :func:`golden_stick.find_groups`, such as ``residual``.
     """
     from golden_stick import find_groups
     from golden_stick.graph.plan import count_macs, count_parameters

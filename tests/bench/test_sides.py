@@ -1,7 +1,6 @@
 """Processes of other environments: what is asked and answered, and mindspore-gs's side of the benchmarks."""
 import sys
 import types
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -11,7 +10,7 @@ from mindspore import Parameter, Tensor, nn
 import golden_stick as gs
 from golden_stick.graph.plan import count_macs
 
-BENCHMARKS = Path(gs.__file__).parents[1] / "benchmarks"
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 FAKE = """
 import os
@@ -34,17 +33,9 @@ serve(Side())
 """
 
 
-@pytest.fixture(autouse=True)
-def path(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    yield
-    for name in [name for name in sys.modules if name.split(".")[0] in ("deployment_parts", "sides")]:
-        del sys.modules[name]
-
-
 @pytest.fixture(name="fake")
-def fake_side(tmp_path):
+def fake_side(tmp_path, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     script = tmp_path / "side.py"
     script.write_text(FAKE)
     return script

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn
 
 from golden_stick.base.errors import CheckpointError
-from golden_stick.cli.networks import check_exact, load_weights
+from golden_stick.cli.networks import fill, load_weights
 
 
 def network():
@@ -27,10 +27,10 @@ def values_of(*cells):
 def test_what_mindspores_optimizers_leave_is_left_aside(optimizer, capsys):
     one = network()
     own, all_values = values_of(one), values_of(one, optimizer(one))
-    check_exact(one, all_values, "--checkpoint", "net.ckpt")
+    fill(one, all_values, "net.ckpt")
     said = capsys.readouterr().out
     assert said.startswith(f"left aside {len(all_values) - len(own)} values of 'net.ckpt' that training keeps beside")
-    check_exact(one, own, "--checkpoint", "net.ckpt")
+    fill(one, own, "net.ckpt")
     assert capsys.readouterr().out == ""
 
 
@@ -47,7 +47,7 @@ def test_what_is_refused(change, message):
     values = {**values_of(network()), **{name: shape and np.ones(shape, np.float32) for name, shape in change.items()}}
     values = {name: array for name, array in values.items() if array is not None}
     with pytest.raises(CheckpointError) as caught:
-        check_exact(network(), values, "--checkpoint", "net.ckpt")
+        fill(network(), values, "net.ckpt")
     assert message in str(caught.value)
 
 
