@@ -81,7 +81,7 @@ def _write(graph: Graph, path: str, weights: Dict[str, np.ndarray], opset: int, 
 
 def _write_any_batch(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, weights: Dict[str, np.ndarray],
                      opset: int) -> None:
-    """Traced at two batch sizes above 1, where nothing is broadcast by chance; proven at the given and a third."""
+    """Traced at two batch sizes above 1, where nothing is broadcast by chance; checked at the given and a third."""
     if not tensors[0].shape:
         raise FixedBatch("the first input has no axes")
     given = tensors[0].shape[0]
