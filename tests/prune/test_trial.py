@@ -56,8 +56,9 @@ class Heads(nn.Cell):
         return self.out(mixed.reshape(mixed.shape[0], mixed.shape[1], -1))
 
 
-@pytest.mark.parametrize("split, width", [
-    ("width left open", 9), ("computed", 9), ("heads left open", 8), ("hard-coded", 12)])
+@pytest.mark.parametrize("split, width, mode", [
+    ("width left open", 9, "GRAPH"), ("computed", 9, "GRAPH"), ("heads left open", 8, "GRAPH"),
+    ("hard-coded", 12, "GRAPH"), ("width left open", 9, "PYNATIVE")], indirect=["mode"])
 def test_heads_lose_width_or_go_whole_or_stay(split, width, mode):
     """Of 3 heads of width 4: one position in every head, or a whole head, or nothing."""
     network = networks.randomize(Heads(split))
