@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_environment.sh"
 cd "$REPOSITORY"
-exec "$PYTHON" -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal "$@"
+exec "$PYTHON" -m pytest --numprocesses 4 --dist worksteal "$@"
