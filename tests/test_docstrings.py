@@ -133,11 +133,12 @@ def cells():
         module = importlib.import_module(name)
         for item in getattr(module, "__all__", ()):
             thing = getattr(module, item)
-            if inspect.isclass(thing) and issubclass(thing, nn.Cell) and thing.__module__ == name:
+            if inspect.isclass(thing) and issubclass(thing, nn.Cell) and f"{name}.{item}" in OF_USERS:
                 yield thing
 
 
-def test_every_cell_says_what_goes_in_and_what_comes_out():
+def test_every_cell_that_users_make_says_what_goes_in_and_what_comes_out():
+    assert any(cells())
     for kind in cells():
         wanted = {"Inputs", "Outputs", "Supported Platforms"}
         if len(inspect.signature(kind.__init__).parameters) > 1:

@@ -20,7 +20,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
-__all__ = ["MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "allowed_difference",
+__all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "allowed_difference",
            "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation", "find_cell", "kind_of",
            "leaves", "masked_network", "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
 
@@ -196,35 +196,28 @@ class TemporaryCell(nn.Cell):
         super().__init__(auto_prefix=False)
 
 
-class MaskedCell(TemporaryCell):
-    """
-    A Cell that does not see removed channels, which reach it as zero whatever lies before it, or does not show them.
+class GatedCell(TemporaryCell):
+    """A Cell whose input and output are multiplied by factors, Tensors or Parameters, or None; it is not copied, and
+    its parameters keep their names."""
 
-    Args:
-        cell (nn.Cell): The Cell, used and not copied; its parameters keep their names.
-        before (KeptChannels): Which channels of the input stay; None for all.
-        after (KeptChannels): Which channels of the output stay. Default: ``None``, all.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes, with `before.size` channels.
-
-    Outputs:
-        What `cell` gives for `x`, with the removed channels of either set to zero.
-
-    Supported Platforms:
-        ``CPU``
-    """
-
-    def __init__(self, cell: nn.Cell, before: Optional[KeptChannels], after: Optional[KeptChannels] = None):
+    def __init__(self, cell: nn.Cell, before: Optional[Tensor], after: Optional[Tensor] = None):
         super().__init__()
         self.cell = cell
-        self.before, self.after = (_mask(site) if site else None for site in (before, after))
+        self.before, self.after = before, after
 
     def construct(self, x):
         if self.before is not None:
             x = x * self.before.astype(x.dtype)
         x = self.cell(x)
         return x if self.after is None else x * self.after.astype(x.dtype)
+
+
+class MaskedCell(GatedCell):
+    """A Cell that does not see the channels that do not stay `before`, or does not show those that do not `after` it:
+    whatever lies there is zero; None for all stay."""
+
+    def __init__(self, cell: nn.Cell, before: Optional[KeptChannels], after: Optional[KeptChannels] = None):
+        super().__init__(cell, *(_mask(site) if site else None for site in (before, after)))
 
 
 class ScatteredOutput(nn.Cell):

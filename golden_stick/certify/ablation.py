@@ -1,4 +1,5 @@
 """What hiding channels costs: the rise of each image's loss, for any sets of channels, from one compilation."""
+from functools import partial
 from typing import Any, Callable, Collection, List, Optional, Sequence, Tuple
 
 import mindspore as ms
@@ -7,24 +8,11 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.progress import shown
-from golden_stick.cells.wrappers import copy_network, replace_cells
+from golden_stick.cells.wrappers import GatedCell, copy_network, replace_cells
 from golden_stick.certify.prior_use import DataFingerprint, digested_batches, fingerprint_of
 from golden_stick.graph.groups import CellSite, Grouping
 
 __all__ = ["loss_increase"]
-
-
-class _GatedCell(nn.Cell):
-    """A Cell whose channels, of its input and its output, are multiplied with numbers that can change at any time."""
-
-    def __init__(self, cell: nn.Cell, before: Parameter, after: Parameter):
-        super().__init__(auto_prefix=False)
-        self.cell = cell
-        self.before = before
-        self.after = after
-
-    def construct(self, x):
-        return self.cell(x * self.before) * self.after
 
 
 class _GatedNetwork:
@@ -34,7 +22,8 @@ class _GatedNetwork:
         self.network = copy_network(network)
         self._gates: List[Tuple[Parameter, np.ndarray]] = []
         inputs, outputs = ({site.path: site for site in sites} for sites in (grouping.masks, grouping.scatters))
-        replace_cells(self.network, {path: self._wrapper(path, inputs.get(path), outputs.get(path))
+        replace_cells(self.network, {path: partial(GatedCell, before=self._gate("input", inputs.get(path)),
+                                                   after=self._gate("output", outputs.get(path)))
                                      for path in {**inputs, **outputs}})
         parameters = {parameter.name: parameter for parameter in self.network.get_parameters()}
         self._zeroed = [(parameters[item.parameter], item) for item in grouping.zeroed]
@@ -42,16 +31,12 @@ class _GatedNetwork:
         self.network.set_train(False)
         ms.ms_memory_recycle()
 
-    def _wrapper(self, path: str, before: Optional[CellSite], after: Optional[CellSite]
-                 ) -> Callable[[nn.Cell], nn.Cell]:
-        return lambda cell: _GatedCell(cell, self._gate(f"input_gate.{path}", before),
-                                       self._gate(f"output_gate.{path}", after))
-
-    def _gate(self, name: str, site: Optional[CellSite]) -> Parameter:
-        """Where nothing can be hidden, one factor that stays 1."""
-        shape = (len(site.channels),) + (1,) * site.trailing if site else (1,)
-        gate = Parameter(Tensor(np.ones(shape, np.float32)), name=f"golden_stick.{name}", requires_grad=False)
-        self._gates.append((gate, site.channels if site else np.full(1, -1)))
+    def _gate(self, side: str, site: Optional[CellSite]) -> Optional[Parameter]:
+        if site is None:
+            return None
+        gate = Parameter(Tensor(np.ones((len(site.channels),) + (1,) * site.trailing, np.float32)),
+                         name=f"golden_stick.{side}_gate.{site.path}", requires_grad=False)
+        self._gates.append((gate, site.channels))
         return gate
 
     def hide(self, hidden: Collection[int]) -> None:

@@ -9,25 +9,13 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.activations import tapped
-from golden_stick.cells.wrappers import copy_network, replace_cells
+from golden_stick.cells.wrappers import GatedCell, copy_network, replace_cells
 from golden_stick.criteria.table import filter_rows
 from golden_stick.graph.groups import CellSite, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import EMBEDDING, layer_of
 
 __all__ = ["collect"]
-
-
-class _Gate(nn.Cell):
-    """A layer with a factor of one on each filter's output, one for each sample; parameters keep their names."""
-
-    def __init__(self, cell: nn.Cell, name: str, shape: tuple):
-        super().__init__(auto_prefix=False)
-        self.cell = cell
-        self.gate = Parameter(Tensor(np.ones(shape), ms.float32), name=name)
-
-    def construct(self, x):
-        return self.cell(x) * self.gate
 
 
 class _LossOfBatch(nn.Cell):
@@ -140,8 +128,11 @@ def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterS
                 gates: Mapping[str, Tuple[str, List[int]]], samples: int, loss: Optional[Callable]
                 ) -> Tuple[Callable, List[Parameter]]:
     gated = copy_network(network)
-    replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(_Gate, name=name, shape=(samples, *shape[1:]))
-                          for weight, (name, shape) in gates.items()})
+    # A factor of one on each filter's output, one for each sample.
+    ones = {weight: Parameter(Tensor(np.ones((samples, *shape[1:])), ms.float32), name=name)
+            for weight, (name, shape) in gates.items()}
+    replace_cells(gated, {graph.parameter(weight).owners[0].path: partial(GatedCell, before=None, after=gate)
+                          for weight, gate in ones.items()})
     wanted = {gates[name][0] if name in gates else name for name in filters}
     parameters = [parameter for parameter in gated.get_parameters() if parameter.name in wanted]
     return _differentiate(gated, graph, parameters, loss), parameters
