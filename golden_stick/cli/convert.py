@@ -7,7 +7,7 @@ from typing import Any, Dict, Set, Tuple
 
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.cli import prune
-from golden_stick.cli.networks import fill, network_and_inputs, refuse_slim_weights, trace_aloud
+from golden_stick.cli.networks import fill, network_and_inputs, trace_aloud
 from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
 from golden_stick.prune.options import SCOP_OPTIONS
 
@@ -127,11 +127,8 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
 
 
 def _original(options: argparse.Namespace, source: Any) -> None:
-    def fill_checked(network: Any) -> None:
-        refuse_slim_weights(network, source.values, source.files[0])
-        _fill(source, network)
-
-    prune.make_slim(options, partial(prune.by_criterion, options), fill_checked)
+    remedy = ": if these are the weights of a slim network, name its slim file as '--recipe'"
+    prune.make_slim(options, partial(prune.by_criterion, options), partial(_fill, source, remedy=remedy))
 
 
 def _masked(options: argparse.Namespace, source: Any) -> None:
@@ -196,8 +193,8 @@ def _slim(options: argparse.Namespace, source: Any) -> None:
         prune.write_slim(options, paths, slim, inputs, None if options.recipe else read_slim(source.files[0]).metadata)
 
 
-def _fill(source: Any, network: Any, exactly: bool = True) -> None:
+def _fill(source: Any, network: Any, exactly: bool = True, remedy: str = "") -> None:
     """Put the values into a network that has these parameters, and no others if it is to be exact."""
-    fill(network, source.values, source.files[0], exactly)
+    fill(network, source.values, source.files[0], exactly, remedy)
     if exactly:
         source.refuse_differing(CLI, [parameter.name for parameter in network.get_parameters()])

@@ -6,7 +6,7 @@ from golden_stick.base.errors import ArgumentError
 from golden_stick.cli.networks import build_network, call_factory, load_weights, network_and_inputs
 from golden_stick.cli.options import CLI, FACTORY, add_command, add_network_options, add_options, config_of, say
 from golden_stick.criteria.table import CRITERIA
-from golden_stick.prune.options import PRUNER_OPTIONS
+from golden_stick.prune.options import COMPARISON_OPTIONS, PRUNER_OPTIONS, SCOP_OPTIONS
 
 __all__ = ["add_certify", "add_compare"]
 
@@ -33,16 +33,9 @@ golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     add_options(command, PRUNER_OPTIONS, prune_rate="none, a rate or a target must be given")
     command.add_argument("--rates", type=_numbers, default=(), help="prune rates of one-shot curves, separated by "
                          "commas (default: none)")
-    command.add_argument("--epochs", type=int, default=1, help="of fine-tuning (default: 1)")
-    command.add_argument("--learning-rate", type=float, default=0.01, help="of fine-tuning, at its begin (default: "
-                         "0.01)")
     command.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
-    command.add_argument("--calibration-batches", type=int, default=8, help="batches that criteria and normalizations "
-                         "look at (default: 8)")
-    command.add_argument("--knockoff-steps", type=int, default=200, help="steps on the scales of scop (default: 200)")
-    command.add_argument("--knockoff-learning-rate", type=float, default=0.01, help="of Adam on the scales of scop "
-                         "(default: 0.01)")
-    command.add_argument("--turn-steps", type=int, help="of scop: steps until the next block mixes")
+    add_options(command, COMPARISON_OPTIONS)
+    add_options(command, SCOP_OPTIONS, ("turn_steps",), turn_steps="10")
     command.add_argument("--scales-data", help="factory of batches that the weights have not seen, on which the scales "
                          "of scop are trained (default: those of calibration)")
     command.add_argument("--loss", help="factory of a loss of outputs and labels (default: nn.CrossEntropyLoss)")
@@ -65,18 +58,15 @@ def _compare(options: argparse.Namespace) -> None:
     network, inputs = network_and_inputs(options, options.checkpoint)
     budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
               if key == "prune_rate" or value != PRUNER_OPTIONS[key].default}
-    scop = {} if options.turn_steps is None else {"turn_steps": options.turn_steps}
     splits, loss, scales_data = (name and call_factory(name, option=option) for name, option in (
         (options.data, "--data"), (options.loss, "--loss"), (options.scales_data, "--scales-data")))
     if not isinstance(splits, tuple) or len(splits) not in (2, 3):
         raise ArgumentError(f"For '{CLI}', '--data' must name a factory that returns (train, validation) or "
                             f"(train, validation, test), but it returned {type(splits).__name__}.")
     comparison = compare(
-        network, inputs, options.criteria, budget, *splits, loss=loss, learning_rate=options.learning_rate,
-        epochs=options.epochs, seeds=options.seeds, rates=options.rates,
-        calibration_batches=options.calibration_batches, knockoff_steps=options.knockoff_steps,
-        knockoff_learning_rate=options.knockoff_learning_rate, scop=scop, scales_data=scales_data,
-        folder=options.output, on_trial=_say_trial)
+        network, inputs, options.criteria, budget, *splits, loss=loss, seeds=options.seeds, rates=options.rates,
+        scop=config_of(options, ("turn_steps",)), scales_data=scales_data, folder=options.output, on_trial=_say_trial,
+        **config_of(options, COMPARISON_OPTIONS))
     say(f"\n{comparison}\n\nwrote {options.output}: comparison.json, .md, .svg, .png and the networks")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mindspore import Tensor, nn
 
 __all__ = ["build_network", "call_factory", "fill", "load_weights", "network_and_inputs", "read_inputs",
-           "refuse_slim_weights", "trace_aloud"]
+           "trace_aloud"]
 
 _NAMED = 3
 _TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
@@ -129,15 +129,17 @@ def _place(error: BaseException) -> str:
     return ""
 
 
-def fill(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str, exactly: bool = True) -> None:
+def fill(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str, exactly: bool = True, remedy: str = ""
+         ) -> None:
     """
     Put the values of the checkpoint `place` into a network that has these parameters.
 
-    Where it has to have them exactly, what there is besides is refused; but what an optimizer left is only told.
+    Where it has to have them exactly, what there is besides is refused; but what an optimizer left is only told. The
+    remedy is that for what may be the weights of a slim network.
     """
     from mindspore import Tensor
     wanted = {parameter.name: tuple(parameter.shape) for parameter in network.get_parameters()}
-    besides = _besides(wanted, values, place)
+    besides = _besides(wanted, values, place, remedy)
     if exactly:
         state = [name for name in besides if _is_state(name, values[name], wanted)]
         foreign = [name for name in besides if name not in state]
@@ -150,7 +152,8 @@ def fill(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str, exact
         parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
 
 
-def _besides(wanted: Mapping[str, Tuple[int, ...]], values: Mapping[str, np.ndarray], place: str) -> List[str]:
+def _besides(wanted: Mapping[str, Tuple[int, ...]], values: Mapping[str, np.ndarray], place: str, remedy: str
+             ) -> List[str]:
     """The names of what there is besides the parameters of these shapes, which must be there."""
     missing = [name for name in wanted if name not in values]
     besides = [name for name in values if name not in wanted]
@@ -158,25 +161,14 @@ def _besides(wanted: Mapping[str, Tuple[int, ...]], values: Mapping[str, np.ndar
         more = f", nor {len(missing) - 1} more of its {len(wanted)}" if len(missing) > 1 else ""
         raise CheckpointError(f"For '{CLI}', '--checkpoint' must hold the network's parameter '{missing[0]}', but "
                               f"'{place}' does not{more}; {_nearest(missing[0], besides)}.")
+    # Some axes are shorter, and none is longer.
+    slim = all(len(shape) == values[name].ndim and not np.less(shape, values[name].shape).any()
+               for name, shape in wanted.items())
     for name, shape in wanted.items():
         if values[name].shape != shape:
             raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {shape}, but got "
-                                  f"{values[name].shape}.")
+                                  f"{values[name].shape}{remedy if slim else ''}.")
     return besides
-
-
-def refuse_slim_weights(network: "nn.Cell", values: Mapping[str, np.ndarray], place: str) -> None:
-    """Refuse what may be the weights of a slim network: all are there, some axes are shorter, and none is longer."""
-    shapes = {item.name: tuple(item.shape) for item in network.get_parameters()}
-    if not shapes.keys() <= values.keys() or any(
-            len(shape) != values[name].ndim or np.less(shape, values[name].shape).any()
-            for name, shape in shapes.items()):
-        return
-    for name, shape in shapes.items():
-        if shape != values[name].shape:
-            raise CheckpointError(f"For '{CLI}', '{name}' in '{place}' must have shape {shape}, but got "
-                                  f"{values[name].shape}: if these are the weights of a slim network, name its slim "
-                                  f"file as '--recipe'.")
 
 
 def _is_state(name: str, array: np.ndarray, wanted: Iterable[str]) -> bool:

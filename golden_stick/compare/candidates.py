@@ -11,23 +11,20 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import mindspore as ms
 from mindspore import nn
 
-from golden_stick.base.config import Interval, Option, Whole, check_config, check_value
+from golden_stick.base.config import Interval, Whole, check_config, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.comp_algo import ALGORITHMS, CompAlgo
 from golden_stick.compare.training import Batch, default_optimizer, train
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.budget import TARGETS
 from golden_stick.prune.one_shot import OneShot
+from golden_stick.prune.options import COMPARISON_OPTIONS
 from golden_stick.scop.pruner import SCOP
 
 __all__ = ["CONTROL", "SCOP_NAME", "Settings", "check_settings", "slim_networks"]
 
 
 SCOP_NAME, CONTROL = "scop", "random"
-# What `compare` is told in numbers, and what it accepts.
-_NUMBERS = {"epochs": Option(1, Whole(0)), "calibration_batches": Option(8, Whole(1)),
-            "knockoff_steps": Option(200, Whole(1)), "learning_rate": Option(0.01, Interval(0.0, 10.0)),
-            "knockoff_learning_rate": Option(0.01, Interval(0.0, 10.0))}
 
 
 @dataclass(frozen=True)
@@ -71,7 +68,7 @@ def check_settings(criteria: Union[str, Sequence[str]], budget: Mapping[str, Any
     """The settings, defaults filled in; `held_out` says whether there are data of their own for SCOP's scales."""
     names = _criteria(criteria)
     _check_budget(budget)
-    numbers = dict(check_config("compare", numbers, _NUMBERS))
+    numbers = dict(check_config("compare", numbers, COMPARISON_OPTIONS))
     for name, value in (("loss", loss), ("optimizer", optimizer)):
         if value is not None and not callable(value):
             raise ArgumentTypeError(f"For 'compare', '{name}' must be something to call, but got "

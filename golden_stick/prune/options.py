@@ -9,7 +9,7 @@ from golden_stick.criteria.table import CRITERIA, NORMALIZERS
 from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.plan import RANKINGS, REDUCTIONS, ROUNDINGS
 
-__all__ = ["ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "SCOP_OPTIONS"]
+__all__ = ["COMPARISON_OPTIONS", "ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "SCOP_OPTIONS"]
 
 
 PRUNER_OPTIONS: Mapping[str, Option] = {
@@ -64,4 +64,13 @@ SCOP_OPTIONS: Mapping[str, Option] = {
                          "again"),
     "held_out": Option(False, Switch(), "whether the scales are trained on data that the weights have not seen; only "
                        "you know, and the report says what you said"),
+}
+
+# Of `golden_stick.compare`, which prunes by several criteria.
+COMPARISON_OPTIONS: Mapping[str, Option] = {
+    "epochs": Option(1, Whole(0), "of fine-tuning"),
+    "learning_rate": Option(0.01, Interval(0.0, 10.0), "of fine-tuning, at its begin"),
+    "calibration_batches": Option(8, Whole(1), "batches that criteria and normalizations look at"),
+    "knockoff_steps": Option(200, Whole(1), "steps on the scales of scop"),
+    "knockoff_learning_rate": Option(0.01, Interval(0.0, 10.0), "of Adam on the scales of scop"),
 }
