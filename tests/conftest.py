@@ -17,6 +17,9 @@ import pytest  # noqa: E402
 from golden_stick.cells import trace as tracing  # noqa: E402
 from tests.traced import shared_compilations  # noqa: E402
 
+# Queues between MindSpore's threads spin while they wait for work, which takes a quarter of the processors' time.
+ms.set_context(pynative_synchronize=True)
+
 # Networks that are alike are compiled once. In the long suite and in these tests, each is.
 COMPILING, compile_anew = ("tests.cells.test_trace", "tests.test_traced"), tracing._compile
 tracing._compile = shared_compilations()
@@ -29,7 +32,8 @@ def fresh_compilations(request, monkeypatch):
         monkeypatch.setattr(tracing, "_compile", compile_anew)
 
 
-def pytest_collection_finish():
+@pytest.fixture(autouse=True, scope="module")
+def little_to_search():
     """MindSpore collects garbage before it compiles: what is here to stay need not be searched thousands of times."""
     gc.collect()
     gc.freeze()
