@@ -6,7 +6,7 @@ import mindspore as ms
 import pytest
 
 from golden_stick import cli
-from golden_stick.compare import Comparison
+from golden_stick.compare import Comparison, store
 
 LINE = "compare --network tests.compare.problem:build --inputs 1,2,6,6 --data tests.compare.problem:splits " \
     "--criteria taylor --target-macs 0.6 --epochs 1 --seeds 1 --calibration-batches 1 --output kept"
@@ -15,10 +15,12 @@ FILE = "from tests.compare.problem import build, images, splits, two_splits\n\n\
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    """A working directory with one file."""
+def folder(tmp_path, monkeypatch, request):
+    """A working directory with one file. Figures are drawn once."""
     (tmp_path / "mine.py").write_text(FILE)
     monkeypatch.chdir(tmp_path)
+    if "everything" not in request.node.name:
+        monkeypatch.setattr(store, "draw", lambda comparison, path: None)
     before = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
     yield tmp_path

@@ -12,11 +12,12 @@ import golden_stick as gs
 from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
 from golden_stick.compare import compare as compare_again
+from golden_stick.compare.training import TrainingBatches, digest_of_batches
 from golden_stick.compare.training import train as train_all
 from tests.compare.problem import SHAPE, build, images, splits
 
 BUDGET = {"target_macs": 0.6}
-ASKED = {"rates": (0.25,), "seeds": 2, "calibration_batches": 2, "knockoff_steps": 6, "scop": {"turn_steps": 2},
+ASKED = {"rates": (0.25,), "seeds": 2, "calibration_batches": 2, "knockoff_steps": 2, "scop": {"turn_steps": 1},
          "learning_rate": 0.05, "knockoff_learning_rate": 0.1}
 
 
@@ -112,7 +113,7 @@ def test_the_numbers_are_those_of_the_steps_by_hand(ran):
     again = gs.OneShot({"criterion": "random", "seed": 1, **BUDGET})
     slim = again.convert(again.apply(build(), SHAPE), calibration_data=order[:2])
     recalibrated = accuracy(slim, validation)
-    rates = [0.05 * 0.5 * (1 + np.cos(np.pi * step / 4)) for step in range(4)]
+    rates = [0.05 * 0.5 * (1 + np.cos(np.pi * step / 3)) for step in range(3)]
     groups = [{"params": [item for item in slim.trainable_params() if item.ndim > 1], "weight_decay": 5e-4},
               {"params": [item for item in slim.trainable_params() if item.ndim == 1], "weight_decay": 0.0}]
     step = nn.TrainOneStepCell(nn.WithLossCell(slim, nn.CrossEntropyLoss()),
@@ -153,18 +154,19 @@ def test_another_comparison_is_refused_in_the_same_folder(ran):
 
 
 def test_an_interrupted_comparison_goes_on_bit_for_bit(ran, tmp_path):
-    """Also what makes the result that of its seeds: half of it is made anew, and equals the first to the last bit."""
+    """Also what makes the result that of its seeds: part of it is made anew, and equals the first to the last bit."""
     record = json.loads((ran["folder"] / "comparison.json").read_text())
     (tmp_path / "networks").mkdir()
     for path in (ran["folder"] / "networks").iterdir():
-        if "seed0" in path.name:
+        if "seed0" in path.name or "unpruned" in path.name:
             (tmp_path / "networks" / path.name).write_bytes(path.read_bytes())
-    record["trials"] = [{**item, "test": None} for item in record["trials"] if item["seed"] == 0]
+    record["trials"] = [{**item, "test": None} for item in record["trials"]
+                        if item["seed"] == 0 or item["criterion"] == "unpruned"]
     record.update(complete=False, base={**record["base"], "test": None}, data={**record["data"], "test": None})
     (tmp_path / "comparison.json").write_text(json.dumps(record))
     seen = []
     again = call(ran, tmp_path, on_trial=seen.append)
-    assert {item.seed for item in seen} == {1} and len(seen) == 5
+    assert {item.seed for item in seen} == {1} and len(seen) == 4
     assert again.to_dict() == ran["found"].to_dict()
     for name in ("comparison.md", "comparison.svg"):
         assert (tmp_path / name).read_bytes() == (ran["folder"] / name).read_bytes()
@@ -179,7 +181,7 @@ def test_scops_reports_are_kept(ran):
         assert item.met is (None if item.criterion == "unpruned" else True)
         assert bool(item.notes) == (item.criterion == "scop")
         for said in ("rank correlation of the scores with |gamma|", "above 0.99, where scores are no more than |gamma|",
-                     "mixing: blocks, 2 in turns of 2 steps", "may have trained the weights: 'held_out' is not set"):
+                     "mixing: blocks, 2 in turns of 1 step", "may have trained the weights: 'held_out' is not set"):
             assert any(said in note for note in item.notes) == (item.criterion == "scop")
     for text in (str(ran["found"]), (ran["folder"] / "comparison.md").read_text()):
         assert "scop, seeds 0, 1: scales trained on data that may" in text and "rank correlation of the scores" in text
@@ -245,20 +247,19 @@ def test_scales_are_trained_on_held_out_batches_where_there_are_any(monkeypatch)
     candidates = importlib.import_module("golden_stick.compare.candidates")
     monkeypatch.setattr(candidates, "train", train)
     monkeypatch.setattr(candidates, "ALGORITHMS", {"scop": Watched})
-    held_out = images(9, 3)
-    asked = {"criteria": ["scop"], "knockoff_steps": 4, "scop": {"turn_steps": 2}, "seeds": [1]}
+    held_out = images(9, 2)
+    asked = {"criteria": ["scop"], "knockoff_steps": 3, "scop": {"turn_steps": 1}, "seeds": [3]}
     found = small(scales_data=held_out, **asked)
-    order = np.random.default_rng((1, 0)).permutation(3)
+    order = np.random.default_rng((3, 0)).permutation(2)
     assert seen == [[held_out[index][1].tolist() for index in [*order, order[0]]]]
-    assert set(configs) == {True} and found.config["scop"] == {"turn_steps": 2, "held_out": True}
-    assert len(found.config["scales_data"]) == 16
-    assert found.config["scales_data"] != small(scales_data=images(8, 3), **asked).config["scales_data"]
+    assert set(configs) == {True} and found.config["scop"] == {"turn_steps": 1, "held_out": True}
+    assert found.config["scales_data"] == digest_of_batches([held_out[index] for index in order])
     seen.clear()
     configs.clear()
     found = small(**asked)
-    (calibration,) = [splits()[0][index][1].tolist() for index in np.random.default_rng((1, 0)).permutation(4)[:1]]
-    assert seen == [[calibration] * 4] and set(configs) == {False}
-    assert found.config["scop"] == {"turn_steps": 2} and "scales_data" not in found.config
+    (calibration,) = [splits()[0][index][1].tolist() for index in np.random.default_rng((3, 0)).permutation(3)[:1]]
+    assert seen == [[calibration] * 3] and set(configs) == {False}
+    assert found.config["scop"] == {"turn_steps": 1} and "scales_data" not in found.config
 
 
 def test_batches_that_change_are_refused():
@@ -273,13 +274,12 @@ def test_batches_that_change_are_refused():
 
 
 def test_a_list_has_an_order_from_seed_and_epoch():
-    from golden_stick.compare.training import TrainingBatches
     train = splits()[0]
     batches = TrainingBatches(train, 2, 2)
     taken = list(batches.finetuning(3))
-    order = [*np.random.default_rng((3, 0)).permutation(4), *np.random.default_rng((3, 1)).permutation(4)]
+    order = [*np.random.default_rng((3, 0)).permutation(3), *np.random.default_rng((3, 1)).permutation(3)]
     assert [labels.tolist() for _, labels in taken] == [train[index][1].tolist() for index in order]
-    assert batches.steps(3) == 8
+    assert batches.steps(3) == 6
     assert [labels.tolist() for _, labels in batches.calibration(3)] == [train[i][1].tolist() for i in order[:2]]
     other = TrainingBatches(train, 2, 2)
     other.expect(3, **batches.digests(3))
