@@ -45,7 +45,7 @@ def found_():
 
 def test_costs_are_those_of_networks_masked_by_the_sets(mode, found):
     net, (x, y) = network(), images(3)
-    together = gs.safe_together(net, found, [(x[:200], y[:200]), (Tensor(x[200:]), Tensor(y[200:]))], LOSS, eps=EPS)
+    together = gs.safe_together(net, found, [(x[:150], y[:150]), (Tensor(x[150:]), Tensor(y[150:]))], LOSS, eps=EPS)
     assert together.sizes == tuple(range(1, len(together.order) + 1)) and len(together.order) >= 4
     net.set_train(False)
     ms.set_context(mode=ms.PYNATIVE_MODE)

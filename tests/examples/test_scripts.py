@@ -1,8 +1,9 @@
 """The example's scripts, from options to files, on few images and epochs."""
 import json
 import os
+import runpy
+import shutil
 import subprocess
-import sys
 
 import demo
 import eval as evaluate
@@ -12,10 +13,17 @@ import prune
 import pytest
 import train
 
-from tests.examples.conftest import ROOT
+from golden_stick.cells import slim
+from golden_stick.deploy.formats import FORMATS
+from golden_stick.graph.layers import LAYERS
+from golden_stick.graph.rules import RULES
+from tests.examples.conftest import EXAMPLES, ROOT
 
 CONFIGS = ROOT / "examples" / "resnet_cifar10" / "configs"
 DIGITS = ["--config", str(CONFIGS / "resnet20_digits.yaml")]
+# Nothing is compiled; the demo runs in graph mode.
+PLAIN = ["--network", "resnet8", "--mode", "pynative"]
+SHORT = [*PLAIN, "--epochs", "1", "--train-limit", "128"]
 
 
 class TestRefusals:
@@ -29,40 +37,39 @@ class TestRefusals:
             evaluate.main(DIGITS + ["--checkpoint", "x.ckpt", "--split", "train"])
 
 
-def test_step_by_step(tmp_path):
-    output = ["--output", str(tmp_path), "--network", "resnet8"]
-    short = ["--epochs", "1", "--train-limit", "256"]
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What train.py leaves of a ResNet-8 that it hardly trains."""
+    folder = tmp_path_factory.mktemp("trained")
+    train.main([*DIGITS, *SHORT, "--output", str(folder)])
+    return folder
 
+
+def pruned(trained, folder, config, *more):
+    """The record of prune.py on that network."""
+    prune.main(["--config", str(CONFIGS / config), *SHORT, "--source", "digits", "--batch-size", "64", *more,
+                "--checkpoint", str(trained / "network.ckpt"), "--calibration-batches", "1", "--output", str(folder)])
+    return json.loads((folder / "prune.json").read_text())
+
+
+def test_step_by_step_in_the_published_form(trained, tmp_path):
     def file(name):
-        return ["--checkpoint", str(tmp_path / name)]
+        return ["--output", str(tmp_path), "--checkpoint", str(tmp_path / name)]
 
-    train.main(DIGITS + output + short)
-    prune.main(DIGITS + output + short + file("network.ckpt") + ["--calibration-batches", "2", "--mixing", "joint"])
-    finetune.main(DIGITS + output + short + file("slim.ckpt"))
-    found = evaluate.main(DIGITS + output + file("finetuned.ckpt") + ["--split", "test"])
-    export.main(DIGITS + output + file("finetuned.ckpt"))
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    record = pruned(trained, tmp_path, "resnet56_published.yaml")
+    finetune.main(DIGITS + SHORT + file("slim.ckpt"))
+    found = evaluate.main(DIGITS + PLAIN + file("finetuned.ckpt") + ["--split", "test"])
+    export.main(DIGITS + PLAIN + file("finetuned.ckpt"))
     assert sorted(os.listdir(tmp_path)) == [
         "eval_finetuned_test.json", "finetune.json", "finetuned.ckpt", "finetuned.mindir", "knockoff.ckpt",
         "network.ckpt", "prune.json", "slim.ckpt", "train.json",
     ]
     assert 0.05 < found <= 1
-    record = json.loads((tmp_path / "prune.json").read_text())
-    assert record["report"]["macs"]["after"] < 0.5 * record["report"]["macs"]["before"]
-    assert record["report"]["largest_difference"] <= 1e-5 * record["report"]["output_scale"]
+    report = record["report"]
+    assert report["macs"]["after"] < 0.5 * report["macs"]["before"]
+    assert report["largest_difference"] <= 1e-5 * report["output_scale"]
     assert record["options"]["prune_rate"] == 0.45 and record["options"]["seed"] == 0
-
-
-def pruned(folder, config, *more):
-    """The report of prune.py on a ResNet-8 that was hardly trained."""
-    base = ["--config", str(CONFIGS / config), "--network", "resnet8", "--source", "digits", "--output", str(folder),
-            "--batch-size", "64", "--train-limit", "128"]
-    train.main([*base, "--epochs", "1"])
-    prune.main([*base, *more, "--checkpoint", str(folder / "network.ckpt"), "--calibration-batches", "1"])
-    return json.loads((folder / "prune.json").read_text())["report"]
-
-
-def test_the_published_form(tmp_path):
-    report = pruned(tmp_path, "resnet56_published.yaml", "--epochs", "1")
     asked = {"mixing": "joint", "residual": "scatter", "prune_rate": 0.45, "sampler": "permutation"}
     assert {key: report["config"][key] for key in asked} == asked
     widths = {layer["path"]: layer["after"] for layer in report["layers"]}
@@ -71,9 +78,10 @@ def test_the_published_form(tmp_path):
 
 
 @pytest.mark.long
-def test_a_sampler_that_is_fitted(tmp_path):
-    report = pruned(tmp_path, "resnet20_digits.yaml", "--epochs", "10", "--turn-steps", "1", "--sampler", "gaussian")
-    assert report["config"]["sampler"] == "gaussian"
+def test_a_sampler_that_is_fitted(trained, tmp_path):
+    record = pruned(trained, tmp_path, "resnet20_digits.yaml", "--epochs", "10", "--turn-steps", "1", "--sampler",
+                    "gaussian")
+    assert record["report"]["config"]["sampler"] == "gaussian"
 
 
 def test_the_schedule_of_the_scales():
@@ -86,15 +94,17 @@ def test_the_schedule_of_the_scales():
         prune.schedule_of(options, 2)
 
 
-def test_demo(tmp_path, capsys):
-    result = demo.main(["--epochs", "1", "--knockoff-epochs", "1", "--finetune-epochs", "1", "--train-limit", "256",
-                        "--mixing", "joint", "--rounds", "3", "--output", str(tmp_path)])
+@pytest.mark.parametrize("network, parameters", [
+    ("resnet8", 75_290), pytest.param("resnet20", 269_722, marks=pytest.mark.long)])
+def test_demo(network, parameters, tmp_path, capsys):
+    result = demo.main(["--network", network, "--epochs", "1", "--knockoff-epochs", "1", "--finetune-epochs", "1",
+                        "--train-limit", "128", "--mixing", "joint", "--rounds", "1", "--output", str(tmp_path)])
     text = capsys.readouterr().out
     for row in ("[8/8]", "test accuracy", "parameters", "MACs", "checkpoint, bytes", "MindIR, bytes",
                 "latency, batch 1, ms", "latency, batch 32, ms", "largest difference between masked and slim outputs"):
         assert row in text
     card = json.loads((tmp_path / "card.json").read_text())
-    assert card["parameters"]["before"] == 269_722
+    assert card["parameters"]["before"] == parameters
     # All that the demo does not measure; the page says how to.
     assert [text.split(": ")[0] for text in card["not_tested"]] == [
         *(f"accuracy, {stage}{more}" for stage, more in (
@@ -107,17 +117,31 @@ def test_demo(tmp_path, capsys):
     assert {item["name"] for item in card["latency"]["measurements"]} == {"original", "slim"}
     assert set(card["peak_memory"]) == {"original", "slim"} and card["data"]["train"]["lossless"] is True
     saved = json.loads((tmp_path / "result.json").read_text())
-    assert saved["parameters"] == result["parameters"] and saved["parameters"]["before"] == 269_722
+    assert saved["parameters"] == result["parameters"] and saved["parameters"]["before"] == parameters
     assert saved["largest_difference"] <= 1e-5 * saved["output_scale"] and saved["largest_difference_reloaded"] == 0.0
 
 
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    """Runs a script as `python` does, in this process, and gives the lines that it prints."""
+    tables = [(table, dict(table)) for table in (RULES, LAYERS, FORMATS._items, slim._RESIZERS)]
+
+    def run(name, *arguments):
+        path = str(EXAMPLES / name)
+        monkeypatch.setattr("sys.argv", [path, *arguments])
+        runpy.run_path(path, run_name="__main__")
+        return capsys.readouterr().out.splitlines()
+
+    yield run
+    for table, rows in tables:
+        table.clear()
+        table.update(rows)
+
+
 @pytest.mark.parametrize("mode", ["graph", pytest.param("pynative", marks=pytest.mark.long)])
-def test_custom_loop(mode):
-    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_loop.py"), "--mode", mode, "--epochs", "2"],
-                         capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr
-    after = float(run.stdout.rsplit("before, ", 1)[1].split()[0])
-    assert after > 0.7
+def test_custom_loop(mode, printed):
+    lines = printed("custom_loop.py", "--mode", mode, "--epochs", "2")
+    assert float(lines[-1].rsplit("before, ", 1)[1].split()[0]) > 0.7
 
 
 @pytest.mark.parametrize("script, arguments", [
@@ -129,27 +153,21 @@ def test_shell_scripts_say_how_they_are_used(script, arguments):
     assert run.returncode == 2 and run.stderr.startswith(f"usage: bash scripts/{script}")
 
 
-def test_custom_rule():
-    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_rule.py")], capture_output=True, text=True,
-                         check=True)
-    lines = run.stdout.splitlines()
+def test_custom_rule(printed):
+    lines = printed("custom_rule.py")
     assert lines[0] == "first convolution: 16 -> 16 filters operator 'Lgamma' has no rule (Lgamma after '0')"
     assert lines[1].startswith("first convolution: 16 -> 16 filters meets a tensor that keeps its width")
     assert lines[2] == "first convolution: 16 -> 8 filters"
 
 
-def test_custom_format():
-    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_format.py")], capture_output=True, text=True,
-                         check=True)
-    lines = run.stdout.splitlines()
+def test_custom_format(printed):
+    lines = printed("custom_format.py")
     assert lines[0].startswith("slim.npz: ['Conv2D', 'BiasAdd', 'ReLU', 'Conv2D'")
     assert lines[1] == "0.weight (8, 3, 3, 3), 0.bias (8,), 3.weight (4, 8, 3, 3)"
 
 
-def test_custom_layer():
-    run = subprocess.run([sys.executable, str(ROOT / "examples" / "custom_layer.py")], capture_output=True, text=True,
-                         check=True)
-    lines = run.stdout.splitlines()
+def test_custom_layer(printed):
+    lines = printed("custom_layer.py")
     assert lines[0] == "kernel (8, 3, 3, 3), features 16; behind it: BatchNorm2d"
     assert lines[1].startswith("For 'SCOP', 'network' must have a layer whose filters can be removed")
     assert lines[2:] == ["kernel (8, 3, 3, 3), features 8; behind it: Identity", "SCOP trains [(16,)]"]

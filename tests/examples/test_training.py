@@ -57,9 +57,9 @@ def test_a_checkpoint_gives_back_its_weights(tmp_path):
 
 def test_a_slim_file_gives_a_slim_network(tmp_path):
     algorithm = gs.OneShot({"prune_rate": 0.5})
-    slim = algorithm.convert(algorithm.apply(build_network("resnet20", 10), inputs=(1, 3, 32, 32)))
+    slim = algorithm.convert(algorithm.apply(build_network("resnet8", 10), inputs=(1, 3, 32, 32)))
     path = gs.save_slim(slim, str(tmp_path / "slim.ckpt"))
-    again = load_network("resnet20", 10, path)
+    again = load_network("resnet8", 10, path)
     assert [item.shape for item in again.get_parameters()] == [item.shape for item in slim.get_parameters()]
     assert again.layer1[0].conv1.out_channels < 16
 
