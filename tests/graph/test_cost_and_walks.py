@@ -130,6 +130,14 @@ def test_a_computed_weight_or_scale_is_passed_over():
     assert normalization_after(b.graph()) == {}
 
 
+def test_a_scale_with_another_number_of_values_belongs_to_no_filter():
+    b = Builder()
+    made = b.dense("a", b.input(4, 3), 6)
+    b.node("LayerNorm", [made, b.parameter("n.gamma", (4, 6)), b.parameter("n.beta", (4, 6))], (4, 6))
+    b.node("LayerNorm", [b.dense("c", made, 6), b.parameter("m.gamma", (6,)), b.parameter("m.beta", (6,))], (4, 6))
+    assert normalization_after(b.graph()) == {"c.weight": "m.gamma"}
+
+
 def test_a_graph_knows_shapes_parameters_and_readers():
     weight = Parameter("w", (4, 3))
     nodes = (Node(0, "MatMul", (Input("x", (2, 3)), weight), {}, ((2, 4), (1,)), "fc"),

@@ -159,6 +159,8 @@ def shape_cases():
     case("Gather", "channels", lambda b: b.node("Gather", [first_layer(b), np.array([2, 0]), 1], (2, 2, 4, 4)), False)
     case("Gather", "of a table", lambda b: b.node(
         "Gather", [b.parameter("a.embedding_table", (9, 6)), np.array([3, 1]), 0], (2, 6)))
+    case("Gather", "of a table by columns", lambda b: b.node(
+        "Gather", [b.parameter("a.embedding_table", (6, 9)), np.array([3, 1]), 1], (6, 2)), False)
     case("Tile", "channels", lambda b: b.node("Tile", [first_layer(b), (1, 2, 1, 1)], (2, 12, 4, 4)))
     case("BroadcastTo", "space", lambda b: b.node("BroadcastTo", [with_axis(
         "ReduceMean", SHAPE, (2, 3), True)(b), SHAPE], SHAPE))

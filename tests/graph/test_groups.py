@@ -3,8 +3,11 @@ import numpy as np
 import pytest
 
 from golden_stick.base.errors import ArgumentError
+from golden_stick.graph.flow import Flow
 from golden_stick.graph.groups import find_groups, groups_without
+from golden_stick.graph.rules import RULES
 from tests.graph.build import Builder
+from tests.graph.test_every_operator import attention
 
 
 def chain():
@@ -173,3 +176,22 @@ def test_an_unknown_residual_policy_is_refused(residual):
     message = f"For 'find_groups', 'residual' must be one of 'group', 'scatter', 'keep', but got {residual!r}"
     with pytest.raises(ArgumentError, match=message):
         find_groups(chain(), residual)
+
+
+def test_heads_of_an_attention_are_cut_in_their_width_or_go_whole():
+    b = Builder()
+    made = attention(b)
+    graph = b.graph(b.dense("out", made, 5))
+    width, whole = find_groups(graph), find_groups(graph, heads="whole")
+    # Three heads of four channels: the same position of every head, or every position of one head.
+    assert [len(group.channels) for group in width.groups] == [4, 4]
+    assert [len(group.channels) for group in whole.groups] == [3]
+
+
+def test_a_product_whose_numbers_were_refuted_more_often_than_it_has_readings_keeps_its_last():
+    b = Builder()
+    x = b.dense("x", b.input(4, 8), 6)
+    made = b.node("BatchMatMul", [b.node("Transpose", [x, (1, 0)], (6, 4)), b.dense("y", b.input(4, 8), 5), False, False],
+                  (6, 5))
+    axes = [Flow(b.graph(made), "group", {made.node: often}).run(RULES).of(made).axes for often in range(4)]
+    assert axes == [(1,), (0,), (0,), (0,)]

@@ -117,7 +117,7 @@ def stack(flow: Flow, node: Node) -> np.ndarray:
     seen = [flow.of(value) for value in flatten(node.inputs)]
     rank = len(node.shapes[0])
     axes = {own for item in seen for own in item.axes}
-    axis = node.attributes.get("axis", 0) % rank
+    axis = node.attributes["axis"] % rank
     if len(axes) != 1:
         return flow.barrier(node, "stacks channels of two axes") if axes else flow.none(node.shapes[0])
     own = axes.pop()
@@ -127,7 +127,7 @@ def stack(flow: Flow, node: Node) -> np.ndarray:
 def unstack(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
     """Every output is one position of the axis that goes."""
     data = flow.of(node.inputs[0])
-    axis = node.attributes.get("axis", number(node.inputs[1]) if len(node.inputs) > 1 else 0) % len(data.shape)
+    axis = (number(node.inputs[1]) if len(node.inputs) > 1 else node.attributes["axis"]) % len(data.shape)
     if data.axes == (axis,):
         flow.barrier(node, "takes the channels apart")
         return tuple(flow.none(shape) for shape in node.shapes)
