@@ -191,7 +191,7 @@ def test_heads_of_an_attention_are_cut_in_their_width_or_go_whole():
 def test_a_product_whose_numbers_were_refuted_more_often_than_it_has_readings_keeps_its_last():
     b = Builder()
     x = b.dense("x", b.input(4, 8), 6)
-    made = b.node("BatchMatMul", [b.node("Transpose", [x, (1, 0)], (6, 4)), b.dense("y", b.input(4, 8), 5), False, False],
-                  (6, 5))
+    turned = b.node("Transpose", [x, (1, 0)], (6, 4))
+    made = b.node("BatchMatMul", [turned, b.dense("y", b.input(4, 8), 5), False, False], (6, 5))
     axes = [Flow(b.graph(made), "group", {made.node: often}).run(RULES).of(made).axes for often in range(4)]
     assert axes == [(1,), (0,), (0,), (0,)]
