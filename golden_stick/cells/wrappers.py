@@ -178,18 +178,7 @@ def _mask(site: KeptChannels) -> Tensor:
 
 
 class TemporaryCell(nn.Cell):
-    """
-    Base of the Cells that an algorithm's `apply` puts into a network, and its `convert` takes out.
-
-    Inputs:
-        - **x** (Tensor) - The subclass says.
-
-    Outputs:
-        The subclass says.
-
-    Supported Platforms:
-        ``CPU``
-    """
+    """Base of the Cells that an algorithm's `apply` puts into a network, and its `convert` takes out."""
 
     def __init__(self):
         # Parameters keep the names that they have in the network.
@@ -222,22 +211,8 @@ class MaskedCell(GatedCell):
 
 class ScatteredOutput(nn.Cell):
     """
-    A slim Cell whose channels are put into their places in a wider feature map that is zero elsewhere.
-
-    It is what lets a residual branch have fewer channels than the sum it enters.
-
-    Args:
-        cell (nn.Cell): The slim Cell, used and not copied; its parameters keep their names.
-        site (KeptChannels): `site.kept` are the places of the Cell's channels among `site.size`.
-
-    Inputs:
-        - **x** (Tensor) - What `cell` takes.
-
-    Outputs:
-        Tensor, of shape :math:`(N, site.size, H, W)`.
-
-    Supported Platforms:
-        ``CPU``
+    A slim Cell whose channels are put into their places, `site.kept` among `site.size`, in a wider feature map that is
+    zero elsewhere: a residual branch may have fewer channels than the sum it enters. Its parameters keep their names.
     """
 
     def __init__(self, cell: nn.Cell, site: KeptChannels):
