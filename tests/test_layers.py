@@ -11,7 +11,6 @@ import pytest
 from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.criteria.statistics import collect
 from golden_stick.deploy.fold.plan import find_fusions
 from golden_stick.deploy.onnx import ONNX_RULES
@@ -299,14 +298,3 @@ def test_a_normalization(kind):
     assert getattr(slim.normalization, record.gamma).shape == (4,)
     # Exported.
     assert {node.operator for node in graph.nodes} <= set(ONNX_RULES)
-
-
-@pytest.mark.parametrize("arguments, error, message", [
-    (("nn.Conv2d", "nn.Conv2d"), ArgumentTypeError, "'cell' must be a class of Cells, but got 'nn.Conv2d'"),
-    ((Own, "nn.Bilinear"), ArgumentError, "'like' must be one of 'nn.Conv1d', .*, but got 'nn.Bilinear'"),
-    ((Own, "nn.Dense", "matrix", "", None, {"rows": "width"}), ArgumentError,
-     "'widths' must hold 'inputs', 'filters' and 'groups' alone, but got {'rows': 'width'}"),
-])
-def test_add_layer_refuses(arguments, error, message):
-    with pytest.raises(error, match=message):
-        gs.add_layer(*arguments)

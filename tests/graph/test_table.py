@@ -1,9 +1,11 @@
-"""The table as users extend it, and what it says of zero."""
+"""The tables as users extend them, and what they say of zero."""
 import numpy as np
 import pytest
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.graph import layers
 from golden_stick.graph.groups import find_groups
+from golden_stick.graph.layers import LAYERS, add_layer
 from golden_stick.graph.rules import RULES, add_rule
 from tests.graph.build import Builder
 
@@ -72,3 +74,26 @@ def test_normalizations_lose_channels_where_that_is_asked_for_and_are_named(oper
     assert {item.parameter for item in grouping.slices} == {"a.weight", "b.weight", *parameters}
     # Both groups of three lose the same positions.
     assert len(grouping[0].channels) == (6 if operator == "LayerNorm" else 3)
+
+
+class Taught:
+    def construct(self, x):
+        return x
+
+
+@pytest.mark.parametrize("arguments, error, message", [
+    (("nn.Conv2d", "nn.Conv2d"), ArgumentTypeError, "'cell' must be a class of Cells, but got 'nn.Conv2d'"),
+    ((Taught, "nn.Bilinear"), ArgumentError, "'like' must be one of 'nn.Conv1d', .*, but got 'nn.Bilinear'"),
+    ((Taught, "nn.Dense", "matrix", "", None, {"rows": "width"}), ArgumentError,
+     "'widths' must hold 'inputs', 'filters' and 'groups' alone, but got {'rows': 'width'}"),
+])
+def test_add_layer_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        add_layer(*arguments)
+
+
+def test_a_layer_that_is_taught_has_the_record_of_its_like(monkeypatch):
+    monkeypatch.setattr("golden_stick.graph.layers.LAYERS", dict(LAYERS))
+    add_layer(Taught, like="nn.Dense", weight="matrix", bias="")
+    record, like = layers.LAYERS[f"{__name__}.Taught"], LAYERS["nn.Dense"]
+    assert (record.form, record.widths, record.weight, record.bias) == (like.form, like.widths, "matrix", "")
