@@ -119,7 +119,7 @@ class TestContract:
         got = fresh.convert(other, ckpt_path=path)
         assert gs.verify(wanted, got, SHAPE).largest_difference == 0.0
 
-    def test_a_cell_around_the_applied_network_renames_nothing_of_the_result(self, kind, mode, tmp_path):
+    def test_a_cell_around_the_applied_network_renames_nothing_of_the_result(self, kind, tmp_path):
         class WithLoss(nn.Cell):
             def __init__(self, backbone):
                 super().__init__()
@@ -376,6 +376,9 @@ class TestRefusals:
 
 
 class TestMindIR:
+    @pytest.mark.parametrize("kind, mode", [
+        (gs.OneShot, "PYNATIVE"), (gs.SCOP, "GRAPH"), pytest.param(gs.OneShot, "GRAPH", marks=pytest.mark.long),
+        pytest.param(gs.SCOP, "PYNATIVE", marks=pytest.mark.long)], indirect=["mode"])
     def test_export_at_the_end_of_training(self, kind, tmp_path, mode):
         algorithm = kind({"prune_rate": 0.5, **({"turn_steps": 1} if kind is gs.SCOP else {})})
         applied = algorithm.apply(small(), inputs=SHAPE)
@@ -402,7 +405,7 @@ class TestMindIR:
 
 
 class TestOneShot:
-    def test_masked_network_is_what_convert_returns(self, mode):
+    def test_masked_network_is_what_convert_returns(self):
         algorithm = gs.OneShot({"prune_rate": 0.5})
         masked = algorithm.apply(small(), inputs=SHAPE)
         gs.verify(masked, algorithm.convert(masked), SHAPE)
@@ -440,7 +443,7 @@ class TestOneShot:
 
         assert kept(0) == kept(0) != kept(1)
 
-    def test_a_checkpoint_of_the_masked_network_holds_its_plan(self, tmp_path, mode):
+    def test_a_checkpoint_of_the_masked_network_holds_its_plan(self, tmp_path):
         def masked(**config):
             algorithm = gs.OneShot({"prune_rate": 0.5, **config})
             network = algorithm.apply(small(), inputs=SHAPE)

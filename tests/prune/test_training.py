@@ -13,6 +13,8 @@ from golden_stick.graph.plan import count_macs
 from golden_stick.prune.plan import make_plan
 from tests import networks
 
+SHAPE = networks.SMALL_INPUT
+
 
 def trainer(network, learning_rate=0.01):
     optimizer = nn.Momentum(network.trainable_params(), learning_rate, 0.9, weight_decay=1e-4)
@@ -39,17 +41,20 @@ def losses(network, data):
     return [float(step(*batch)) for batch in data]
 
 
-@pytest.mark.parametrize("residual", ["group", "scatter", "keep"])
-def test_masked_and_slim_have_the_same_losses_step_by_step(mode, residual):
+@pytest.mark.parametrize("residual, mode", [
+    ("group", "PYNATIVE"), ("scatter", "GRAPH"), ("keep", "PYNATIVE"), *(pytest.param(*item, marks=pytest.mark.long)
+    for item in (("group", "GRAPH"), ("scatter", "PYNATIVE"), ("keep", "GRAPH")))], indirect=["mode"])
+def test_masked_and_slim_have_the_same_losses_step_by_step(residual, mode):
     ms.set_seed(0)
-    network = networks.randomize(networks.CifarResNet(1))
-    masked, slim = pair(network, (2, 3, 16, 16), residual)
-    data = list(batches(5, (8, 3, 16, 16), 10))
+    network = networks.randomize(networks.SmallNet())
+    masked, slim = pair(network, SHAPE, residual)
+    data = list(batches(5, (8, *SHAPE[1:]), 4))
     wanted, got = losses(masked, data), losses(slim, data)
     np.testing.assert_allclose(got, wanted, rtol=1e-3)
     assert max(wanted) - min(wanted) > 0.1
 
 
+@pytest.mark.parametrize("mode", ["PYNATIVE", pytest.param("GRAPH", marks=pytest.mark.long)], indirect=True)
 def test_both_train_to_the_same_network(mode):
     """After training, the slim network still is the masked one: what the masks hide has had no influence."""
     ms.set_seed(0)
