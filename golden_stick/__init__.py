@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from golden_stick.knockoffs.exchangeability import exchangeability as exchangeability
     from golden_stick.prune.one_shot import OneShot as OneShot
     from golden_stick.prune.schedule import prune_in_steps as prune_in_steps
+    from golden_stick.recover.reconstruct import reconstruct as reconstruct
+    from golden_stick.recover.reconstruct import reconstruction_report as reconstruction_report
     from golden_stick.scop.pruner import SCOP as SCOP
 
 __version__ = "0.1.0"
@@ -52,6 +54,8 @@ _HOME = {
     "load_slim": "deploy.slim_network",
     "prune_in_steps": "prune.schedule",
     "pruning_card": "certify.card",
+    "reconstruct": "recover.reconstruct",
+    "reconstruction_report": "recover.reconstruct",
     "safe_filters": "certify.safe_filters",
     "safe_together": "certify.safe_filters",
     "save_slim": "deploy.slim_network",

@@ -1,8 +1,9 @@
 """
-What a record of `golden_stick.graph.layers` says is asked of every record: a network a kind, eight questions each.
+What a record of `golden_stick.graph.layers` says is asked of every record: a network a kind, nine questions each.
 
 A kind that is added to the table is asked too. Where the answer is another one than for most kinds, `OTHER` says why.
 """
+import math
 from functools import lru_cache
 
 import mindspore as ms
@@ -11,9 +12,11 @@ import pytest
 from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
+from golden_stick.cells.slim import recipe_of
 from golden_stick.criteria.statistics import collect
 from golden_stick.deploy.fold.plan import find_fusions
 from golden_stick.deploy.onnx import ONNX_RULES
+from golden_stick.deploy.slim_file import kept_positions
 from golden_stick.graph.layers import (
     DENSE,
     EMBEDDING,
@@ -26,6 +29,8 @@ from golden_stick.graph.layers import (
     scales_after,
 )
 from golden_stick.graph.plan import count_macs, count_parameters
+from golden_stick.recover.readers import readers_of
+from golden_stick.recover.solver import kept_aside
 
 
 class Own(nn.Cell):
@@ -235,6 +240,33 @@ def test_folded(kind, group):
     folded = gs.fold(network, inputs)
     assert isinstance(folded.normalization, nn.Identity)
     gs.verify(network, folded, inputs)
+
+
+@cases
+def test_reconstructed(kind, group):
+    """The layer that reads this kind is of the same kind, but for a table."""
+    network, inputs = asked(kind, group)
+    slim = slimmed(kind, group)[2]
+    if kind in NO_KERNEL:
+        shapes = {item.name: item.shape for item in network.get_parameters()}
+        reader = readers_of(gs.trace(slim, inputs), kept_positions(recipe_of(slim).steps), shapes, {"last": 1})[-1]
+        assert (reader.path, reader.mixes, reader.reason, reader.bias.parameter) == ("last", True, "", "last.bias")
+        assert reader.columns == 4 * math.prod(reader.geometry.kernel) and reader.width == 4
+        return
+    generator = np.random.default_rng(1)
+    data = [Tensor(generator.integers(0, 20, 8), ms.int32) if inputs.dtype == ms.int32 else
+            Tensor(generator.normal(size=(8, *inputs.shape[1:])), ms.float32) for _ in range(4)]
+    solved = gs.reconstruct(slim, network, data)
+    layer = gs.reconstruction_report(solved).layers[-1]
+    assert (layer.path, layer.change, layer.reason) == ("last", "weights", "")
+    aside = kept_aside(np.arange(32))
+    wanted, before, after = (np.concatenate([cell(batch).asnumpy() for batch in data])[aside].astype(np.float64)
+                             for cell in (network, slim.set_train(False), solved.set_train(False)))
+    means = wanted.mean(tuple(axis for axis in range(wanted.ndim) if axis != LAYERS[kind].form.channel_axis %
+                              wanted.ndim), keepdims=True)
+    spread = np.square(wanted - means).sum()
+    assert np.square(wanted - before).sum() / spread == pytest.approx(layer.before, rel=1e-3)
+    assert np.square(wanted - after).sum() / spread <= 1.01 * layer.after + 1e-6 < layer.before
 
 
 @cases

@@ -16,8 +16,8 @@ FOLDERS = ("base", "graph", "cells", "deploy", "bench", "criteria", "recover", "
            "scop", "certify", "compare", "cli")
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "add_algorithm", "add_criterion", "add_layer", "benchmark", "certify",
           "compare", "errors", "exchangeability", "export", "find_groups", "fold", "fold_report",
-          "load_slim", "prune_in_steps", "pruning_card", "safe_filters", "safe_together", "save_slim",
-          "slim", "trace", "verify"}
+          "load_slim", "prune_in_steps", "pruning_card", "reconstruct", "reconstruction_report", "safe_filters",
+          "safe_together", "save_slim", "slim", "trace", "verify"}
 
 
 def module_name(path):

@@ -109,7 +109,7 @@ def _kind(options: argparse.Namespace, source: Any) -> str:
 def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     """Refuse options that say nothing of this kind."""
     from golden_stick import SCOP, OneShot
-    result = {"report", "card"}
+    result = {"report", "card", "calibration_data", "recovery"}
     meant: Dict[str, Set[str]] = {"original": {*OneShot.options, "data", *result}, "masked": result,
                                   "knockoff": {*SCOP.options, *result}}
     for option, name in options.given.items():

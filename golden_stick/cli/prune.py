@@ -19,7 +19,7 @@ from golden_stick.cli.options import (
     say,
 )
 from golden_stick.criteria.table import CRITERIA
-from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS
+from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS, RECOVERIES
 
 __all__ = ["ANYWHERE", "add", "add_pruning_options", "by_criterion", "check_onnx", "make_slim", "write_slim"]
 
@@ -36,6 +36,11 @@ def add_pruning_options(command: argparse.ArgumentParser, required: bool = True)
     command.add_argument("--data", help=f"{FACTORY} of batches of images and labels, for criteria that look at data; "
                          "the loss is cross entropy")
     add_options(command, PRUNER_OPTIONS, prune_rate="0.4")
+    command.add_argument("--calibration-data", help=f"{FACTORY} of batches of training images, whose labels are not "
+                         "read, for --recovery")
+    command.add_argument("--recovery", choices=RECOVERIES, help="with --calibration-data, what follows slimming: "
+                         "layers are solved anew, or statistics of normalizations re-estimated (default: weights, but "
+                         "statistics where a masked network was trained)")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
@@ -73,7 +78,7 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
         applied = apply(network, inputs)
         say(f"applied {type(algorithm).__name__} for inputs {describe(inputs)}")
         train(applied)
-        slim = algorithm.convert(applied)
+        slim = _converted(options, algorithm, applied)
         say(str(algorithm.report))
         write_slim(options, paths, slim, inputs)
         if "report" in paths:
@@ -82,6 +87,19 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
             base = {"source": f"{options.network}, checkpoint {options.checkpoint}"}
             pruning_card(algorithm.report, network, slim, base, seconds=time.perf_counter() - begin).save(options.card)
             say(f"wrote {options.card}.json and .md")
+
+
+def _converted(options: argparse.Namespace, algorithm: Any, applied: Any) -> Any:
+    """The slim network, recovered on calibration data where there are any."""
+    from golden_stick.prune import Pruner
+    if options.calibration_data is None and options.recovery in (None, "none"):
+        say("no --calibration-data: layers were not solved anew, and statistics of normalizations not re-estimated")
+        return algorithm.convert(applied)
+    if not isinstance(algorithm, Pruner):
+        raise ArgumentError(f"For '{CLI}', '--calibration-data' must stand with an algorithm derived from Pruner, but "
+                            f"got a '{type(algorithm).__name__}'.")
+    data = options.calibration_data and call_factory(options.calibration_data, option="--calibration-data")
+    return algorithm.convert(applied, calibration_data=data, recovery=options.recovery)
 
 
 def write_slim(options: argparse.Namespace, paths: Mapping[str, str], slim: Any, inputs: Any,

@@ -65,13 +65,17 @@ def inspection(path: str) -> Dict[str, Any]:
 
 def _inspection_of_slim(file: Any) -> Dict[str, Any]:
     """What only a slim file holds."""
-    from golden_stick.graph.plan import PruningPlan
+    from golden_stick.deploy.fold.plan import Folding
+    from golden_stick.deploy.reconstruction import Reconstruction
     widths: Dict[str, List[int]] = {}
     lengths: Dict[Tuple[str, int], int] = {}
     steps: List[Dict[str, Any]] = []
     for step in file.steps:
-        if not isinstance(step, PruningPlan):
+        if isinstance(step, Folding):
             steps.append({"step": "fold", "folded": len(step.folded), "kept": len(step.kept)})
+            continue
+        if isinstance(step, Reconstruction):
+            steps.append({"step": "reconstruct", **step.to_dict()})
             continue
         steps.append({"step": "prune", "layers": len(step.layers)})
         for layer in step.layers:
@@ -84,6 +88,13 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
             "original_parameters": sum(math.prod(shape) for _, shape in file.original),
             "original_digest": file.digests["original"], "metadata": dict(file.metadata), "kept": kept,
             "original_shapes": {name: list(shape) for name, shape in file.original}}
+
+
+_STEPS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "prune": lambda step: f"pruned, {step['layers']} layers shrank",
+    "fold": lambda step: f"folded, {step['folded']} normalizations went and {step['kept']} stayed",
+    "reconstruct": lambda step: f"reconstructed, {sum(layer['change'] != 'nothing' for layer in step['layers'])} of "
+                                f"{len(step['layers'])} layers were solved anew with {step['samples']} samples"}
 
 
 def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]], str]) -> str:
@@ -101,9 +112,7 @@ def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]],
         return "\n".join(lines + ([f"  and {more} more"] if more > 0 else []))
     lines.append(f"original         sha256 {record['original_digest']} (names and shapes)")
     lines += [f"metadata         {key}: {json.dumps(value)}" for key, value in record["metadata"].items()]
-    lines += [f"step {number}: " + (f"pruned, {step['layers']} layers shrank" if step["step"] == "prune" else
-                                    f"folded, {step['folded']} normalizations went and {step['kept']} stayed")
-              for number, step in enumerate(record["steps"], 1)]
+    lines += [f"step {number}: {_STEPS[step['step']](step)}" for number, step in enumerate(record["steps"], 1)]
     wide = max((len(path) for path in record["widths"]), default=0)
     lines += [f"  {path:<{wide}}  {before} -> {after}" for path, (before, after) in record["widths"].items()]
     hint = "; --kept or --parameter shows all of a long list" if ranges is shortened else ""

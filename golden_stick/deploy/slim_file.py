@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, first_line
 from golden_stick.deploy.fold.plan import Folding
+from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.plan import PruningPlan
 
 __all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "SlimFile", "Step", "architecture_digest",
@@ -19,9 +20,9 @@ __all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "SlimFile", "Step
 SAFETENSORS, CHECKPOINT = ".safetensors", ".ckpt"
 KEY = "golden_stick"
 VERSION = 3
-_STEPS: Dict[str, Any] = {"prune": PruningPlan, "fold": Folding}
+_STEPS: Dict[str, Any] = {"prune": PruningPlan, "fold": Folding, "reconstruct": Reconstruction}
 
-Step = Union[PruningPlan, Folding]
+Step = Union[PruningPlan, Folding, Reconstruction]
 Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
 Kept = Mapping[str, Mapping[int, Tuple[int, ...]]]
 
@@ -46,7 +47,7 @@ def record_of(network: str, steps: Sequence[Step], original: Architecture, value
     lists: Dict[Tuple[int, ...], int] = {}
     return {
         "version": VERSION, "network": network,
-        "steps": [{"step": "prune" if isinstance(step, PruningPlan) else "fold",
+        "steps": [{"step": next(name for name, kind in _STEPS.items() if isinstance(step, kind)),
                    **_with_lists(step.to_dict(), lambda kept: lists.setdefault(tuple(kept), len(lists)))}
                   for step in steps],
         "kept_lists": [list(positions) for positions in lists],
@@ -59,7 +60,7 @@ def record_of(network: str, steps: Sequence[Step], original: Architecture, value
 def _with_lists(data: Mapping[str, Any], change: Callable[[Any], Any]) -> Dict[str, Any]:
     """A step as plain data, where lists of channels become their numbers or back. Those of a group share one list."""
     return {key: [{**item, "kept": change(item["kept"])} if "kept" in item else item for item in items]
-            for key, items in data.items()}
+            if isinstance(items, (list, tuple)) else items for key, items in data.items()}
 
 
 def _step_of(record: Mapping[str, Any], lists: Sequence[Sequence[int]]) -> Step:

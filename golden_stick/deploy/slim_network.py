@@ -9,8 +9,10 @@ from safetensors.numpy import save_file
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError
 from golden_stick.base.files import PathLike, path_of, whole_file
-from golden_stick.cells.slim import architecture_of, recipe_of, slim
+from golden_stick.cells.slim import architecture_of, recipe_of, remember, slim
+from golden_stick.cells.wrappers import copy_network
 from golden_stick.deploy.fold.network import restructured
+from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.deploy.slim_file import CHECKPOINT, KEY, SAFETENSORS, Architecture, Step, read_slim, record_of
 from golden_stick.graph.plan import PruningPlan
 
@@ -122,7 +124,11 @@ def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
 
 
 def take_step(network: nn.Cell, step: Step) -> nn.Cell:
-    """The network after one more step of a slim file; of a folding, with the values from before it."""
+    """The network after one more step of a slim file; of a folding or reconstruction, with the values from before."""
+    if isinstance(step, Reconstruction):
+        solved = copy_network(network)
+        remember(solved, network, step)
+        return solved
     return slim(network, step) if isinstance(step, PruningPlan) else restructured(network, step)
 
 

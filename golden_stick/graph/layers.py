@@ -17,7 +17,7 @@ from golden_stick.graph.ir import Constant, Graph, Node, Parameter, Result
 
 __all__ = ["CONVOLUTION", "DENSE", "EMBEDDING", "FILTERS", "GROUPS", "INPUTS", "LAYERS", "NORMALIZATIONS",
            "NORMALIZERS", "OPERATORS", "TRANSPOSED", "Form", "Layer", "Normalization", "Normalizer", "Operator",
-           "add_layer", "layer_of", "name_of_class", "normalization_after", "scales_after"]
+           "add_layer", "layer_of", "name_of_class", "normalization_after", "scales_after", "spatial_numbers"]
 
 # The widths that attributes of a Cell and arguments of its primitive hold.
 INPUTS = "inputs"  # channels that it reads
@@ -48,6 +48,12 @@ def _argument(node: Node, at: Union[str, int, None], otherwise: Any) -> Any:
         return node.attributes.get(at, otherwise)
     value = node.inputs[at] if at is not None and at < len(node.inputs) else None
     return value.value if isinstance(value, Constant) and value.value is not None else otherwise
+
+
+def spatial_numbers(numbers: Union[int, Sequence[int]], rank: int) -> Tuple[int, ...]:
+    """One number for each of the last `rank` axes, from one for all or one for every axis."""
+    given = (numbers,) if isinstance(numbers, int) else tuple(numbers)
+    return given[-rank:] if len(given) >= rank else given * rank
 
 
 @dataclass(frozen=True)

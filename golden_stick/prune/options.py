@@ -9,8 +9,11 @@ from golden_stick.criteria.table import CRITERIA, NORMALIZERS
 from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.plan import RANKINGS, REDUCTIONS, ROUNDINGS
 
-__all__ = ["COMPARISON_OPTIONS", "ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "SCOP_OPTIONS"]
+__all__ = ["COMPARISON_OPTIONS", "ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "RECOVERIES", "SCOP_OPTIONS"]
 
+
+# What may follow slimming.
+RECOVERIES = ("weights", "statistics", "none")
 
 PRUNER_OPTIONS: Mapping[str, Option] = {
     "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0)), "fraction of each group's removable channels to remove, "

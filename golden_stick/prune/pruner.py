@@ -2,18 +2,18 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from golden_stick.base.config import with_options
-from golden_stick.base.errors import ArgumentTypeError, CheckpointError, StateError
+from golden_stick.base.config import OneOf, check_value, with_options
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
-from golden_stick.cells.slim import Verification, compare, slim, verify
+from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify
 from golden_stick.cells.trace import find_inputs, trace_for
 from golden_stick.cells.wrappers import (
     PLAN,
@@ -29,6 +29,7 @@ from golden_stick.cells.wrappers import (
 )
 from golden_stick.comp_algo import Applied, CompAlgo
 from golden_stick.deploy.checkpoints import read_checkpoint
+from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
 from golden_stick.prune.budget import (
@@ -41,9 +42,10 @@ from golden_stick.prune.budget import (
     outcome,
     shrunk_by,
 )
-from golden_stick.prune.options import PRUNER_OPTIONS
+from golden_stick.prune.options import PRUNER_OPTIONS, RECOVERIES
 from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
 from golden_stick.prune.trial import surviving_groups, trace_slim
+from golden_stick.recover.reconstruct import solved
 from golden_stick.recover.statistics import named_batch, reestimate
 
 __all__ = ["AppliedPruning", "Findings", "Pruner"]
@@ -84,6 +86,8 @@ class Pruner(CompAlgo):
     options = PRUNER_OPTIONS
     applied: AppliedPruning
     report: Report
+    #: Whether the weights of the network to prune stay as they are while what `apply` returns is trained.
+    weights_rest = False
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
@@ -151,28 +155,36 @@ class Pruner(CompAlgo):
         self.applied = AppliedPruning(applied, task.inputs, task, selection, OriginalNames.of(applied))
         return applied
 
-    def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None) -> nn.Cell:
+    def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None,
+                recovery: Optional[str] = None) -> nn.Cell:
         """
         The slim network, checked against the masked one: both must give the same for a batch of noise (or the inputs
-        that `apply` was given), and for a batch of the calibration data where there are any.
+        that `apply` was given), and for a batch of the calibration data where there are any. Recovery follows.
 
         Args:
             net_opt (nn.Cell): The network that `apply` returned, trained. It is not changed.
             ckpt_path (str): A checkpoint of it, whose values are used. Default: ``""``, those `net_opt` has.
-            calibration_data (Iterable): Batches of training data, inputs first, on which the statistics of batch
-                normalizations are re-estimated after slimming. Default: ``None``, they stay as they are.
+            calibration_data (Iterable): Batches of training data, inputs first, for `recovery`; labels are not read.
+                Default: ``None``.
+            recovery (str): What follows slimming. ``'weights'``: the layers are solved anew, so that they give what
+                they gave in the original: :func:`golden_stick.reconstruct`. ``'statistics'``: the statistics of batch
+                normalizations are re-estimated. ``'none'``. Default: ``None``, which is ``'weights'`` where there are
+                calibration data, but ``'statistics'`` where the weights were trained after `apply`, and ``'none'``
+                without data.
 
         Returns:
             nn.Cell, of the class of the original network.
 
         Raises:
             ArgumentTypeError: If `net_opt` is not a Cell or `ckpt_path` not a str.
+            ArgumentError: If `recovery` is none of these, needs calibration data and there are none, or is
+                ``'weights'`` where the weights were trained after `apply`; or if the data hold too few samples.
             StateError: If `apply` was not called, or `net_opt` is not what it returned.
             CheckpointError: If the checkpoint cannot be read or belongs to another network.
             SlimError: If the network does not survive being slimmed.
             VerifyError: If the slim network gives other outputs than the masked one.
         """
-        self._check_convert(net_opt, ckpt_path)
+        self._check_convert(net_opt, ckpt_path, calibration_data, recovery)
         task = self.applied.task
         plain, values = self.restore(net_opt, self._loaded(net_opt, ckpt_path))
         selection = self.select(values)
@@ -187,12 +199,33 @@ class Pruner(CompAlgo):
         notes = tuple(f"not equal to the masked network: channels of {place} were removed"
                       for place in task.grouping.inexact)
         if calibration_data is not None:
-            count = reestimate(type(self).__name__, "calibration_data", smaller, chain(first, batches))
-            notes += (f"statistics of normalizations re-estimated on {count} batches",)
+            smaller, more = self._recovered(smaller, plain, chain(first, batches), recovery)
+            notes += more
         smaller.set_train(False)
-        self.report = self._make_report("convert", task, selection, graph, checked,
-                                        replace(findings, notes=findings.notes + notes))
+        report = self._make_report("convert", task, selection, graph, checked,
+                                   replace(findings, notes=findings.notes + notes))
+        last = recipe_of(smaller).steps[-1]
+        self.report = replace(report, reconstruction=last if isinstance(last, Reconstruction) else None)
         return smaller
+
+    def _recovered(self, smaller: nn.Cell, plain: nn.Cell, batches: Iterable[Tuple[Tensor, ...]],
+                   recovery: Optional[str]) -> Tuple[nn.Cell, Tuple[str, ...]]:
+        """The slim network after its recovery, and what is to be said of that; `plain` is what it was made of."""
+        name = type(self).__name__
+        notes: Tuple[str, ...] = ()
+        if recovery in (None, "weights") and not self.weights_rest and _trained(plain, self.applied.task.network):
+            if recovery:
+                raise ArgumentError(f"For '{name}', 'recovery' must be 'statistics' or 'none' where the weights were "
+                                    f"trained after 'apply', but got 'weights', which would undo that.")
+            recovery = "statistics"
+            notes = ("layers are not reconstructed: their weights were trained after 'apply'",)
+        if recovery in (None, "weights"):
+            smaller = solved(name, "calibration_data", smaller, plain, batches)
+            return smaller, ()
+        if recovery == "statistics":
+            count = reestimate(name, "calibration_data", smaller, batches)
+            notes += (f"statistics of normalizations re-estimated on {count} batches",)
+        return smaller, notes
 
     def _check(self, task: PruningTask, masked: nn.Cell, smaller: nn.Cell, batches: Sequence[Tuple[Tensor, ...]]
                ) -> Mapping[str, Verification]:
@@ -295,8 +328,13 @@ class Pruner(CompAlgo):
                                   f"as this one, but '{path}' keeps other positions of {', '.join(places[:3])}.")
         return loaded
 
-    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str) -> None:
+    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str, data: Any, recovery: Optional[str]) -> None:
         name = type(self).__name__
+        if recovery is not None:
+            check_value(name, "recovery", recovery, OneOf(RECOVERIES))
+        if recovery not in (None, "none") and data is None:
+            raise ArgumentError(f"For '{name}', 'recovery' {recovery!r} must stand with 'calibration_data', but there "
+                                f"are none.")
         if not isinstance(net_opt, nn.Cell):
             raise ArgumentTypeError(f"For '{name}', 'net_opt' must be a Cell, but got {type(net_opt).__name__}.")
         if not isinstance(ckpt_path, str):
@@ -320,3 +358,10 @@ class Pruner(CompAlgo):
             output_scale=worst.output_scale if worst else None, checked_on=tuple(checked),
             notes=findings.notes + shortfall + task.notes, targets=targets, control=findings.control,
         )
+
+
+def _trained(plain: nn.Cell, before: nn.Cell) -> bool:
+    """Whether the parameters of a network are others than before `apply`."""
+    values = {path: parameter.asnumpy() for path, parameter in before.parameters_and_names()}
+    return any(path not in values or not np.array_equal(parameter.asnumpy(), values[path])
+               for path, parameter in plain.parameters_and_names())

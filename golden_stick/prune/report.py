@@ -8,6 +8,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError
 from golden_stick.base.files import whole_file
+from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan
@@ -76,6 +77,7 @@ class Report:
         notes (tuple[str]): What the user should know besides.
         targets (tuple[Target]): What became of the budget: a RateTarget where it is a rate.
         control (Mapping): What a scientific control was and what it found, as plain data; empty where there was none.
+        reconstruction (Reconstruction): How the layers were solved anew; None if they were not.
     """
 
     algorithm: str
@@ -94,6 +96,7 @@ class Report:
     notes: Tuple[str, ...] = ()
     targets: Tuple[Target, ...] = ()
     control: Mapping[str, Any] = field(default_factory=dict)
+    reconstruction: Optional[Reconstruction] = None
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -105,6 +108,7 @@ class Report:
             "largest_difference": self.largest_difference, "output_scale": self.output_scale,
             "checked_on": list(self.checked_on), "notes": list(self.notes),
             "targets": [asdict(target) for target in self.targets], "control": dict(self.control),
+            "reconstruction": self.reconstruction.to_dict() if self.reconstruction else None,
         }
 
     def __str__(self) -> str:
@@ -126,6 +130,7 @@ class Report:
             lines.append(f"largest difference between masked and slim outputs: {self.largest_difference:.3g} "
                          f"(largest output {self.output_scale:.3g}), checked on {' and '.join(self.checked_on)}")
         lines.extend(self.notes)
+        lines.extend([str(self.reconstruction)] if self.reconstruction else [])
         return "\n".join(lines)
 
 

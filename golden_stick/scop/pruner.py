@@ -96,6 +96,7 @@ class SCOP(Pruner):
                                                  "what stands in for a sample, by default the next one of the batch: "
                                                  f"{SamplerOption()}")}
     trains_phase = True
+    weights_rest = True
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)

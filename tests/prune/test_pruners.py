@@ -190,7 +190,7 @@ class TestContract:
         algorithm, applied = halved(kind)
         plain = algorithm.convert(applied)
         data = [np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)]
-        calibrated = algorithm.convert(applied, calibration_data=data)
+        calibrated = algorithm.convert(applied, calibration_data=data, recovery="statistics")
         assert "re-estimated on 1 batches" in str(algorithm.report)
         assert algorithm.report.checked_on == (f"a batch of noise {SHAPE}", f"a batch of the calibration data {SHAPE}")
         assert f"checked on a batch of noise {SHAPE} and a batch of the calibration data" in str(algorithm.report)
@@ -210,8 +210,11 @@ class TestContract:
 
         x, y = Tensor(np.ones(SHAPE, np.float32)), Tensor(np.ones((SHAPE[0], 1), np.float32))
         algorithm = gs.OneShot({"prune_rate": 0.5})
-        algorithm.convert(algorithm.apply(Weighted(), (x, y)), calibration_data=[(x, y, np.zeros(2))])
+        applied = algorithm.apply(Weighted(), (x, y))
+        algorithm.convert(applied, calibration_data=[(x, y, np.zeros(2))], recovery="statistics")
         assert "re-estimated on 1 batches" in str(algorithm.report)
+        algorithm.convert(applied, calibration_data=[(x, y, np.zeros(2))])
+        assert algorithm.report.reconstruction.kept_aside == 1
 
 
 class TestRefusals:

@@ -1,13 +1,13 @@
 """ONNX rules of operators that mix positions: products with weights, normalizations, reductions, orders."""
 import math
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
 from golden_stick.deploy.onnx.batch import FixedBatch, grows
 from golden_stick.deploy.onnx.writer import Writer, is_none
 from golden_stick.graph.ir import Constant, Node, Value, flatten
-from golden_stick.graph.layers import CONVOLUTION, DENSE, NORMALIZERS, OPERATORS, TRANSPOSED
+from golden_stick.graph.layers import CONVOLUTION, DENSE, NORMALIZERS, OPERATORS, TRANSPOSED, spatial_numbers
 
 __all__ = ["MIXING", "along_channels", "spatial_numbers", "check_layout"]
 
@@ -17,12 +17,6 @@ def check_layout(writer: Writer, node: Node, layout: str = "") -> None:
     layout = layout or node.attributes.get("format", node.attributes.get("data_format", "NCHW"))
     if layout not in ("NCHW", "NCDHW", "NCW", "NCL"):
         raise writer.refuse(node, f"its layout is '{layout}', and ONNX has channels first only")
-
-
-def spatial_numbers(numbers: Union[int, Sequence[int]], rank: int) -> Tuple[int, ...]:
-    """One number for each of the last `rank` axes, from one for all or one for every axis."""
-    given = (numbers,) if isinstance(numbers, int) else tuple(numbers)
-    return given[-rank:] if len(given) >= rank else given * rank
 
 
 def along_channels(writer: Writer, value: Value, rank: int) -> str:

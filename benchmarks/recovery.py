@@ -1,0 +1,147 @@
+"""
+Accuracy after pruning, without training: nothing done, statistics re-estimated, layers reconstructed.
+
+    python benchmarks/recovery.py --data cifar10-jpeg.zip --weights resnet20-cifar10.npz [--resume]
+    python benchmarks/recovery.py --data cifar10-jpeg.zip --weights resnet56-cifar10.npz --network resnet56 [--resume]
+
+ResNets on CIFAR-10 as JPEG files; data and weights as for cifar_criteria.py. The network is first adapted to the JPEG
+images. It is pruned by each criterion at each rate, and recovered on unlabelled training images; only then accuracies
+are read off the test images, by which nothing is chosen. Rows are kept in --output, and the page has those of all
+networks there.
+"""
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from common import ROOT, collect, command_line, setting, table, today, write_page
+
+# isort: split
+import mindspore as ms
+import numpy as np
+from cifar_criteria import INPUTS, adapted
+from mindspore import nn
+
+sys.path.insert(0, str(ROOT / "examples" / "resnet_cifar10"))
+
+from batches import normalize  # noqa: E402
+from data import load_splits  # noqa: E402
+from training import accuracy  # noqa: E402
+
+import golden_stick as gs  # noqa: E402
+from golden_stick.prune.options import RECOVERIES  # noqa: E402
+
+INTRODUCTION = """\
+# Accuracy after pruning, without training
+
+Written by `benchmarks/recovery.py`; {images:,} unlabelled training images, nothing trained. Accuracies in per cent, on
+the {test:,} test images of **CIFAR-10 (JPEG)**, a copy of the images as JPEG files: they must not be put beside those
+on CIFAR-10 itself. Nothing was chosen by the test images. Channels of residual streams go together, every layer loses
+the same fraction, one seed.
+
+`none`: as pruned. `statistics`: the statistics of normalizations re-estimated. `weights`: `gs.reconstruct`, the default
+of `convert` where it is given calibration data: each layer is solved anew by least squares, from what it reads in the
+slim network towards what it gave in the original.
+"""
+REMARKS = """\
+The criterion `taylor` reads the labels of {labelled} training images before; the recovery reads none. Seconds are
+those of the whole reconstruction, on {cores} cores which other work shared unless it says otherwise; CPU seconds are
+those of all threads.
+"""
+BATCH, LABELLED = 256, 256
+
+
+def parse(arguments=None):
+    parser = command_line(__doc__, "outputs/recovery", "docs/recovery.md")
+    parser.add_argument("--data", required=True, help="folder or .zip of images")
+    parser.add_argument("--weights", required=True, help=".npz of trained weights")
+    parser.add_argument("--network", default="resnet20", help="factory in examples/resnet_cifar10/resnet.py")
+    parser.add_argument("--criteria", default="l1,taylor,random")
+    parser.add_argument("--rates", default="0.3,0.45")
+    parser.add_argument("--images", type=int, default=1024, help="to recover on")
+    parser.add_argument("--adapt-epochs", type=int, default=2)
+    parser.add_argument("--adapt-images", type=int, default=15000)
+    parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
+    options = parser.parse_args(arguments)
+    options.learning_rate, options.batch_size = 0.02, 64
+    return options
+
+
+class Measured:
+    """One network, and what is read off it."""
+
+    def __init__(self, options):
+        self.splits = load_splits("images", options.data, validation_size=0.1, seed=0)
+        folder = options.output / options.network
+        folder.mkdir(parents=True, exist_ok=True)
+        options.output, folder = str(folder), options.output
+        self.network = adapted(options, self.splits)
+        options.output = folder
+        order = np.random.default_rng(1).permutation(len(self.splits.train))
+        chosen = self.splits.train.take(order[:options.images])
+        self.images = [normalize(chosen.images[at:at + BATCH], self.splits) for at in range(0, options.images, BATCH)]
+        labelled = self.splits.train.take(order[:LABELLED])
+        self.labelled = [(normalize(labelled.images, self.splits), labelled.labels)]
+
+    def row(self, name):
+        """A row of the table, by its name: a criterion and a rate, or the original."""
+        if name == "original":
+            return {"date": today(), "accuracy": accuracy(self.network, self.splits.test, self.splits)}
+        criterion, rate = name.split()
+        algorithm = gs.OneShot({"criterion": criterion, "prune_rate": float(rate)})
+        data = {"data": self.labelled, "loss": nn.CrossEntropyLoss()} if algorithm.takes_data else {}
+        masked = algorithm.apply(self.network, INPUTS, **data)
+        row = {"date": today()}
+        for recovery in RECOVERIES:
+            wall, cpu = time.perf_counter(), time.process_time()
+            slim = algorithm.convert(masked, calibration_data=self.images, recovery=recovery)
+            row[f"{recovery} seconds"] = time.perf_counter() - wall, time.process_time() - cpu
+            row[recovery] = accuracy(slim, self.splits.test, self.splits)
+        row["macs"] = algorithm.report.macs_after / algorithm.report.macs_before
+        return row
+
+
+def said(name, row):
+    """A row in a line."""
+    return f"{name}: " + ", ".join(f"{key} {100 * row[key]:.1f} %" for key in ("accuracy", "macs", *RECOVERIES)
+                                   if key in row)
+
+
+def section(network, rows):
+    """The table of a network."""
+    base = rows["original"]["accuracy"]
+    lines = []
+    for name, row in rows.items():
+        if name != "original":
+            criterion, _ = name.split()
+            wall, cpu = np.subtract(row["weights seconds"], row["none seconds"])
+            lines.append([criterion, f"{row['macs']:.2f}", *(f"{100 * row[key]:.1f}" for key in
+                         ("none", "statistics")), f"**{100 * row['weights']:.1f}**",
+                         f"{100 * (base - row['weights']):.1f}", f"{wall:.0f}", f"{cpu:.0f}"])
+    head = ["removed by", "MACs left", "none", "statistics", "weights", "points lost", "seconds", "CPU seconds"]
+    return f"## {network}\n\nBefore pruning: {100 * base:.1f}.\n\n{table(head, lines)}\n"
+
+
+def page(found, images, test, cores):
+    """The page, of rows by network."""
+    dates = [row["date"] for rows in found.values() for row in rows.values()]
+    return "\n".join([INTRODUCTION.format(images=images, test=test),
+                      *(section(network, rows) for network, rows in sorted(found.items())),
+                      REMARKS.format(labelled=LABELLED, cores=cores), setting({}, dates), ""])
+
+
+def main(arguments=None):
+    options = parse(arguments)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    ms.set_seed(0)
+    measured = Measured(options)
+    names = ["original", *(f"{criterion} {rate}" for rate in options.rates.split(",")
+                           for criterion in options.criteria.split(","))]
+    collect(names, options.output / f"{options.network}.json", options.resume, measured.row, said)
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(Path(options.output).glob("*.json"))}
+    write_page(options.page, page(found, options.images, len(measured.splits.test), os.cpu_count()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Least squares of a layer: rows of what it reads and gives, sums over these, and the weights solved from the sums."""
+import math
+from dataclasses import dataclass
+from typing import Optional, Sequence, Tuple
+
+import numpy as np
+
+from golden_stick.graph.layers import DENSE, TRANSPOSED, Form
+
+__all__ = ["Geometry", "Moments"]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """
+    How a layer sums up: in `group` groups, over windows of `kernel` numbers at `output` places.
+
+    `begin` is what is padded before each spatial axis; dense layers have no spatial axes.
+    """
+
+    form: Form
+    kernel: Tuple[int, ...] = ()
+    stride: Tuple[int, ...] = ()
+    dilation: Tuple[int, ...] = ()
+    begin: Tuple[int, ...] = ()
+    output: Tuple[int, ...] = ()
+    group: int = 1
+
+    def matrix(self, weight: np.ndarray) -> np.ndarray:
+        """A weight as float64, shape (groups, columns, filters of a group)."""
+        taps = math.prod(self.kernel)
+        if self.form is TRANSPOSED:
+            parts = weight.reshape(self.group, -1, weight.shape[1], taps).transpose(0, 1, 3, 2)
+            return parts.reshape(self.group, -1, weight.shape[1]).astype(np.float64)
+        return weight.reshape(self.group, len(weight) // self.group, -1).transpose(0, 2, 1).astype(np.float64)
+
+    def weight(self, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+        """The weight of that shape whose `matrix` it is."""
+        if self.form is TRANSPOSED:
+            taps = math.prod(self.kernel)
+            return matrix.reshape(self.group, -1, taps, shape[1]).transpose(0, 1, 3, 2).reshape(shape)
+        return matrix.transpose(0, 2, 1).reshape(shape)
+
+    def rows_given(self, array: np.ndarray, places: np.ndarray, channels: Optional[np.ndarray] = None) -> np.ndarray:
+        """What a layer gave at some of its places, of some channels: shape (places, groups, filters of a group)."""
+        last = array if self.form is DENSE else np.moveaxis(array, 1, -1)
+        rows = last.reshape(-1, last.shape[-1])[places]
+        rows = rows if channels is None else rows[:, channels]
+        return rows.reshape(len(places), self.group, -1)
+
+    def rows_read(self, array: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """What a layer reads for some of its places: shape (places, groups, columns)."""
+        if self.form is DENSE:
+            return array.reshape(-1, array.shape[-1])[places][:, None]
+        rank, samples, channels = len(self.kernel), array.shape[0], array.shape[1]
+        array = array.reshape(samples, channels, *(1,) * (rank - array.ndim + 2), *array.shape[2:])
+        stride, begin, taps = self.stride, self.begin, np.indices(self.kernel).reshape(rank, -1)
+        if self.form is TRANSPOSED:
+            # As a plain one, over numbers that stand apart, with the kernel the other way round.
+            apart = np.zeros((samples, channels, *((size - 1) * step + 1 for size, step in
+                                                   zip(array.shape[2:], stride))), array.dtype)
+            apart[(..., *(slice(None, None, step) for step in stride))] = array
+            begin = tuple(spread * (width - 1) - cut
+                          for spread, width, cut in zip(self.dilation, self.kernel, begin))
+            array, stride, taps = apart, (1,) * rank, np.array(self.kernel)[:, None] - 1 - taps
+        array = self._padded(array, stride, begin)
+        size = array.shape[2:]
+        flat = array.reshape(samples, channels, -1).transpose(0, 2, 1).reshape(-1, channels)
+        sample, place = np.divmod(places, math.prod(self.output))
+        starts = np.stack(np.unravel_index(place, self.output)) * np.array(stride)[:, None]
+        spread = taps * np.array(self.dilation)[:, None]
+        at = np.ravel_multi_index(tuple(starts[:, :, None] + spread[:, None]), size)
+        rows = flat[at + (sample * math.prod(size))[:, None]]
+        rows = rows.reshape(len(places), -1, self.group, channels // self.group)
+        return rows.transpose(0, 2, 3, 1).reshape(len(places), self.group, -1)
+
+    def _padded(self, array: np.ndarray, stride: Sequence[int], begin: Sequence[int]) -> np.ndarray:
+        """With zeros, or without what is cut off, around it: as many numbers as the windows read."""
+        widths = [(0, 0), (0, 0)]
+        for size, step, first, spread, width, made in zip(array.shape[2:], stride, begin, self.dilation, self.kernel,
+                                                          self.output):
+            widths.append((max(first, 0), max((made - 1) * step + spread * (width - 1) + 1 - first - size, 0)))
+        cuts = (slice(None), slice(None), *(slice(max(-first, 0), None) for first in begin))
+        return np.pad(array, widths)[cuts]
+
+
+class Moments:
+    """
+    Sums over rows of what a layer reads, (rows, groups, columns), and of what it is to give, (rows, groups, filters).
+
+    They are taken about an origin, and in float64: of numbers far from zero, differences would drown otherwise.
+    """
+
+    def __init__(self, reads: np.ndarray, gives: np.ndarray):
+        self._from, self._to = reads, gives  # the origin: (groups, columns) and (groups, filters)
+        groups, columns = reads.shape
+        self._reads = np.zeros((groups, columns + 1, columns + 1))
+        self._both = np.zeros((groups, columns + 1, gives.shape[1]))
+        self._gives = 0.0
+
+    def add(self, reads: np.ndarray, gives: np.ndarray) -> None:
+        """Count these rows."""
+        shifted = reads.astype(np.float64) - self._from
+        rows = np.concatenate([shifted, np.ones((*shifted.shape[:2], 1))], 2).transpose(1, 0, 2)
+        wanted = (gives.astype(np.float64) - self._to).transpose(1, 0, 2)
+        self._reads += rows.transpose(0, 2, 1) @ rows
+        self._both += rows.transpose(0, 2, 1) @ wanted
+        self._gives += float(np.square(wanted).sum())
+
+    def join(self, other: "Moments") -> None:
+        """Count the rows of another about the same origin."""
+        self._reads += other._reads
+        self._both += other._both
+        self._gives += other._gives
+
+    @property
+    def count(self) -> int:
+        """How many rows there were."""
+        return int(self._reads[0, -1, -1])
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that was counted are numbers."""
+        return bool(np.isfinite(self._reads).all() and np.isfinite(self._both).all() and np.isfinite(self._gives))
+
+    def spread(self) -> float:
+        """What there is to explain: the sum of squares of what is given, about its mean."""
+        return self._gives - float(np.square(self._both[:, -1]).sum()) / max(self.count, 1)
+
+    def error(self, matrix: np.ndarray, bias: np.ndarray) -> float:
+        """The sum of squares that a matrix, (groups, columns, filters), and a bias, (groups, filters), leave."""
+        shift = bias + np.einsum("gn,gnf->gf", self._from, matrix) - self._to
+        whole = np.concatenate([matrix, shift[:, None]], 1)
+        return max(self._gives + float(np.sum(whole * (self._reads @ whole - 2 * self._both))), 0.0)
+
+    def bias(self, matrix: np.ndarray) -> np.ndarray:
+        """The best bias beside a matrix."""
+        reads, gives = (sums / self.count for sums in (self._reads[:, -1, :-1], self._both[:, -1]))
+        return gives + self._to - np.einsum("gn,gnf->gf", reads + self._from, matrix)
+
+    def solve(self, matrix: np.ndarray, damping: float, bias: Optional[np.ndarray]) -> np.ndarray:
+        """
+        The matrix that explains best what is given, held near `matrix` by `damping` times the mean square of what is
+        read. Where no bias can be set, `bias` is the one that stays; the origin must be zero then.
+        """
+        reads, both = self._reads[:, :-1, :-1] / self.count, self._both[:, :-1] / self.count
+        mean = self._reads[:, :-1, -1] / self.count
+        gives = self._both[:, -1] / self.count if bias is None else bias
+        both = both - mean[:, :, None] * gives[:, None]
+        if bias is None:
+            reads = reads - mean[:, :, None] * mean[:, None]
+        diagonal = np.einsum("gnn->gn", reads).mean(1)
+        damped = reads + (damping * np.maximum(diagonal, np.finfo(float).tiny))[:, None, None] * np.eye(reads.shape[1])
+        return matrix + np.linalg.solve(damped, both - reads @ matrix)

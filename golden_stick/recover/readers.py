@@ -1,0 +1,192 @@
+"""Which layers of a slim network read something else than they did in the original, and how each of them sums up."""
+import math
+from dataclasses import dataclass
+from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
+
+import numpy as np
+
+from golden_stick.deploy.fold.plan import find_fusions
+from golden_stick.graph.ir import Graph, Node, Owner, Parameter, Result, flatten
+from golden_stick.graph.layers import (
+    CONVOLUTION,
+    DENSE,
+    EMBEDDING,
+    FILTERS,
+    NORMALIZATIONS,
+    NORMALIZERS,
+    OPERATORS,
+    TRANSPOSED,
+    layer_of,
+    spatial_numbers,
+)
+from golden_stick.graph.segments import segments_of
+from golden_stick.recover.least_squares import Geometry
+from golden_stick.recover.streams import Addend, addend_of
+
+__all__ = ["BiasPlace", "Reader", "readers_of"]
+
+Kept = Mapping[str, Mapping[int, Sequence[int]]]  # parameter -> axis -> the positions in the original that are left
+
+
+@dataclass(frozen=True, eq=False)
+class BiasPlace:
+    """The parameter that a layer's bias is set in: its own, or the moving mean behind it, which is subtracted."""
+
+    parameter: str
+    sign: int = 1
+    channels: Optional[np.ndarray] = None  # where the layer's channels stand in it; None if it has no others
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """
+    A layer or normalization that reads what pruning changed.
+
+    Args:
+        name (str): The name of its weight, of a normalization its beta.
+        path (str): The path of its Cell.
+        stretch (int): As in `segments_of`.
+        geometry (Geometry): How it sums up.
+        columns, width (int): How many numbers a filter sums up, and how many channels there are.
+        places (int): Of how many places of one batch it gives these channels, over all its calls.
+        mixes (bool): Whether its weight is solved; False for what works channel by channel, where only a bias is.
+        calls (int): How often it runs.
+        kept (numpy.ndarray): Which channels of the original's output are left; None for all.
+        bias (BiasPlace): None if there is none.
+        addend (Addend): What is added to what it gives; None if nothing is, or it cannot be seen.
+        reason (str): Why it cannot be solved; empty if it can.
+    """
+
+    name: str
+    path: str
+    stretch: int
+    geometry: Geometry
+    columns: int
+    width: int
+    places: int
+    mixes: bool
+    calls: int
+    kept: Optional[np.ndarray]
+    bias: Optional[BiasPlace]
+    addend: Optional[Addend] = None
+    reason: str = ""
+
+
+def readers_of(graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int]
+               ) -> Tuple[Reader, ...]:
+    """
+    Those of a slim network's graph, in an order of execution. `kept` says what pruning has left of the original's
+    parameters, which had these `shapes`; `counts` how often every Cell of the slim network is called.
+    """
+    search = _Search(graph, kept, shapes, counts)
+    found = [search.normalization(weight) if node.operator in NORMALIZERS else search.layer(weight, node)
+             for weight, node in search.changed().items()]
+    readers = [reader for reader in found if reader is not None]
+    means = {reader.bias.parameter for reader in readers if reader.bias and reader.bias.sign < 0}
+    behind = {owner.path for item in graph.parameters if item.name in means for owner in item.owners}
+    known = {reader.name for reader in readers}
+    return (*(reader for reader in readers if reader.path not in behind),
+            *(_left_out(item, "its weight is read by code of its own") for item in graph.parameters
+              if item.name not in known and len(item.shape) > 1 and search.lost_inputs(item)))
+
+
+def _left_out(weight: Parameter, reason: str) -> Reader:
+    path = (weight.owners[0].path if weight.owners else "") or weight.name
+    return Reader(weight.name, path, 0, Geometry(DENSE), 0, 0, 0, False, 0, None, None, None, reason)
+
+
+class _Search:
+    """Questions to the graph of a slim network."""
+
+    def __init__(self, graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int]):
+        self._graph, self._kept, self._shapes, self._counts = graph, kept, shapes, counts
+        self._stretches = segments_of(graph)
+        fusions, _ = find_fusions(graph, lambda fusion: "")
+        self._means: Dict[str, BiasPlace] = {}  # weight -> the moving mean behind it
+        for fusion in fusions:
+            for layer, channels in fusion.layers if fusion.before else ():
+                self._means.setdefault(layer.weight, BiasPlace(fusion.normalization.parameters[2], -1, channels))
+
+    def changed(self) -> Dict[Parameter, Node]:
+        """Weights of layers, and betas of normalizations, that meet something else than in the original; and where."""
+        changed: Set[int] = set()
+        found: Dict[Parameter, Node] = {}
+        for node in self._graph.nodes:
+            weight = _weight(node)
+            # A product of two feature maps has no weight: whether it lost channels does not show.
+            if any(isinstance(value, Result) and value.node in changed for value in flatten(node.inputs)) \
+                    or node.operator in OPERATORS and weight is None \
+                    or weight is not None and node.operator in OPERATORS and self.lost_inputs(weight):
+                changed.add(node.number)
+                if weight is not None:
+                    found.setdefault(weight, node)
+        return found
+
+    def lost_inputs(self, weight: Parameter) -> bool:
+        """Whether pruning has shortened the axis of a weight that sums up; any axis where that is not known."""
+        axes, kind = self._kept.get(weight.name, {}), layer_of(weight)
+        return bool(axes) if kind is None else kind.form.input_axis in axes
+
+    def layer(self, weight: Parameter, node: Node) -> Reader:
+        """What is known of a layer that a node computes."""
+        operator, kind = OPERATORS[node.operator], layer_of(weight)
+        calls = [other for other in self._graph.nodes if weight in flatten(other.inputs)]
+        if kind is None or any(call.operator not in kind.operators or OPERATORS[call.operator].form is not kind.form
+                               or call.inputs[OPERATORS[call.operator].weight] != weight for call in calls):
+            return _left_out(weight, "its weight is read by code, or by several layers")
+        path, geometry = weight.owners[0].path, Geometry(DENSE)
+        if self._counts.get(path) != len(calls):
+            return _left_out(weight, "its weight is read by code, not by its own Cell")
+        if kind.form is not DENSE:
+            rank = len(node.shapes[0]) - 2
+            stride, dilation = (spatial_numbers(operator.argument(node, item, 1), rank)
+                                for item in ("stride", "dilation"))
+            padding = operator.argument(node, "padding", 0)
+            begin = tuple(padding[0:2 * rank:2]) if isinstance(operator.padding, str) else \
+                spatial_numbers(padding, rank)
+            geometry = Geometry(kind.form, weight.shape[2:], stride, dilation, begin, node.shapes[0][2:],
+                                operator.argument(node, "group", 1))
+        bias = next((BiasPlace(item.name) for item in self._graph.parameters
+                     if kind.bias and Owner(path, kind.cell, kind.bias) in item.owners), self._means.get(weight.name))
+        depthwise = geometry.group > 1 and weight.shape[0] == geometry.group
+        widths = kind.widths_of(weight.shape, geometry.group)
+        columns = math.prod(weight.shape) // widths[FILTERS]
+        addend = addend_of(self._graph, node, self._counts) if len(calls) == 1 and not depthwise else None
+        places = sum(math.prod(call.shapes[0]) for call in calls) // widths[FILTERS]
+        return Reader(weight.name, path, self._stretches.get(weight.name, 0), geometry, columns, widths[FILTERS],
+                      places, not depthwise, len(calls), self._channels(weight, geometry), bias, addend)
+
+    def _channels(self, weight: Parameter, geometry: Geometry) -> Optional[np.ndarray]:
+        """Which channels of what a layer gave in the original its slim one gives."""
+        axes = self._kept.get(weight.name, {})
+        if geometry.form is not TRANSPOSED:
+            return np.array(axes[0]) if 0 in axes else None
+        # A filter makes a channel in each group; where every input is a group of its own, groups go with inputs.
+        alone, shape = weight.shape[0] == geometry.group, self._shapes[weight.name]
+        groups = axes.get(0, range(shape[0])) if alone else range(geometry.group)
+        return (np.array(groups)[:, None] * shape[1] + np.array(axes.get(1, range(shape[1])))).ravel()
+
+    def normalization(self, beta: Parameter) -> Optional[Reader]:
+        """What is known of a normalization; None if it is none of a known kind, with a number for each channel."""
+        owner = beta.owners[0] if len(beta.owners) == 1 else None
+        kind = NORMALIZATIONS.get(owner.kind) if owner else None
+        calls = [node for node in self._graph.nodes if beta in node.inputs]
+        if owner is None or kind is None or owner.attribute != kind.beta or len(beta.shape) != 1 \
+                or self._counts.get(owner.path) != len(calls):
+            return None
+        axes = self._kept.get(beta.name, {})
+        width, form = beta.shape[0], DENSE if kind.over == "layer" else CONVOLUTION
+        places = sum(math.prod(call.shapes[0]) for call in calls) // width
+        return Reader(beta.name, owner.path, self._stretches.get(beta.name, 0), Geometry(form, group=width), 1, width,
+                      places, False, len(calls), np.array(axes[0]) if 0 in axes else None, BiasPlace(beta.name))
+
+
+def _weight(node: Node) -> Optional[Parameter]:
+    """What a layer multiplies with, or a normalization adds."""
+    if node.operator in OPERATORS and OPERATORS[node.operator].form is not EMBEDDING:
+        value = node.inputs[OPERATORS[node.operator].weight]
+    elif node.operator in NORMALIZERS:
+        value = node.inputs[NORMALIZERS[node.operator].beta]
+    else:
+        return None
+    return value if isinstance(value, Parameter) else None

@@ -1,0 +1,147 @@
+"""`reconstruct`: the layers of a slim network solved anew, so that they give what they gave in the original."""
+from typing import Any, Tuple
+
+import numpy as np
+from mindspore import nn
+
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.inputs import leading_inputs
+from golden_stick.cells.replay import Replay
+from golden_stick.cells.slim import recipe_of, remember
+from golden_stick.cells.trace import trace_for
+from golden_stick.deploy.reconstruction import Reconstruction
+from golden_stick.deploy.slim_file import kept_positions
+from golden_stick.graph.plan import PruningPlan
+from golden_stick.recover.readers import readers_of
+from golden_stick.recover.solver import Rows, Solver, kept_aside
+from golden_stick.recover.statistics import named_batch
+
+__all__ = ["reconstruct", "reconstruction_report", "solved"]
+
+_GIGABYTE = 1e9
+
+
+def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, memory: float = 1.0) -> nn.Cell:
+    """
+    A copy of a slim network whose layers give again what they gave in the original, as nearly as they can.
+
+    Every layer that lost inputs, or reads what such a layer makes, is solved anew by least squares, in the network's
+    order: from what it reads in the slim network by then, towards what it gave in the original. Nothing is trained, and
+    no labels are read. The weights are held near those that they had, by a damping that is chosen on every eighth
+    sample, which is kept aside; a layer whose error there does not fall stays as it is. Normalizations and depthwise
+    convolutions, which work channel by channel, are shifted alone. Re-estimating statistics afterwards would undo a
+    part of it.
+
+    Source: He et al., `Channel Pruning for Accelerating Very Deep Neural Networks <https://arxiv.org/abs/1707.06168>`_,
+    ICCV 2017, without its selection of channels.
+
+    Args:
+        slim (nn.Cell): What `convert`, `slim` or `load_slim` returned. It is not changed.
+        original (nn.Cell): The network that it was made from, with its trained weights. It is not changed.
+        data (Iterable): Batches: a Tensor or array each, or a tuple, list or dict that begins with the inputs, or a
+            `mindspore.dataset` object. Training data, not test data: 1,000 images are enough for a network of
+            CIFAR-10. All of them are held in memory.
+        inputs (int): How many items at the beginning of a batch the networks take. Default: 1.
+        memory (float): How many gigabytes of what layers give may be held besides. With less, it takes longer, and
+            layers are solved with fewer rows. Default: 1.0.
+
+    Returns:
+        nn.Cell, of the class of `slim`. It saves, loads, folds, exports and trains as `slim` does.
+        :func:`golden_stick.reconstruction_report` says what was done, layer by layer.
+
+    Raises:
+        ArgumentTypeError: If a network is not a Cell, or a batch is none of these.
+        ArgumentError: If `original` is not what `slim` was made from, `slim` lost no channels or was folded since,
+            `memory` is not positive, or there are fewer than two samples, or a batch is not what the networks take.
+        TraceError: If MindSpore cannot compile the slim network for the data.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> import numpy as np
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Dense(4, 16), nn.ReLU(), nn.Dense(16, 3))
+        >>> algo = gs.OneShot({"prune_rate": 0.5})
+        >>> slim = algo.convert(algo.apply(net, inputs=(1, 4)))
+        >>> data = np.random.default_rng(0).normal(size=(4, 64, 4)).astype(np.float32)
+        >>> again = gs.reconstruct(slim, net, data)
+        >>> print(gs.reconstruction_report(again).layers[0].change)
+        weights
+    """
+    if not isinstance(memory, (int, float)) or isinstance(memory, bool) or not memory > 0:
+        raise ArgumentError(f"For 'reconstruct', 'memory' must be a positive number of gigabytes, but got {memory!r}.")
+    for name, network in (("slim", slim), ("original", original)):
+        if not isinstance(network, nn.Cell):
+            raise ArgumentTypeError(f"For 'reconstruct', both networks must be Cells, but '{name}' is a "
+                                    f"{type(network).__name__}.")
+    return solved("reconstruct", "data", slim, original, leading_inputs("reconstruct", data, inputs), memory)
+
+
+def reconstruction_report(network: nn.Cell) -> Reconstruction:
+    """
+    What the last reconstruction of a network did.
+
+    Args:
+        network (nn.Cell): What `reconstruct` or `convert` returned, also after fine-tuning, or loaded by `load_slim`.
+
+    Returns:
+        Reconstruction, which prints as a list.
+
+    Raises:
+        ArgumentTypeError: If `network` is not a Cell.
+        StateError: If it was never reconstructed.
+    """
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For 'reconstruction_report', 'network' must be a Cell, but got "
+                                f"{type(network).__name__}.")
+    steps = [step for step in recipe_of(network).steps if isinstance(step, Reconstruction)]
+    if not steps:
+        raise StateError("For 'reconstruction_report', 'network' must be one that 'reconstruct' returned, but it was "
+                         "never reconstructed.")
+    return steps[-1]
+
+
+def solved(owner: str, name: str, slim: nn.Cell, original: nn.Cell, data: Any, memory: float = 1.0) -> nn.Cell:
+    """`reconstruct`, for the caller `owner`, who calls the batches `name`; each is the inputs of the networks."""
+    kept = kept_positions(_prunings(owner, slim, original))
+    batches = list(data)
+    samples = sum(batch[0].shape[0] for batch in batches)
+    if samples < 2:
+        raise ArgumentError(f"For '{owner}', '{name}' must hold at least two samples, one of them to be kept aside, "
+                            f"but got {samples}.")
+    work = recipe_of(slim).names.copy(slim)
+    with named_batch(owner, batches[0]):
+        graph = trace_for(owner, work, batches[0])
+    shapes = {key: item.shape for key, item in recipe_of(original).names.parameters(original).items()}
+    replay = Replay(work, batches, memory * _GIGABYTE / 2)
+    with replay.entered():
+        with named_batch(owner, batches[0]):
+            counts = replay.calls()[-1].counts
+        readers = readers_of(graph, kept, shapes, counts)
+        rows = Rows(readers, batches, memory * _GIGABYTE / 2)
+        rows.watch(owner, original)
+        layers = tuple(Solver(work, replay, rows).layers(readers))
+    aside = int(kept_aside(np.arange(samples)).sum())
+    done = Reconstruction(layers, samples - aside, aside)
+    for (_, parameter), (_, named) in zip(work.parameters_and_names(), slim.parameters_and_names()):
+        parameter.name = named.name
+    remember(work, slim, done)
+    return work
+
+
+def _prunings(owner: str, slim: nn.Cell, original: nn.Cell) -> Tuple[PruningPlan, ...]:
+    """The prunings that lead from the original to the slim network."""
+    before, steps = recipe_of(original), recipe_of(slim).steps
+    between = steps[len(before.steps):]
+    if before.steps != steps[:len(before.steps)] or before.original != recipe_of(slim).original:
+        raise ArgumentError(f"For '{owner}', 'original' must be the network that 'slim' was made from, but got a "
+                            f"'{type(original).__name__}' of another recipe or other parameters.")
+    prunings = tuple(step for step in between if isinstance(step, PruningPlan))
+    if not prunings:
+        raise ArgumentError(f"For '{owner}', 'slim' must have lost channels since 'original', but it lost none.")
+    if any(not isinstance(step, (PruningPlan, Reconstruction)) for step in between):
+        raise ArgumentError(f"For '{owner}', normalizations must be folded in both networks or in none, but only "
+                            f"'slim' is folded: fold what 'reconstruct' returns.")
+    return prunings
