@@ -361,3 +361,32 @@ def test_files_that_do_not_fit(checkpoints, capsys):
         fails(f"--checkpoint {file} --output out", message, capsys)
     fails("--checkpoint trained.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")
     fails("--checkpoint slim.ckpt --onnx out.onnx", "could not be compiled", capsys, inputs="1,4,32,32")
+
+
+BATCHES = """
+import numpy as np
+
+
+def batches():
+    return np.random.default_rng(0).normal(size=(2, 16, 3, 32, 32)).astype(np.float32)
+"""
+
+
+def test_recovery_on_calibration_data(capsys):
+    Path("my_data.py").write_text(BATCHES)
+    prune = "prune --network my_net.py:build --inputs 1,3,32,32 --prune-rate 0.5"
+    assert run(f"{prune} --output slim.safetensors --calibration-data my_data.py:batches --report report.json") == 0
+    steps = read_slim("slim.safetensors").steps
+    assert [type(step).__name__ for step in steps] == ["PruningPlan", "Reconstruction"]
+    report = json.loads(Path("report.json").read_text())
+    assert report["reconstruction"] == json.loads(json.dumps(steps[1].to_dict()))
+    assert run("inspect slim.safetensors") == 0
+    assert run("verify --network my_net.py:build --inputs 1,3,32,32 --slim slim.safetensors") == 0
+    said = capsys.readouterr().out
+    assert "step 2: reconstructed, " in said and "step 2, reconstructed: names and shapes stay" in said
+    assert run(f"{prune} --output other.ckpt --calibration-data my_data.py:batches --recovery statistics") == 0
+    assert "re-estimated on 2 batches" in capsys.readouterr().out
+    assert run(f"{prune} --output third.ckpt") == 0
+    assert "no --calibration-data: layers were not solved anew" in capsys.readouterr().out
+    assert run(f"{prune} --output fourth.ckpt --recovery weights") == 2
+    assert "must stand with 'calibration_data'" in capsys.readouterr().err
