@@ -12,17 +12,18 @@ from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Map
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, first_line
 
-__all__ = ["Either", "Fraction", "Interval", "OneOf", "Option", "PerPattern", "Registry", "Switch", "Whole",
+__all__ = ["Either", "FRACTION", "Interval", "OneOf", "Option", "PerPattern", "Registry", "Switch", "Whole",
            "check_config", "check_value", "with_options"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A real number in [low, high), or in [low, high] if `closed`."""
+    """A real number in [low, high); in [low, high] if `closed`, in (low, high) if `open`."""
 
     low: float
     high: float
     closed: bool = False
+    open: bool = False
 
     def check(self, value: Any) -> Optional[str]:
         """The reason why `value` is refused, or None."""
@@ -30,22 +31,13 @@ class Interval:
             return "type"
         number: Any = value  # not a float of it: whole numbers can be too large for one
         inside = self.low <= number < self.high or (self.closed and number == self.high)
-        return None if inside and math.isfinite(number) else "value"
+        return None if inside and math.isfinite(number) and not (self.open and number == self.low) else "value"
 
     def __str__(self) -> str:
-        return f"a number in [{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
+        return f"a number in {'(' if self.open else '['}{self.low:g}, {self.high:g}{']' if self.closed else ')'}"
 
 
-@dataclass(frozen=True)
-class Fraction:
-    """A real number in (0, 1)."""
-
-    def check(self, value: Any) -> Optional[str]:
-        """The reason why `value` is refused, or None."""
-        return Interval(0.0, 1.0).check(value) or ("value" if value == 0 else None)
-
-    def __str__(self) -> str:
-        return "a number in (0, 1)"
+FRACTION = Interval(0.0, 1.0, open=True)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.config import Interval, check_value
+from golden_stick.base.config import FRACTION, Interval, check_value
 from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
 from golden_stick.base.files import now, versions, write_page
@@ -262,7 +262,7 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
     networks = _networks(base, candidates)
     names = _order(networks, order)
     check_value("certify", "max_drop", max_drop, Interval(0.0, 1.0))
-    check_value("certify", "confidence", confidence, Interval(1e-6, 1.0))
+    check_value("certify", "confidence", confidence, FRACTION)
     if path is not None:
         path = f"{path.removesuffix('.json')}.json"
         if os.path.exists(path) or os.path.exists(f"{path.removesuffix('.json')}.md"):

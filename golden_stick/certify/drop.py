@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from golden_stick.base.config import Interval, Whole, check_value
+from golden_stick.base.config import FRACTION, Interval, Whole, check_value
 from golden_stick.base.errors import ArgumentError
 
 __all__ = ["PairedCounts", "binomial_interval", "certify_in_sequence", "compare_predictions", "drop_p_value",
@@ -81,7 +81,7 @@ def drop_p_value(lost: int, gained: int, images: int, max_drop: float, set_error
     for name, value, least in (("lost", lost, 0), ("gained", gained, 0), ("images", images, 1)):
         check_value("drop_p_value", name, value, Whole(least))
     check_value("drop_p_value", "max_drop", max_drop, Interval(0.0, 1.0))
-    check_value("drop_p_value", "set_error", set_error, Interval(1e-15, 1.0))
+    check_value("drop_p_value", "set_error", set_error, FRACTION)
     if lost + gained > images:
         raise ArgumentError(f"For 'drop_p_value', 'lost' and 'gained' together must be at most 'images', but got "
                             f"{lost} + {gained} of {images}.")
@@ -229,7 +229,7 @@ def certify_in_sequence(comparisons: Sequence[PairedCounts], max_drop: float, co
         ArgumentError: If `max_drop` is outside [0, 1), or `confidence` outside (0, 1).
     """
     check_value("certify", "max_drop", max_drop, Interval(0.0, 1.0))
-    check_value("certify", "confidence", confidence, Interval(1e-6, 1.0))
+    check_value("certify", "confidence", confidence, FRACTION)
     tested = [replace(item, p_value=None, certified=False) for item in comparisons]
     for place, item in enumerate(comparisons):
         # A hundredth of the error for the confidence set: fixed before any image was seen.

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import nn
 from scipy import special
 
-from golden_stick.base.config import Fraction, Interval, OneOf, Whole, check_value
+from golden_stick.base.config import FRACTION, Interval, OneOf, Whole, check_value
 from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
 from golden_stick.base.files import versions, write_record
@@ -68,7 +68,7 @@ def discoveries(p_values: np.ndarray, q: float, correction: str = "bh") -> np.nd
         ArgumentTypeError: If `q` is not a number.
         ArgumentError: If `q` is out of range or `correction` unknown.
     """
-    check_value("safe_filters", "q", q, Interval(1e-9, 1.0))
+    check_value("safe_filters", "q", q, FRACTION)
     check_value("safe_filters", "correction", correction, OneOf(("bh", "by")))
     p_values = np.asarray(p_values, np.float64)
     if not len(p_values):
@@ -390,7 +390,7 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
     """
     _check("safe_together", network, loss, eps)
     _check_safe(network, found)
-    check_value("safe_together", "confidence", confidence, Fraction())
+    check_value("safe_together", "confidence", confidence, FRACTION)
     check_value("safe_together", "tests", tests, Whole(1))
     order = found.removable()
     sizes = tuple(np.unique(np.linspace(1, len(order), min(tests, len(order))).round().astype(int)).tolist())
@@ -437,4 +437,4 @@ def _check(owner: str, network: Any, loss: Any, eps: Any) -> None:
     if not (isinstance(network, nn.Cell) and isinstance(loss, nn.Cell)):
         raise ArgumentTypeError(f"For '{owner}', both 'network' and 'loss' must be Cells, but got "
                                 f"{type(network).__name__} and {type(loss).__name__}.")
-    check_value(owner, "eps", eps, Interval(1e-12, float("inf")))
+    check_value(owner, "eps", eps, Interval(0.0, float("inf"), open=True))

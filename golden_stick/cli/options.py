@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Tuple, Union
 
-from golden_stick.base.config import Either, Fraction, Interval, Option, PerPattern, Whole
+from golden_stick.base.config import Either, Interval, Option, PerPattern, Whole
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.base.files import placed_file
 
@@ -70,7 +70,7 @@ def _value(text: str) -> Any:
 
 # What makes a value of an option's text. What is out of range, the algorithm refuses.
 _READERS: Tuple[Tuple[Any, Callable[[str], Any]], ...] = (
-    ((Either, PerPattern), _value), (Whole, int), ((Fraction, Interval), float))
+    ((Either, PerPattern), _value), (Whole, int), (Interval, float))
 
 
 def config_of(options: argparse.Namespace, keys: Iterable[str]) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ docstrings of the algorithms are completed by it, and the command line offers it
 """
 from typing import Mapping
 
-from golden_stick.base.config import Either, Fraction, Interval, OneOf, Option, PerPattern, Switch, Whole
+from golden_stick.base.config import FRACTION, Either, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.criteria.table import CRITERIA, NORMALIZERS
 from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.plan import RANKINGS, REDUCTIONS, ROUNDINGS
@@ -19,7 +19,7 @@ PRUNER_OPTIONS: Mapping[str, Option] = {
     "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0)), "fraction of each group's removable channels to remove, "
                          "in [0, 1); or pattern of layers' paths -> fraction, such as {\"layer1.*\": 0.2, \"*\": 0.4}: "
                          "the first that fits any layer of a group is the group's, and groups that none fits stay"),
-    **{f"target_{key}": Option(None, Fraction(), f"instead of a rate: the fraction of the original {what} to be left, "
+    **{f"target_{key}": Option(None, FRACTION, f"instead of a rate: the fraction of the original {what} to be left, "
                                f"in (0, 1); the least rate that meets it is found")
        for key, what in (("macs", "MACs"), ("params", "parameters"), ("latency", "latency, measured here,"))},
     "ranking": Option("local", OneOf(RANKINGS), "channels that are ranked together: local (a group's), global (all) or "
@@ -58,7 +58,7 @@ SCOP_OPTIONS: Mapping[str, Option] = {
                          "where it selects nothing, `convert` raises a StateError"),
     "reduction": Option("mean", OneOf([name for name in REDUCTIONS if name != "norm"]), "as of every pruner, but for "
                         "norm, which would turn negative scores round"),
-    "fdr": Option(0.1, Fraction(), "with prune_rate auto: the false discovery rate among the filters kept, in (0, 1)"),
+    "fdr": Option(0.1, FRACTION, "with prune_rate auto: the false discovery rate among the filters kept, in (0, 1)"),
     "draws": Option(1, Whole(1), "how many sets of scales are trained, each against draws of its own; scores are their "
                     "means, and prune_rate auto is derandomized over them"),
     "mixing": Option("blocks", OneOf(("blocks", "layers", "joint")), "what mixes at a time in the knockoff phase: "
