@@ -1,7 +1,7 @@
 """
 Mutation testing: a seeded sample of small changes to the code, each against the tests of its folder.
 
-    python tests/mutation.py [--count 200] [--seed 0] [--folders graph plan budget slim onnx knockoffs]
+    python tests/mutation.py [--count 200] [--seed 0] [--folders graph layers plan budget slim onnx knockoffs]
 
 The changes are made on the syntax tree, by cosmic-ray's operators. A place in the code is drawn first, then what
 becomes of it: a `+`, of which eleven things can become, weighs no more than a `not`. Two workers have MindSpore
@@ -33,10 +33,12 @@ ROOT = Path(__file__).resolve().parents[1]
 ACCEPTED = Path(__file__).with_name("mutation_accepted.json")
 
 # Folder -> (patterns of files, tests: the quick ones first).
-PLANNING = ("tests/prune/test_ranking.py", "tests/prune/test_budgets.py", "tests/prune/test_pruners.py")
+PLANNING = ("tests/prune/test_ranking.py", "tests/prune/test_budgets.py", "tests/prune/test_schedule.py",
+            "tests/prune/test_pruners.py")
 Targets = Mapping[str, Tuple[Tuple[str, ...], Tuple[str, ...]]]
 TARGETS: Targets = {
-    "graph": (("golden_stick/graph/*.py", "golden_stick/graph/rules/*.py"), ("tests/graph",)),
+    "graph": (("golden_stick/graph/[!l]*.py", "golden_stick/graph/rules/*.py"), ("tests/graph",)),
+    "layers": (("golden_stick/graph/layers.py",), ("tests/graph", "tests/test_layers.py")),
     "plan": (("golden_stick/prune/plan.py",), PLANNING),
     "budget": (("golden_stick/prune/budget.py",), PLANNING),
     "slim": (("golden_stick/cells/slim.py",), ("tests/cells",)),

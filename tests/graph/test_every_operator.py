@@ -144,6 +144,8 @@ def shape_cases():
     case("Split", "halves", lambda b: (lambda n: b.add(Result(n, 0), b.relu(Result(n, 1))))(parts(b)))
     case("Split", "second half", lambda b: (lambda n: Result(n, 1))(parts(b)))
     case("Split", "space", lambda b: b.node("Split", [first_layer(b), 2, 2], (2, 6, 2, 4), (2, 6, 2, 4)))
+    case("StridedSlice", "to the end, by the mask", lambda b: b.node(
+        "StridedSlice", [first_layer(b), (0, 0, 1, 0), (0, 0, 4, 0), (1, 1, 1, 1), 0, 0b1011, 0, 0, 0], (2, 6, 3, 4)))
     case("StridedSlice", "halves", lambda b: b.concat((half(b, 3), half(b, 0))))
     case("Unstack", "space", lambda b: b.node("Unstack", [first_layer(b)], *[(2, 6, 4)] * 4, axis=2) and b.node(
         "ExpandDims", [Result(len(b._nodes) - 1, 2), 3], (2, 6, 4, 1)))

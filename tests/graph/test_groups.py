@@ -193,5 +193,13 @@ def test_a_product_whose_numbers_were_refuted_more_often_than_it_has_readings_ke
     x = b.dense("x", b.input(4, 8), 6)
     turned = b.node("Transpose", [x, (1, 0)], (6, 4))
     made = b.node("BatchMatMul", [turned, b.dense("y", b.input(4, 8), 5), False, False], (6, 5))
-    axes = [Flow(b.graph(made), "group", {made.node: often}).run(RULES).of(made).axes for often in range(4)]
-    assert axes == [(1,), (0,), (0,), (0,)]
+    flows = [Flow(b.graph(made), "group", {made.node: often}).run(RULES) for often in range(4)]
+    assert [flow.of(made).axes for flow in flows] == [(1,), (0,), (0,), (0,)]
+    assert [flow.splits[made.node][1] for flow in flows] == [True, False, False, False]
+
+
+def test_channels_of_the_first_operator_are_all_in_its_group():
+    b = Builder()
+    rows = b.node("Gather", [b.parameter("table.embedding_table", (9, 6)), b.input(3), 0], (3, 6))
+    grouping = find_groups(b.graph(b.dense("out", rows, 5)))
+    assert [(group.name, len(group.channels)) for group in grouping.groups] == [("table", 6)]

@@ -76,6 +76,13 @@ def test_a_reshape_that_was_refuted_takes_its_next_reading_and_at_last_none():
     assert flow.labels.solve().why_fixed(flow.of(x).labels)[0].startswith(NUMBER)
 
 
+def test_a_single_channel_is_no_number_in_the_code():
+    b = Builder()
+    x = source(b, (2, 1, 3, 5))
+    flow = walk(b.graph(b.reshape(x, 2, 3, 5)))
+    assert not any(reason.startswith(NUMBER) for reason in flow.labels.solve().why_fixed(flow.of(x).labels))
+
+
 def test_an_axis_that_the_code_leaves_open_is_read_first():
     b = Builder()
     x = source(b, (2, 6, 3, 5))
