@@ -15,21 +15,21 @@ def wide():
     return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 100, 3), nn.ReLU(), nn.Conv2d(100, 4, 3)))
 
 
-@pytest.mark.parametrize("schedule, widths", [("linear", [88, 75, 63, 50]), ("cubic", [72, 57, 51, 50])])
+@pytest.mark.parametrize("schedule, widths", [("linear", [84, 67, 50]), ("cubic", [65, 52, 50])])
 def test_widths_follow_the_schedule(schedule, widths):
-    """50 % of 100 go in four steps: 12.5 % a step, or 1 - (1 - done)^3 of them."""
+    """50 % of 100 go in three steps: a third of them a step, or 1 - (1 - done)^3."""
     seen = []
-    slim, reports = gs.prune_in_steps(wide(), SHAPE, {"prune_rate": 0.5}, 4,
+    slim, reports = gs.prune_in_steps(wide(), SHAPE, {"prune_rate": 0.5}, 3,
                                       lambda net, step: seen.append((step, net[0].out_channels)), schedule)
-    assert [step for step, _ in seen] == [0, 1, 2, 3] and len(reports) == 4
+    assert [step for step, _ in seen] == [0, 1, 2] and len(reports) == 3
     assert [width for _, width in seen] == widths
-    assert len(recipe_of(slim).steps) == 4
+    assert len(recipe_of(slim).steps) == 3
 
 
 @pytest.mark.parametrize("key", ["target_macs", "target_params"])
 def test_a_target_is_that_of_the_whole(key):
     network = networks.randomize(networks.SmallNet())
-    slim, reports = gs.prune_in_steps(network, SHAPE, {key: 0.5, "ranking": "global"}, 3, lambda net, step: None)
+    slim, reports = gs.prune_in_steps(network, SHAPE, {key: 0.5, "ranking": "global"}, 2, lambda net, step: None)
     name = "macs" if key == "target_macs" else "parameters"
     left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
     assert left <= 0.5
@@ -48,8 +48,8 @@ def chain():
 
 
 @pytest.mark.parametrize("config, steps", [
-    ({"prune_rate": 0.3}, 5), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 3),
-    ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 3), ({"prune_rate": 0.98, "min_width": 2}, 4),
+    ({"prune_rate": 0.3}, 3), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 2),
+    ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 2), ({"prune_rate": 0.98, "min_width": 2}, 2),
 ], ids=str)
 def test_as_much_goes_as_at_once(config, steps):
     """Nothing is lost to rounding, step by step: the widths are those of one pruning."""
@@ -62,20 +62,20 @@ def test_as_much_goes_as_at_once(config, steps):
 def test_as_many_channels_of_all_layers_go_as_at_once():
     """Which ones differs: a filter's norm shrinks with the inputs that it loses."""
     config = {"prune_rate": 0.4, "ranking": "global"}
-    slim, _ = gs.prune_in_steps(chain(), SHAPE, config, 6, lambda net, step: None)
+    slim, _ = gs.prune_in_steps(chain(), SHAPE, config, 3, lambda net, step: None)
     assert slim[0].out_channels + slim[2].out_channels == 16 + 13 - 11
 
 
 @pytest.mark.parametrize("key, met", [("target_macs", True), ("target_params", False)])
 def test_the_last_report_says_whether_the_whole_budget_was_met(key, met):
     config = {key: 0.5 if met else 0.1, "min_width": 1 if met else 6}
-    slim, reports = gs.prune_in_steps(chain(), SHAPE, config, 3, lambda net, step: None)
+    slim, reports = gs.prune_in_steps(chain(), SHAPE, config, 2, lambda net, step: None)
     (target,) = reports[-1].targets
     name = "macs" if key == "target_macs" else "parameters"
     left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
     assert (target.wanted, target.reached, target.met) == (config[key], left, met)
     goals = [report.targets[0].wanted for report in reports]
-    np.testing.assert_allclose(goals, [1 - (1 - config[key]) * step / 3 for step in (1, 2, 3)])
+    np.testing.assert_allclose(goals, [1 - (1 - config[key]) * step / 2 for step in (1, 2)])
 
 
 def test_the_whole_rate_is_met_and_what_scattering_leaves_is_named():
