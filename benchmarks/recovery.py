@@ -35,8 +35,8 @@ from golden_stick.prune.options import RECOVERIES  # noqa: E402
 INTRODUCTION = """\
 # Accuracy after pruning, without training
 
-Written by `benchmarks/recovery.py`; {images:,} unlabelled training images, nothing trained. Accuracies in per cent, on
-the {test:,} test images of **CIFAR-10 (JPEG)**, a copy of the images as JPEG files: they must not be put beside those
+Written by `benchmarks/recovery.py`; unlabelled training images, nothing trained. Accuracies in per cent, on the
+{test:,} test images of **CIFAR-10 (JPEG)**, a copy of the images as JPEG files: they must not be put beside those
 on CIFAR-10 itself. Nothing was chosen by the test images. Channels of residual streams go together, every layer loses
 the same fraction, one seed.
 
@@ -59,7 +59,7 @@ def parse(arguments=None):
     parser.add_argument("--network", default="resnet20", help="factory in examples/resnet_cifar10/resnet.py")
     parser.add_argument("--criteria", default="l1,taylor,random")
     parser.add_argument("--rates", default="0.3,0.45")
-    parser.add_argument("--images", type=int, default=1024, help="to recover on")
+    parser.add_argument("--images", default="1024", help="how many to recover on")
     parser.add_argument("--adapt-epochs", type=int, default=2)
     parser.add_argument("--adapt-images", type=int, default=15000)
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
@@ -78,24 +78,26 @@ class Measured:
         options.output, folder = str(folder), options.output
         self.network = adapted(options, self.splits)
         options.output = folder
-        order = np.random.default_rng(1).permutation(len(self.splits.train))
-        chosen = self.splits.train.take(order[:options.images])
-        self.images = [normalize(chosen.images[at:at + BATCH], self.splits) for at in range(0, options.images, BATCH)]
-        labelled = self.splits.train.take(order[:LABELLED])
-        self.labelled = [(normalize(labelled.images, self.splits), labelled.labels)]
+        self.order = np.random.default_rng(1).permutation(len(self.splits.train))
+
+    def batches(self, count):
+        """So many training images, and their labels."""
+        chosen = self.splits.train.take(self.order[:count])
+        return [(normalize(chosen.images[at:at + BATCH], self.splits), chosen.labels[at:at + BATCH])
+                for at in range(0, count, BATCH)]
 
     def row(self, name):
-        """A row of the table, by its name: a criterion and a rate, or the original."""
+        """A row of the table, by its name: a criterion, a rate and how many images, or the original."""
         if name == "original":
             return {"date": today(), "accuracy": accuracy(self.network, self.splits.test, self.splits)}
-        criterion, rate = name.split()
+        criterion, rate, images = name.split()
         algorithm = gs.OneShot({"criterion": criterion, "prune_rate": float(rate)})
-        data = {"data": self.labelled, "loss": nn.CrossEntropyLoss()} if algorithm.takes_data else {}
+        data = {"data": self.batches(LABELLED), "loss": nn.CrossEntropyLoss()} if algorithm.takes_data else {}
         masked = algorithm.apply(self.network, INPUTS, **data)
-        row = {"date": today()}
+        row, calibration = {"date": today()}, [pixels for pixels, _ in self.batches(int(images))]
         for recovery in RECOVERIES:
             wall, cpu = time.perf_counter(), time.process_time()
-            slim = algorithm.convert(masked, calibration_data=self.images, recovery=recovery)
+            slim = algorithm.convert(masked, calibration_data=calibration, recovery=recovery)
             row[f"{recovery} seconds"] = time.perf_counter() - wall, time.process_time() - cpu
             row[recovery] = accuracy(slim, self.splits.test, self.splits)
         row["macs"] = algorithm.report.macs_after / algorithm.report.macs_before
@@ -108,25 +110,30 @@ def said(name, row):
                                    if key in row)
 
 
+def _key(name):
+    criterion, rate, images = name.split()
+    return float(rate), criterion, int(images)
+
+
 def section(network, rows):
     """The table of a network."""
     base = rows["original"]["accuracy"]
     lines = []
-    for name, row in rows.items():
-        if name != "original":
-            criterion, _ = name.split()
-            wall, cpu = np.subtract(row["weights seconds"], row["none seconds"])
-            lines.append([criterion, f"{row['macs']:.2f}", *(f"{100 * row[key]:.1f}" for key in
-                         ("none", "statistics")), f"**{100 * row['weights']:.1f}**",
-                         f"{100 * (base - row['weights']):.1f}", f"{wall:.0f}", f"{cpu:.0f}"])
-    head = ["removed by", "MACs left", "none", "statistics", "weights", "points lost", "seconds", "CPU seconds"]
+    for (_, criterion, images), name in sorted((_key(name), name) for name in rows if name != "original"):
+        row = rows[name]
+        wall, cpu = np.subtract(row["weights seconds"], row["none seconds"])
+        lines.append([criterion, f"{row['macs']:.2f}", f"{images:,}", *(f"{100 * row[key]:.1f}" for key in
+                     ("none", "statistics")), f"**{100 * row['weights']:.1f}**",
+                     f"{100 * (base - row['weights']):.1f}", f"{wall:.0f}", f"{cpu:.0f}"])
+    head = ["removed by", "MACs left", "images", "none", "statistics", "weights", "points lost", "seconds",
+            "CPU seconds"]
     return f"## {network}\n\nBefore pruning: {100 * base:.1f}.\n\n{table(head, lines)}\n"
 
 
-def page(found, images, test, cores):
+def page(found, test, cores):
     """The page, of rows by network."""
     dates = [row["date"] for rows in found.values() for row in rows.values()]
-    return "\n".join([INTRODUCTION.format(images=images, test=test),
+    return "\n".join([INTRODUCTION.format(test=test),
                       *(section(network, rows) for network, rows in sorted(found.items())),
                       REMARKS.format(labelled=LABELLED, cores=cores), setting({}, dates), ""])
 
@@ -136,11 +143,11 @@ def main(arguments=None):
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(0)
     measured = Measured(options)
-    names = ["original", *(f"{criterion} {rate}" for rate in options.rates.split(",")
-                           for criterion in options.criteria.split(","))]
+    names = ["original", *(f"{criterion} {rate} {images}" for rate in options.rates.split(",")
+                           for criterion in options.criteria.split(",") for images in options.images.split(","))]
     collect(names, options.output / f"{options.network}.json", options.resume, measured.row, said)
     found = {path.stem: json.loads(path.read_text()) for path in sorted(Path(options.output).glob("*.json"))}
-    write_page(options.page, page(found, options.images, len(measured.splits.test), os.cpu_count()))
+    write_page(options.page, page(found, len(measured.splits.test), os.cpu_count()))
 
 
 if __name__ == "__main__":

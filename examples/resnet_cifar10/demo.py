@@ -91,7 +91,7 @@ class Demo:
         optimizer = nn.Adam(phase.trainable_params(), cosine(0.05, epochs * data.get_dataset_size()))
         fit(phase, algorithm.loss(nn.CrossEntropyLoss()), optimizer, data, epochs, "knockoffs", algorithm.callbacks())
         save_checkpoint(phase, self.path("knockoff.ckpt"))
-        self.announce("convert: score, plan, slim, verify; re-estimate normalization statistics")
+        self.announce("convert: score, plan, slim, verify; solve the layers anew")
         batches = itertools.islice(self.data().create_tuple_iterator(num_epochs=1), 20)
         slim = algorithm.convert(phase, calibration_data=batches)
         print(algorithm.report, flush=True)

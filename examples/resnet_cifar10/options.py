@@ -43,7 +43,7 @@ _PRUNING = {
     "schedule": (str, "cosine", "of the scales' learning rate: cosine, down to zero, or constant"),
     "beta1": (float, 0.9, "of Adam, which trains the scales"),
     "beta2": (float, 0.999, "of Adam, which trains the scales"),
-    "calibration_batches": (int, 20, "training batches to re-estimate normalization statistics on; 0 for none"),
+    "calibration_batches": (int, 20, "training batches to recover the slim network on; 0 for none"),
 }
 _OF_STEP: Dict[str, Dict[str, Any]] = {
     "train": {**_TRAINING, **_SGD},

@@ -136,6 +136,10 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick.comp_algo import ALGORITHMS
     from golden_stick.graph.plan import PruningPlan
     from golden_stick.prune import OneShot, Pruner
+    if options.recovery == "weights":
+        raise ArgumentError(f"For '{CLI}', '--recovery' must be 'statistics' or 'none' for a masked network, whose "
+                            f"weights may have been trained since it was masked, but got 'weights'.")
+    options.recovery = options.recovery or (options.calibration_data and "statistics")
     masked = decoded(source.values[PLAN])
     source = replace(source, values={name: array for name, array in source.values.items() if name != PLAN})
 

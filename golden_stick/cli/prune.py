@@ -40,7 +40,7 @@ def add_pruning_options(command: argparse.ArgumentParser, required: bool = True)
                          "read, for --recovery")
     command.add_argument("--recovery", choices=RECOVERIES, help="with --calibration-data, what follows slimming: "
                          "layers are solved anew, or statistics of normalizations re-estimated (default: weights, but "
-                         "statistics where a masked network was trained)")
+                         "statistics for a masked network)")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")

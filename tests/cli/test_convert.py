@@ -390,3 +390,13 @@ def test_recovery_on_calibration_data(capsys):
     assert "no --calibration-data: layers were not solved anew" in capsys.readouterr().out
     assert run(f"{prune} --output fourth.ckpt --recovery weights") == 2
     assert "must stand with 'calibration_data'" in capsys.readouterr().err
+
+
+def test_of_a_masked_network_statistics_alone_are_re_estimated(capsys):
+    Path("my_data.py").write_text(BATCHES)
+    _, applied = masked(nn.Adam)
+    ms.save_checkpoint(applied, "masked.ckpt")
+    options = "--checkpoint masked.ckpt --output slim.safetensors --calibration-data my_data.py:batches"
+    fails(f"{options} --recovery weights", "'--recovery' must be 'statistics' or 'none' for a masked network", capsys)
+    assert convert(options) == 0
+    assert "re-estimated on 2 batches" in capsys.readouterr().out

@@ -66,6 +66,36 @@ def test_two_layers_by_hand(mode, bias):
         np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
 
 
+class Stream(nn.Cell):
+    """Two blocks that add to a stream."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.up, self.down = nn.Dense(5, 6), nn.Dense(6, 12), nn.Dense(12, 6)
+        self.more, self.less = nn.Dense(6, 12), nn.Dense(12, 6)
+
+    def construct(self, x):
+        x = self.embed(x)
+        x = x + self.down(ops.relu(self.up(x)))
+        return x + self.less(ops.relu(self.more(x)))
+
+
+def test_a_layer_makes_up_for_what_the_stream_that_it_is_added_to_lacks(mode):
+    network, data = networks.randomize(Stream()), batches(5)
+    slim = halved(network, (5,), residual="keep")
+    solved = gs.reconstruct(slim, network, data)
+    layers = {layer.path: layer for layer in gs.reconstruction_report(solved).layers}
+    stream = outputs(solved.embed, data)
+    stream += outputs(nn.SequentialCell(solved.embed, solved.up, nn.ReLU(), solved.down), data)
+    reads = np.maximum(stream @ solved.more.weight.asnumpy().T + solved.more.bias.asnumpy(), 0)
+    target, old = outputs(network, data) - stream, slim.less.weight.asnumpy().astype(np.float64)
+    centred = reads - reads.mean(0)
+    damped = centred.T @ centred / COUNT + layers["less"].damping * np.square(centred).mean() * np.eye(6)
+    change = np.linalg.solve(damped, centred.T @ (target - target.mean(0) - centred @ old.T) / COUNT)
+    np.testing.assert_allclose(solved.less.weight.asnumpy(), old + change.T, rtol=1e-3, atol=1e-4)
+    assert layers["less"].before > layers["less"].after
+
+
 class Net(nn.Cell):
     """Two convolutions with nothing between them, and a normalization: it can take a bias."""
 
