@@ -45,9 +45,10 @@ of `convert` where it is given calibration data: each layer is solved anew by le
 slim network towards what it gave in the original.
 """
 REMARKS = """\
-The criterion `taylor` reads the labels of {labelled} training images before; the recovery reads none. Seconds are
-those of the whole reconstruction, on {cores} cores which other work shared unless it says otherwise; CPU seconds are
-those of all threads.
+Weights are those of the original images; the network was adapted to the JPEG images before it was pruned, by two epochs
+on 15,000 of them by default (`--adapt-images`, `--adapt-epochs`), which is short. No row was made by labels, but for the
+criterion `taylor`, which reads those of {labelled} training images. Seconds are those of the reconstruction, on {cores}
+cores that other work had a share in; CPU seconds are those of all threads.
 """
 BATCH, LABELLED = 256, 256
 
