@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from golden_stick.knockoffs.exchangeability import exchangeability as exchangeability
     from golden_stick.prune.one_shot import OneShot as OneShot
     from golden_stick.prune.schedule import prune_in_steps as prune_in_steps
+    from golden_stick.recover.distill import distill as distill
     from golden_stick.recover.reconstruct import reconstruct as reconstruct
     from golden_stick.recover.reconstruct import reconstruction_report as reconstruction_report
     from golden_stick.scop.pruner import SCOP as SCOP
@@ -46,6 +47,7 @@ _HOME = {
     "benchmark": "bench.benchmark",
     "certify": "certify.certify",
     "compare": "compare.compare",
+    "distill": "recover.distill",
     "exchangeability": "knockoffs.exchangeability",
     "export": "deploy.exporters",
     "find_groups": "graph.groups",

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "golden_stick"
 FOLDERS = ("base", "graph", "cells", "deploy", "bench", "criteria", "recover", "comp_algo", "prune", "knockoffs",
            "scop", "certify", "compare", "cli")
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "add_algorithm", "add_criterion", "add_layer", "benchmark", "certify",
-          "compare", "errors", "exchangeability", "export", "find_groups", "fold", "fold_report",
+          "compare", "distill", "errors", "exchangeability", "export", "find_groups", "fold", "fold_report",
           "load_slim", "prune_in_steps", "pruning_card", "reconstruct", "reconstruction_report", "safe_filters",
           "safe_together", "save_slim", "slim", "trace", "verify"}
 

@@ -33,6 +33,12 @@ _SGD = {
     "weight_decay": (float, 5e-4, "of weights of convolutions and dense layers"),
     "label_smoothing": (float, 0.0, "in [0, 1)"),
 }
+_DISTILLATION = {
+    "teacher": (str, None, "checkpoint of the original network, to learn from besides the labels; none by default"),
+    "temperature": (float, 4.0, "of the teacher's answers"),
+    "teacher_weight": (float, 0.9, "of the teacher's answers, in [0, 1]; the labels have the rest"),
+    "warmup": (float, 0.1, "fraction of the steps in which the learning rate of a reconstructed network rises"),
+}
 _PRUNING = {
     "prune_rate": (float, 0.45, "fraction of the removable channels of each group to remove"),
     "residual": (str, "group", "group, scatter or keep"),
@@ -48,7 +54,7 @@ _PRUNING = {
 _OF_STEP: Dict[str, Dict[str, Any]] = {
     "train": {**_TRAINING, **_SGD},
     "prune": {**_TRAINING, **_PRUNING},
-    "finetune": {**_TRAINING, **_SGD},
+    "finetune": {**_TRAINING, **_SGD, **_DISTILLATION},
     "eval": {"split": (str, "validation", "validation or test; look at test once, at the end")},
     "export": {"export_batch": (int, 1, "samples per call of the exported network")},
 }

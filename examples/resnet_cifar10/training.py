@@ -80,17 +80,19 @@ def accuracy(network: nn.Cell, split: Split, splits: Splits) -> float:
     return float(right_answers(network, split, splits).mean())
 
 
-def cosine(first: float, steps: int) -> List[float]:
-    """A learning rate per step, from `first` down to nearly zero along half a cosine."""
-    return (first * 0.5 * (1 + np.cos(np.pi * np.arange(steps) / steps))).astype(np.float32).tolist()
+def cosine(first: float, steps: int, rising: int = 0) -> List[float]:
+    """A learning rate per step, from `first` down to nearly zero along half a cosine; the first `rising` steps start
+    low and come up to it."""
+    rates = first * 0.5 * (1 + np.cos(np.pi * np.arange(steps) / steps))
+    return (rates * np.minimum(1, (np.arange(steps) + 1) / (rising + 1))).astype(np.float32).tolist()
 
 
-def sgd(network: nn.Cell, options, steps: int) -> nn.Optimizer:
+def sgd(network: nn.Cell, options, steps: int, rising: int = 0) -> nn.Optimizer:
     """SGD with Nesterov momentum; no weight decay on biases and normalizations, which it would only disturb."""
     decayed = [parameter for parameter in network.trainable_params() if parameter.ndim > 1]
     others = [parameter for parameter in network.trainable_params() if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return nn.Momentum(groups, cosine(options.learning_rate, steps), options.momentum, use_nesterov=True)
+    return nn.Momentum(groups, cosine(options.learning_rate, steps, rising), options.momentum, use_nesterov=True)
 
 
 class _Progress(Callback):
@@ -117,7 +119,8 @@ class _Progress(Callback):
 
 def fit(network: nn.Cell, loss, optimizer: nn.Optimizer, data, epochs: int, title: str,
         callbacks: Iterable[Callback] = ()) -> Tuple[List[float], float]:
-    """Train with `Model.train`. Returns the mean loss of each epoch, and the seconds it took."""
+    """Train with `Model.train`; `loss` is None for a network that gives it itself. Returns the mean loss of each epoch,
+    and the seconds it took."""
     progress, start = _Progress(title, epochs * data.get_dataset_size()), time.perf_counter()
     ms.Model(network, loss, optimizer).train(epochs, data, callbacks=[progress, *callbacks], dataset_sink_mode=False)
     return progress.epochs, time.perf_counter() - start

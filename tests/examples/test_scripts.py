@@ -32,6 +32,10 @@ class TestRefusals:
         with pytest.raises(SystemExit, match="--checkpoint must name the"):
             script.main(DIGITS)
 
+    def test_warmup(self):
+        with pytest.raises(SystemExit, match=r"--warmup must be in \[0, 1\), but got 1.5"):
+            finetune.main(DIGITS + ["--checkpoint", "x.ckpt", "--warmup", "1.5"])
+
     def test_split(self):
         with pytest.raises(SystemExit, match="--split must be validation or test, but got 'train'"):
             evaluate.main(DIGITS + ["--checkpoint", "x.ckpt", "--split", "train"])
@@ -58,7 +62,7 @@ def test_step_by_step_in_the_published_form(trained, tmp_path):
 
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     record = pruned(trained, tmp_path, "resnet56_published.yaml")
-    finetune.main(DIGITS + SHORT + file("slim.ckpt"))
+    finetune.main(DIGITS + SHORT + file("slim.ckpt") + ["--teacher", str(tmp_path / "network.ckpt")])
     found = evaluate.main(DIGITS + PLAIN + file("finetuned.ckpt") + ["--split", "test"])
     export.main(DIGITS + PLAIN + file("finetuned.ckpt"))
     assert sorted(os.listdir(tmp_path)) == [

@@ -103,6 +103,8 @@ def test_the_learning_rate_falls_from_its_first_value_to_nearly_zero():
     rates = cosine(0.1, 100)
     assert len(rates) == 100 and rates[0] == pytest.approx(0.1) and 0 < rates[-1] < 1e-4
     assert rates == sorted(rates, reverse=True) and rates[50] == pytest.approx(0.05)
+    low = cosine(0.1, 100, 9)
+    assert low[9:] == rates[9:] and low[:10] == sorted(low[:10]) and low[0] == pytest.approx(0.01)
 
 
 def test_weight_decay_spares_biases_and_normalizations(tmp_path):
