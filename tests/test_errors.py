@@ -91,8 +91,8 @@ def test_every_message_is_one_string_that_names_its_owner_and_says_what_must_be(
 
 
 # Graph mode knows built-in errors only, and a Cell's `construct` is compiled in it.
-# Why a batch size is fixed becomes a warning before it leaves its package.
-FIXED = {f"deploy/onnx/{name}.py": {"FixedBatch"} for name in ("batch", "export", "moving", "mixing", "writer")}
+# Why a size is fixed becomes a warning before it leaves its package.
+FIXED = {f"deploy/onnx/{name}.py": {"FixedSizes"} for name in ("sizes", "export")}
 # Python asks a module for a name that it lacks: what is raised then is what `hasattr` expects.
 BUILT_IN = {"__init__.py": {"AttributeError"}, "prune/__init__.py": {"AttributeError"},
             "recover/distill.py": {"ValueError"}, "scop/cells.py": {"ValueError"},

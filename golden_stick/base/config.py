@@ -12,7 +12,7 @@ from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Map
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, first_line
 
-__all__ = ["Either", "FRACTION", "Interval", "OneOf", "Option", "PerPattern", "Registry", "Switch", "Whole",
+__all__ = ["Either", "FRACTION", "Interval", "Names", "OneOf", "Option", "PerPattern", "Registry", "Switch", "Whole",
            "check_config", "check_value", "with_options"]
 
 
@@ -119,6 +119,20 @@ class Switch:
 
     def __str__(self) -> str:
         return "True or False"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Distinct names in order."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        if not isinstance(value, (tuple, list)) or not all(isinstance(name, str) for name in value):
+            return "type"
+        return None if all(value) and len(set(value)) == len(value) else "value"
+
+    def __str__(self) -> str:
+        return "a tuple of distinct names"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Whatever is done to a network here leaves the original, its training flags and t
 import copy
 import json
 import os
+import sys
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from golden_stick.graph.plan import KeptChannels, PruningPlan
 
 __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "allowed_difference",
            "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation", "find_cell", "kind_of",
-           "leaves", "masked_network", "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
+           "leaves", "masked_network", "quiet", "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -99,6 +100,26 @@ def scratch_directory() -> Iterator[None]:
             yield
         finally:
             os.chdir(folder)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what MindSpore writes to the error output in a block, unless the user has said what it may: by GLOG_v."""
+    if "GLOG_v" in os.environ:
+        yield
+        return
+    sys.stderr.flush()
+    kept, stream = os.dup(2), sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nothing, os.fdopen(os.dup(2), "w", encoding="utf-8") as python:
+        # Python's own warnings still come through.
+        sys.stderr = python if stream is sys.__stderr__ else stream
+        os.dup2(nothing.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            sys.stderr = stream
 
 
 def evaluate(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:

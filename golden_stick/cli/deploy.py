@@ -23,6 +23,8 @@ golden-stick export --network resnet.py:resnet20 --checkpoint resnet20.ckpt --in
     command.add_argument("--output", required=True, help="where to write the file: its ending names the format, "
                          "such as .onnx; MindIR without one")
     command.add_argument("--opset", type=int, help="version of ONNX's operators, from 13 to 23 (default: 17)")
+    command.add_argument("--any-size", action="store_true", help="inputs of any height and width: all axes behind the "
+                         "second take any length")
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -34,6 +36,10 @@ def _export(options: argparse.Namespace) -> None:
         network, inputs = network_and_inputs(options, options.checkpoint)
         network = load_slim(network, options.slim) if options.slim else network
         trace_aloud(network, inputs)
+        if options.any_size:
+            from mindspore import Tensor
+            inputs = tuple(Tensor(shape=[*item.shape[:2], *(None,) * (item.ndim - 2)], dtype=item.dtype)
+                           if item.ndim > 2 else item for item in inputs)
         export(network, inputs, paths["output"], name, options.opset)
 
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, Optional, Tuple, Union
 
-from golden_stick.base.config import Registry, Switch, Whole, check_value
+from golden_stick.base.config import Names, Registry, Switch, Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError
 
 __all__ = ["FORMATS", "Format", "add_format", "format_of_path"]
@@ -27,6 +27,8 @@ class Format:
             in :mod:`golden_stick.base.config`.
         needs (tuple[str]): Packages that must be installed.
         extra (str): What `pip install` takes to get them. Default: ``''``, the name of the package.
+        free_axes (bool): Whether `write` takes, as an option of this name, which axes of the inputs behind the first
+            take any length: a tuple of axes for each input. Default: ``False``.
     """
 
     write: Union[Callable[..., None], str]
@@ -34,6 +36,7 @@ class Format:
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: Tuple[str, ...] = ()
     extra: str = ""
+    free_axes: bool = False
 
     def check(self, owner: str, options: Mapping[str, Any]) -> None:
         """Refuse options or a missing package that would fail when the file is written, perhaps after long work."""
@@ -65,10 +68,12 @@ def _accept(thing: Any) -> Format:
 
 
 FORMATS: Registry[Format] = Registry("export format", "golden_stick.formats", {
-    "MINDIR": Format("golden_stick.deploy.mindir:write_mindir", ".mindir", {"dynamic_batch": Switch()}),
+    "MINDIR": Format("golden_stick.deploy.mindir:write_mindir", ".mindir", {"dynamic_batch": Switch()},
+                     free_axes=True),
     # The oldest opset in which axes are inputs, and the newest that this package is tested with.
     "ONNX": Format("golden_stick.deploy.onnx.export:write_onnx", ".onnx",
-                   {"opset": Whole(13, 23), "dynamic_batch": Switch()}, ("onnx", "onnxruntime"), "golden-stick[onnx]"),
+                   {"opset": Whole(13, 23), "dynamic_batch": Switch(), "input_names": Names(), "output_names": Names()},
+                   ("onnx", "onnxruntime"), "golden-stick[onnx]", True),
 }, _accept)
 
 

@@ -183,8 +183,84 @@ class Resizing(nn.Cell):
                 ops.ResizeNearestNeighbor((7, 9), True)(x), ops.interpolate(x, (7, 9), mode="bicubic"),
                 ops.interpolate(x, (3, 13), mode="bicubic", align_corners=True),
                 ops.interpolate(x[:, :, 0], (9,), mode="linear"),
-                ops.interpolate(x[:, :, 0], (9,), mode="linear", align_corners=True))
+                ops.interpolate(x[:, :, 0], (9,), mode="linear", align_corners=True),
+                ops.interpolate(x, (7, 9), mode="nearest-exact"), ops.interpolate(x, (2, 3), mode="area"),
+                ops.interpolate(x, scale_factor=(2.0, 1.5), recompute_scale_factor=True, mode="bilinear"),
+                ops.interpolate(x[:, :, 0], (9,), mode="nearest"),
+                ops.interpolate(x[:, :, 0], (3,), mode="nearest-exact"),
+                ops.interpolate(x[:, :2, None], (2, 7, 9), mode="trilinear"),
+                ops.interpolate(x[:, :2, None], (2, 7, 9), mode="trilinear", align_corners=True))
+
+
+class Places(nn.Cell):
+    """Reads and writes where numbers say."""
+
+    def construct(self, x):
+        where = ops.clamp(ops.cast(ops.abs(x) * 3, ms.int32), 0, 3)
+        y, z = x * 2, x + 1
+        y[..., 0:2] = y[..., 0:2] * 2.0 - 0.5
+        z[:, 1] = 0.0
+        rows, columns = ops.meshgrid(x[0, 0, :, 0], x[0, 0, 0], indexing="ij")
+        across, down = ops.meshgrid(x[0, 0, :, 0], x[0, 0, 0], indexing="xy")
+        values, indices = ops.topk(x, 3)
+        second = ops.topk(x, 2, dim=1)
+        least = ops.topk(x, 2, dim=2, largest=False)
+        return (ops.gather_elements(x, 1, where), ops.gather_elements(x, -1, where[..., :2]), y, z, rows, columns,
+                across, down, values, indices, second[0], second[1], least[0], ops.one_hot(where[:, 0], 4, 2.0, 0.5),
+                ops.one_hot(where[:, 0] - 1, 4, 1, 0), ops.OneHot(1)(where[:, 0, 0], 4, Tensor(1.0), Tensor(0.0)),
+                ops.LRN(1)(x), ops.eye(5, 6, ms.float32) + x, ops.argsort(x, 1), ops.tril(x), mint.triu(x, 1),
+                ops.DepthToSpace(2)(x), ops.SpaceToDepth(2)(x[:, :, 1:]), ops.slice(x, (0, 1, 1, 2), (-1, 2, 3, 4)),
+                ops.strided_slice(x, (0, 1, 4, 2), (1, 3, 1, 6), (1, 1, -2, 1)), ops.pixel_unshuffle(x[:, :, 1:], 2),
+                ops.tensor_scatter_elements(x, where[:1], x[1:2], 1),
+                ops.tensor_scatter_add(x, Tensor([[0], [1]], ms.int32), x[:2] * 2),
+                ops.scatter_nd(Tensor([[0], [2], [0]], ms.int32), x[0, :3], (5, 5, 6)), ops.logsumexp(x, 1),
+                ops.meshgrid(ops.arange(x.shape[3]), ops.arange(x.shape[2]))[0] * 2)
+
+
+class Samples(nn.Cell):
+    """Reads between pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.offsets = nn.Conv2d(4, 27, 3)
+        self.grouped = nn.Conv2d(4, 54, 3, 2)
+        self.kernel = ms.Parameter(Tensor(np.random.default_rng(1).normal(size=(3, 4, 3, 3)).astype(np.float32)))
+        self.boxes = Tensor(np.array([[0, 0.5, 0.5, 4, 3], [1, 1, 1, 9, 8], [1, -2, 0, 3.3, 2]], np.float32))
+
+    def construct(self, x):
+        grid, small = ops.tanh(x[:, :2]).transpose(0, 2, 3, 1) * 1.2, ops.tanh(self.offsets(x) / 20)
+        return (ops.grid_sample(x, grid), ops.grid_sample(x, grid, "nearest", "border", True),
+                ops.grid_sample(x, grid, "bilinear", "reflection"), ops.grid_sample(x, grid, "bilinear", "border"),
+                ops.affine_grid(x[:, :2, 0, :3], (x.shape[0], 3, 4, 5)),
+                ops.affine_grid(x[:, :2, 0, :3], (x.shape[0], 3, 4, 5), True),
+                ops.ROIAlign(3, 2, 0.5, 2)(x, self.boxes), ops.ROIAlign(3, 2, 0.5, 2, 0)(x, self.boxes),
+                ops.deformable_conv2d(x, self.kernel, small, (3, 3), (1, 1, 1, 1), (1, 1, 1, 1)),
+                ops.deformable_conv2d(x, self.kernel, ops.tanh(self.grouped(x) / 20), (3, 3), (1, 1, 2, 2),
+                                      (0, 2, 1, 1), dilations=(1, 1, 1, 1), deformable_groups=2))
+
+
+class Boxes(nn.Cell):
+    """The best boxes, without those that overlap a better one."""
+
+    def construct(self, x):
+        corner = x[0, :, :, :2].reshape(-1, 2) * 4
+        boxes = ops.concat((corner, corner + ops.abs(x[0, :, :, 2:4].reshape(-1, 2)) * 4 + 1,
+                            ops.sigmoid(x[0, :, :, 4:5].reshape(-1, 1))), 1)
+        return ops.NMSWithMask(0.3)(boxes)
+
+
+class Recurrent(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.CellList([nn.LSTM(6, 3, 2, batch_first=True, bidirectional=True), nn.LSTM(6, 3, 1, False),
+                                   nn.RNN(6, 3, batch_first=True), nn.GRU(6, 3, batch_first=True)])
+
+    def construct(self, x):
+        found = ()
+        for cell in self.layers:
+            found += (cell(x[:, 0])[0],)
+        return found
 
 
 FAMILIES = (Arithmetic, Decisions, Activations, Functions, Reductions, Shapes, Slices, Products, Convolutions,
-            Normalizations, Pooling, Resizing)
+            Normalizations, Pooling, Resizing, Places, Samples, Boxes, Recurrent)

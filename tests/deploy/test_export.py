@@ -1,5 +1,6 @@
 """Export to MindIR, and the check of what was written."""
 import os
+from pkgutil import resolve_name
 
 import mindspore as ms
 import numpy as np
@@ -10,6 +11,7 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, ExportError
 from golden_stick.base.inputs import as_tensors
 from golden_stick.cells.wrappers import allowed_difference, evaluate
+from golden_stick.deploy import mindir
 from golden_stick.deploy.onnx.export import run_file
 from tests import networks
 from tests.deploy.test_slim_file import make_slim
@@ -80,6 +82,18 @@ def test_format(tmp_path):
         gs.export(make_slim(), SHAPE, str(tmp_path / "x"), file_format="TFLITE")
 
 
+@pytest.mark.parametrize("file_format, place", [("ONNX", "onnx.export.trace"), ("MINDIR", "mindir.ms.export")])
+def test_exports_are_quiet(tmp_path, monkeypatch, capfd, file_format, place):
+    """Unless the environment says what MindSpore may write."""
+    place = f"golden_stick.deploy.{place}"
+    function = resolve_name(place)
+    monkeypatch.setattr(place, lambda *inputs, **options: (os.write(2, b"noise"), function(*inputs, **options))[1])
+    for level, said in ((None, ""), ("3", "noise")):
+        monkeypatch.setenv("GLOG_v", level) if level else monkeypatch.delenv("GLOG_v", raising=False)
+        gs.export(nn.ReLU(), (1, 4), tmp_path / "x", file_format, dynamic_batch=False)
+        assert capfd.readouterr().err == said
+
+
 def test_folder(tmp_path):
     with pytest.raises(CheckpointError, match="For 'export', the folder of 'path' must exist"):
         gs.export(make_slim(), SHAPE, str(tmp_path / "none" / "x"))
@@ -97,10 +111,7 @@ def test_wrong_shape_leaves_nothing(tmp_path):
     (lambda arrays: [np.full_like(array, np.nan) for array in arrays], "largest difference of nan"),
 ])
 def test_file_with_other_outputs_is_not_kept(tmp_path, monkeypatch, change, message):
-    from golden_stick.deploy import mindir as module
-
-    evaluate = module.evaluate
-    monkeypatch.setattr(module, "evaluate", lambda network, tensors: change(evaluate(network, tensors)))
+    monkeypatch.setattr(mindir, "evaluate", lambda network, tensors: change(evaluate(network, tensors)))
     with pytest.raises(ExportError, match=message):
         gs.export(make_slim(), SHAPE, str(tmp_path / "x"))
     assert os.listdir(tmp_path) == []
@@ -185,16 +196,18 @@ def test_a_number_in_a_mindir(tmp_path):
 
 @pytest.mark.parametrize("fails, message", [
     ("mindir", "the MindIR, whose outputs must not be None, must run on this machine, .* MindSpore says: no kernel$"),
-    ("exporters", "For 'export', the network must run on this machine, for the MindIR to be compared .*: no kernel$"),
+    ("network", "For 'export', the network must run on this machine, for the MindIR to be compared .*: no kernel$"),
 ])
 def test_what_does_not_run_here(tmp_path, monkeypatch, fails, message):
     """Played: a MindIR with an output of None runs or not by what the process did before."""
     def run(network, tensors):
         raise RuntimeError("no kernel\nfor this")
 
-    monkeypatch.setattr(f"golden_stick.deploy.{fails}.evaluate", run)
+    network = make_slim()
+    where = (mindir, "evaluate") if fails == "mindir" else (type(network), "__call__")
+    monkeypatch.setattr(*where, run)
     with pytest.raises(ExportError, match=message):
-        gs.export(make_slim(), SHAPE, str(tmp_path / "x"))
+        gs.export(network, SHAPE, str(tmp_path / "x"))
     assert os.listdir(tmp_path) == []
 
 

@@ -15,6 +15,8 @@ from golden_stick.graph.plan import count_macs
 from tests.graph.build import Builder
 
 X = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype(np.float32)
+# Where a scatter writes, at some places twice.
+INTO = np.random.default_rng(2).integers(0, 4, X.shape)
 VECTORS = {name: np.random.default_rng(index).uniform(0.3, 1.5, 4).astype(np.float32)
            for index, name in enumerate(("scale", "shift", "mean", "variance"))}
 
@@ -115,7 +117,35 @@ RESHAPED = [
     ("AdaptiveAvgPool2DExt", [(1, 1)], lambda x: [x.mean((2, 3), keepdims=True)]),
     ("UpsampleNearest2D", [(7, 9), None], lambda x: [x[:, :, np.arange(7) * 5 // 7][..., np.arange(9) * 6 // 9]]),
     ("UpsampleBilinear2D", [(9, 11), None, True], lambda x: [line(line(x, 9, 2), 11, 3)]),
+    ("UpsampleBicubic2D", [(7, 9), None, True], lambda x: [cubic(cubic(x, 7, 2, True), 9, 3, True)]),
+    ("UpsampleBicubic2D", [(7, 9), None, False], lambda x: [cubic(cubic(x, 7, 2, False), 9, 3, False)]),
+    ("ArgSort", [1, True, False], lambda x: [np.argsort(-x, 1)]),
+    ("SliceExt", [2, 1, 4, 2], lambda x: [x[:, :, 1:4:2]]),
+    ("ScatterAddExt", [1, INTO, X], lambda x: [scattered(x)]),
+    ("Scatter", [1, INTO[:, :1], X[:, :1], 0],
+     lambda x: [np.where(INTO[:, :1] == np.arange(4).reshape(1, 4, 1, 1), x[:, :1], x)]),
+    ("TensorScatterMul", [np.array([[1], [0]]), X[::-1].copy()], lambda x: [x * x]),
 ]
+
+
+def scattered(x):
+    made = x.copy()
+    samples, _, rows, columns = np.indices(x.shape)
+    np.add.at(made, (samples, INTO, rows, columns), x)
+    return made
+
+
+def cubic(x, made, axis, corners):
+    """Between four positions, by the curve with -0.75."""
+    size = x.shape[axis]
+    places = np.linspace(0, size - 1, made) if corners else (np.arange(made) + 0.5) * size / made - 0.5
+    low, total = np.floor(places).astype(int), 0
+    for step in range(-1, 3):
+        away = np.abs(places - low - step)
+        inner, outer = 1.25 * away ** 3 - 2.25 * away ** 2 + 1, -0.75 * (away ** 3 - 5 * away ** 2 + 8 * away - 4)
+        weights = np.where(away <= 1, inner, outer).reshape((-1,) + (1,) * (3 - axis))
+        total = total + weights * x.take((low + step).clip(0, size - 1), axis)
+    return total
 
 
 def average(x, counted):
@@ -252,3 +282,25 @@ def test_einsum(tmp_path, equation):
                                atol=1e-4)
     # The file costs what the network costs.
     assert count_onnx_macs(str(tmp_path / "x.onnx"), [X.shape]) == count_macs(graph) == 4 * 5 * 5 * X.shape[3]
+
+
+def test_one_hot_of_mint(tmp_path):
+    """A place that there is none of is off everywhere."""
+    places = np.array([[0, 2], [-1, 3]])
+    got, = written(tmp_path, "OneHotExt", [-1, np.asarray(1), np.asarray(0), -1], [(2, 2, 3)], ["int64"], data=places)
+    np.testing.assert_array_equal(got, places[..., None] == np.arange(3))
+
+
+@pytest.mark.parametrize("most, least, wanted", [(3, 0.1, [0, 2]), (1, 0.1, [0]), (3, 0.01, [0, 2, 3])])
+def test_boxes_that_overlap(tmp_path, most, least, wanted):
+    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4.1], [5, 5, 9, 9], [20, 20, 21, 21]], np.float32)
+    scores = np.array([0.9, 0.8, 0.7, 0.05], np.float32)
+    numbers = [np.asarray(most, np.int32), np.asarray(0.5, np.float32), np.asarray(least, np.float32)]
+    got, = written(tmp_path, "NonMaxSuppressionV3", [scores, *numbers], [(-1,)], ["int32"], data=boxes)
+    np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("way, wanted", [("Max", np.maximum), ("Min", np.minimum)])
+def test_scatters_of_opset_18(tmp_path, way, wanted):
+    got, = written(tmp_path, f"TensorScatter{way}", [np.array([[0], [1]]), -X], [X.shape], opset=18)
+    np.testing.assert_array_equal(got, wanted(X, -X))

@@ -7,6 +7,7 @@ from mindspore import Tensor
 
 import golden_stick as gs
 from golden_stick.cells.wrappers import evaluate
+from golden_stick.deploy.onnx import export as export_module
 from golden_stick.deploy.onnx.export import run_file
 from tests.deploy import onnx_cells
 
@@ -17,17 +18,23 @@ def randomized(cell):
     """Normalizations of ones and zeros would hide what a rule leaves out."""
     generator = np.random.default_rng(3)
     for parameter in cell.get_parameters():
-        parameter.set_data(Tensor(generator.uniform(0.3, 1.5, parameter.shape).astype(np.float32)))
+        array = generator.uniform(0.3, 1.5, parameter.shape).astype(np.float32)
+        # MindSpore's tanh is rough where it is near 1.
+        parameter.set_data(Tensor(array / 10 if "_ih" in parameter.name or "_hh" in parameter.name else array))
     return cell
 
 
-@pytest.mark.parametrize("opset", [pytest.param(13, marks=pytest.mark.long), 20])
+@pytest.mark.parametrize("opset", [pytest.param(16, marks=pytest.mark.long), 20])
 @pytest.mark.parametrize("family", onnx_cells.FAMILIES, ids=lambda family: family.__name__)
-def test_family(tmp_path, family, opset):
+def test_family(tmp_path, monkeypatch, family, opset):
     cell = randomized(family())
+    # The export compares as well; once is enough.
+    monkeypatch.setattr(export_module, "check_outputs", lambda *_: None)
+    monkeypatch.setattr(export_module, "run_network", lambda *_: None)
     path = gs.export(cell, SHAPE, str(tmp_path / "x"), file_format="ONNX", opset=opset)
     model = onnx.load(path)
     assert [item.version for item in model.opset_import] == [opset]
+    assert {item.key: item.value for item in model.metadata_props} == {"golden_stick.batch": "any"}
     data = np.random.default_rng(opset).normal(size=(3, *SHAPE[1:])).astype(np.float32)
     ms.ms_memory_recycle()
     wanted, got = evaluate(cell, (Tensor(data),)), run_file(path, [data])

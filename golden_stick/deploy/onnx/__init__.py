@@ -3,20 +3,20 @@ ONNX files from our own graph. THE table of ONNX: operator -> the rule that writ
 
 An operator without a rule is an error that names it: nothing is written that is only probably right.
 """
-from typing import Callable, Dict
+from typing import Callable, Dict, Tuple
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.deploy.onnx.mixing import MIXING
 from golden_stick.deploy.onnx.moving import MOVING
+from golden_stick.deploy.onnx.places import PLACES
 from golden_stick.deploy.onnx.pointwise import POINTWISE
 from golden_stick.deploy.onnx.spatial import SPATIAL
 
 __all__ = ["ONNX_RULES", "add_onnx_rule"]
 
 
-ONNX_RULES: Dict[str, Callable] = {
-    operator: rule for rule, operators in (*POINTWISE, *MIXING, *MOVING, *SPATIAL) for operator in operators.split()
-}
+_RULES: Tuple[Tuple[Callable, str], ...] = (*POINTWISE, *MIXING, *MOVING, *PLACES, *SPATIAL)
+ONNX_RULES: Dict[str, Callable] = {operator: rule for rule, operators in _RULES for operator in operators.split()}
 
 
 def add_onnx_rule(operator: str, rule: Callable) -> None:

@@ -4,7 +4,6 @@ from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
-from golden_stick.deploy.onnx.batch import FixedBatch, grows
 from golden_stick.deploy.onnx.writer import Writer, is_none
 from golden_stick.graph.ir import Constant, Node, Value, flatten
 from golden_stick.graph.layers import CONVOLUTION, DENSE, NORMALIZERS, OPERATORS, TRANSPOSED, spatial_numbers
@@ -160,8 +159,6 @@ def _spread(root: bool) -> Callable:
     def rule(writer: Writer, node: Node) -> Tuple[str, str]:
         shape, axes, keep = writer.shape(node.inputs[0]), _axes(writer, node), _keeps(writer, node)
         axes = list(range(len(shape))) if axes is None else axes
-        if any(grows(shape[axis]) for axis in axes):
-            raise FixedBatch(f"{node} is taken over the batch")
         x, count = writer.expression(node, node.inputs[0]), math.prod(shape[axis] for axis in axes)
         mean = x.reduced("ReduceMean", axes)
         away = x - mean
@@ -176,6 +173,13 @@ def _softmax(operator: str) -> Callable:
     return rule
 
 
+def _among_channels(writer: Writer, node: Node) -> str:
+    """Divided by a power of the squares of the channels beside it. ONNX takes the mean of squares, not the sum."""
+    given, size = node.attributes, 2 * node.attributes["depth_radius"] + 1
+    return writer.emit("LRN", [writer.of(node.inputs[0])], size=size, alpha=float(given["alpha"] * size),
+                       beta=float(given["beta"]), bias=float(given["bias"]))
+
+
 def _running_sum(writer: Writer, node: Node) -> str:
     axis = writer.constant(np.asarray(_one_axis(writer, node), np.int64))
     flags = [False, False] if node.operator == "CumsumExt" else [bool(writer.number(node, at, False)) for at in (2, 3)]
@@ -186,14 +190,15 @@ def _running_sum(writer: Writer, node: Node) -> str:
 def _top(writer: Writer, node: Node, count: int, axis: int, largest: bool, in_order: bool) -> Tuple[str, str]:
     values, places = writer.emit_several("TopK", [writer.of(node.inputs[0]), writer.vector([count])], 2, axis=axis,
                                          largest=int(largest), sorted=int(in_order))
-    return values, writer.cast(places, node.types[1])
+    return values, writer.cast(places, node.types[-1])
 
 
-def _sort(writer: Writer, node: Node) -> Tuple[str, str]:
+def _sort(writer: Writer, node: Node, places_only: bool = False) -> Union[str, Tuple[str, str]]:
     """Inputs of the newer one: data, axis, whether it descends."""
     axis = _one_axis(writer, node) % len(node.shapes[0])
     down = node.attributes.get("descending", writer.number(node, 2, False))
-    return _top(writer, node, node.shapes[0][axis], axis, down, True)
+    found = _top(writer, node, node.shapes[0][axis], axis, down, True)
+    return found[1] if places_only else found
 
 
 def _top_numbers(writer: Writer, node: Node) -> Tuple[str, str]:
@@ -255,7 +260,7 @@ def _root_mean_square(writer: Writer, node: Node) -> str:
     return (x / (power + writer.number(node, 2, 1e-6))("Sqrt") * scale).name
 
 
-MIXING = (
+MIXING: Tuple[Tuple[Callable, str], ...] = (
     *((_convolution, name) for name, record in OPERATORS.items() if record.form in (CONVOLUTION, TRANSPOSED)),
     *((_matrix_product, name) for name, record in OPERATORS.items() if record.form is DENSE),
     *((_batch_normalization, name) for name, record in NORMALIZERS.items() if record.over == "batch"),
@@ -268,6 +273,7 @@ MIXING = (
     (_reduction("ReduceMin"), "ReduceMin Min AMin ReduceAll"),
     (_reduction("ReduceProd"), "ReduceProd ProdExt"),
     (_reduction("ReduceSum"), "ReduceSum SumExt"),
+    (_reduction("ReduceLogSumExp"), "LogSumExp"),
     (_norm, "LpNorm LinalgVectorNorm"),
     (_index("ArgMax"), "Argmax"),
     (_index("ArgMin"), "Argmin"),
@@ -280,8 +286,12 @@ MIXING = (
     (_softmax("Softmax"), "Softmax"),
     (_softmax("LogSoftmax"), "LogSoftmax LogSoftmaxExt"),
     (_running_sum, "CumSum CumsumExt"),
+    (_among_channels, "LRN"),
     (_sort, "Sort SortExt"),
     (_top_numbers, "TopkExt"),
+    (lambda writer, node: _top(writer, node, writer.number(node, 1), -1, True, node.attributes.get("sorted", True)),
+     "TopK"),
+    (lambda writer, node: _sort(writer, node, places_only=True), "ArgSort"),
     (_unit_length, "L2Normalize"),
     (_group_normalization, "GroupNorm"),
     (_instance_normalization, "InstanceNorm"),

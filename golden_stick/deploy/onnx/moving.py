@@ -3,7 +3,6 @@ from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.deploy.onnx.batch import FixedBatch, grows, line
 from golden_stick.deploy.onnx.writer import Writer, is_none
 from golden_stick.graph.ir import Constant, Node, Value, flatten
 
@@ -49,8 +48,6 @@ def _pieces(writer: Writer, node: Node, axis: int, sizes: Sequence[int]) -> Tupl
 
 def _unstack(writer: Writer, node: Node) -> Tuple[str, ...]:
     axis = node.attributes.get("axis", writer.number(node, 1, 0)) % len(writer.shape(node.inputs[0]))
-    if grows(writer.shape(node.inputs[0])[axis]):
-        raise FixedBatch(f"{node} takes the batch apart")
     return tuple(writer.squeeze(part, [axis]) for part in _pieces(writer, node, axis, [1] * len(node.shapes)))
 
 
@@ -85,8 +82,6 @@ def _strided_slice(writer: Writer, node: Node) -> str:
             first = (0 if step > 0 else _END) if begin_mask >> at & 1 else first
             if end_mask >> at & 1:
                 last = _END if step > 0 else _START
-            elif line(last) == line(shape[axis]):
-                last = _END  # that of the axis at any batch size
             if (first, last, step) != (0, _END, 1):
                 cuts.append((first, last, axis, step))
             axis, place = axis + 1, place + 1
@@ -100,6 +95,39 @@ def _strided_slice(writer: Writer, node: Node) -> str:
 def _narrow(writer: Writer, node: Node) -> str:
     axis, start, count = (writer.number(node, at) for at in (1, 2, 3))
     return writer.slice(writer.of(node.inputs[0]), axis, start, start + count)
+
+
+def _piece(writer: Writer, node: Node) -> str:
+    """Inputs: data, where it begins, how long it is; -1 is to the end."""
+    begin, sizes = (writer.number(node, at) for at in (1, 2))
+    ends = [_END if size == -1 else first + size for first, size in zip(begin, sizes)]
+    axes = range(len(begin))
+    return writer.emit("Slice", [writer.of(node.inputs[0]), *map(writer.vector, (begin, ends, axes))])
+
+
+def _slice_axis(writer: Writer, node: Node) -> str:
+    return writer.slice(writer.of(node.inputs[0]), *(writer.number(node, at) for at in (1, 2, 3, 4)))
+
+
+def _triangle(upper: int) -> Callable:
+    """Zeros on the other side of a diagonal."""
+    def rule(writer: Writer, node: Node) -> str:
+        if writer.opset < 14:
+            raise writer.refuse(node, "ONNX has 'Trilu' since opset 14")
+        diagonal = node.attributes.get("diagonal", writer.number(node, 1, 0))
+        return writer.emit("Trilu", [writer.of(node.inputs[0]), writer.constant(np.asarray(diagonal, np.int64))],
+                           upper=upper)
+    return rule
+
+
+def _identity_matrix(writer: Writer, node: Node) -> str:
+    return writer.constant(np.eye(node.shapes[0][0], node.shapes[0][1]), node.types[0])
+
+
+def _block(operator: str) -> Callable:
+    def rule(writer: Writer, node: Node) -> str:
+        return writer.emit(operator, [writer.of(node.inputs[0])], blocksize=node.attributes["block_size"])
+    return rule
 
 
 def _gather(data: int, places: int, axis: Optional[int], batch: Optional[int] = None) -> Callable:
@@ -154,8 +182,6 @@ def _roll(writer: Writer, node: Node) -> str:
     if axes is None or np.size(axes) == 0:
         raise writer.refuse(node, "it rolls over no axis of its own")
     for shift, axis in zip(shifts, np.ravel(axes).tolist()):
-        if grows(shape[axis]):
-            raise FixedBatch(f"{node} rolls the batch")
         cut = -shift % shape[axis]
         if cut:
             parts = [writer.slice(data, axis, cut, _END), writer.slice(data, axis, 0, cut)]
@@ -200,6 +226,13 @@ MOVING = (
     (_split(2), "ChunkView Chunk SplitTensorView SplitTensor SplitWithSizeView SplitWithSize"),
     (_strided_slice, "StridedSlice"),
     (_narrow, "NarrowView Narrow"),
+    (_piece, "Slice"),
+    (_slice_axis, "SliceExt"),
+    (_identity_matrix, "Eye"),
+    (_triangle(0), "Tril TrilExt"),
+    (_triangle(1), "Triu"),
+    (_block("DepthToSpace"), "DepthToSpace"),
+    (_block("SpaceToDepth"), "SpaceToDepth"),
     (_gather(0, 2, 1), "SelectExtView SelectExt IndexSelect"),
     (_gather(0, 1, 2, batch=3), "Gather"),
     (_gather(1, 0, None), "Embedding"),

@@ -222,5 +222,7 @@ SPATIAL = (
     (_resize("nearest", lambda writer, node: "asymmetric"), "UpsampleNearest1D UpsampleNearest2D UpsampleNearest3D"),
     # Inputs: data, size, scales, whether corners meet corners.
     (_resize("linear", lambda writer, node: "align_corners" if writer.number(node, 3, False) else "half_pixel"),
-     "UpsampleBilinear2D UpsampleTrilinear3D"),
+     "UpsampleLinear1D UpsampleBilinear2D UpsampleTrilinear3D"),
+    (_resize("cubic", lambda writer, node: "align_corners" if writer.number(node, 3, False) else "half_pixel"),
+     "UpsampleBicubic2D"),
 )

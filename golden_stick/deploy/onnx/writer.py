@@ -1,18 +1,15 @@
 """The writer: what the rules speak to, and the only one that makes an ONNX model."""
 import itertools
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from dataclasses import replace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ExportError
-from golden_stick.deploy.onnx.batch import FixedBatch, Repeated, grows, line, sizes_of
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
 __all__ = ["Expression", "Writer", "is_none"]
-
-
-_BATCH = "batch"
 
 
 def is_none(value: Value) -> bool:
@@ -20,13 +17,19 @@ def is_none(value: Value) -> bool:
     return isinstance(value, Constant) and value.value is None
 
 
-def _tensor_info(name: str, kind: str, shape: Sequence[int]) -> Any:
-    """What an ONNX file says of an input or output; sizes that follow the batch have a name instead of a number."""
+def _opened(value: Value) -> Value:
+    """Several arrays in one constant, as MindSpore folds a tuple of tensors, are several constants."""
+    several = isinstance(value, Constant) and isinstance(value.value, tuple) and any(
+        isinstance(item, np.ndarray) for item in value.value)
+    return tuple(map(Constant, value.value)) if several else value  # type: ignore[union-attr]
+
+
+def _tensor_info(name: str, kind: str, shape: Sequence[Any]) -> Any:
+    """What an ONNX file says of an input or output; a size that is free has a name, one that is not known has none."""
     from onnx import helper
 
-    sizes = [_BATCH if line(size) == (0, 1) else f"{line(size)[1]} * {_BATCH} + {line(size)[0]}" if grows(size) else
-             int(size) for size in shape]
-    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)), sizes)
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(kind)),
+                                         [None if size == -1 else size for size in shape])
 
 
 def _read_nodes(nodes: Sequence[tuple], outputs: Iterable[str]) -> List[tuple]:
@@ -102,19 +105,25 @@ class Expression:
 
 
 class Writer:
-    """Collects ONNX nodes and weights (name of a parameter -> array) while the rules walk the graph."""
+    """
+    Collects ONNX nodes and weights (name of a parameter -> array) while the rules walk the graph. Writers of one
+    network at several sizes share a `store`, digest -> name and array: equal constants have one name and stand once in
+    memory. `names` are those of the inputs.
+    """
 
-    def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray], opset: int):
-        self.graph = graph
-        self.opset = opset
-        self._weights = weights
-        self._names: Dict[Any, str] = {item: item.name for item in graph.inputs}
-        self._nodes: List[tuple] = []
-        self._arrays: Dict[str, np.ndarray] = {}
-        self._digests: Dict[str, str] = {}
-        self._vectors: Dict[tuple, str] = {}
+    def __init__(self, graph: Graph, weights: Mapping[str, np.ndarray], opset: int, names: Sequence[str] = (),
+                 store: Optional[Dict[str, Tuple[str, np.ndarray]]] = None):
+        self.graph, self.opset, self._weights = graph, opset, weights
+        self._names: Dict[Any, str] = dict(zip(graph.inputs, names or [item.name for item in graph.inputs]))
+        self.inputs, self.outputs = list(self._names.values()), []  # type: List[str], List[str]
+        self.nodes: List[tuple] = []
+        self.arrays: Dict[str, np.ndarray] = {}
+        # Of the values whose shape the trace knows.
+        self.shapes: Dict[str, Tuple[int, ...]] = {name: item.shape for item, name in self._names.items()}
+        self.lengths: Callable[[str], Sequence[Any]] = self.shapes.__getitem__  # sizes that are free are strings
+        self._store = {} if store is None else store
         self._reshaped: Dict[str, Tuple[str, tuple]] = {}  # name -> what it was before its reshapes, and its shape
-        self._used = {item.name for item in graph.inputs} | {item.name for item in graph.parameters}
+        self._used = {*self.inputs, *(item.name for item in graph.parameters)}
         self._at = ""
 
     def run(self, rules: Mapping[str, Any]) -> "Writer":
@@ -123,30 +132,46 @@ class Writer:
         for node in reversed(self.graph.nodes):
             if node.number in needed:
                 needed.update(value.node for value in flatten(node.inputs) if isinstance(value, Result))
-        for node in self.graph.nodes:
-            if node.number not in needed:
-                continue
+        nodes = [node for node in self.graph.nodes if node.number in needed]
+        self._check(nodes, rules)
+        for node in nodes:
             self._at = f"{node.scope}/{node.operator}" if node.scope else node.operator
-            if node.operator == CONTROL_FLOW:
-                raise ExportError(f"For 'export', the network must have no branch or loop that a tensor's values "
-                                  f"decide, but got one in '{node.scope}': an ONNX file holds one fixed graph here.")
-            if node.operator not in rules:
-                raise ExportError(f"For 'export', every operator must have an ONNX rule, but got {node} without one: "
-                                  f"teach it with 'golden_stick.deploy.onnx.add_onnx_rule'.")
             self.type(Result(node.number))
-            made = rules[node.operator](self, node)
-            names = (made,) if isinstance(made, str) else made
-            self._names.update((Result(node.number, at), name) for at, name in enumerate(names) if name is not None)
+            made = rules[node.operator](self, replace(node, inputs=tuple(map(_opened, node.inputs))))
+            for at, name in enumerate((made,) if isinstance(made, str) else made):
+                if name is not None:
+                    self._names[Result(node.number, at)] = name
+                    self.shapes.setdefault(name, node.shapes[at] if at < len(node.shapes) else ())
+        # ONNX has no None: who runs the file gets the other outputs, in order.
+        for value in flatten(self.graph.outputs):
+            if not is_none(value):
+                self.outputs.append(self.of(value))
+                self.shapes.setdefault(self.outputs[-1], self.shape(value))
         return self
+
+    @staticmethod
+    def _check(nodes: Sequence[Node], rules: Mapping[str, Any]) -> None:
+        """Refuse operators without a rule, all of them at once."""
+        branch = next((node for node in nodes if node.operator == CONTROL_FLOW), None)
+        if branch:
+            raise ExportError(f"For 'export', the network must have no branch or loop that a tensor's values decide, "
+                              f"but got one in '{branch.scope}': an ONNX file holds one fixed graph here.")
+        missing: Dict[str, List[str]] = {}
+        for node in nodes:
+            if node.operator not in rules and f"'{node.scope}'" not in missing.setdefault(node.operator, []):
+                missing[node.operator].append(f"'{node.scope}'")
+        if missing:
+            named = "; ".join(f"{operator} in {', '.join(places)}" for operator, places in missing.items())
+            raise ExportError(f"For 'export', every operator must have an ONNX rule, but got {len(missing)} without "
+                              f"one: {named}. Teach them with 'golden_stick.deploy.onnx.add_onnx_rule'.")
 
     def of(self, value: Value, like: Optional[str] = None) -> str:
         """The ONNX name of a value. `like` is numpy's name of the type it must have; by default it keeps its own."""
-        if isinstance(value, Constant) and not isinstance(value.value, Repeated):
-            return self.constant(np.asarray(value.value).astype(like or self.type(value)))
         if isinstance(value, Constant):
-            name = self.emit("Expand", [self.constant(value.value.row), self.vector(value.value.shape)])
-        elif isinstance(value, Parameter):
-            self._arrays.setdefault(value.name, self._weights[value.name])
+            return self.constant(np.asarray(value.value).astype(like or self.type(value)))
+        if isinstance(value, Parameter):
+            self.arrays.setdefault(value.name, self._weights[value.name])
+            self.shapes.setdefault(value.name, value.shape)
             name = value.name
         elif isinstance(value, Result) and value not in self._names:
             raise ExportError(f"For 'export', output {value.index} of {self.graph.nodes[value.node]} must not be read: "
@@ -158,7 +183,7 @@ class Writer:
     def type(self, value: Value) -> str:
         """Numpy's name of the type of a value's numbers."""
         if isinstance(value, Constant):
-            written = np.asarray(getattr(value.value, "row", value.value)).dtype.name
+            written = np.asarray(value.value).dtype.name
             return "float32" if written == "float64" and not isinstance(value.value, np.ndarray) else written
         if isinstance(value, Parameter):
             return self._weights[value.name].dtype.name
@@ -173,7 +198,7 @@ class Writer:
         return kind
 
     def shape(self, value: Value) -> Tuple[int, ...]:
-        """Shape of a value, in which sizes that follow the batch are :class:`Size`."""
+        """Shape of a value."""
         return self.graph.shape(value)
 
     def weight(self, value: Value) -> Optional[np.ndarray]:
@@ -201,16 +226,13 @@ class Writer:
     def emit_several(self, operator: str, inputs: Sequence[str], outputs: int, **attributes: Any) -> Tuple[str, ...]:
         """As `emit`, of a node with several outputs: their names."""
         attributes = {key: value for key, value in attributes.items() if value is not None}
-        for key, value in attributes.items():
-            if any(grows(item) for item in (value if isinstance(value, (tuple, list)) else (value,))):
-                raise FixedBatch(f"'{key}' of {self._at} depends on the batch size")
         names = tuple(self._fresh(f"{self._at}/{operator}") for _ in range(outputs))
-        self._nodes.append((operator, list(inputs), names, attributes))
+        self.nodes.append((operator, list(inputs), names, attributes))
         return names
 
     def maker(self, name: str) -> Optional[str]:
         """The ONNX operator that makes a value; None for inputs and weights."""
-        return next((operator for operator, _, names, _ in reversed(self._nodes) if name in names), None)
+        return next((operator for operator, _, names, _ in reversed(self.nodes) if name in names), None)
 
     def _fresh(self, wanted: str) -> str:
         names = itertools.chain([wanted], (f"{wanted}_{count}" for count in itertools.count(1)))
@@ -222,34 +244,14 @@ class Writer:
         """The name of an array, written once however often it is read."""
         array = np.ascontiguousarray(array, dtype).reshape(np.shape(array))
         digest = digest_of([f"{array.dtype}{array.shape}", array])
-        if digest not in self._digests:
-            name = self._digests[digest] = self._fresh(f"constant_{len(self._digests)}")
-            self._arrays[name] = array
-        return self._digests[digest]
+        if digest not in self._store:
+            self._store[digest] = self._fresh(f"constant_{len(self._store)}"), array
+        name, self.arrays[name] = self._store[digest]
+        return name
 
     def vector(self, numbers: Sequence[int]) -> str:
-        """Whole numbers as a tensor of rank 1; those that follow the batch are computed from the network's input."""
-        numbers = tuple(numbers)
-        if not any(grows(number) for number in numbers):
-            return self.constant(np.asarray(numbers, np.int64))
-        key = sizes_of(numbers)
-        if key not in self._vectors:
-            pieces = [self._size(*line(number)) if grows(number) else self.vector([number]) for number in numbers]
-            self._vectors[key] = pieces[0] if len(pieces) == 1 else self.emit("Concat", pieces, axis=0)
-        return self._vectors[key]
-
-    def _size(self, offset: int, per_sample: int) -> str:
-        key = ("size", offset, per_sample)
-        if key not in self._vectors:
-            if (offset, per_sample) == (0, 1):
-                first = next(item for item in self.graph.inputs if item.shape and grows(item.shape[0]))
-                made = self.emit("Gather", [self.emit("Shape", [first.name]), self.vector([0])], axis=0)
-            else:
-                made = self._size(0, 1)
-                made = made if per_sample == 1 else self.emit("Mul", [made, self.vector([per_sample])])
-                made = self.emit("Add", [made, self.vector([offset])]) if offset else made
-            self._vectors[key] = made
-        return self._vectors[key]
+        """Whole numbers as a tensor of rank 1."""
+        return self.constant(np.asarray(tuple(numbers), np.int64))
 
     def cast(self, name: str, dtype: str) -> str:
         """The tensor of that name in another type."""
@@ -261,10 +263,11 @@ class Writer:
         """The tensor of that name in another shape; with `old_shape`, which it has, a reshape of a reshape is one."""
         # Or none, where it comes back to where it began: one keeps a runtime from handing on a layout of its own.
         name, old_shape = self._reshaped.get(name, (name, old_shape))
-        if old_shape is not None and sizes_of(shape) == sizes_of(old_shape):
+        if old_shape is not None and tuple(shape) == tuple(old_shape):
             return name
-        free = sum(map(grows, shape)) == 1 and 0 not in shape
-        made = self.emit("Reshape", [name, self.vector([-1 if free and grows(size) else size for size in shape])])
+        made = self.emit("Reshape", [name, self.vector(shape)])
+        if -1 not in shape:
+            self.shapes[made] = tuple(shape)
         if old_shape is not None:
             self._reshaped[made] = name, tuple(old_shape)
         return made
@@ -301,19 +304,22 @@ class Writer:
         """The error that a rule raises where ONNX cannot say what a node does."""
         return ExportError(f"For 'export', {node} cannot be written to ONNX: {reason}.")
 
-    def model(self, notes: Mapping[str, str]) -> Any:
-        """The ONNX model, as onnx's protobuf, with notes for its metadata."""
-        # ONNX has no None: who runs the file gets the other outputs, in order.
+    def model(self, notes: Mapping[str, str], wanted: Sequence[str] = ()) -> Any:
+        """The ONNX model, as onnx's protobuf, with notes for its metadata; `wanted` are names of the outputs."""
+        several = len(self.outputs) > 1
+        names = [self._fresh(wanted[index] if any(wanted[index:index + 1]) else f"output{index if several else ''}")
+                 for index in range(len(self.outputs))]
+        sources = dict(zip(names, self.outputs))
+        nodes = _named_nodes(_read_nodes(self.nodes, sources.values()), sources)
         values = [value for value in flatten(self.graph.outputs) if not is_none(value)]
-        names = [self._fresh("output" if len(values) == 1 else f"output{index}") for index in range(len(values))]
-        sources = dict(zip(names, map(self.of, values)))
-        nodes = _named_nodes(_read_nodes(self._nodes, sources.values()), sources)
-        outputs = [_tensor_info(name, self.type(value), self.shape(value)) for name, value in zip(names, values)]
+        outputs = [_tensor_info(name, self.type(value), self.lengths(source))
+                   for value, name, source in zip(values, names, self.outputs)]
         read = {name for _, inputs, _, _ in nodes for name in inputs}
-        arrays = {name: array for name, array in self._arrays.items() if name in read}
+        arrays = {name: array for name, array in self.arrays.items() if name in read}
         size = sum(array.nbytes for array in arrays.values())
         if size > LARGEST:
             raise ExportError(f"For 'export', the weights of an ONNX file must be less than 2 GiB, but got "
                               f"{size / 2 ** 30:.1f} GiB: use file_format='MINDIR'.")
-        inputs = [_tensor_info(item.name, item.type, item.shape) for item in self.graph.inputs]
+        inputs = [_tensor_info(name, item.type, self.lengths(name))
+                  for item, name in zip(self.graph.inputs, self.inputs)]
         return _assembled(nodes, inputs, outputs, arrays, self.opset, notes)
