@@ -242,8 +242,17 @@ def test_folded(kind, group):
     gs.verify(network, folded, inputs)
 
 
+@pytest.fixture
+def pynative():
+    """What is compared need not be compiled."""
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=before)
+
+
 @cases
-def test_reconstructed(kind, group):
+def test_reconstructed(kind, group, pynative):
     """The layer that reads this kind is of the same kind, but for a table."""
     network, inputs = asked(kind, group)
     slim = slimmed(kind, group)[2]

@@ -213,15 +213,14 @@ class Pruner(CompAlgo):
         """The slim network after its recovery, and what is to be said of that; `plain` is what it was made of."""
         name = type(self).__name__
         notes: Tuple[str, ...] = ()
-        if recovery in (None, "weights") and not self.weights_rest and _trained(plain, self.applied.task.network):
+        if recovery in (None, "weights"):
+            original = plain if self.weights_rest else _untrained(plain, self.applied.task.network)
+            if original is not None:
+                return solved(name, "calibration_data", smaller, original, batches), ()
             if recovery:
                 raise ArgumentError(f"For '{name}', 'recovery' must be 'statistics' or 'none' where the weights were "
                                     f"trained after 'apply', but got 'weights', which would undo that.")
-            recovery = "statistics"
-            notes = ("layers are not reconstructed: their weights were trained after 'apply'",)
-        if recovery in (None, "weights"):
-            smaller = solved(name, "calibration_data", smaller, plain, batches)
-            return smaller, ()
+            recovery, notes = "statistics", ("layers are not reconstructed: their weights were trained after 'apply'",)
         if recovery == "statistics":
             count = reestimate(name, "calibration_data", smaller, batches)
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
@@ -360,8 +359,14 @@ class Pruner(CompAlgo):
         )
 
 
-def _trained(plain: nn.Cell, before: nn.Cell) -> bool:
-    """Whether the parameters of a network are others than before `apply`."""
+def _untrained(plain: nn.Cell, before: nn.Cell) -> Optional[nn.Cell]:
+    """A network with the values that it had before `apply`; None if training has changed them, and not zeros alone."""
     values = {path: parameter.asnumpy() for path, parameter in before.parameters_and_names()}
-    return any(path not in values or not np.array_equal(parameter.asnumpy(), values[path])
-               for path, parameter in plain.parameters_and_names())
+    original = copy_network(plain)
+    for path, parameter in original.parameters_and_names():
+        now, then = parameter.asnumpy(), values.get(path)
+        # Where no mask can stand, `apply` has written zeros.
+        if then is None or now.shape != then.shape or not ((now == then) | (now == 0)).all():
+            return None
+        parameter.set_data(Tensor(then, parameter.dtype))
+    return original
