@@ -42,7 +42,7 @@ class Pyramid(nn.Cell):
     def construct(self, x):
         large = self.first(x)
         small = self.second(large)
-        large = large + ops.interpolate(small, large.shape[2:], mode="bilinear")
+        large = large + ops.ResizeBilinearV2(False, True)(small, large.shape[2:])
         rows = ()
         for level in (large, small):
             batch, _, high, wide = level.shape
