@@ -11,7 +11,7 @@ from golden_stick.base.config import Option, Registry, Switch, check_config, che
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.deploy.exporters import export
 
-__all__ = ["ALGORITHMS", "Applied", "CompAlgo", "add_algorithm"]
+__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "add_algorithm"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class CompAlgo(ABC):
 
     def callbacks(self) -> List[Callback]:
         """Callbacks for `Model.train`: they call `after_step`, and export a MindIR at the end where that is set."""
-        return [_AlgorithmCallback(self)]
+        return [AlgorithmCallback(self)]
 
     def after_step(self) -> None:  # noqa: B027, most algorithms need nothing here
         """What must follow an optimizer step. `callbacks` sees to it; a loop of one's own calls it after each step."""
@@ -245,7 +245,7 @@ def add_algorithm(name: str, kind: Type[CompAlgo]) -> None:
     ALGORITHMS.add("add_algorithm", name, kind)
 
 
-class _AlgorithmCallback(Callback):
+class AlgorithmCallback(Callback):
     """Ties an algorithm to `Model.train` and `Model.fit`."""
 
     def __init__(self, algorithm: CompAlgo):

@@ -181,9 +181,9 @@ HELPERS = {
         "elementwise", "residual_sum", "convolution", "matrix_product", "channel_parameters", "spatial",
         "along_one_axis", "reduction", "reshape", "transpose", "concat", "strided_slice", "pad", "first_input",
     },
-    "golden_stick.scop.cells": {"PhaseNetwork"},
+    "golden_stick.scop.cells": {"MixingLayer", "OneKnockoffInput", "PhaseNetwork", "PhaseOfOneInput"},
     "golden_stick.scop.samplers": {"KnockoffChange"},
-    "golden_stick.scop.scales": {"BlockSchedule", "RealScale", "ScheduledScale"},
+    "golden_stick.scop.scales": {"BlockSchedule", "FullPrecision", "RealScale", "ScheduledScale"},
 }
 
 

@@ -321,7 +321,8 @@ def check_network(owner: str, network: Any) -> None:
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For '{owner}', 'network' must be a Cell, but got {type(network).__name__}.")
     if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):
-        raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned.")
+        raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned: train "
+                         f"it, if its algorithm asks for that, and prune on from what 'convert' gives.")
     for parameter in network.get_parameters():
         if np.isnan(parameter.float().asnumpy()).any():
             raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{parameter.name}' "

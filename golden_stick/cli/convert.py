@@ -161,12 +161,12 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     from golden_stick import SCOP
     from golden_stick.scop.report import description_in
     from golden_stick.scop.samplers import FeatureSampler, PermutationSampler
-    # How the phase was mixed, as far as its parameters tell.
+    # How the phase was mixed, its parameters tell.
+    known = description_in(source.values)
     held = [array for name, array in source.values.items() if name.endswith(".frozen_scale")]
-    options.mixing = options.mixing or ("blocks" if held else "joint")
+    options.mixing = options.mixing or known.get("mixing", "blocks" if held else "joint")
     options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
     # The sampler has done its work when there is a checkpoint; what it had fitted is in there all the same.
-    known = description_in(source.values)
     source = replace(source, values={name: array for name, array in source.values.items()
                                      if not name.startswith("sampler.")})
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))

@@ -180,7 +180,7 @@ def _train_phase(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: S
         warnings.simplefilter("error")
         try:
             algorithm.before_training(settings.knockoff_steps)
-        except UserWarning as warning:
+        except (StateError, UserWarning) as warning:
             raise ArgumentError(f"For 'compare', 'knockoff_steps' must be enough for {type(algorithm).__name__}, but "
                                 f"it warns: {warning}") from warning
     batches = itertools.islice(itertools.cycle(scales), settings.knockoff_steps)

@@ -1,16 +1,41 @@
 """The Cells of SCOP: knockoffs enter with the batch, or layer by layer, and every controlled layer mixes them in."""
-from typing import Optional
+from typing import Callable, Optional
 
+import mindspore as ms
 from mindspore import nn, ops
 
 from golden_stick.cells.wrappers import TemporaryCell
 from golden_stick.scop.samplers import PermutationSampler, Sampler
-from golden_stick.scop.scales import BlockSchedule, RealScale
+from golden_stick.scop.scales import BlockSchedule, FullPrecision, RealScale
 
 __all__ = ["KnockoffInput", "KnockoffLayer"]
 
 
-class KnockoffLayer(TemporaryCell):
+class MixingLayer(TemporaryCell):
+    """
+    Base of the layers that mix. Automatic mixed precision rewrites what stands in a Cell's own class, and the Cells
+    that it calls there: in a base, scales are out of its reach. And it cannot tell a base from a Cell in use, so no
+    class here is both.
+    """
+
+    def __init__(self, cell: nn.Cell, scale: RealScale, axis: int = 1):
+        super().__init__()
+        self.cell = cell
+        self.scale = scale
+        self.axis = axis
+        self.mix = _MixedFeatures(axis)
+
+    def mixed(self, real, knockoff):
+        """Both halves, the real one mixed."""
+        knockoff, scale = ops.stop_gradient(knockoff), self.scale()
+        groups = real.shape[self.axis] // scale.shape[0]
+        if groups > 1:
+            scale = ops.tile(scale, (groups,))
+        made = self.mix(real.astype(ms.float32), knockoff.astype(ms.float32), scale).astype(real.dtype)
+        return ops.concat((made, knockoff))
+
+
+class KnockoffLayer(MixingLayer):
     r"""
     A layer whose real features are mixed with those of the knockoffs: of a convolution, plain or transposed, of one to
     three dimensions, or a dense layer.
@@ -54,29 +79,14 @@ class KnockoffLayer(TemporaryCell):
         ``CPU``
     """
 
-    def __init__(self, cell: nn.Cell, scale: RealScale, axis: int = 1):
-        super().__init__()
-        self.cell = cell
-        self.scale = scale
-        self.axis = axis
-        self.mix = _MixedFeatures(axis)
-
     def construct(self, x):
         if not self.training:
             return self.cell(x)
         real, knockoff = ops.split(x, x.shape[0] // 2)
         return self.mixed(self.cell(real), self.cell(knockoff))
 
-    def mixed(self, real, knockoff):
-        """Both halves, the real one mixed."""
-        knockoff, scale = ops.stop_gradient(knockoff), self.scale()
-        groups = real.shape[self.axis] // scale.shape[0]
-        if groups > 1:
-            scale = ops.tile(scale, (groups,))
-        return ops.concat((self.mix(real, knockoff, scale), knockoff))
 
-
-class _MixedFeatures(nn.Cell):
+class _MixedFeatures(FullPrecision):
     """
     Features mixed with those of the knockoffs: of `real`, `knockoff` and one scale for each channel.
 
@@ -85,7 +95,7 @@ class _MixedFeatures(nn.Cell):
     """
 
     def __init__(self, axis: int):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.axis = axis
 
     def construct(self, real, knockoff, scale):
@@ -108,12 +118,17 @@ class _MixedFeatures(nn.Cell):
 
 
 class PhaseNetwork(TemporaryCell):
-    """The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP."""
+    """
+    The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP.
+
+    `before_evaluation`, where it is set, is called whenever the network is put into evaluation.
+    """
 
     def __init__(self, network: nn.Cell, schedule: Optional[BlockSchedule]):
         super().__init__()
         self.network = network
         self.schedule = schedule
+        self.before_evaluation: Optional[Callable[[], None]] = None
         self.network.set_train(False)
 
     def add_flags_recursive(self, **flags):
@@ -125,15 +140,70 @@ class PhaseNetwork(TemporaryCell):
             for _, cell in self.network.cells_and_names():
                 if isinstance(cell, TemporaryCell):
                     cell.add_flags(training=flags["training"])
+            if not flags["training"] and self.before_evaluation is not None:
+                self.before_evaluation()
         return self
 
-    def construct(self, *inputs):
+    def begin(self):
+        """Count the optimizer's steps, before a pass of training."""
         if self.training and self.schedule is not None:
             self.schedule()
+
+    def construct(self, *inputs):
+        self.begin()
         return self.network(*inputs)
 
 
-class KnockoffInput(PhaseNetwork):
+class PhaseOfOneInput(PhaseNetwork):
+    """A `PhaseNetwork` whose network takes one input: automatic mixed precision cannot rewrite calls with a star."""
+
+    def construct(self, x):
+        self.begin()
+        return self.network(x)
+
+
+class _Halves(PhaseNetwork):
+    """What is real and what is knockoff in a batch; out of reach as in a `MixingLayer`."""
+
+    def counted(self, x):
+        """How many samples there are; the schedule is told of the pass."""
+        count = x.shape[0]
+        if count < 2:
+            raise ValueError(
+                "For 'KnockoffInput', a batch must have at least 2 samples in training, each being the control of "
+                "another, but got 1: leave out a last batch of one by batch(size, drop_remainder=True)."
+            )
+        self.begin()
+        return count
+
+    def doubled(self, item, count):
+        """A batch and its knockoffs."""
+        # What has no row for each sample, such as a mask or a temperature, goes for the knockoffs as well.
+        if item.ndim == 0 or item.shape[0] != count:
+            return item
+        knockoff = self.sampler(item)
+        if knockoff.shape != item.shape:
+            raise ValueError(f"For 'KnockoffInput', the sampler must give knockoffs of the shape of the samples, "
+                             f"{item.shape}, but got {knockoff.shape}.")
+        return ops.concat((item, knockoff))
+
+    def real_half(self, output, count):
+        """What the network gives for the real samples."""
+        if isinstance(output, dict):
+            named = {}
+            for key, item in output.items():
+                named[key] = self.real_half(item, count)
+            return named
+        if isinstance(output, (tuple, list)):
+            return tuple([self.real_half(item, count) for item in output])
+        if output.ndim == 0 or output.shape[0] % (2 * count) != 0:
+            raise ValueError(f"For 'KnockoffInput', every output of the network must have as many rows for each sample "
+                             f"along axis 0, but for {count} samples and as many knockoffs one has shape "
+                             f"{output.shape}: compute the loss outside, or take a FeatureSampler.")
+        return output[:output.shape[0] // 2]
+
+
+class KnockoffInput(_Halves):
     """
     A network that meets every sample together with a knockoff of it, and answers for the real one alone.
 
@@ -142,7 +212,7 @@ class KnockoffInput(PhaseNetwork):
     The network inside stays in evaluation all the while, so that normalizations use the statistics of the trained
     network and dropout is off.
 
-    In evaluation the Cell is the network.
+    In evaluation the Cell is the network; in a phase of `SCOP`, without the filters that would go as things stand.
 
     Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
@@ -174,36 +244,17 @@ class KnockoffInput(PhaseNetwork):
     def construct(self, *inputs):
         if not self.training:
             return self.network(*inputs)
-        count = inputs[0].shape[0]
-        if count < 2:
-            raise ValueError(
-                "For 'KnockoffInput', a batch must have at least 2 samples in training, each being the control of "
-                "another, but got 1: leave out a last batch of one by batch(size, drop_remainder=True)."
-            )
-        if self.schedule is not None:
-            self.schedule()
-        return self._real_half(self.network(*[self._doubled(item, count) for item in inputs]), count)
+        count = self.counted(inputs[0])
+        # Not in the call itself: mixed precision cannot rewrite that.
+        doubled = [self.doubled(item, count) for item in inputs]
+        return self.real_half(self.network(*doubled), count)
 
-    def _doubled(self, item, count):
-        # What has no row for each sample, such as a mask or a temperature, goes for the knockoffs as well.
-        if item.ndim == 0 or item.shape[0] != count:
-            return item
-        knockoff = self.sampler(item)
-        if knockoff.shape != item.shape:
-            raise ValueError(f"For 'KnockoffInput', the sampler must give knockoffs of the shape of the samples, "
-                             f"{item.shape}, but got {knockoff.shape}.")
-        return ops.concat((item, knockoff))
 
-    def _real_half(self, output, count):
-        if isinstance(output, dict):
-            named = {}
-            for key, item in output.items():
-                named[key] = self._real_half(item, count)
-            return named
-        if isinstance(output, (tuple, list)):
-            return tuple([self._real_half(item, count) for item in output])
-        if output.ndim == 0 or output.shape[0] % (2 * count) != 0:
-            raise ValueError(f"For 'KnockoffInput', every output of the network must have as many rows for each sample "
-                             f"along axis 0, but for {count} samples and as many knockoffs one has shape "
-                             f"{output.shape}: compute the loss outside, or take a FeatureSampler.")
-        return output[:output.shape[0] // 2]
+class OneKnockoffInput(KnockoffInput):
+    """A `KnockoffInput` whose network takes one input, as `PhaseOfOneInput`."""
+
+    def construct(self, x):
+        if not self.training:
+            return self.network(x)
+        count = self.counted(x)
+        return self.real_half(self.network(self.doubled(x, count)), count)

@@ -1,6 +1,7 @@
 """The knockoff phase: which layers of a traced network mix, the network to train, and its scales read again."""
+import inspect
 from functools import partial
-from typing import Any, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
 from mindspore import nn, ops
@@ -11,9 +12,17 @@ from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping
 from golden_stick.graph.ir import Graph, Input, Owner, Parameter, Result, flatten
 from golden_stick.graph.layers import LAYERS, Layer
 from golden_stick.knockoffs.second_order import Moments, SecondOrder
-from golden_stick.scop.cells import KnockoffInput, KnockoffLayer, PhaseNetwork
+from golden_stick.scop.cells import (
+    KnockoffInput,
+    KnockoffLayer,
+    MixingLayer,
+    OneKnockoffInput,
+    PhaseNetwork,
+    PhaseOfOneInput,
+)
 from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler, moments_at
-from golden_stick.scop.scales import RealScale, plan_mixing
+from golden_stick.scop.scales import FullPrecision, Mixing, RealScale, plan_mixing
+from golden_stick.scop.validation import Gates, gates_of
 
 __all__ = ["FeaturePhase", "InputPhase"]
 
@@ -22,7 +31,7 @@ class InputPhase:
     """Puts knockoffs of the inputs into a network, and reads the scales of its layers."""
 
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
-        self._graph = graph
+        self._graph, self._grouping = graph, grouping
         self._filters = {item.parameter: len(item.channels) for group in grouping for item in group.filters}
         read = _meeting_samples(graph)
         found = {weight: _channel_axes(graph.parameter(weight), weight in read) for weight in self._filters}
@@ -36,25 +45,27 @@ class InputPhase:
         """The network of the phase, around `inner`, which is changed."""
         schedule = self.mixing.schedule()
         behind = _absorbable(self._graph, inner, self.layers.values())
-        wrappers = {}
+        wrappers: Dict[str, Callable[[nn.Cell], nn.Cell]] = {}
         for weight, path in self.layers.items():
             scale = self.mixing.scale(path, self._filters[weight], schedule)
             # A weight that several Cells share is one layer to mix, wherever it is read.
             for place, axis in self._axes[weight].items():
                 wrappers[place] = partial(KnockoffLayer, scale=scale, axis=axis)
             if path in behind:
-                wrappers[path] = partial(_KnockoffConvNormalized, scale=scale,
+                wrappers[path] = partial(_KnockoffConvNormalized, scale=scale, conv=find_cell(inner, path),
                                          normalization=find_cell(inner, behind[path]))
-        replace_cells(inner, {**wrappers, **dict.fromkeys(behind.values(), _AbsorbedNormalization)})
-        return KnockoffInput(inner, self.sampler, schedule)
+        wrappers.update(dict.fromkeys(behind.values(), _AbsorbedNormalization))
+        self.gates = _wrap(inner, wrappers, self._grouping)
+        return (OneKnockoffInput if _takes_one(inner) else KnockoffInput)(inner, self.sampler, schedule)
 
     def why_unscored(self, group: ChannelGroup) -> str:
         """Why a group that can lose channels has no scales."""
         return "stays: " + self._unmixed[group.filters[0].parameter]
 
-    def scales(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Weight name -> trained scales, shape (draws, filters), from the phase's parameters by name."""
-        return {weight: self.mixing.final(path, values) for weight, path in self.layers.items()}
+    def scales(self, mixing: Mixing, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """Weight name -> trained scales, shape (draws, filters), from the phase's parameters by name, and how they
+        were mixed."""
+        return {weight: mixing.final(path, values) for weight, path in self.layers.items()}
 
 
 def _layer(owner: Owner) -> Optional[Layer]:
@@ -92,7 +103,7 @@ def _channel_axes(weight: Parameter, read: bool) -> Union[Dict[str, int], str]:
     return axes if read else "nothing that it reads depends on the samples"
 
 
-class _KnockoffConvNormalized(KnockoffLayer):
+class _KnockoffConvNormalized(MixingLayer):
     """
     A `KnockoffLayer` that in training also does what the batch normalization behind it does.
 
@@ -100,22 +111,34 @@ class _KnockoffConvNormalized(KnockoffLayer):
     Done by the weights, it costs nothing per pixel. The normalization itself is `_AbsorbedNormalization` then.
     """
 
-    def __init__(self, cell: nn.Conv2d, scale: RealScale, normalization: nn.BatchNorm2d):
+    def __init__(self, cell: nn.Cell, scale: RealScale, conv: nn.Conv2d, normalization: nn.BatchNorm2d):
         super().__init__(cell, scale)
-        self.gamma, self.beta = normalization.gamma, normalization.beta
-        self.mean, self.variance = normalization.moving_mean, normalization.moving_variance
-        self.epsilon = normalization.eps
+        self.folded, self.convolve = _NormalizedWeight(conv, normalization), conv.conv2d
 
     def construct(self, x):
         if not self.training:
             return self.cell(x)
-        factor = self.gamma * ops.rsqrt(self.variance + self.epsilon)
-        bias = self.cell.bias if self.cell.has_bias else 0.0
-        shift = (self.beta + (bias - self.mean) * factor).astype(x.dtype)
-        weight = (self.cell.weight * factor.reshape((-1, 1, 1, 1))).astype(x.dtype)
+        weight, shift = self.folded()
+        weight = weight.astype(x.dtype)
         real, knockoff = ops.split(x, x.shape[0] // 2)
-        mixed = self.mixed(self.cell.conv2d(real, weight), self.cell.conv2d(knockoff, weight))
-        return ops.bias_add(mixed, shift)
+        mixed = self.mixed(self.convolve(real, weight), self.convolve(knockoff, weight))
+        return ops.bias_add(mixed, shift.astype(x.dtype))
+
+
+class _NormalizedWeight(FullPrecision):
+    """Weight and bias of a convolution that does what the batch normalization behind it does, too."""
+
+    def __init__(self, conv: nn.Conv2d, normalization: nn.BatchNorm2d):
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.gamma, self.beta = normalization.gamma, normalization.beta
+        self.mean, self.variance = normalization.moving_mean, normalization.moving_variance
+        self.epsilon = normalization.eps
+
+    def construct(self):
+        factor = self.gamma * ops.rsqrt(self.variance + self.epsilon)
+        mean = self.mean if self.bias is None else self.mean - self.bias
+        return self.weight * factor.reshape((-1, 1, 1, 1)), self.beta - mean * factor
 
 
 class _AbsorbedNormalization(TemporaryCell):
@@ -144,6 +167,24 @@ def _absorbable(graph: Graph, network: nn.Cell, paths: Collection[str]) -> Dict[
     return {fusion.layers[0][0].path: fusion.normalization.path for fusion in fusions}
 
 
+def _takes_one(network: nn.Cell) -> bool:
+    """Whether a network's `construct` takes one argument and no others."""
+    parameters = inspect.signature(network.construct).parameters.values()
+    return len(parameters) == 1 and all(item.kind is item.POSITIONAL_OR_KEYWORD for item in parameters)
+
+
+def _wrap(network: nn.Cell, wrappers: Mapping[str, Callable[[nn.Cell], nn.Cell]], grouping: Grouping) -> Gates:
+    """Put wrappers by path into a network, with gates for evaluation inside them or by themselves."""
+    gates, gated = gates_of(grouping)
+
+    def both(path: str, cell: nn.Cell) -> nn.Cell:
+        cell = gated[path](cell) if path in gated else cell
+        return wrappers[path](cell) if path in wrappers else cell
+
+    replace_cells(network, {path: partial(both, path) for path in {**gated, **wrappers}})
+    return gates
+
+
 # More channels than these at one place, and their covariance is no longer cheap.
 _WIDEST = 2048
 
@@ -153,6 +194,7 @@ class FeaturePhase:
 
     def __init__(self, graph: Graph, grouping: Grouping, config: Mapping[str, Any]):
         self.sampler: FeatureSampler = config["sampler"]
+        self._grouping = grouping
         places = {site.path: (site, _feature_site(site)) for site in grouping.masks}
         self._wide = [site for site, place in places.values() if place is None]
         self._sites = {path: place for path, (_, place) in places.items() if place is not None}
@@ -174,8 +216,8 @@ class FeaturePhase:
             scale = self.mixing.scale(path, site.width, schedule)
             change = KnockoffChange(f"{path}.knockoff_", _law(moments[path], self.sampler.method), seed)
             wrappers[path] = partial(_FeatureKnockoff, scale=scale, change=change, site=site)
-        replace_cells(inner, wrappers)
-        return PhaseNetwork(inner, schedule)
+        self.gates = _wrap(inner, wrappers, self._grouping)
+        return (PhaseOfOneInput if _takes_one(inner) else PhaseNetwork)(inner, schedule)
 
     def why_unscored(self, group: ChannelGroup) -> str:
         """Why a group that can lose channels has no scales."""
@@ -183,25 +225,21 @@ class FeaturePhase:
             return f"stays: it is read among more than {_WIDEST:,} channels, too many for their covariance"
         return "stays: no Cell reads it in which knockoffs can be mixed"
 
-    def scales(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    def scales(self, mixing: Mixing, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> trained scales, shape (draws, filters): the means over the places where a channel is read.
         Filters that always stay count as 1."""
         seen: Dict[int, List[np.ndarray]] = {}
         for path, channels in self._channels.items():
-            for channel, column in zip(channels.tolist(), self.mixing.final(path, values).T):
+            for channel, column in zip(channels.tolist(), mixing.final(path, values).T):
                 seen.setdefault(channel, []).append(column)
         seen.pop(-1, None)
-        kept = [np.ones(self.mixing.draws)]
+        kept = [np.ones(mixing.draws)]
         return {weight: np.stack([np.mean(seen.get(channel, kept), axis=0) for channel in channels.tolist()], axis=1)
                 for weight, channels in self._filters.items()}
 
 
-class _FeatureKnockoff(TemporaryCell):
-    """
-    A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
-
-    At every position, the knockoff of the vector of channels is drawn anew. No gradient flows through the draw.
-    """
+class _FeatureMixing(TemporaryCell):
+    """What a Cell's input is mixed by; out of the reach of automatic mixed precision, as in a `MixingLayer`."""
 
     def __init__(self, cell: nn.Cell, scale: RealScale, change: KnockoffChange, site: FeatureSite):
         super().__init__()
@@ -209,16 +247,26 @@ class _FeatureKnockoff(TemporaryCell):
         self.repeats = site.repeats
         self.trailing = site.trailing if site.repeats == 1 else 1
 
-    def construct(self, x):
-        if not self.training:
-            return self.cell(x)
+    def mixed(self, x):
+        """The input, mixed with a knockoff of it."""
         feature = x if self.repeats == 1 else x.reshape(x.shape[:-1] + (-1, self.repeats))
         axis = feature.ndim - 1 - self.trailing
         vectors = ops.movedim(ops.stop_gradient(feature), axis, -1)
         change = self.change(vectors.reshape((-1, vectors.shape[-1]))).reshape(vectors.shape)
         scale = self.scale().reshape((-1,) + (1,) * self.trailing)
         feature = feature + (1.0 - scale) * ops.stop_gradient(ops.movedim(change, -1, axis))
-        return self.cell(feature.reshape(x.shape).astype(x.dtype))
+        return feature.reshape(x.shape).astype(x.dtype)
+
+
+class _FeatureKnockoff(_FeatureMixing):
+    """
+    A Cell that in training reads its input mixed with a second-order knockoff of it, channel by channel.
+
+    At every position, the knockoff of the vector of channels is drawn anew. No gradient flows through the draw.
+    """
+
+    def construct(self, x):
+        return self.cell(self.mixed(x) if self.training else x)
 
 
 def _feature_site(site: CellSite) -> Optional[FeatureSite]:

@@ -1,18 +1,24 @@
 """`SCOP`: pruning by scientific control."""
 import warnings
-from typing import Any, Dict, Mapping, Optional, Tuple
+import weakref
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.train import Callback
 
 from golden_stick.base.config import Option, with_options
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
-from golden_stick.cells.wrappers import TemporaryCell, copy_network, unwrap_cells
-from golden_stick.comp_algo import add_algorithm
+from golden_stick.cells.wrappers import OriginalNames, copy_network
+from golden_stick.comp_algo import AlgorithmCallback, add_algorithm
+from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.graph.groups import ParameterSlice
 from golden_stick.graph.layers import scales_after
-from golden_stick.prune.budget import PruningTask, Selection, nothing_removed, request_by_counts
+from golden_stick.graph.plan import count_macs, removed_channels
+from golden_stick.prune.budget import PruningTask, Selection, nothing_removed, request_by_counts, shrunk_by
 from golden_stick.prune.options import SCOP_OPTIONS
 from golden_stick.prune.plan import Widths, caps_of, plan_of_counts
 from golden_stick.prune.pruner import Findings, Pruner
@@ -28,7 +34,7 @@ from golden_stick.scop.report import (
     unselected_channels,
 )
 from golden_stick.scop.samplers import FeatureSampler, SamplerOption
-from golden_stick.scop.scales import SCALE_INIT, RealScale
+from golden_stick.scop.scales import SCALE_INIT, Mixing
 
 __all__ = ["SCOP"]
 
@@ -105,6 +111,8 @@ class SCOP(Pruner):
                                 f"{self.settings['prune_rate']!r}.")
         self._phase: Any = None
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
+        self._held: Dict[str, Parameter] = {}  # what the phase has besides the user's network
+        self._evaluated: Tuple[bytes, Sequence[int]] = b"", ()  # scales, and the channels that would go by them
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -112,23 +120,79 @@ class SCOP(Pruner):
         sampler = self.settings["sampler"]
         return {**super().config, "sampler": sampler if isinstance(sampler, str) else sampler.name}
 
+    def callbacks(self) -> List[Callback]:
+        """Callbacks for `Model.train` and `Model.fit`: besides those of every algorithm, steps are counted as the
+        optimizer counts them, and a training that is going to be too short is refused."""
+        return [_PhaseCallback(self)]
+
     def after_step(self) -> None:
-        """Put the scales in their places. `callbacks` sees to it; a loop of one's own calls it after each step."""
-        for _, cell in self.applied.network.cells_and_names():
-            if not isinstance(cell, RealScale):
-                continue
-            scales = cell.corrected()
-            for parameter in cell.parameters():
-                if not np.array_equal(parameter.asnumpy(), scales):
-                    # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
-                    ops.assign(parameter, Tensor(scales))
+        """
+        Put the scales in their places, and count the step if the optimizer has moved any: it can be called after each
+        pass as well. `callbacks` sees to it; a loop of one's own calls it after each step of the optimizer.
+        """
+        _ = self.applied
+        values = {name: parameter.asnumpy() for name, parameter in self._held.items()}
+        for name, value in self._recorded(values).settled(values).items():
+            self._assign(name, value)
+
+    def _assign(self, name: str, value: Any) -> None:
+        if not np.array_equal(self._held[name].asnumpy(), value):
+            # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
+            ops.assign(self._held[name], Tensor(value, self._held[name].dtype))
+
+    def _steps_made(self) -> int:
+        """How many steps the optimizer has made, as far as blocks take turns; else 0."""
+        return int(self._held["mixing.step"].asnumpy()) if "mixing.step" in self._held else 0
+
+    def _count_steps(self, steps: int) -> None:
+        """Told that the optimizer has made so many steps, some of which may have moved no scale."""
+        if steps > self._steps_made() and "mixing.step" in self._held:
+            self._assign("mixing.step", steps)
 
     def before_training(self, steps: int) -> None:
-        """Warn if a training of so many steps does not give every block its turn."""
-        needed = self._phase.mixing.steps() if self._phase else 0
-        if steps < needed:
-            warnings.warn(f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
-                          f"steps, but this training has {steps:,}: train longer, or lower 'turn_steps'.", stacklevel=2)
+        """
+        Refuse a training of so many steps that does not give every block its turn. `callbacks` sees to it; a loop of
+        one's own can call it.
+
+        Raises:
+            StateError: If there are too few, those that were made before counted in.
+        """
+        self.after_step()
+        mixing, made = self._recorded({name: item.asnumpy() for name, item in self._held.items()}), self._steps_made()
+        if made + steps < mixing.steps:
+            turns = mixing.steps // mixing.turn_steps
+            shorter = f"set 'turn_steps' to {steps // turns}" if steps >= turns and not made else "lower 'turn_steps'"
+            before = f" after {made:,}" if made else ""
+            raise StateError(f"For 'SCOP', every block must have had its turn before 'convert', which takes "
+                             f"{mixing.steps:,} steps of the optimizer, but this training has {steps:,}{before}: train "
+                             f"longer, {shorter}, or set 'mixing' to 'joint'.")
+
+    def _before_evaluation(self) -> None:
+        """Have the network of the phase give in evaluation what it would, were it pruned by the scales as they are."""
+        values = self._values(self.applied.network, {})
+        scales = self._phase.scales(self._recorded(values), values)
+        seen, gone = b"".join(scale.tobytes() for scale in scales.values()), self._evaluated[1]
+        if seen != self._evaluated[0]:
+            gone = self._going(values) if not all((scale == SCALE_INIT).all() for scale in scales.values()) else ()
+            self._evaluated = seen, gone
+        self._phase.gates.close(gone)
+
+    def _going(self, values: Mapping[str, np.ndarray]) -> Sequence[int]:
+        """The channels that would be removed by these values; none where knockoff+ selects nothing, or of no number."""
+        if any(np.isnan(scale).any() for scale in self._scales(values).values()):
+            return ()
+        with suppress(StateError):
+            return removed_channels(self.applied.task.grouping,
+                                    self._selection(self._evaluation_task(), values).plan).tolist()
+        return ()
+
+    def _evaluation_task(self) -> PruningTask:
+        """The task, with a target that need not be measured for each evaluation: the MACs of what was measured."""
+        task, plan = self.applied.task, self.applied.selection.plan
+        if task.config["target_latency"] is None:
+            return task
+        share = count_macs(shrunk_by(task, plan)) / count_macs(task.graph)
+        return replace(task, config={**task.config, "target_latency": None, "target_macs": share})
 
     def filter_scores(self) -> Dict[str, np.ndarray]:
         """
@@ -140,7 +204,7 @@ class SCOP(Pruner):
         Raises:
             StateError: Before `apply`.
         """
-        return self._scores(self.applied.names.values(self.applied.network))
+        return self._scores(self._values(self.applied.network, {}))
 
     def prepare(self, task: PruningTask) -> Tuple[nn.Cell, Selection]:
         """
@@ -156,6 +220,7 @@ class SCOP(Pruner):
             raise NothingToPruneError(f"For 'SCOP', 'network' must have a layer whose filters can be removed and have "
                                       f"knockoffs, but got none ({reasons}): use 'OneShot'.")
         self._phase = phase
+        self._names = OriginalNames.of(network)
         self._trained = {parameter.name: parameter.requires_grad for parameter in network.get_parameters()}
         inner = copy_network(network)
         for parameter in inner.get_parameters():
@@ -163,8 +228,9 @@ class SCOP(Pruner):
         applied = phase.build(inner)
         fit = [parameter for parameter in applied.get_parameters() if parameter.name not in self._trained
                and not parameter.name.startswith("mixing.") and not parameter.name.endswith("_scale")]
-        applied.description = Parameter(Tensor(encoded_description(describe_sampler(phase.sampler, fit))),
-                                        name=DESCRIPTION, requires_grad=False)
+        description = {**describe_sampler(phase.sampler, fit), "mixing": phase.mixing.unit}
+        applied.description = Parameter(Tensor(encoded_description(description)), name=DESCRIPTION, requires_grad=False)
+        self._held = {item.name: item for item in applied.get_parameters() if item.name not in self._trained}
         ms.ms_memory_recycle()
         undecided = self.settings["prune_rate"] == "auto"
         return applied, nothing_removed(task) if undecided else self.choose(task, self.score_filters(task))
@@ -176,31 +242,60 @@ class SCOP(Pruner):
     def _scored(self, task: PruningTask) -> Dict[str, ParameterSlice]:
         return {name: item for name, item in task.filters.items() if name in self._phase.layers}
 
+    def apply_task(self, task: PruningTask) -> nn.Cell:
+        """The network of the knockoff phase, which knows whom to ask what it is to give in evaluation."""
+        applied = super().apply_task(task)
+        applied.before_evaluation = _Weakly(self)
+        return applied
+
     def restore(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
-        """A plain copy of the network inside, and the values of all parameters, the scales among them."""
-        names = self.applied.names
-        plain = names.copy(network.network, "network.")
-        unwrap_cells(plain, TemporaryCell)
+        """A copy of the original with the phase's weights, and the values of all parameters, the scales among them.
+
+        Of the original: what mixed precision has done to the network of the phase is not wanted in the slim one.
+        """
+        plain, values = self._names.copy(self.applied.task.network), self._values(network, loaded)
         for parameter in plain.get_parameters():
             parameter.requires_grad = self._trained[parameter.name]
-            if parameter.name in loaded:
-                parameter.set_data(Tensor(loaded[parameter.name], parameter.dtype))
+            parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
         ms.ms_memory_recycle()
-        return plain, {**names.values(network), **loaded}
+        return plain, values
+
+    def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
+        parameters = self.applied.names.parameters(network)
+        return read_checkpoint("SCOP", parameters, path, [*filter(_of_schedule, parameters)]) if path else {}
+
+    def _values(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """The parameters of the phase by name, or what was loaded instead, after the optimizer's last step."""
+        values = {**self.applied.names.values(network), **loaded}
+        if loaded:
+            # A checkpoint of another schedule, or none.
+            values = {name: value for name, value in values.items() if name in loaded or not _of_schedule(name)}
+        mixing = self._recorded(values)
+        return {**values, **mixing.settled(values)} if mixing.takes_turns else values
+
+    def _recorded(self, values: Mapping[str, np.ndarray]) -> Mixing:
+        unit = description_in(values).get("mixing", self._phase.mixing.unit)
+        return self._phase.mixing.recorded(values, unit)
+
+    def _scales(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        return self._phase.scales(self._recorded(values), values)
 
     def select(self, values: Mapping[str, np.ndarray]) -> Selection:
         """What goes, by the trained scales."""
         self._check_trained(values)
-        task, scores = self.applied.task, self._scores(values)
+        return self._selection(self.applied.task, values)
+
+    def _selection(self, task: PruningTask, values: Mapping[str, np.ndarray]) -> Selection:
         if self.settings["prune_rate"] != "auto":
-            return self.choose(task, scores)
+            return self.choose(task, self._scores(values))
         importance, counts = unselected_channels(task.grouping, self._statistics(values), task.config["fdr"])
         plan = plan_of_counts(task.grouping, importance, counts, caps_of(task.grouping, task.config["max_rate"]),
                               Widths.of(task.config))
-        return Selection(plan, scores, importance, request_by_counts("prune_rate auto", task.grouping, counts))
+        return Selection(plan, self._scores(values), importance,
+                         request_by_counts("prune_rate auto", task.grouping, counts))
 
     def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
-        scales = self._phase.scales(values)
+        scales = self._scales(values)
         for weight, scale in scales.items():
             name = f"{self._phase.layers[weight]}.real_scale"
             if np.isnan(scale).any():
@@ -216,14 +311,12 @@ class SCOP(Pruner):
                 f"run the knockoff phase with an optimizer of its 'trainable_params()' on samples that differ, or give "
                 f"its checkpoint as 'ckpt_path'."
             )
-        if not self._phase.mixing.takes_turns:
-            return
-        # The turns of a phase that is loaded may have had another length than this configuration's.
-        needed, made = self._phase.mixing.steps(int(values["mixing.turn_steps"])), int(values["mixing.step"])
-        if made < needed:
-            raise StateError(f"For 'SCOP', every block must have had its turn before 'convert', which takes {needed:,} "
-                             f"steps of training, but there were {made:,}: train longer, lower 'turn_steps', or set "
-                             f"'mixing' to 'joint'.")
+        mixing = self._recorded(values)
+        made = int(values["mixing.step"]) if mixing.takes_turns else 0
+        if made < mixing.steps:
+            raise StateError(f"For 'SCOP', every block must have had its turn before 'convert', which takes "
+                             f"{mixing.steps:,} steps of training, but there were {made:,}: train longer, lower "
+                             f"'turn_steps', or set 'mixing' to 'joint'. Passes whose gradients are summed up are one.")
 
     def _gammas(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> |gamma| behind each of its filters, where a normalization follows."""
@@ -238,7 +331,7 @@ class SCOP(Pruner):
         """
         gammas = self._gammas(values)
         return {weight: gammas.get(weight, 1.0) * (2.0 * scale.astype(np.float64) - 1.0)
-                for weight, scale in self._phase.scales(values).items()}
+                for weight, scale in self._scales(values).items()}
 
     def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return {weight: rows.mean(axis=0) for weight, rows in self._statistics(values).items()}
@@ -250,17 +343,70 @@ class SCOP(Pruner):
             warnings.warn(f"For 'SCOP', scores must tell more than |gamma| to be of use, but their rank correlation "
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=4)
-        held_out, sampler, mixing = self.settings["held_out"], description_in(values), self._phase.mixing
+        held_out, sampler, mixing = self.settings["held_out"], description_in(values), self._recorded(values)
+        sampler.pop("mixing", None)
         weights = {name: np.moveaxis(values[name], item.axis, 0)
                    for name, item in self._scored(self.applied.task).items()}
         conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing, self._statistics(values),
                                    weights) if self.settings["prune_rate"] == "auto" else ()
-        return findings_of(held_out, sampler, mixing, self._phase.scales(values), correlation, conditions)
+        return findings_of(held_out, sampler, mixing, self._scales(values), correlation, conditions)
 
     def unscored(self, task: PruningTask) -> Mapping[str, str]:
         """Groups that the phase has no scales for, and why."""
         return {group.name: self._phase.why_unscored(group) for group in task.grouping
                 if not any(item.parameter in self._phase.layers for item in group.filters)}
+
+
+def _of_schedule(name: str) -> bool:
+    """Whether a parameter is there only where blocks take turns, or says what can be told without it."""
+    return name.endswith(".frozen_scale") or name.startswith("mixing.") and name != DESCRIPTION
+
+
+class _Weakly:
+    """Calls `_before_evaluation` of an algorithm, which it does not keep alive; copies of a network share it."""
+
+    def __init__(self, algorithm: SCOP):
+        self._algorithm = weakref.ref(algorithm)
+
+    def __call__(self) -> None:
+        algorithm = self._algorithm()
+        if algorithm is not None:
+            algorithm._before_evaluation()
+
+
+class _PhaseCallback(AlgorithmCallback):
+    """
+    Tells an algorithm how many steps the optimizer has made: also those that moved nothing, at a learning rate of zero
+    or where no gradient is.
+    """
+
+    def __init__(self, algorithm: SCOP):
+        super().__init__(algorithm)
+        self._phase, self._before, self._counted_before = algorithm, 0, 0
+        self._optimizers: List[nn.Optimizer] = []
+
+    def on_train_begin(self, run_context: Any) -> None:
+        super().on_train_begin(run_context)
+        told = run_context.original_args()
+        roots = [cell for cell in (told.get("train_network"), told.get("optimizer")) if isinstance(cell, nn.Cell)]
+        self._optimizers = [cell for root in roots for _, cell in root.cells_and_names()
+                            if isinstance(cell, nn.Optimizer)]
+        self._before, self._counted_before = self._phase._steps_made(), self._counted()
+
+    def on_train_step_end(self, run_context: Any) -> None:
+        super().on_train_step_end(run_context)
+        self._phase._count_steps(self._before + self._counted() - self._counted_before)
+
+    def on_train_epoch_end(self, run_context: Any) -> None:
+        """Refuse what turns out to be too short, gradients being summed up over several passes."""
+        told, made = run_context.original_args(), self._phase._steps_made() - self._before
+        if 2 * made <= told.cur_step_num:
+            left = told.epoch_num - told.cur_epoch_num
+            self._phase.before_training(made * left // told.cur_epoch_num)
+
+    def _counted(self) -> int:
+        """The least of what the optimizers have counted: one may be wrapped in another."""
+        return min((int(optimizer.global_step.asnumpy()[0]) for optimizer in self._optimizers), default=0)
 
 
 add_algorithm("scop", SCOP)

@@ -15,6 +15,7 @@ from golden_stick.base.progress import shown
 from golden_stick.cells.activations import tapped
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
+from golden_stick.scop.scales import FullPrecision
 
 __all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "NoiseSampler",
            "PermutationSampler", "Sampler", "SamplerOption", "as_sampler", "moments_at"]
@@ -150,7 +151,7 @@ class GeneratorSampler(Sampler):
         return made.astype(x.dtype)
 
 
-class KnockoffChange(nn.Cell):
+class KnockoffChange(FullPrecision):
     """
     What second-order knockoffs of vectors are more than the vectors, float32, drawn anew each time.
 
@@ -159,7 +160,7 @@ class KnockoffChange(nn.Cell):
     """
 
     def __init__(self, name: str, law: Sequence[np.ndarray], seed: int):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.mean, self.deviation, self.shift, self.root = (
             Parameter(Tensor(np.ascontiguousarray(array, np.float32)), name=f"{name}{key}", requires_grad=False)
             for key, array in zip(("mean", "deviation", "shift", "root"), law))

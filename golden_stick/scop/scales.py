@@ -1,6 +1,6 @@
 """The scales of a knockoff phase, and when they mix: which layers together, in which order, and for how long."""
-from dataclasses import dataclass
-from typing import Any, Dict, Mapping, Optional, Tuple
+from dataclasses import dataclass, replace
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import mindspore as ms
 import numpy as np
@@ -9,40 +9,31 @@ from mindspore import Parameter, Tensor, nn, ops
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.segments import segments_of
 
-__all__ = ["Mixing", "SCALE_INIT", "plan_mixing"]
+__all__ = ["Mixing", "SCALE_INIT", "SCHEDULE", "plan_mixing"]
 
 
 SCALE_INIT = 0.5
+# The parameters that tell of a schedule: the block of each layer, and the length of a turn.
+SCHEDULE = ("mixing.blocks", "mixing.turn_steps")
 
 
-class BlockSchedule(nn.Cell):
+class FullPrecision(nn.Cell):
     """
-    Counts the training steps, and says which block's turn it is, and which draw's.
-
-    The blocks take turns of `turn_steps` steps. When all had theirs, the next draw begins with the first block; when
-    all draws are done, all over again. It happens inside the graph, so that it does in sink mode and in any loop.
-    Each call gives the number of the step, from 0.
+    Base of the Cells that compute in float32, whatever `to_float` and automatic mixed precision ask of the network
+    around them: an optimizer's steps are smaller than the roundings of float16.
     """
 
-    def __init__(self, blocks: int, turn_steps: int, draws: int):
+    def __init__(self):
         super().__init__(auto_prefix=False)
-        self.blocks, self.draws = blocks, draws
-        # The length of a turn is a parameter, so that a checkpoint tells whether the phase it comes from was complete.
-        self.step, self.turn, self.draw, self.turn_steps = (
-            Parameter(Tensor(value, ms.int32), name=f"mixing.{name}", requires_grad=False)
-            for name, value in (("step", 0), ("turn", 0), ("draw", 0), ("turn_steps", turn_steps)))
-        self.assign = ops.Assign()
+        self.add_flags(fp16=False, bf16=False, fp32=True)
 
-    def construct(self):
-        now = self.step + 0
-        done = now // self.turn_steps
-        self.assign(self.turn, done % self.blocks)
-        self.assign(self.draw, (done // self.blocks) % self.draws)
-        self.assign(self.step, now + 1)
-        return now
+    def add_flags_recursive(self, **flags):
+        """Pass flags on, but for those of precision."""
+        return super().add_flags_recursive(**{key: value for key, value in flags.items()
+                                              if key not in ("fp16", "fp32", "bf16")})
 
 
-class RealScale(nn.Cell):
+class RealScale(FullPrecision):
     """
     The scales of the layer at `path`, all of which mix in every step: the published, joint form.
 
@@ -50,7 +41,7 @@ class RealScale(nn.Cell):
     """
 
     def __init__(self, path: str, size: int, draws: int = 1):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         initial = np.full(size if draws == 1 else (draws, size), SCALE_INIT)
         self.real_scale = Parameter(Tensor(initial, ms.float32), name=f"{path}.real_scale")
         self.assign = ops.Assign()
@@ -59,50 +50,73 @@ class RealScale(nn.Cell):
         self.assign(self.real_scale, ops.clip_by_value(self.real_scale, 0.0, 1.0))
         return self.real_scale
 
-    def parameters(self) -> Tuple[Parameter, ...]:
-        """The parameters that hold scales."""
-        return (self.real_scale,)
-
-    def corrected(self) -> np.ndarray:
-        """The scales, without what the last step's optimizer did that may not be: float, shape of the parameter."""
-        return np.clip(self.real_scale.asnumpy(), 0.0, 1.0)
-
 
 class ScheduledScale(RealScale):
     """
     The scales of one layer, which mix while it is their block's turn, and are 1 otherwise: real features only.
 
-    An optimizer's momentum goes on moving scales whose gradient is zero. So they are frozen: what they were at the end
-    of their turn stands beside them, and is put back in every step.
+    An optimizer's momentum goes on moving scales whose gradient is zero. So they are frozen: what they were before the
+    optimizer's last step stands beside them. A `BlockSchedule` has them `settle` before each pass.
     """
 
-    def __init__(self, path: str, size: int, block: int, schedule: BlockSchedule):
+    def __init__(self, path: str, size: int, schedule: "BlockSchedule"):
         super().__init__(path, size, schedule.draws)
         self.frozen_scale = Parameter(self.real_scale.value().copy(), name=f"{path}.frozen_scale", requires_grad=False)
-        self.block, self.many = block, schedule.draws > 1
-        self.turn, self.draw = schedule.turn, schedule.draw
+        self.number, self.many = len(schedule.scales), schedule.draws > 1
+        self.block_of, self.turn, self.draw = schedule.block_of, schedule.turn, schedule.draw
         self.rows = Tensor(np.arange(schedule.draws).reshape((-1, 1) if self.many else -1), ms.int32)
+        schedule.scales.append(self)
 
-    def construct(self):
-        mine = (self.turn == self.block).astype(ms.float32)
-        moving = mine * (self.rows == self.draw).astype(ms.float32)
-        value = self.frozen_scale + moving * (ops.clip_by_value(self.real_scale, 0.0, 1.0) - self.frozen_scale)
+    def moving(self):
+        """1 for the scales whose turn it is, 0 for the others."""
+        mine = self.turn == self.block_of[self.number]
+        return mine.astype(ms.float32) * (self.rows == self.draw).astype(ms.float32)
+
+    def settle(self):
+        """Keep what an optimizer did to scales in turn, within [0, 1], and undo the rest. Whether it did anything."""
+        real, frozen = self.real_scale + 0.0, self.frozen_scale + 0.0
+        value = frozen + self.moving() * (ops.clip_by_value(real, 0.0, 1.0) - frozen)
         self.assign(self.real_scale, value)
         self.assign(self.frozen_scale, value)
-        mixing = (moving * (self.real_scale - 1.0)).sum(0) if self.many else moving * (self.real_scale - 1.0)
-        return 1.0 + mixing
+        return (real != frozen).any()
 
-    def parameters(self) -> Tuple[Parameter, ...]:
-        """The parameters that hold scales: those that train, and what they are frozen at."""
-        return self.real_scale, self.frozen_scale
+    def construct(self):
+        mixing = self.moving() * (self.real_scale - 1.0)
+        return 1.0 + (mixing.sum(0) if self.many else mixing)
 
-    def corrected(self) -> np.ndarray:
-        """The scales: what the last step did to those whose turn it is, and what the others are frozen at."""
-        scales = self.frozen_scale.asnumpy().copy()
-        if int(self.turn.asnumpy()) == self.block:
-            moving = (int(self.draw.asnumpy()),) if self.many else ()
-            scales[moving] = np.clip(self.real_scale.asnumpy()[moving], 0.0, 1.0)
-        return scales
+
+class BlockSchedule(FullPrecision):
+    """
+    Counts the steps of the optimizer, and says which block's turn it is, and which draw's. `blocks` says of each layer
+    of which block it is; their scales are made in this order.
+
+    The blocks take turns of `turn_steps` steps. When all had theirs, the next draw begins with the first block; when
+    all draws are done, all over again. A step was made where any scale is not what the last pass left: so several
+    passes whose gradients are summed up count once, and one whose gradients overflowed and were thrown away not at all.
+    It happens inside the graph, so that it does in sink mode and in any loop. Each call, before a pass of training,
+    gives the number of steps made.
+    """
+
+    def __init__(self, blocks: Sequence[int], turn_steps: int, draws: int):
+        super().__init__()
+        self.draws = draws
+        # The schedule itself is in parameters: a phase that is loaded goes on by the one that it was begun with.
+        self.step, self.turn, self.draw, self.block_of, self.turn_steps = (
+            Parameter(Tensor(value, ms.int32), name=name, requires_grad=False) for name, value in zip(
+                ("mixing.step", "mixing.turn", "mixing.draw", *SCHEDULE), (0, 0, 0, blocks, turn_steps)))
+        self.scales = nn.CellList(auto_prefix=False)
+        self.assign = ops.Assign()
+
+    def construct(self):
+        moved = self.step < 0
+        for scale in self.scales:
+            moved = ops.logical_or(moved, scale.settle())
+        now, blocks = self.step + moved.astype(ms.int32), self.block_of.max() + 1
+        done = now // self.turn_steps
+        self.assign(self.turn, done % blocks)
+        self.assign(self.draw, (done // blocks) % self.draws)
+        self.assign(self.step, now)
+        return now
 
 
 @dataclass(frozen=True)
@@ -124,17 +138,42 @@ class Mixing:
         """Whether there is anything to take turns."""
         return self.blocks > 1 or self.draws > 1
 
-    def steps(self, turn_steps: Optional[int] = None) -> int:
-        """How many steps give every block of every draw one turn, of the planned length or another; 0 without turns."""
-        return self.blocks * self.draws * (turn_steps or self.turn_steps) if self.takes_turns else 0
+    @property
+    def steps(self) -> int:
+        """How many steps give every block of every draw one turn; 0 without turns."""
+        return self.blocks * self.draws * self.turn_steps if self.takes_turns else 0
 
     def schedule(self) -> Optional[BlockSchedule]:
         """What counts the turns, if there are any."""
-        return BlockSchedule(self.blocks, self.turn_steps, self.draws) if self.takes_turns else None
+        return BlockSchedule(list(self.block_of.values()), self.turn_steps, self.draws) if self.takes_turns else None
+
+    def recorded(self, values: Mapping[str, np.ndarray], unit: str) -> "Mixing":
+        """What the phase whose parameters these are was mixed by, which a configuration made later need not know."""
+        if not any(name in values for name in SCHEDULE):
+            return replace(self, unit=unit, block_of=dict.fromkeys(self.block_of, 0), draws=1)
+        blocks, turn_steps = (values[name].tolist() for name in SCHEDULE)
+        return replace(self, unit=unit, block_of=dict(zip(self.block_of, blocks)), turn_steps=turn_steps)
+
+    def settled(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """
+        The parameters that change, by name, as the next pass of training leaves them: what a `BlockSchedule` does to
+        scales and steps, and a `RealScale` to its own, after the optimizer's last step.
+        """
+        if not self.takes_turns:
+            return {name: np.clip(values[name], 0.0, 1.0) for name in (f"{path}.real_scale" for path in self.block_of)}
+        found: Dict[str, np.ndarray] = {}
+        moved, moving = False, int(values["mixing.draw"]) if self.draws > 1 else ()
+        for path, block in self.block_of.items():
+            real, scales = values[f"{path}.real_scale"], values[f"{path}.frozen_scale"].copy()
+            moved |= not np.array_equal(real, scales)
+            if int(values["mixing.turn"]) == block:
+                scales[moving] = np.clip(real[moving], 0.0, 1.0)
+            found.update({f"{path}.real_scale": scales, f"{path}.frozen_scale": scales})
+        return {**found, "mixing.step": values["mixing.step"] + np.int32(moved)}
 
     def scale(self, path: str, size: int, schedule: Optional[BlockSchedule]) -> RealScale:
-        """The scales of the layer at `path`, which has `size` filters."""
-        return RealScale(path, size) if schedule is None else ScheduledScale(path, size, self.block_of[path], schedule)
+        """The scales of the layer at `path`, which has `size` filters; to be made in the order of `block_of`."""
+        return RealScale(path, size) if schedule is None else ScheduledScale(path, size, schedule)
 
     def final(self, path: str, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """The trained scales of the layer at `path`, shape (draws, filters), from the phase's parameters by name."""
@@ -146,7 +185,7 @@ class Mixing:
             return "mixing: all layers at once" if self.unit == "joint" else "mixing: of the only block"
         draws = f", {self.draws} draws" if self.draws > 1 else ""
         return (f"mixing: {self.unit}, {self.blocks} in turns of {self.turn_steps} steps{draws}: at least "
-                f"{self.steps():,} steps of training")
+                f"{self.steps:,} steps of training")
 
 
 def plan_mixing(graph: Graph, weights: Mapping[str, str], config: Mapping) -> Mixing:

@@ -120,20 +120,19 @@ def test_what_each_makes_has_the_shape_of_the_samples_and_is_something_else(mode
 def test_a_knockoff_phase_with_each(mode, name):
     sampler, batch = EVERY_SAMPLER[name](), Tensor(images())
     algorithm = gs.SCOP({"prune_rate": 0.5, "sampler": sampler, "turn_steps": 1})
-    network = networks.randomize(networks.SmallNet())
-    phase = algorithm.apply(network, inputs=SHAPE)
-    assert {parameter.name.rpartition(".")[2] for parameter in phase.trainable_params()} == {"real_scale"}
-    optimizer = nn.Adam(phase.trainable_params(), 0.05)
-    labels = Tensor(np.arange(6, dtype=np.int32) % 4)
-    loss = nn.CrossEntropyLoss()
+    network = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 1), nn.Flatten(), nn.Dense(192, 4))
+    phase = algorithm.apply(networks.randomize(network), inputs=SHAPE)
+    assert [parameter.name for parameter in phase.trainable_params()] == ["0.real_scale", "2.real_scale"]
+    optimizer, loss = nn.Adam(phase.trainable_params(), 0.05), nn.CrossEntropyLoss()
     step = nn.TrainOneStepCell(nn.WithLossCell(phase, loss), optimizer).set_train()
-    for _ in range(3):
-        step(batch, labels)
-        algorithm.after_step()
-    slim = algorithm.convert(phase)
-    assert algorithm.report.parameters_after < algorithm.report.parameters_before
+    for _ in range(2):
+        step(batch, Tensor(np.arange(6, dtype=np.int32) % 4))
+    assert all((scores != 0).any() for scores in algorithm.filter_scores().values())
     assert json.loads(json.dumps(algorithm.report.to_dict()))["config"]["sampler"] == sampler.name
-    gs.trace(slim, SHAPE)
+    # What follows is the same for all.
+    if name in ("permutation", "G(x, z)"):
+        algorithm.convert(phase)
+        assert algorithm.report.parameters_after < algorithm.report.parameters_before
 
 
 def test_the_generator_is_copied_and_not_trained():
