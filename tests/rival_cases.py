@@ -322,7 +322,7 @@ def gru():
     return Recurrent(nn.GRU)
 
 
-@case("LSTM", "crash in step", shape=TOKENS, keeps=("a",), why="LSTM")
+@case("LSTM", "crash in step", shape=TOKENS, shrinks=("a",))
 def lstm():
     return Recurrent(nn.LSTM)
 

@@ -90,21 +90,22 @@ def traced(build: Callable[..., nn.Cell], shape: Tuple[int, ...] = networks.SMAL
     return network, gs.trace(network, shape)
 
 
-def shared_compilations(limit: int = 500) -> Callable[[nn.Cell, Tuple[Tensor, ...]], Any]:
+def shared_compilations(limit: int = 500) -> Callable[..., Any]:
     """The tracer's compilation, with a memory of so many networks."""
     compile_anew, known = tracing._compile, {}
 
-    def compile_once(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> Any:
+    def compile_once(network: nn.Cell, tensors: Tuple[Tensor, ...], training: Tuple[str, ...] = ()) -> Any:
         likeness = _Likeness()
         try:
-            key = (likeness.of(network), ms.get_context("mode"), tuple((item.shape, item.dtype) for item in tensors))
+            key = (likeness.of(network), ms.get_context("mode"), training,
+                   tuple((item.shape, item.dtype) for item in tensors))
         except _Unknown:
-            return compile_anew(network, tensors)
+            return compile_anew(network, tensors, training)
         if key not in known:
             # What is known by its identity lives as long as the key: another might be given its place in memory.
             if len(known) >= limit:
                 known.pop(next(iter(known)))
-            known[key] = compile_anew(network, tensors), likeness.held
+            known[key] = compile_anew(network, tensors, training), likeness.held
         return known[key][0]
 
     return compile_once

@@ -16,11 +16,12 @@ from golden_stick.cells.wrappers import (
     allowed_difference,
     copy_network,
     evaluate,
+    find_cell,
     record_of,
     replace_cells,
 )
 from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
-from golden_stick.graph.plan import KeptAxis, PruningPlan
+from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
 __all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "compare", "recipe_of",
            "remember", "resizer_of", "slim", "unslim", "verify"]
@@ -75,6 +76,8 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         _cut(parameters[name], axes)
     for cell, resize in resizers:
         resize(cell)
+    for width in plan.attributes:
+        _set_width(find_cell(smaller, width.path), width)
     replace_cells(smaller, {site.path: partial(ScatteredOutput, site=site) for site in plan.scatters})
     remember(smaller, network, plan)
     # Without this, compiled graphs run on, on memory that is no longer theirs.
@@ -135,6 +138,19 @@ def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:
     for axis in axes:
         values = np.take(values, axis.kept, axis.axis)
     parameter.set_data(Tensor(np.ascontiguousarray(values), parameter.dtype), slice_shape=True)
+
+
+def _set_width(cell: nn.Cell, width: KeptWidth) -> None:
+    held: Any = getattr(cell, width.name, None)
+    value = held[width.item] if width.item >= 0 and isinstance(held, (tuple, list)) else held
+    if value == width.after:  # a resizer of the user's has been here
+        return
+    if value != width.before:
+        raise SlimError(f"For 'slim', attribute '{width.name}' of '{width.path}' must hold {width.before}, the width "
+                        f"that the plan was made for, but got {held!r}.")
+    if width.item >= 0:
+        held = type(held)(width.after if at == width.item else item for at, item in enumerate(held))
+    setattr(cell, width.name, held if width.item >= 0 else width.after)
 
 
 Resizer = Callable[[nn.Cell], None]

@@ -1,19 +1,26 @@
 """What a network takes, where the user did not say."""
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
 from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.wrappers import evaluation, kind_of, scratch_directory
+from golden_stick.cells.wrappers import (
+    copy_network,
+    evaluation,
+    find_cell,
+    kind_of,
+    names_read,
+    scratch_directory,
+)
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
 
-__all__ = ["trace", "owners", "find_inputs", "trace_for"]
+__all__ = ["trace", "owners", "find_inputs", "trace_for", "trace_hidden"]
 
 
 try:
@@ -64,12 +71,84 @@ def trace(network: nn.Cell, inputs: Any) -> Graph:
 
 def trace_for(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
     """`trace`, where the user has called `owner`."""
+    return _trace(owner, network, tensors)
+
+
+def _trace(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> Graph:
+    """`trace_for`, with the Cells at these paths in training."""
     try:
-        model = _compile(network, tensors)
+        model = _compile(network, tensors, training)
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
         raise TraceError(f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape "
                          f"{describe(tensors)}: {first_line(error)}") from error
     return _Reader(model, owners(network)).read()
+
+
+def trace_hidden(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], graph: Graph) -> Graph:
+    """
+    The graph of a network, and after it what evaluation does not need: layers whose result nobody reads, which the
+    compiler checks and drops, and what Cells run only in training. The caller is `owner`, as in `trace_for`.
+    """
+    read = {value.name for node in graph.nodes for value in flatten(node.inputs) if isinstance(value, Parameter)}
+    unread = {parameter.name for parameter in network.get_parameters()} - read
+    training = tuple(path for path, cell in network.cells_and_names() if _asks(cell) and (
+        not path or unread & {parameter.name for parameter in cell.get_parameters()}))
+    if not unread and not training:
+        return graph
+    shown = copy_network(network, owner)
+    for _, cell in shown.cells_and_names():
+        held = {parameter.name for parameter in cell.get_parameters()}
+        if held and held <= unread:
+            cell.register_forward_hook(_show)
+    return _joined(graph, _trace(owner, shown, tensors, training))
+
+
+def _asks(cell: nn.Cell) -> bool:
+    """Whether a Cell of the user's does something else in training."""
+    return not type(cell).__module__.startswith("mindspore.") and "training" in names_read(cell)
+
+
+def _show(cell: nn.Cell, inputs: Any, output: Any) -> Any:
+    """A hook: what is printed is computed."""
+    ops.Print()(output)
+    return output
+
+
+def _joined(graph: Graph, other: Graph) -> Graph:
+    """A graph, followed by the nodes of another that it lacks."""
+    known: Dict[Any, int] = {}
+    for node in graph.nodes:
+        known.setdefault(_identity(node, node.inputs), node.number)
+    nodes = list(graph.nodes)
+    number_of: Dict[int, int] = {}
+
+    def here(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(here, value))
+        return Result(number_of[value.node], value.index) if isinstance(value, Result) else value
+
+    for node in other.nodes:
+        if node.operator == "Print":
+            continue
+        inputs = here(node.inputs)
+        number_of[node.number] = known.setdefault(_identity(node, inputs), len(nodes))
+        if number_of[node.number] == len(nodes):
+            nodes.append(replace(node, number=len(nodes), inputs=inputs))
+    parameters = {item.name: item for item in (*other.parameters, *graph.parameters)}
+    outputs = tuple(value for value in here(other.outputs) if value not in graph.outputs)
+    return Graph(tuple(nodes), graph.inputs, tuple(parameters.values()), graph.outputs + outputs, len(graph.nodes))
+
+
+def _identity(node: Node, inputs: Tuple[Value, ...]) -> Any:
+    """Equal for nodes that compute the same."""
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        value = value.value if isinstance(value, Constant) else value
+        return (value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+
+    return node.operator, of(inputs), node.shapes, tuple(sorted((name, of(value)) for name, value in
+                                                                node.attributes.items()))
 
 
 def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
@@ -82,12 +161,14 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
     return found
 
 
-def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> ModelProto:
+def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> ModelProto:
     phase, level = None, ms.get_context("jit_syntax_level")
     # The conditions of an export.
     ms.set_context(jit_syntax_level=ms.STRICT)
     try:
         with scratch_directory(), evaluation(network):
+            for path in training:
+                find_cell(network, path).add_flags(training=True)
             # A fresh phase each time: MindSpore's cache knows nothing of changed shapes, attributes or flags.
             phase, _ = _executor.compile(
                 network, *tensors, phase=f"export.mindir.golden_stick{next(_fresh)}", do_convert=False

@@ -4,6 +4,7 @@ A network and its Cells: copied, named, run, and wrapped by masks and scatters t
 Whatever is done to a network here leaves the original, its training flags and the working directory as they were.
 """
 import copy
+import inspect
 import json
 import os
 import sys
@@ -11,7 +12,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Type, Union
+from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Tuple, Type, Union
 
 import mindspore as ms
 import numpy as np
@@ -23,7 +24,8 @@ from golden_stick.graph.plan import KeptChannels, PruningPlan
 
 __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "allowed_difference",
            "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation", "find_cell", "kind_of",
-           "leaves", "masked_network", "quiet", "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
+           "leaves", "masked_network", "names_read", "quiet", "record_of", "replace_cells", "scratch_directory",
+           "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -60,6 +62,25 @@ def _nearest(cell: nn.Cell) -> Tuple[str, Any]:
         if own in LAYERS or ancestor in _KINDS:
             return (own if own in LAYERS else _KINDS[ancestor]), ancestor
     return "", type(cell)
+
+
+def names_read(cell: nn.Cell) -> FrozenSet[str]:
+    """The names that a Cell's `construct` reads, and the methods that it calls."""
+    methods: Dict[str, Any] = {}
+    for base in reversed(type(cell).__mro__[:type(cell).__mro__.index(nn.Cell)]):
+        methods.update(vars(base))
+    found, waiting = {"construct"}, ["construct"]
+    while waiting:
+        method: Any = methods.get(waiting.pop())
+        method = inspect.unwrap(method)
+        codes = [getattr(getattr(method, "fget", method), "__code__", None)]
+        while codes:
+            code = codes.pop()
+            if code is not None:
+                codes.extend(item for item in code.co_consts if hasattr(item, "co_names"))
+                waiting.extend(set(code.co_names) - found)
+                found.update(code.co_names)
+    return frozenset(found)
 
 
 # The parameter of a masked network that tells how it was masked.

@@ -3,8 +3,8 @@ Labels, and how they flow: one walk over the graph, in which every operator's ru
 
 A tensor's labels are an integer array of the tensor's rank whose every axis is either as long as the tensor's or 1
 (constant along it). 0 stands for "not prunable". Statements such as "these two are the same channel" and "this one must
-stay" are only collected here; `solve` draws the conclusions once, at the end, so that a graph of n operators costs
-about n steps however densely it is connected.
+stay" are only collected here; `Labels.solve` draws the conclusions once, at the end, so that a graph of n operators
+costs about n steps however densely it is connected.
 """
 from collections import Counter
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, O
 
 import numpy as np
 
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Shape, Value, flatten
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Shape, Value, flatten
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Form, layer_of
 
 __all__ = ["Binding", "CHANNEL", "FILTER", "FIXED", "Flow", "HEAD_POLICIES", "INPUT", "Labeled", "Labels",
-           "NORMALIZATION_POLICIES", "NUMBER", "RESIDUAL_POLICIES", "Rule", "Site", "Solution", "WIDTH", "always_zero",
-           "components", "never_zero", "zero_as_first"]
+           "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "Solution", "WIDTH",
+           "always_zero", "components", "never_zero", "zero_as_first"]
 
 
 # What an axis of a parameter is to the operator that reads it.
@@ -101,6 +101,9 @@ def never_zero(zero: Sequence[bool]) -> bool:
 
 FIXED = 0
 
+# A row of `Flow.numbers`: the node, and which of its rows.
+Place = Tuple[int, int]
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -127,6 +130,11 @@ class Labels:
         self._count = 1
         self._unions = [np.zeros((2, 0), np.int64)]
         self._fixed: List[Tuple[np.ndarray, str]] = []
+
+    @property
+    def count(self) -> int:
+        """The next label."""
+        return self._count
 
     def fresh(self, count: int) -> np.ndarray:
         """`count` new labels, int64, shape (count,). A single channel cannot be removed, so one alone is fixed."""
@@ -189,15 +197,22 @@ class Flow:
 
     `residual` is one of `RESIDUAL_POLICIES`, `rejected_readings` the number of a node -> how many readings of its
     numbers were wrong, `approximate` whether normalizations over channels may lose some although that changes what
-    they give, `whole` the nodes that split channels into heads which go as a whole.
+    they give, `whole` the nodes that split channels into heads which go as a whole, `ties` the rows of `numbers` that
+    one attribute of a Cell gives the length of, `hidden_stays` whether what the graph's hidden nodes read must stay.
     """
 
     def __init__(self, graph: Graph, residual: str, rejected_readings: Optional[Mapping[int, int]] = None,
-                 approximate: bool = False, whole: Collection[int] = ()):
+                 approximate: bool = False, whole: Collection[int] = (), ties: Sequence[Tuple[Place, Place]] = (),
+                 hidden_stays: bool = False):
         self.graph = graph
         self.residual = residual
         self.approximate = approximate
         self.whole = whole
+        self._ties = ties
+        self._hidden_stays = hidden_stays
+        self._hiding = False  # whether the walk has come to the hidden nodes
+        self.first_hidden = 0  # the first label that these make
+        self.hidden: List[Binding] = []  # filters of theirs
         self.labels = Labels()
         self.bindings: Dict[Tuple[str, int], Binding] = {}
         self.masks: List[Site] = []
@@ -207,11 +222,15 @@ class Flow:
         self.zeroed: List[np.ndarray] = []
         self.bare: Set[Tuple[str, int]] = set()
         self.inexact: List[Tuple[str, np.ndarray]] = []
-        self.read_numbers: Set[int] = set()
+        # A node -> channels (labels of a row of them each) whose number the code may have said there.
+        self.numbers: Dict[int, List[np.ndarray]] = {}
+        self.counts: Dict[int, Tuple[int, np.ndarray]] = {}
+        self.attributes: List[Tuple[Owner, str, np.ndarray]] = []
         self.splits: Dict[int, Tuple[np.ndarray, bool]] = {}
         self.attended: List[np.ndarray] = []
         self.rejected_readings = Counter(rejected_readings)  # of a node that is not there: 0
         self._known: Dict[Result, Labeled] = {}
+        self.untold = graph.constant() | _packed(graph)
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
         self._moving = graph.moving()
@@ -224,7 +243,14 @@ class Flow:
         for node in self.graph.nodes:
             self._locate(node)
             self._read = {value.name for value in flatten(node.inputs) if isinstance(value, Parameter)}
-            rule = rules.get(node.operator)
+            if node.number == self.graph.evaluated:
+                self._hiding, self.first_hidden = True, self.labels.count
+            rule = _STAYS if self._hiding and self._hidden_stays else rules.get(node.operator)
+            if node.number in self.untold:
+                # What packs weights moves none of them: the operator that reads the pack says what they are.
+                self._known.update({Result(node.number, index): Labeled(self.none(shape), shape)
+                                    for index, shape in enumerate(node.shapes)})
+                continue
             if rule is None:
                 self.without_rule.append(node)
             made: Any = rule.flow(self, node) if rule else self.barrier(
@@ -242,6 +268,8 @@ class Flow:
             if isinstance(value, Parameter):
                 self.hold(value)
             self.labels.fix(self.of(value).labels, "output of the network")
+        for one, other in self._ties:
+            self.labels.unite(*(self.numbers[number][row] for number, row in (one, other)))
         for (name, _), binding in self.bindings.items():
             if name in self._held:
                 self.labels.fix(binding.labels, f"parameter '{name}' is also read in a way that fixes its shape")
@@ -303,11 +331,31 @@ class Flow:
         if key in self.bindings:
             self.labels.unite(self.bindings[key].labels, labels)
         else:
+            if self._hiding and role == FILTER:
+                # Nothing scores these filters: they go with channels of evaluation, or stay.
+                role = CHANNEL
+                self.hidden.append(Binding(parameter, axis, FILTER, np.array(labels)))
             self.bindings[key] = Binding(parameter, axis, role, np.array(labels))
 
     def hold(self, parameter: Parameter) -> None:
         """Say that a parameter's shape must stay as it is."""
         self._held.add(parameter.name)
+
+    def reads(self, node: Node, *rows: np.ndarray) -> None:
+        """Say that numbers among a node's arguments may be how many channels these rows of labels hold."""
+        self.numbers.setdefault(node.number, []).extend(rows)
+
+    def fills(self, node: Node, value: Value) -> bool:
+        """Whether a value is one number all over, as zeros are that the code makes as wide as what they meet."""
+        return not self.rejected_readings[node.number] and self._uniform(value)
+
+    def _uniform(self, value: Value) -> bool:
+        if isinstance(value, Constant):
+            return np.ndim(value.value) > 0 and len(np.unique(value.value)) == 1
+        if not isinstance(value, Result):
+            return False
+        node = self.graph.nodes[value.node]
+        return node.operator in _FILLED or node.operator in _MOVED and self._uniform(node.inputs[0])
 
     def pin(self, node: Node) -> None:
         """Fix the channels that a node reads, or else the nearest ones before it."""
@@ -335,6 +383,8 @@ class Flow:
         values, seen = list(flatten(node.inputs)), set()
         while values:
             value = values.pop()
+            if isinstance(value, Parameter):
+                self.hold(value)
             if isinstance(value, Parameter) and len(value.shape) > 1:
                 self.computed.append((value, f"{reason} ({self.place(node)})"))
             elif isinstance(value, Result) and value.node not in seen and value.node not in self._moving:
@@ -389,6 +439,27 @@ class Flow:
         self._depth[node.number] = (0 if deepest is None else self.depth(deepest)) + bool(owned)
         before = "" if deepest is None else self._place[deepest.node]
         self._place[node.number] = owned[0].owners[0].path if owned else before
+
+
+_STAYS = Rule(lambda flow, node: flow.barrier(node, "read by a branch that fits these widths only"), never_zero)
+
+# Operators that make a tensor of one number, and that only move what they read first.
+_FILLED = frozenset({"Zeros", "Ones", "ZerosLike", "OnesLike", "ZerosLikeExt", "OnesLikeExt", "FillV2", "Fill",
+                     "FillScalar", "FullLike"})
+_MOVED = frozenset({"StridedSlice", "Slice", "Reshape", "ExpandDims", "Squeeze", "Transpose", "Tile", "BroadcastTo",
+                    "Cast"})
+
+
+def _packed(graph: Graph) -> Set[int]:
+    """The nodes that pack the weights of a recurrent operator into one."""
+    moving, found = graph.moving(), set()
+    values = [value for node in graph.nodes if node.operator == "LSTM" for value in node.inputs[3:]]
+    while values:
+        value = values.pop()
+        if isinstance(value, Result) and value.node not in moving and value.node not in found:
+            found.add(value.node)
+            values.extend(flatten(graph.nodes[value.node].inputs))
+    return found
 
 
 def is_data(value: Value) -> bool:

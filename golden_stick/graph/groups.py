@@ -14,6 +14,7 @@ from golden_stick.graph.flow import (
     RESIDUAL_POLICIES,
     Binding,
     Flow,
+    Place,
     Site,
     Solution,
     components,
@@ -21,7 +22,8 @@ from golden_stick.graph.flow import (
 from golden_stick.graph.ir import Graph, Node, Parameter, Result
 from golden_stick.graph.rules import RULES
 
-__all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "find_groups", "groups_without"]
+__all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "WidthAttribute", "find_groups",
+           "groups_without"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,16 @@ class CellSite:
     trailing: int
 
 
+@dataclass(frozen=True, eq=False)
+class WidthAttribute:
+    """A number that a Cell holds, or item `item` of a tuple (-1: no tuple), which is how many `channels` there are."""
+
+    path: str
+    name: str
+    item: int
+    channels: np.ndarray
+
+
 @dataclass(frozen=True)
 class FixedLayer:
     """A layer some of whose filters always stay, how many, and why."""
@@ -103,6 +115,11 @@ class Grouping(Sequence[ChannelGroup]):
         read_numbers (Mapping): Node whose arguments were read as widths that can change -> path of the nearest Cell
             with parameters at it or before it.
         stuck (frozenset[int]): Nodes that split channels none of which can go, and that could be read otherwise.
+        readable (frozenset[int]): Nodes that split channels and could be read otherwise.
+        untold (frozenset[int]): Nodes of whose shapes the labels say nothing.
+        widths (Mapping): Node of `read_numbers` -> int64 channels of the rows whose lengths its numbers may be.
+        counts (Mapping): Node -> which argument must be the length of a row of channels, and that row.
+        attributes (tuple[WidthAttribute]): Numbers in Cells that shrink with channels.
     """
 
     groups: Tuple[ChannelGroup, ...]
@@ -116,6 +133,11 @@ class Grouping(Sequence[ChannelGroup]):
     outputs: Tuple[Tuple[Optional[Tuple[int, np.ndarray]], ...], ...] = ()
     read_numbers: Mapping[int, str] = field(default_factory=dict)
     stuck: FrozenSet[int] = frozenset()
+    readable: FrozenSet[int] = frozenset()
+    untold: FrozenSet[int] = frozenset()
+    widths: Mapping[int, Tuple[np.ndarray, ...]] = field(default_factory=dict)
+    counts: Mapping[int, Tuple[int, np.ndarray]] = field(default_factory=dict)
+    attributes: Tuple[WidthAttribute, ...] = ()
 
     def __getitem__(self, index: Any) -> Any:
         return self.groups[index]
@@ -135,8 +157,8 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
             places, as in the SCOP paper. ``'keep'``: the sum and all that enters it keep their width.
             Default: ``'group'``, which gives the fastest network.
         normalization (str): What becomes of channels that a layer or group normalization takes mean and variance of.
-            ``'exact'``: they stay. ``'approximate'``: they can go, and the slim network is not equal to the masked one.
-            Default: ``'exact'``.
+            ``'exact'``: they stay, but for whole groups of a group normalization. ``'approximate'``: they can go, and
+            the slim network is not equal to the masked one. Default: ``'exact'``.
         heads (str): What an attention loses. ``'width'``: the same positions of every head. ``'whole'``: heads.
             Default: ``'width'``. Where the code forbids the one, the other is taken.
 
@@ -158,17 +180,20 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
 
 
 def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual: str = "group",
-                   normalization: str = "exact", heads: str = "width") -> Grouping:
-    """What `find_groups` finds where slimming for trial has shown how many readings of a node's numbers are wrong."""
+                   normalization: str = "exact", heads: str = "width", ties: Sequence[Tuple[Place, Place]] = (),
+                   hidden_stays: bool = False) -> Grouping:
+    """What `find_groups` finds where slimming for trial has shown how many readings of a node's numbers are wrong, and
+    which widths one attribute of a Cell holds."""
     for name, policy, known in (("residual", residual, RESIDUAL_POLICIES), ("heads", heads, HEAD_POLICIES),
                                 ("normalization", normalization, NORMALIZATION_POLICIES)):
         if policy not in known:
             listed = ", ".join(repr(item) for item in known)
             raise ArgumentError(f"For 'find_groups', '{name}' must be one of {listed}, but got {policy!r}.")
     approximate = normalization == "approximate"
-    flow = Flow(graph, residual, rejected_readings, approximate).run(RULES)
+    whole: Set[int] = set()
     if heads == "whole":
-        flow = Flow(graph, residual, rejected_readings, approximate, _heads(flow)).run(RULES)
+        whole = _heads(Flow(graph, residual, rejected_readings, approximate, (), (), hidden_stays).run(RULES))
+    flow = Flow(graph, residual, rejected_readings, approximate, whole, ties, hidden_stays).run(RULES)
     return _grouping(flow)
 
 
@@ -185,6 +210,9 @@ def _grouping(flow: Flow) -> Grouping:
         channels = np.unique(solution.classes[binding.labels])
         if binding.role == FILTER and len(channels) == 1 and solution.removable(channels).all():
             flow.labels.fix(channels, "all filters of a layer belong together: it cannot lose one of them")
+    for binding in flow.hidden:
+        classes = solution.classes[binding.labels]
+        flow.labels.fix(classes[classes >= flow.first_hidden], "evaluation does not read what it makes")
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]
     slices = tuple(_slice(binding, solution) for binding in flow.bindings.values())
@@ -193,15 +221,21 @@ def _grouping(flow: Flow) -> Grouping:
         slices=tuple(item for item in slices if (item.channels >= 0).any()),
         masks=_sites(flow.masks, solution),
         scatters=_sites(flow.scatters, solution),
-        fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed)
+        fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters + flow.hidden) if layer.fixed)
         + _computed(flow),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
         zeroed=_zeroed(flow, solution),
         inexact=tuple(dict.fromkeys(place for place, labels in flow.inexact if solution.removable(labels).any())),
         outputs=tuple(_outputs(flow, node, solution) for node in flow.graph.nodes),
-        read_numbers={number: flow.path(flow.graph.nodes[number]) for number in sorted(flow.read_numbers)},
+        read_numbers={number: flow.path(flow.graph.nodes[number]) for number in sorted(flow.numbers)},
+        widths={number: tuple(_channels(row, solution) for row in rows) for number, rows in flow.numbers.items()},
+        counts={number: (at, _channels(row, solution)) for number, (at, row) in flow.counts.items()},
+        attributes=tuple(WidthAttribute(owner.path, name, -1, _channels(row, solution))
+                         for owner, name, row in flow.attributes if solution.removable(row).any()),
         stuck=frozenset(number for number, (labels, more) in flow.splits.items()
                         if more and not solution.removable(labels).any()),
+        readable=frozenset(number for number, (_, more) in flow.splits.items() if more),
+        untold=flow.untold,
     )
 
 

@@ -1,7 +1,7 @@
 """The traced network as frozen data: nodes, and the values that flow between them."""
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Set, Tuple, Union
+from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
 __all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
 
@@ -94,12 +94,20 @@ class Graph:
         inputs (tuple[Input]): The arguments of `construct`.
         parameters (tuple[Parameter]): Every parameter of the network that the graph reads.
         outputs (tuple[Value]): What `construct` returns, tuples flattened.
+        evaluated (int): So many of the nodes are what evaluation computes. What follows is hidden: layers whose result
+            nobody reads, and what only training runs. Default: ``None``, all.
     """
 
     nodes: Tuple[Node, ...]
     inputs: Tuple[Input, ...]
     parameters: Tuple[Parameter, ...]
     outputs: Tuple[Value, ...]
+    evaluated: Optional[int] = None
+
+    @property
+    def hidden(self) -> Tuple[Node, ...]:
+        """The nodes that evaluation does not need."""
+        return () if self.evaluated is None else self.nodes[self.evaluated:]
 
     @cached_property
     def _by_name(self) -> Mapping[str, Parameter]:
@@ -124,6 +132,16 @@ class Graph:
         for node in self.nodes:
             if any(isinstance(value, Input) or isinstance(value, Result) and value.node in numbers
                    for value in flatten(node.inputs)):
+                numbers.add(node.number)
+        return frozenset(numbers)
+
+    def constant(self) -> FrozenSet[int]:
+        """Numbers of the nodes that compute with numbers in the code alone, such as a grid of positions."""
+        numbers: Set[int] = set()
+        for node in self.nodes:
+            values = flatten(node.inputs)
+            if values and all(isinstance(value, Constant) or isinstance(value, Result) and value.node in numbers
+                              for value in values):
                 numbers.add(node.number)
         return frozenset(numbers)
 

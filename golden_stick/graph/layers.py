@@ -137,6 +137,7 @@ class Normalization:
     beta: str
     mean: str = ""
     variance: str = ""
+    groups: str = ""  # the attribute of how many groups of channels there are
 
 
 _ATTRIBUTES: Dict[str, Any] = {"group": "group", "stride": "stride", "padding": "pad_list", "dilation": "dilation"}
@@ -207,11 +208,11 @@ NORMALIZATIONS: Dict[str, Normalization] = {item.cell: item for item in (
       for name in ("BatchNorm1d", "BatchNorm2d", "SyncBatchNorm")),
     *(Normalization(f"nn.InstanceNorm{size}d", "instance", "num_features", *_NN) for size in (1, 2, 3)),
     Normalization("nn.LayerNorm", "layer", "normalized_shape", *_NN[:2]),
-    Normalization("nn.GroupNorm", "group", "num_channels", *_NN[:2]),
+    Normalization("nn.GroupNorm", "group", "num_channels", *_NN[:2], groups="num_groups"),
     *(Normalization(f"mint.nn.{name}", "batch", "num_features", *_OF_MINT)
       for name in ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")),
     Normalization("mint.nn.LayerNorm", "layer", "normalized_shape", *_OF_MINT[:2]),
-    Normalization("mint.nn.GroupNorm", "group", "num_channels", *_OF_MINT[:2]),
+    Normalization("mint.nn.GroupNorm", "group", "num_channels", *_OF_MINT[:2], groups="num_groups"),
 )}
 
 

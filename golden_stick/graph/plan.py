@@ -17,8 +17,8 @@ from golden_stick.graph.ir import Graph, Node, Parameter, flatten
 from golden_stick.graph.layers import CONVOLUTION, DENSE, EMBEDDING, NORMALIZERS, OPERATORS, TRANSPOSED, Form
 from golden_stick.graph.rules.arithmetic import einsum_letters
 
-__all__ = ["KeptAxis", "KeptChannels", "LayerWidth", "PruningPlan", "count_macs", "count_parameters", "einsum_macs",
-           "plan_without", "removed_channels", "shrink", "shrunk_shapes"]
+__all__ = ["KeptAxis", "KeptChannels", "KeptWidth", "LayerWidth", "PruningPlan", "count_macs", "count_parameters",
+           "einsum_macs", "plan_without", "removed_channels", "shrink", "shrunk_shapes"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,17 @@ class LayerWidth:
 
 
 @dataclass(frozen=True)
+class KeptWidth:
+    """A width that the Cell at `path` holds in attribute `name`, or in item `item` of it (-1: all of it)."""
+
+    path: str
+    name: str
+    item: int
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
 class PruningPlan:
     """
     What a network keeps.
@@ -61,6 +72,7 @@ class PruningPlan:
         scatters (tuple[KeptChannels]): Cells whose output is put back into its full width.
         layers (tuple[LayerWidth]): The layers that shrink, for the report.
         zeros (tuple[KeptAxis]): Where the masked network has zeros instead of masks: on these axes, but for `kept`.
+        attributes (tuple[KeptWidth]): Numbers in Cells that are other ones in the slim network.
     """
 
     axes: Tuple[KeptAxis, ...]
@@ -68,6 +80,7 @@ class PruningPlan:
     scatters: Tuple[KeptChannels, ...]
     layers: Tuple[LayerWidth, ...]
     zeros: Tuple[KeptAxis, ...] = ()
+    attributes: Tuple[KeptWidth, ...] = ()
 
     def renamed(self, names: Mapping[str, str]) -> "PruningPlan":
         """The plan for a network whose parameters have other names: name here -> name there."""
@@ -87,7 +100,7 @@ class PruningPlan:
                          for item in data.get(key, ()))
 
         return PruningPlan(read(KeptAxis, "axes"), read(KeptChannels, "masks"), read(KeptChannels, "scatters"),
-                           read(LayerWidth, "layers"), read(KeptAxis, "zeros"))
+                           read(LayerWidth, "layers"), read(KeptAxis, "zeros"), read(KeptWidth, "attributes"))
 
 
 def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
@@ -121,7 +134,10 @@ def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
                     raise ArgumentError(f"For 'plan_without', every layer must keep a filter, but "
                                         f"'{paths[item.parameter]}' would lose all {axis.size}.")
                 layers.append(LayerWidth(paths[item.parameter], axis.size, len(axis.kept)))
-    return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros)
+    widths = tuple(KeptWidth(item.path, item.name, item.item, len(item.channels), len(_kept(item.channels, gone)))
+                   for item in grouping.attributes)
+    return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros,
+                       tuple(item for item in widths if item.after < item.before))
 
 
 def removed_channels(grouping: Grouping, plan: PruningPlan) -> np.ndarray:
@@ -174,10 +190,15 @@ def einsum_macs(equation: str, shapes: Sequence[Tuple[int, ...]]) -> int:
     return math.prod(sizes.values()) * (len(shapes) - 1)
 
 
+def _lstm(graph: Graph, node: Node) -> int:
+    # Four gates for every unit, each a sum over the input and the state before.
+    return 4 * math.prod(node.shapes[0]) * (graph.shape(node.inputs[0])[-1] + node.shapes[0][-1])
+
+
 _BY_FORM: Mapping[Form, Callable[[Graph, Node], int]] = {
     CONVOLUTION: _convolution, TRANSPOSED: _transposed_convolution, DENSE: _product, EMBEDDING: lambda graph, node: 0}
 _MACS: Mapping[str, Callable[[Graph, Node], int]] = {
-    "Einsum": _einsum, **{operator.name: _BY_FORM[operator.form] for operator in OPERATORS.values()}}
+    "Einsum": _einsum, "LSTM": _lstm, **{operator.name: _BY_FORM[operator.form] for operator in OPERATORS.values()}}
 
 
 def count_macs(graph: Graph) -> int:

@@ -33,8 +33,8 @@ PRUNER_OPTIONS: Mapping[str, Option] = {
     "residual": Option("group", OneOf(RESIDUAL_POLICIES), "what becomes of feature maps that are added up: group (they "
                        "lose the same channels), scatter (the sum keeps its width, branches shrink) or keep"),
     "normalization": Option("exact", OneOf(NORMALIZATION_POLICIES), "channels that a layer or group normalization "
-                            "takes mean and variance of: exact, they stay; approximate, they can go, and the report "
-                            "says by how much the slim network differs"),
+                            "takes mean and variance of: exact, they stay, but for whole groups; approximate, they can "
+                            "go, and the report says by how much the slim network differs"),
     "heads": Option("width", OneOf(HEAD_POLICIES), "what an attention loses: width (the same positions of every head) "
                     "or whole (heads); where the code forbids the one, the other is taken"),
     "round_to": Option(1, Either(Whole(1), OneOf(("auto",))), "layers that shrink keep a multiple of so many filters; "

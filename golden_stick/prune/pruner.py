@@ -9,12 +9,12 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value, with_options
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, TraceError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
 from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify
-from golden_stick.cells.trace import find_inputs, trace_for
+from golden_stick.cells.trace import find_inputs, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
     PLAN,
     OriginalNames,
@@ -66,6 +66,13 @@ class Findings:
 
     notes: Tuple[str, ...] = ()  # in sentences
     control: Mapping[str, Any] = field(default_factory=dict)  # what a scientific control was and found, as plain data
+
+
+def _with_hidden(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...], graph: Graph) -> Graph:
+    try:
+        return trace_hidden(name, network, tensors, graph)
+    except TraceError:
+        return graph  # the report then names the parameters that evaluation does not reach
 
 
 @with_options
@@ -142,9 +149,10 @@ class Pruner(CompAlgo):
             widths = best_multiple()
             config = {**config, "round_to": widths.multiple}
             notes.append(f"round_to 'auto': {widths}")
-        grouping = surviving_groups(name, network, graph, tensors, config)
+        whole = _with_hidden(name, network, tensors, graph)
+        grouping = surviving_groups(name, network, whole, tensors, config)
         check_prunable(name, grouping)
-        notes.extend(notes_on_unreached(network, graph))
+        notes.extend(notes_on_unreached(network, whole))
         return PruningTask(network, tensors, graph, grouping, config, BudgetBaseline(network, graph, grouping),
                            tuple(notes), noise=noise)
 

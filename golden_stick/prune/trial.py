@@ -9,7 +9,10 @@ import os
 import sys
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Iterator, List, Mapping, Set, Tuple
+from dataclasses import replace
+from functools import partial
+from itertools import chain, combinations, islice
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Set, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -17,10 +20,12 @@ from mindspore import nn
 
 from golden_stick.base.errors import SlimError, TraceError, VerifyError
 from golden_stick.cells.slim import slim, verify
-from golden_stick.cells.trace import trace_for
-from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network
-from golden_stick.graph.groups import Grouping, groups_without
+from golden_stick.cells.trace import trace_for, trace_hidden
+from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network, names_read, record_of
+from golden_stick.graph.flow import Place
+from golden_stick.graph.groups import Grouping, WidthAttribute, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
+from golden_stick.graph.layers import Layer
 from golden_stick.graph.plan import PruningPlan, removed_channels, shrunk_shapes
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
@@ -37,15 +42,37 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
                      config: Mapping[str, Any]) -> Grouping:
     """The channel groups of a network that survives losing them, for the caller `name` with this configuration."""
     rejected_readings: Counter = Counter()
-    policies = {key: config[key] for key in ("residual", "normalization", "heads")}
+    policies: Dict[str, Any] = {key: config[key] for key in ("residual", "normalization", "heads")}
+    left_out: FrozenSet[_Key] = frozenset()  # attributes that are not taken for widths
+    others: Optional[Iterator[FrozenSet[_Key]]] = None  # what else may be left out before a reading is given up
     for _ in range(_ATTEMPTS):
         grouping = _freest(graph, rejected_readings, policies)
+        tied = partial(groups_without, graph, Counter(rejected_readings), **policies)
+        grouping, keys = _with_attributes(network, graph, grouping, left_out, tied)
         plan = trial_of(name, grouping, config)
         if not plan.axes:
             return grouping
-        wrong = _attempt(name, network, graph, grouping, plan, tensors)
-        if not wrong:
+        failure: Optional[SlimError] = None
+        try:
+            wrong = _attempt(name, network, graph, grouping, plan, tensors)
+        except SlimError as error:
+            wrong, failure = set(grouping.read_numbers), error
+        if not wrong and not failure:
+            if not _hidden_fits(name, network, graph, grouping, plan, tensors):
+                policies["hidden_stays"] = True
+                continue
             return grouping
+        others = _choices(keys, graph, grouping, wrong) if others is None else others
+        left_out = next(others, frozenset())
+        if left_out:
+            continue
+        others = None
+        if failure:
+            raise failure
+        again = _read_otherwise(graph, grouping, wrong)
+        if again:
+            rejected_readings.update(again)
+            continue
         if any(rejected_readings[number] for number in wrong - set(grouping.read_numbers)):
             places = ", ".join(str(graph.nodes[number]) for number in sorted(wrong))
             raise SlimError(f"For '{name}', what the network computes must not depend on its widths, but a number that "
@@ -53,6 +80,92 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         rejected_readings.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+# An attribute of a class, and an item of it.
+_Key = Tuple[type, str, int]
+# So many sets of attributes are tried before all of them are left out.
+_CHOICES = 7
+
+
+def _choices(keys: Mapping[_Key, Set[str]], graph: Graph, grouping: Grouping, wrong: Set[int]
+             ) -> Iterator[FrozenSet[_Key]]:
+    """What to leave out of attributes where the slim network failed at these nodes: one, two and more of them, then
+    all. An attribute that is no width may hold the same number as one that is."""
+    around = {path for number in wrong
+              for path in _around(graph.nodes[number].scope, grouping.read_numbers.get(number, ""))}
+    blamed = frozenset(key for key, paths in keys.items() if paths & around)
+    sets = (combinations(sorted(blamed, key=str), size) for size in range(1, len(blamed)))
+    yield from map(frozenset, islice(chain.from_iterable(sets), _CHOICES))
+    # Where all shapes fit, attributes hold widths: with none of them taken for one, shapes would not.
+    if blamed and wrong & set(grouping.read_numbers):
+        yield blamed
+
+
+def _read_otherwise(graph: Graph, grouping: Grouping, wrong: Set[int]) -> Set[int]:
+    """Nodes that split channels for heads in the Cells where a number that is computed from a width entered: the heads
+    can go, and leave that width as it is."""
+    if wrong & set(grouping.read_numbers):
+        return set()
+    split = grouping.readable & set(grouping.read_numbers)
+    before, waiting = set(wrong), list(wrong)
+    while waiting:
+        node = graph.nodes[waiting.pop()]
+        read = {value.node for value in flatten(node.inputs) if isinstance(value, Result)} - before
+        if node.number not in split and not any(isinstance(value, Parameter) for value in node.inputs):
+            before |= read
+            waiting.extend(read)
+    scopes = {graph.nodes[number].scope for number in before & split}
+    return {number for number in split if graph.nodes[number].scope in scopes}
+
+
+def _with_attributes(network: nn.Cell, graph: Graph, grouping: Grouping, left_out: FrozenSet[_Key],
+                     tied: Callable[..., Grouping]) -> Tuple[Grouping, Dict[_Key, Set[str]]]:
+    """The grouping with the numbers in Cells that shrink with its channels, and which attributes these are, where."""
+    cells = dict(network.cells_and_names())
+    held = {path: _numbers_in(cell) for path, cell in cells.items()}
+    found: Dict[Tuple[str, str, int], List[Place]] = {}
+    for number, rows in grouping.widths.items():
+        for row, channels in enumerate(rows):
+            if (channels >= 0).any() and not _passes(cells, graph, grouping, number, len(channels)):
+                around = _around(graph.nodes[number].scope, grouping.read_numbers[number])
+                for path in [path for path in around if len(channels) in held.get(path, {}).values()][:1]:
+                    for (name, item), value in held[path].items():
+                        if value == len(channels) and (type(cells[path]), name, item) not in left_out:
+                            found.setdefault((path, name, item), []).append((number, row))
+    ties = [(places[0], other) for places in found.values() for other in places[1:]]
+    grouping = tied(ties=ties) if ties else grouping
+    own = tuple(WidthAttribute(*key, grouping.widths[number][row]) for key, ((number, row), *_) in found.items())
+    keys: Dict[_Key, Set[str]] = {}
+    for path, name, item in found:
+        keys.setdefault((type(cells[path]), name, item), set()).add(path)
+    return replace(grouping, attributes=grouping.attributes + own), keys
+
+
+def _around(scope: str, nearest: str) -> List[str]:
+    """Paths of the Cells in which a node may stand, innermost first: by its scope, by the nearest Cell, the network."""
+    return [".".join(path.split(".")[:count]) for path in (scope, nearest) if path
+            for count in range(path.count(".") + 1, 0, -1)] + [""]
+
+
+def _passes(cells: Mapping[str, nn.Cell], graph: Graph, grouping: Grouping, number: int, width: int) -> bool:
+    """Whether a node only brings what a layer of MindSpore's reads into rows, which takes no number of the user's."""
+    node, made = graph.nodes[number], grouping.outputs[number][0]
+    return (isinstance(record_of(cells.get(node.scope, nn.Cell())), Layer) and made is not None
+            and len(made[1]) == width and width in graph.shape(node.inputs[0]))
+
+
+def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, int], int]:
+    """The whole numbers above 1 that a Cell's code reads: attribute, and item of a tuple (-1: no tuple) -> number."""
+    if record_of(cell) is not None:  # the slimmer knows its attributes
+        return {}
+    found = {}
+    for name in names_read(cell) & set(vars(cell)):
+        held = vars(cell)[name]
+        for item, value in enumerate(held) if isinstance(held, (tuple, list)) else [(-1, held)]:
+            if isinstance(value, int) and not isinstance(value, bool) and value > 1:
+                found[name, item] = value
+    return found
 
 
 def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
@@ -68,7 +181,7 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
         if wrong:
             return wrong
         raise
-    if len(traced.nodes) == len(graph.nodes):
+    if len(traced.nodes) == (graph.evaluated or len(graph.nodes)):
         return _misfits(name, graph, traced, grouping, plan)
     # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
     if not grouping.inexact:
@@ -78,6 +191,24 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
             raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
                             f"number in its code depends on a width. {error}") from error
     return set()
+
+
+def _hidden_fits(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
+                 tensors: Tuple[ms.Tensor, ...]) -> bool:
+    """Whether what evaluation does not need, such as a branch for training alone, can do without the channels too."""
+    if not graph.hidden:
+        return True
+    smaller = slim(network, plan)
+    try:
+        with _silence():
+            traced = trace_hidden(name, smaller, tensors, trace_for(name, smaller, tensors))
+    except TraceError:
+        return False
+    if len(traced.nodes) != len(graph.nodes):
+        return True  # a scatter adds operators
+    gone = removed_channels(grouping, plan)
+    return all(traced.nodes[node.number].shapes[0] == shrunk_shapes(node, grouping.outputs[node.number], gone)[0]
+               for node in graph.hidden)
 
 
 def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
@@ -122,13 +253,16 @@ def _misfits(name: str, graph: Graph, smaller: Graph, grouping: Grouping, plan: 
     gone = removed_channels(grouping, plan)
     expected = [shrunk_shapes(node, found, gone) for node, found in zip(graph.nodes, grouping.outputs)]
     # Outputs that nobody reads, such as the statistics that a normalization also gives, carry no labels.
-    wrong = {result.node for result in graph.consumers()
-             if smaller.nodes[result.node].shapes[result.index] != expected[result.node][result.index]}
+    wrong = {node for node, index in ((result.node, result.index) for result in graph.consumers())
+             if node < len(smaller.nodes) and node not in grouping.untold
+             and smaller.nodes[node].shapes[index] != expected[node][index]}
     origins = {number for number in wrong if not wrong & {
         value.node for value in flatten(graph.nodes[number].inputs) if isinstance(value, Result)}}
     blamed = origins & set(grouping.read_numbers)
     if not origins:
-        return _computed(graph, smaller)
+        return _computed(graph, smaller) | {
+            number for number, (at, channels) in grouping.counts.items()
+            if getattr(smaller.nodes[number].inputs[at], "value", None) != (~np.isin(channels, gone)).sum()}
     if not blamed:
         node = graph.nodes[min(origins)]
         raise SlimError(f"For '{name}', the output of {node} must have shape {expected[node.number][0]}, as its rule "
@@ -140,8 +274,13 @@ def _computed(graph: Graph, smaller: Graph) -> Set[int]:
     """Nodes that calculate with a number which depends on a width, such as the root of an attention's."""
     return {node.number for node, other in zip(graph.nodes, smaller.nodes)
             if RULES.get(node.operator) and RULES[node.operator].flow in (elementwise, residual_sum)
-            and any(not np.array_equal(one.value, two.value) for one, two in zip(node.inputs, other.inputs)
+            and any(not _same_number(one.value, two.value) for one, two in zip(node.inputs, other.inputs)
                     if isinstance(one, Constant) and isinstance(two, Constant))}
+
+
+def _same_number(one: Any, two: Any) -> bool:
+    """Whether two constants are equal, or one number all over."""
+    return np.array_equal(one, two) or (np.ndim(one) == np.ndim(two) > 0 and len({*np.ravel(one), *np.ravel(two)}) == 1)
 
 
 def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
@@ -156,11 +295,13 @@ def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple
              # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
              if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
     failing, finished = _run_until_failure(smaller, tensors)
-    for last in [failing, *reversed(finished)]:
+    # A layer such as a GRU keeps its weights outside the Cell that computes with them.
+    inside = _around(failing, "")[:-1] or [failing]
+    for last in [*inside, *reversed(finished)]:
         twins = _twins(cells, failing, last)
         found = {_signature(graph, number) for number, path in owned.items() if path in twins
                  # Of the Cell that failed, what follows its layer has not run yet.
-                 and (last != failing or any(isinstance(item, Parameter) for item in graph.nodes[number].inputs))}
+                 and (last not in inside or any(isinstance(item, Parameter) for item in graph.nodes[number].inputs))}
         if found:
             # Queries, keys and values must be read alike, or they do not fit each other.
             return {number for number in owned if _signature(graph, number) in found}

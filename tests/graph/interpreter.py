@@ -15,6 +15,7 @@ from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Resul
 from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 from golden_stick.graph.rules import RULES
+from golden_stick.graph.rules.arithmetic import _unpacked
 from golden_stick.prune.plan import make_plan
 from tests.graph.build import walk
 
@@ -189,6 +190,8 @@ class Machine:
         return REDUCTIONS.get(node.operator, np.sum)(data, axis=axes if axes != () else None, keepdims=kept)
 
     def run_reshape(self, node):
+        if len(node.shapes[0]) == 3 and node.shapes[0][1:] == (1, 1):  # packs a weight
+            return self.read(node.inputs[0]).reshape(-1, 1, 1)
         return self.read(node.inputs[0]).reshape(self.slim_shape(node))
 
     def run_transpose(self, node):
@@ -214,7 +217,43 @@ class Machine:
         return (data - data.mean(axes, keepdims=True)) / (1 + data.std(axes, keepdims=True)) * scale
 
     def run_group_normalization(self, node):
-        return opaque(self.read(node.inputs[0]))
+        data, count, scale, shift = (self.read(value) for value in node.inputs)
+        count = count * data.shape[1] // self.flow.graph.shape(node.inputs[0])[1]
+        rows = data.reshape(len(data), count, -1)
+        rows = (rows - rows.mean(2, keepdims=True)) / (1 + rows.std(2, keepdims=True))
+        return rows.reshape(data.shape) * along_channels(scale, data.ndim) + along_channels(shift, data.ndim)
+
+    def run_lstm(self, node):
+        """From its weights, which the slim graph packs anew."""
+        if len(node.inputs) < 4:
+            return opaque(self.read(node.inputs[0]))
+        data, hidden, cell = (self.read(value) for value in node.inputs[:3])
+        inputs, states, *bias = ([self.read(item) for item in items] for items in _unpacked(self.flow, node.inputs[3]))
+        width = states[0].shape[1]
+        hidden, cell, made = hidden[0, :, :width], cell[0, :, :width], []
+        for entering in data:
+            gates = entering @ inputs[0].T + hidden @ states[0].T + sum(map(sum, bias))
+            enter, forget, new, out = np.split(np.tanh(gates), 4, 1)
+            cell = forget * cell + enter * new
+            hidden = out * np.tanh(cell)
+            made.append(hidden)
+        return [np.stack(made), hidden[None], cell[None], np.zeros((1, 1)), np.zeros((1, 1))]
+
+    def run_slice_of(self, node):
+        data, begin, size = (self.read(value) for value in node.inputs)
+        full = self.flow.graph.shape(node.inputs[0])
+        begin, size = ([at * data.shape[axis] // full[axis] for axis, at in enumerate(ends)] for ends in (begin, size))
+        return data[tuple(slice(at, at + count) for at, count in zip(begin, size))]
+
+    def run_depth_to_space(self, node):
+        (n, c, h, w), b = self.read(node.inputs[0]).shape, node.attributes["block_size"]
+        data = self.read(node.inputs[0]).reshape(n, b, b, c // b ** 2, h, w)
+        return data.transpose(0, 3, 4, 1, 5, 2).reshape(n, c // b ** 2, h * b, w * b)
+
+    def run_space_to_depth(self, node):
+        (n, c, h, w), b = self.read(node.inputs[0]).shape, node.attributes["block_size"]
+        data = self.read(node.inputs[0]).reshape(n, c, h // b, b, w // b, b)
+        return data.transpose(0, 3, 5, 1, 2, 4).reshape(n, c * b ** 2, h // b, w // b)
 
     def run_recurrent(self, node):
         return opaque(self.read(node.inputs[0]))

@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from golden_stick.graph.flow import Flow
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, first_input, residual_sum
 from tests.graph.build import Builder, bound, spread, walk
@@ -111,9 +112,30 @@ def test_a_parameter_without_a_channel_axis_binds_nothing(shape):
 @pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6, 1, 1), (2, 6, 4, 4)])
 def test_a_constant_of_channel_width_fixes_the_channels(shape):
     b, one, _ = two_layers()
-    b.node("Mul", [one, np.ones(shape)], SHAPE)
+    b.node("Mul", [one, np.arange(float(np.prod(shape))).reshape(shape)], SHAPE)
     flow, solution = solved(b)
     assert solution.why_fixed(flow.of(one).labels) == ("meets a constant (Mul after 'a')",)
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 1), (1, 6, 1, 1), (2, 6, 4, 4)])
+def test_a_constant_that_is_one_number_all_over_is_as_wide_as_what_it_meets(shape):
+    b, one, _ = two_layers()
+    met = b.node("Mul", [one, np.ones(shape)], SHAPE)
+    flow, solution = solved(b)
+    assert solution.removable(flow.of(one).labels).all()
+    np.testing.assert_array_equal(flow.numbers[met.node], [flow.of(one).labels.ravel()])
+    flow = Flow(b.graph(met), "group", {met.node: 1}).run(RULES)
+    assert not flow.labels.solve().removable(flow.of(one).labels).any()
+
+
+def test_zeros_that_a_weight_sums_up_have_channels_of_its_own():
+    b = Builder()
+    state = b.node("StridedSlice", [np.zeros((1, 2, 6)), (0,), (1,), (1,)], (2, 6))
+    first = b.dense("r", state, 6)
+    second = b.dense("r", b.node("Sub", [state, first], (2, 6)), 6)
+    flow, solution = solved(b)
+    assert solution.removable(flow.of(second).labels).all()
+    np.testing.assert_array_equal(bound(flow, solution, "r.weight", 1), bound(flow, solution, "r.weight", 0))
 
 
 @pytest.mark.parametrize("constant", [2.0, np.float32(2.0), np.ones(4), np.ones((4, 4)), np.ones((1, 4, 4))])

@@ -1,4 +1,6 @@
 """Every operator in the table, between a layer that is pruned and one that reads it: masked equals slim."""
+import math
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,8 @@ def cases():
     for operator in of_rule(elementwise):
         case(operator, "number", lambda b, o=operator: b.node(o, [first_layer(b), 2.0], SHAPE))
         case(operator, "layer", lambda b, o=operator: b.add(first_layer(b), first_layer(b, path="b"), o))
-        case(operator, "vector", lambda b, o=operator: b.node(o, [first_layer(b), np.ones((6, 1, 1))], SHAPE), False)
+        case(operator, "vector", lambda b, o=operator: b.node(
+            o, [first_layer(b), np.arange(6.0).reshape(6, 1, 1)], SHAPE), False)
     for operator in [name for name in of_rule(residual_sum) if name != "AddN"]:
         case(operator, "number", lambda b, o=operator: b.node(o, [first_layer(b), 2.0], SHAPE))
         case(operator, "layer", lambda b, o=operator: b.add(first_layer(b), first_layer(b, path="b"), o))
@@ -163,6 +166,13 @@ def shape_cases():
         "Gather", [b.parameter("a.embedding_table", (9, 6)), np.array([3, 1]), 0], (2, 6)))
     case("Gather", "of a table by columns", lambda b: b.node(
         "Gather", [b.parameter("a.embedding_table", (6, 9)), np.array([3, 1]), 1], (6, 2)), False)
+    case("Slice", "space", lambda b: b.node("Slice", [first_layer(b), (0, 0, 1, 0), (2, 6, 2, 4)], (2, 6, 2, 4)))
+    case("Slice", "half of the channels", lambda b: b.node(
+        "Slice", [first_layer(b), (0, 3, 0, 0), (2, 3, 4, 4)], (2, 3, 4, 4)))
+    case("Slice", "some channels", lambda b: b.node(
+        "Slice", [first_layer(b), (0, 1, 0, 0), (2, 4, 4, 4)], (2, 4, 4, 4)), False)
+    case("DepthToSpace", "channels", lambda b: b.node("DepthToSpace", [first_layer(b, 12)], (2, 3, 8, 8), block_size=2))
+    case("SpaceToDepth", "channels", lambda b: b.node("SpaceToDepth", [first_layer(b)], (2, 24, 2, 2), block_size=2))
     case("Tile", "channels", lambda b: b.node("Tile", [first_layer(b), (1, 2, 1, 1)], (2, 12, 4, 4)))
     case("BroadcastTo", "space", lambda b: b.node("BroadcastTo", [with_axis(
         "ReduceMean", SHAPE, (2, 3), True)(b), SHAPE], SHAPE))
@@ -192,6 +202,18 @@ EQUATIONS = (
     ("a weight", "bchw,oc->bohw", True), ("a diagonal", "bchh->bch", False), ("no arrow", "bchw,bcij", True),
     ("dots, implied", "...w,...w", True), ("channels of two axes", "bchw,bdhw->bcd", False),
 )
+
+
+def recurrent_layer(b, bias=True, state=None):
+    """Tokens of 6 channels into 5 hidden units, with their weights packed as MindSpore packs them."""
+    entering = b.node("Transpose", [b.reshape(first_layer(b), 2, 6, 16), (2, 0, 1)], (16, 2, 6))
+    weights = [b.parameter("r.weight_ih", (20, 6)), b.parameter("r.weight_hh", (20, 5))]
+    if bias:
+        weights.append(b.add(b.parameter("r.bias_ih", (20,)), b.parameter("r.bias_hh", (20,))))
+    packed = b.concat([b.reshape(item, math.prod(b.shape(item)), 1, 1) for item in weights], 0)
+    state = b.node("ExpandDims", [np.zeros((2, 5)), 0], (1, 2, 5)) if state is None else state
+    made = b.node("LSTM", [entering, state, state, packed], (16, 2, 5), (1, 2, 5), (1, 2, 5), (1, 1), (1, 1))
+    return b.reshape(b.node("Transpose", [made, (1, 2, 0)], (2, 5, 16)), 2, 5, 4, 4)
 
 
 def product_cases():
@@ -249,8 +271,13 @@ def product_cases():
             o, [first_layer(b), b.parameter("n.gamma", (4,))], SHAPE))
         case(operator, "of channels", lambda b, o=operator: b.node(
             o, [first_layer(b), b.parameter("n.gamma", (6, 4, 4))], SHAPE), False)
-    case("GroupNorm", "of channels", lambda b: b.node("GroupNorm", [first_layer(b), 2], SHAPE), False)
+    for name, groups, prunable in (("whole groups", 2, True), ("of one channel", 6, True), ("one group", 1, False)):
+        case("GroupNorm", name, lambda b, n=groups: b.node("GroupNorm", [
+            first_layer(b), n, b.parameter("n.gamma", (6,)), b.parameter("n.beta", (6,))], SHAPE), prunable)
     case("ControlFlow", "input", lambda b: b.node("ControlFlow", [first_layer(b)], SHAPE), False)
+    case("LSTM", "a layer", recurrent_layer)
+    case("LSTM", "without a bias", lambda b: recurrent_layer(b, bias=False))
+    case("LSTM", "with a state that is given", lambda b: recurrent_layer(b, state=b.input(1, 2, 5)))
     for operator in ("LSTM", "LSTMV2", "DynamicRNN", "DynamicGRUV2", "GRUV2", "CudnnGRU"):
         case(operator, "input", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE), False)
     return found

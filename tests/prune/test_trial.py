@@ -273,22 +273,22 @@ def test_a_dense_layer_over_pixels_lets_the_channels_pass():
 
 
 class Scale(nn.Cell):
-    """One number per channel, and a width of its own beside it."""
+    """One number per channel, and a shape of its own beside it, deeper in than numbers are sought."""
 
     def __init__(self, width):
         super().__init__()
-        self.width = width
+        self.shapes = ((1, width, 1, 1),)
         self.weight = ms.Parameter(ms.Tensor(np.arange(1.0, width + 1, dtype=np.float32)), name="weight")
 
     def construct(self, x):
-        return x * self.weight.reshape(1, self.width, 1, 1)
+        return x * self.weight.reshape(self.shapes[0])
 
 
 @pytest.mark.parametrize("taught", [False, True])
 def test_a_cell_of_ones_own_is_resized_once_it_is_known(taught, monkeypatch):
     monkeypatch.setattr("golden_stick.cells.slim._RESIZERS", {})
     if taught:
-        add_resizer(Scale, lambda cell: setattr(cell, "width", cell.weight.shape[0]))
+        add_resizer(Scale, lambda cell: setattr(cell, "shapes", ((1, cell.weight.shape[0], 1, 1),)))
     network = nn.SequentialCell(nn.Conv2d(3, 8, 1), Scale(8), nn.Conv2d(8, 4, 1))
     algorithm = gs.OneShot({"prune_rate": 0.5})
     if not taught:
@@ -296,7 +296,7 @@ def test_a_cell_of_ones_own_is_resized_once_it_is_known(taught, monkeypatch):
             algorithm.apply(network, inputs=SHAPE)
         return
     slim = algorithm.convert(algorithm.apply(network, inputs=SHAPE))
-    assert slim[1].weight.shape == (4,) and slim[1].width == 4
+    assert slim[1].weight.shape == (4,) and slim[1].shapes == ((1, 4, 1, 1),)
 
 
 @pytest.mark.parametrize("kind, resize, message", [
@@ -312,7 +312,7 @@ class Normalized(nn.Cell):
     def __init__(self, kind):
         super().__init__()
         self.conv = nn.Conv2d(3, 8, 1)
-        self.norm = nn.GroupNorm(2, 8) if kind == "group" else nn.LayerNorm((8,))
+        self.norm = nn.GroupNorm(1, 8) if kind == "group" else nn.LayerNorm((8,))
         self.kind = kind
         self.head = nn.Conv2d(8, 2, 1)
 

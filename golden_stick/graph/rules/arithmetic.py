@@ -4,13 +4,13 @@ from typing import Dict, List, Optional, Sequence, Set, Tuple, Union
 import numpy as np
 
 from golden_stick.graph.flow import CHANNEL, FILTER, INPUT, Flow, Labeled, Site, axes_of, is_data, number
-from golden_stick.graph.ir import Constant, Input, Node, Parameter, Value, flatten
-from golden_stick.graph.layers import CONVOLUTION, DENSE, OPERATORS, TRANSPOSED
+from golden_stick.graph.ir import Constant, Input, Node, Parameter, Result, Value, flatten
+from golden_stick.graph.layers import CONVOLUTION, DENSE, NORMALIZATIONS, NORMALIZERS, OPERATORS, TRANSPOSED
 
 __all__ = ["CHANNELS_FIRST", "along_axes", "channel_parameters", "control_flow", "convolution", "dense_product",
            "einsum", "einsum_letters", "elementwise", "embedding", "first_input", "group_normalization",
-           "layer_normalization", "matrix_product", "recurrent", "reduced_sum", "reduction", "residual_sum", "spatial",
-           "sum_of_powers", "transposed_convolution"]
+           "layer_normalization", "lstm", "matrix_product", "recurrent", "reduced_sum", "reduction", "residual_sum",
+           "spatial", "sum_of_powers", "transposed_convolution"]
 
 
 CHANNELS_FIRST = ("NCHW", "NCDHW")
@@ -40,6 +40,8 @@ def elementwise(flow: Flow, node: Node) -> np.ndarray:
             flow.bind(value, own, lead, CHANNEL)
         elif seen.axes:
             flow.labels.unite(lead, seen.labels.ravel())
+        elif flow.fills(node, value):
+            flow.reads(node, lead)
         else:
             what = ("a constant" if isinstance(value, Constant) else
                     "the network's input" if isinstance(value, Input) else "a tensor that keeps its width")
@@ -234,6 +236,12 @@ def _contract(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], r
         seen = flow.of(value)
         for axis in seen.axes:
             labels.setdefault(letters[axis], []).append((seen, seen.labels.ravel()))
+    for (value, letters), (other, _) in zip(operands, operands[::-1]):
+        if isinstance(other, Parameter) and letters[-1] not in (*labels, *result) and flow.fills(node, value):
+            # Zeros that a weight sums up, such as the state that a recurrent layer begins with.
+            own = flow.labels.fresh(flow.graph.shape(value)[-1])
+            flow.reads(node, own)
+            labels[letters[-1]] = [(Labeled(own, own.shape), own)]
     made: Dict[str, Labeled] = {}
     for letter in sorted({letter for _, letters in operands for letter in letters}):
         found = _meet(flow, node, operands, letter, labels.get(letter, ()), letter not in result)
@@ -362,20 +370,73 @@ def layer_normalization(flow: Flow, node: Node) -> np.ndarray:
 
 
 def group_normalization(flow: Flow, node: Node) -> np.ndarray:
-    """Mean and variance over groups of channels, which change with every one that goes."""
-    data = flow.of(node.inputs[0])
+    """Mean and variance over groups of channels: whole groups can go; of one channel, those of its group change."""
+    data, count = flow.of(node.inputs[0]), number(node.inputs[1])
     if not data.axes:
         return data.labels
-    if not flow.approximate or data.axes != (1,):
+    if data.axes != (1,) or (count == 1 and not flow.approximate) or flow.rejected_readings[node.number]:
         return flow.barrier(node, "normalized over groups of channels, whose mean and variance would change")
     channels = data.labels.ravel()
-    rows = channels.reshape(number(node.inputs[1]), -1)
-    flow.labels.unite(rows[:1], rows)
+    rows = channels.reshape(count, -1)
+    scale = node.inputs[NORMALIZERS["GroupNorm"].gamma]
+    if flow.approximate:
+        flow.labels.unite(rows[:1], rows)
+        flow.inexact.append((flow.place(node), channels))
+    else:
+        flow.labels.unite(rows[:, :1], rows)
+        flow.counts[node.number] = 1, rows[:, 0]
+        flow.reads(node, rows[:, 0])
+        if isinstance(scale, Parameter) and scale.owners and scale.owners[0].kind in NORMALIZATIONS:
+            flow.attributes.append((scale.owners[0], NORMALIZATIONS[scale.owners[0].kind].groups, rows[:, 0]))
     for value in node.inputs[2:]:
         if isinstance(value, Parameter):
             flow.bind(value, 0, channels, CHANNEL)
-    flow.inexact.append((flow.place(node), channels))
     return data.labels
+
+
+def lstm(flow: Flow, node: Node) -> Union[np.ndarray, Tuple[np.ndarray, ...]]:
+    """MindSpore's, of one layer and direction: its weights are packed into one, four gates beneath each other."""
+    data, packed = flow.of(node.inputs[0]), _unpacked(flow, node.inputs[3]) if len(node.inputs) == 4 else []
+    if not packed or node.attributes.get("proj_size") or data.axes not in ((), (2,)):
+        return flow.weights_stay(node, "a recurrent layer, whose widths stay")
+    hidden = flow.labels.fresh(node.shapes[0][2])
+    gates = np.tile(hidden, 4)
+    for state in node.inputs[1:3]:
+        seen = flow.of(state)
+        if seen.axes == (2,):
+            flow.labels.unite(hidden, seen.labels.ravel())
+        elif not seen.axes and flow.fills(node, state):
+            flow.reads(node, hidden)
+        else:
+            flow.labels.fix(hidden, f"begins with a state that keeps its width ({flow.place(node)})")
+    for (weight,), entering in zip(packed[:2], (data.along(2), hidden)):
+        flow.bind(weight, 0, gates, FILTER)
+        flow.sum_up(weight, 1, entering, None)
+    for bias in packed[2] if len(packed) == 3 else ():
+        flow.bind(bias, 0, gates, CHANNEL)
+    states = tuple(flow.on(2, hidden, 3) for _ in range(3))
+    return states + tuple(flow.none(shape) for shape in node.shapes[3:])
+
+
+def _unpacked(flow: Flow, value: Value) -> List[Tuple[Parameter, ...]]:
+    """The weights that are joined in one: weights of inputs, of the hidden state, biases; empty if it is otherwise."""
+    found: List[Tuple[Parameter, ...]] = []
+    values = [value]
+    while values:
+        value = values.pop(0)
+        node = flow.graph.nodes[value.node] if isinstance(value, Result) else None
+        if isinstance(value, Parameter):
+            found.append((value,))
+        elif node and node.operator == "Concat":
+            values = [*flatten(node.inputs[:-1]), *values]
+        elif node and node.operator in ("Reshape", "Cast"):
+            values.insert(0, node.inputs[0])
+        elif node and node.operator == "Add" and all(isinstance(item, Parameter) for item in node.inputs):
+            found.append(tuple(item for item in node.inputs if isinstance(item, Parameter)))
+        else:
+            return []
+    ranks = [len(item.shape) for items in found for item in items[:1]]
+    return found if ranks in ([2, 2], [2, 2, 1]) else []
 
 
 def recurrent(flow: Flow, node: Node) -> np.ndarray:

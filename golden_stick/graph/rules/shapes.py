@@ -7,8 +7,8 @@ from golden_stick.graph.flow import NUMBER, Flow, Labeled, axes_of, components, 
 from golden_stick.graph.ir import Node, Parameter, flatten
 from golden_stick.graph.rules.arithmetic import embedding
 
-__all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "gather", "tile",
-           "broadcast_to", "reverse", "roll", "pad"]
+__all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "gather", "tile",
+           "broadcast_to", "reverse", "roll", "pad", "depth_to_space", "space_to_depth"]
 
 
 def reshape(flow: Flow, node: Node) -> np.ndarray:
@@ -36,10 +36,21 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
     rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
     flow.labels.unite(rows[:1], rows)
     if node.operator == "Reshape":
-        flow.read_numbers.add(node.number)
+        flow.reads(node, *_rows(inner, axis), *_rows(full.reshape([data.shape[own] for own in source]),
+                                                     data.axes[0] - source[0]))
     if len(readings) > 1:
         flow.splits[node.number] = (rows[0], rejected_readings + 1 < len(readings))
     return flow.on(target[axis], rows[0], len(shape))
+
+
+def _rows(block: np.ndarray, axis: int) -> List[np.ndarray]:
+    """Labels along the axis of a block that carries channels, and along it and all behind: widths that code names."""
+    behind = np.cumprod(block.shape[::-1])[block.ndim - 1 - axis:].tolist()
+    own = np.moveaxis(block, axis, -1).reshape(-1, block.shape[axis])[0]
+    # Heads may share an axis with samples: they come again and again.
+    once = next(size for size in range(1, len(own) + 1)
+                if len(own) % size == 0 and np.array_equal(own, np.tile(own[:size], len(own) // size)))
+    return [own, own[:once], *(block.reshape(-1, size)[0] for size in behind)]
 
 
 def _open_axis(node: Node, target: range) -> int:
@@ -144,8 +155,8 @@ def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
     if flow.rejected_readings[node.number]:
         flow.barrier(node, NUMBER)
         return tuple(flow.none(shape) for shape in node.shapes)
-    flow.read_numbers.add(node.number)
     rows = data.labels.reshape(parts, -1)
+    flow.reads(node, data.labels.ravel(), rows[0])
     flow.labels.unite(rows[:1], rows)
     return tuple(flow.on(axis, row, len(data.shape)) for row in rows)
 
@@ -177,6 +188,41 @@ def strided_slice(flow: Flow, node: Node) -> np.ndarray:
     return np.squeeze(labels, dropped) if dropped else labels
 
 
+def slice_of(flow: Flow, node: Node) -> np.ndarray:
+    """A slice by where it begins and how long it is. All of an axis passes, and so do equal parts of the channels."""
+    data = flow.of_vector(node.inputs[0])
+    begin, size = (number(value) for value in node.inputs[1:3])
+    if not data.axes or begin is None or size is None:
+        return flow.barrier(node, "a slice whose place is computed") if data.axes else flow.none(node.shapes[0])
+    axis = data.axes[0]
+    first, width = begin[axis], node.shapes[0][axis]
+    if width == data.shape[axis] and not flow.rejected_readings[node.number]:
+        flow.reads(node, data.labels.ravel())
+        return data.labels
+    part = _part(flow, node, data.labels.ravel(), first, first + width)
+    if part is None:
+        return flow.barrier(node, "cuts the channels at a number that is written in the code")
+    return flow.on(axis, part, len(data.shape))
+
+
+def depth_to_space(flow: Flow, node: Node) -> np.ndarray:
+    """Channel `i * C + c` becomes place i of channel c: a channel's places go together."""
+    data, block = flow.of(node.inputs[0]), node.attributes["block_size"]
+    if data.axes not in ((), (1,)):
+        return flow.barrier(node, "the channel axis is not axis 1")
+    rows = data.along(1).reshape(block * block, -1)
+    flow.labels.unite(rows[:1], rows)
+    return flow.on(1, rows[0], 4)
+
+
+def space_to_depth(flow: Flow, node: Node) -> np.ndarray:
+    """Place i of channel c becomes channel `i * C + c`."""
+    data = flow.of(node.inputs[0])
+    if data.axes not in ((), (1,)):
+        return flow.barrier(node, "the channel axis is not axis 1")
+    return flow.on(1, np.tile(data.along(1), node.attributes["block_size"] ** 2), 4)
+
+
 def _position(value: int, size: int) -> int:
     return min(max(value + size if value < 0 else value, 0), size)
 
@@ -186,8 +232,8 @@ def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int) -> 
     width = last - first
     if flow.rejected_readings[node.number] or width < 1 or len(labels) % width or first % width:
         return None
-    flow.read_numbers.add(node.number)
     rows = labels.reshape(-1, width)
+    flow.reads(node, labels, rows[0])
     flow.labels.unite(rows[:1], rows)
     return rows[first // width]
 
@@ -223,7 +269,7 @@ def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
     if data.axes and flow.rejected_readings[node.number]:
         return flow.barrier(node, NUMBER)
     if data.axes:
-        flow.read_numbers.add(node.number)
+        flow.reads(node, data.labels.ravel())
     return data.labels.reshape((1,) * (rank - len(data.shape)) + data.labels.shape)
 
 
