@@ -582,7 +582,7 @@ FIELD = {
     "RetinaFace": (RetinaFace, ((1, 3, 32, 32),), 0.5), "CenterNet": (CenterNet, ((1, 3, 32, 32),), 0.5),
     "DBNet": (DBNet, ((1, 3, 32, 32),), 0.5), "CRNN": (CRNN, ((1, 1, 8, 16),), 0.5),
     "CRNN of GRU": (lambda: CRNN(recurrent=nn.GRU), ((1, 1, 8, 8),), 0.5),
-    "SVTR": (SVTR, ((1, 3, 8, 32),), 0.4), "BERT": (Bert, ("ids",), 0.38), "CLIP": (ClipImage, ((1, 3, 16, 16),), 0.36),
+    "SVTR": (SVTR, ((1, 3, 8, 32),), 0.4), "BERT": (Bert, ("ids",), 0.38), "CLIP": (ClipImage, ((1, 3, 16, 16),), 0.3),
     "diffusion": (DiffusionUNet, ((1, 3, 8, 8), (1,)), 0.5), "VAE": (VAE, ((1, 3, 8, 8),), 0.5),
     "V-Net": (VNet, ((1, 1, 8, 8, 8),), 0.5), "SRGAN": (SRGAN, ((1, 3, 8, 8),), 0.5),
     "ECAPA": (ECAPA, ((1, 12, 20),), 0.5),
