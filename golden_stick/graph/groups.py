@@ -19,6 +19,7 @@ from golden_stick.graph.flow import (
     components,
 )
 from golden_stick.graph.ir import Graph, Node, Parameter, Result
+from golden_stick.graph.layers import layer_of
 from golden_stick.graph.rules import RULES
 
 __all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "find_groups", "groups_without"]
@@ -82,6 +83,7 @@ class FixedLayer:
     filters: int
     fixed: int
     reasons: Tuple[str, ...]
+    weight: str = ""  # the parameter that holds the filters
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +105,9 @@ class Grouping(Sequence[ChannelGroup]):
         read_numbers (Mapping): Node whose arguments were read as widths that can change -> path of the nearest Cell
             with parameters at it or before it.
         stuck (frozenset[int]): Nodes that split channels none of which can go, and that could be read otherwise.
+        kept (Mapping): Name of every parameter that can lose nothing -> why.
+        unread (tuple[str]): Names of the parameters that the graph does not read.
+        other_heads (tuple[str]): Where channels are split into heads which lose something else than was asked for.
     """
 
     groups: Tuple[ChannelGroup, ...]
@@ -116,6 +121,9 @@ class Grouping(Sequence[ChannelGroup]):
     outputs: Tuple[Tuple[Optional[Tuple[int, np.ndarray]], ...], ...] = ()
     read_numbers: Mapping[int, str] = field(default_factory=dict)
     stuck: FrozenSet[int] = frozenset()
+    kept: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    unread: Tuple[str, ...] = ()
+    other_heads: Tuple[str, ...] = ()
 
     def __getitem__(self, index: Any) -> Any:
         return self.groups[index]
@@ -169,7 +177,7 @@ def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual:
     flow = Flow(graph, residual, rejected_readings, approximate).run(RULES)
     if heads == "whole":
         flow = Flow(graph, residual, rejected_readings, approximate, _heads(flow)).run(RULES)
-    return _grouping(flow)
+    return _grouping(flow, heads)
 
 
 def _heads(flow: Flow) -> Set[int]:
@@ -179,7 +187,7 @@ def _heads(flow: Flow) -> Set[int]:
     return {number for number, (labels, _) in flow.splits.items() if np.isin(classes[labels], attended).any()}
 
 
-def _grouping(flow: Flow) -> Grouping:
+def _grouping(flow: Flow, heads: str) -> Grouping:
     solution = flow.labels.solve()
     for binding in flow.bindings.values():
         channels = np.unique(solution.classes[binding.labels])
@@ -188,13 +196,14 @@ def _grouping(flow: Flow) -> Grouping:
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]
     slices = tuple(_slice(binding, solution) for binding in flow.bindings.values())
+    kept = _kept(flow, solution)
     return Grouping(
         groups=_groups(filters, solution),
         slices=tuple(item for item in slices if (item.channels >= 0).any()),
         masks=_sites(flow.masks, solution),
         scatters=_sites(flow.scatters, solution),
         fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters) if layer.fixed)
-        + _computed(flow),
+        + _without_filters(flow.graph, kept, {binding.parameter.name for binding in filters}),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
         zeroed=_zeroed(flow, solution),
         inexact=tuple(dict.fromkeys(place for place, labels in flow.inexact if solution.removable(labels).any())),
@@ -202,6 +211,11 @@ def _grouping(flow: Flow) -> Grouping:
         read_numbers={number: flow.path(flow.graph.nodes[number]) for number in sorted(flow.read_numbers)},
         stuck=frozenset(number for number, (labels, more) in flow.splits.items()
                         if more and not solution.removable(labels).any()),
+        kept={name: reasons for name, reasons in kept.items() if reasons},
+        unread=tuple(item.name for item in flow.graph.unread) + tuple(name for name, why in kept.items() if not why),
+        other_heads=tuple(flow.place(flow.graph.nodes[number]) for number in sorted(_heads(flow))
+                          if flow.heads_lose.get(number, heads) != heads
+                          and solution.removable(flow.splits[number][0]).any()),
     )
 
 
@@ -248,21 +262,41 @@ def _path(parameter: Parameter) -> str:
 
 def _fixed(binding: Binding, solution: Solution) -> FixedLayer:
     stays = ~solution.removable(binding.labels)
+    return FixedLayer(_path(binding.parameter), len(stays), int(stays.sum()), _why_fixed(binding, solution),
+                      binding.parameter.name)
+
+
+def _why_fixed(binding: Binding, solution: Solution) -> Tuple[str, ...]:
+    stays = ~solution.removable(binding.labels)
     reasons = solution.why_fixed(binding.labels[stays])
-    if stays.any() and not reasons:
-        reasons = ("a single channel cannot be removed",)
-    return FixedLayer(_path(binding.parameter), len(stays), int(stays.sum()), reasons)
+    single = binding.role == FILTER and stays.any() and not reasons
+    return ("a single channel cannot be removed",) if single else reasons
 
 
-def _computed(flow: Flow) -> Tuple[FixedLayer, ...]:
-    """Layers whose weights reach their operator only through others."""
-    made = {_path(binding.parameter) for binding in flow.bindings.values() if binding.role == FILTER}
-    found: Dict[str, FixedLayer] = {}
-    for parameter, reason in flow.computed:
-        path, filters = _path(parameter), parameter.shape[0]
-        if path not in made:
-            found.setdefault(path, FixedLayer(path, filters, filters, (reason,)))
-    return tuple(found.values())
+def _kept(flow: Flow, solution: Solution) -> Dict[str, Tuple[str, ...]]:
+    """Name of every parameter that can lose nothing -> why, its filters first; () if nothing reads it."""
+    bound: Dict[str, List[Binding]] = {}
+    for binding in sorted(flow.bindings.values(), key=lambda binding: binding.role != FILTER):
+        bound.setdefault(binding.parameter.name, []).append(binding)
+    kept = {}
+    for parameter in flow.graph.parameters:
+        bindings = bound.get(parameter.name, [])
+        if any(solution.removable(binding.labels).any() for binding in bindings):
+            continue
+        reasons = [reason for binding in bindings for reason in _why_fixed(binding, solution)]
+        kept[parameter.name] = tuple(dict.fromkeys(reasons)) or flow.why_unbound(parameter)
+    return kept
+
+
+def _without_filters(graph: Graph, kept: Mapping[str, Tuple[str, ...]], made: Set[str]) -> Tuple[FixedLayer, ...]:
+    """Layers that can lose nothing and make no channels of their own, as where a weight is computed."""
+    found = []
+    for parameter in graph.parameters:
+        layer = layer_of(parameter)
+        if layer and kept.get(parameter.name) and parameter.name not in made:
+            filters = parameter.shape[layer.form.filter_axis]
+            found.append(FixedLayer(_path(parameter), filters, filters, kept[parameter.name], parameter.name))
+    return tuple(found)
 
 
 def _groups(filters: List[Binding], solution: Solution) -> Tuple[ChannelGroup, ...]:

@@ -31,7 +31,7 @@ from golden_stick.comp_algo import Applied, CompAlgo
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
+from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters, untouched_by
 from golden_stick.prune.budget import (
     TARGETS,
     BudgetBaseline,
@@ -43,8 +43,8 @@ from golden_stick.prune.budget import (
     shrunk_by,
 )
 from golden_stick.prune.options import PRUNER_OPTIONS, RECOVERIES
-from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
-from golden_stick.prune.trial import surviving_groups, trace_slim
+from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_heads, notes_on_unreached
+from golden_stick.prune.trial import refuse_random, surviving_groups, trace_slim
 from golden_stick.recover.reconstruct import solved
 from golden_stick.recover.statistics import named_batch, reestimate
 
@@ -137,6 +137,7 @@ class Pruner(CompAlgo):
         copy_network(network, name)
         tensors = as_tensors(name, inputs)
         graph = trace_for(name, network, tensors)
+        refuse_random(name, network, graph, tensors)
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
             widths = best_multiple()
@@ -144,7 +145,7 @@ class Pruner(CompAlgo):
             notes.append(f"round_to 'auto': {widths}")
         grouping = surviving_groups(name, network, graph, tensors, config)
         check_prunable(name, grouping)
-        notes.extend(notes_on_unreached(network, graph))
+        notes.extend(notes_on_heads(grouping, config["heads"]) + notes_on_unreached(network, graph))
         return PruningTask(network, tensors, graph, grouping, config, BudgetBaseline(network, graph, grouping),
                            tuple(notes), noise=noise)
 
@@ -259,11 +260,16 @@ class Pruner(CompAlgo):
 
         Here: the masked network, by the scores of `score_filters`.
         """
-        selection = self.choose(task, self.score_filters(task)) if task.plan is None else Selection(task.plan)
+        if task.plan is None:
+            selection = self.choose(task, self.score_filters(task))
+        else:
+            shrunk = {axis.parameter for axis in task.plan.axes}
+            selection = Selection(replace(task.plan, untouched=untouched_by(task.grouping, shrunk)))
         masked = masked_network(task.network, selection.plan)
-        # Checkpoints of the masked network tell how it was masked: its other parameters are those of the original.
+        # Checkpoints of the masked network tell how it was masked: its other parameters are those of the original. Why
+        # others stay names lines of code, and must not make checkpoints differ that are alike.
         masked.pruning_plan = Parameter(Tensor(encoded({"algorithm": type(self).__name__, "config": self.config,
-                                                        "plan": selection.plan.to_dict()})),
+                                                        "plan": replace(selection.plan, untouched=()).to_dict()})),
                                         name=PLAN, requires_grad=False)
         return masked, selection
 
@@ -347,6 +353,8 @@ class Pruner(CompAlgo):
                      checked: Mapping[str, Verification], findings: Findings) -> Report:
         targets, shortfall = outcome(task, selection, graph)
         worst = max(checked.values(), key=lambda verification: verification.relative_difference, default=None)
+        chosen = {key: value for key, value in self.config.items()
+                  if value is not None and value != self.options[key].default}
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(task.inputs),
             layers=layer_reports(task.grouping, selection.plan, self.unscored(task)),
@@ -356,6 +364,7 @@ class Pruner(CompAlgo):
             largest_difference=worst.largest_difference if worst else None,
             output_scale=worst.output_scale if worst else None, checked_on=tuple(checked),
             notes=findings.notes + shortfall + task.notes, targets=targets, control=findings.control,
+            shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched, chosen=chosen,
         )
 
 

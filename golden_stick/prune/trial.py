@@ -15,10 +15,12 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.errors import SlimError, TraceError, VerifyError
+from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
+from golden_stick.base.inputs import describe_with_types
 from golden_stick.cells.slim import slim, verify
-from golden_stick.cells.trace import trace_for
-from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network
+from golden_stick.cells.trace import located, trace_for
+from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network, own_fault
+from golden_stick.graph.flow import WIDTH
 from golden_stick.graph.groups import Grouping, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.plan import PruningPlan, removed_channels, shrunk_shapes
@@ -26,7 +28,7 @@ from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
 
-__all__ = ["surviving_groups", "trace_slim"]
+__all__ = ["refuse_random", "surviving_groups", "trace_slim"]
 
 
 # Every attempt refutes at least one reading; a network that needs more of them is refused.
@@ -41,18 +43,31 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
     for _ in range(_ATTEMPTS):
         grouping = _freest(graph, rejected_readings, policies)
         plan = trial_of(name, grouping, config)
-        if not plan.axes:
-            return grouping
-        wrong = _attempt(name, network, graph, grouping, plan, tensors)
+        wrong = _attempt(name, network, graph, grouping, plan, tensors) if plan.axes else set()
         if not wrong:
-            return grouping
+            return _with_lines(network, graph, tensors, grouping, rejected_readings, policies)
         if any(rejected_readings[number] for number in wrong - set(grouping.read_numbers)):
-            places = ", ".join(str(graph.nodes[number]) for number in sorted(wrong))
+            nodes = located(graph, network, tensors).nodes
+            places = ", ".join(str(nodes[number]) for number in sorted(wrong))
             raise SlimError(f"For '{name}', what the network computes must not depend on its widths, but a number that "
                             f"is computed from one enters {places}.")
         rejected_readings.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+# What a reason says that a line of the user's code is to blame for.
+_OF_CODE = ("written in the code", WIDTH)
+
+
+def _with_lines(network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], grouping: Grouping,
+                rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
+    """The same grouping, whose reasons name lines of the user's code where numbers in it are to blame."""
+    reasons = {reason for reasons in (*grouping.kept.values(), *(layer.reasons for layer in grouping.fixed))
+               for reason in reasons}
+    if not grouping.other_heads and not any(words in reason for words in _OF_CODE for reason in reasons):
+        return grouping
+    return groups_without(located(graph, network, tensors), rejected_readings, **policies)
 
 
 def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
@@ -75,9 +90,24 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
         try:
             verify(masked_network(network, plan), smaller, tensors)
         except VerifyError as error:
+            _refuse_inputs(name, network, tensors)
             raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
                             f"number in its code depends on a width. {error}") from error
     return set()
+
+
+_DRAWING = ("Dropout", "Rand", "Normal", "Uniform", "Bernoulli", "Multinomial", "Poisson", "Gamma")
+
+
+def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]) -> None:
+    """Refuse a network that is random in evaluation, before anything is trained: no check of it could pass."""
+    # What may draw, by name or by what MindSpore says of it: whether it does, two runs tell.
+    drawing = [str(node) for node in graph.nodes if node.attributes.get("side_effect_hidden")
+               or any(word in node.operator for word in _DRAWING)]
+    fault = own_fault(network, tensors) if drawing else ""
+    if fault:
+        raise ArgumentError(f"For '{name}', 'network' must give the same for the same inputs, but {fault} "
+                            f"({', '.join(drawing[:3])}).")
 
 
 def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
@@ -86,7 +116,18 @@ def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> G
         return trace_for(name, smaller, tensors)
     except TraceError as error:
         raise SlimError(f"For '{name}', the slim network must compile, but a number in the network's code does not fit "
-                        f"its new widths. Take it from the input's shape instead. MindSpore says: {error}") from error
+                        f"its new widths. Take it from the input's shape, or write -1 for it. MindSpore says: "
+                        f"{first_line(error.__cause__ or error)}") from error
+
+
+def _refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
+    """Where the network itself does not run on the inputs, they are to blame, and no number in its code."""
+    try:
+        evaluate(network, tensors)
+    except Exception as error:  # pylint: disable=broad-except
+        raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
+                         f"{describe_with_types(tensors)}, but it does not: {first_line(error)}. If it reads "
+                         f"indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32).") from error
 
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:

@@ -115,15 +115,19 @@ def first_input(flow: Flow, node: Node) -> np.ndarray:
 
 def _weight(flow: Flow, node: Node) -> Union[Parameter, np.ndarray]:
     """The weight of a convolution, or the barrier that stands where it cannot be followed."""
-    weight, axes = node.inputs[1], flow.of(node.inputs[0]).axes
+    weight, data = node.inputs[1], flow.of(node.inputs[0])
+    axes = data.axes
     if not isinstance(weight, Parameter):
-        return flow.weights_stay(node, "the weight is computed, not a parameter")
+        return flow.barrier(node, "the weight is computed, not a parameter")
     if len(node.shapes[0]) != len(weight.shape):
         return flow.barrier(node, "a single sample, whose channels are on axis 0")
     if node.operator == "Convolution" and number(node.inputs[6]):
         return flow.barrier(node, "a convolution that is transposed by a switch")
-    if axes not in ((), (1,)) or node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
+    if node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
         return flow.barrier(node, "the channel axis is not axis 1")
+    if axes not in ((), (1,)):
+        # What it makes has channels of its own all the same.
+        flow.labels.fix(data.labels, f"the channel axis is not axis 1 ({flow.place(node)})")
     return weight
 
 
@@ -380,9 +384,9 @@ def group_normalization(flow: Flow, node: Node) -> np.ndarray:
 
 def recurrent(flow: Flow, node: Node) -> np.ndarray:
     """LSTM, GRU and the like hold all weights in one, and read their own outputs: their widths stay."""
-    return flow.weights_stay(node, "a recurrent layer, whose widths stay")
+    return flow.barrier(node, "a recurrent layer, whose widths stay")
 
 
 def control_flow(flow: Flow, node: Node) -> np.ndarray:
     """A branch or loop: what it reads stays, and so do the weights in it."""
-    return flow.weights_stay(node, "enters control flow that a tensor's values decide")
+    return flow.barrier(node, "enters control flow that a tensor's values decide")
