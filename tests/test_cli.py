@@ -415,7 +415,10 @@ def test_trace(capsys):
     assert record["groups"] == [{"name": "c", "channels": 6, "layers": ["c"]}]
     assert {layer["path"] for layer in record["fixed"]} == {"a", "b", "head"}
     assert f"parameters  {record['parameters']:,}" in text and f"MACs        {record['macs']:,}" in text
-    for words in ("c: 6 removable channels made by c", "head: 4 of 4 (output of the network)"):
+    names = [name for item in record["untouched"] for name in item["parameters"]]
+    assert sorted(names + record["shrinking"]) == sorted(item.name for item in build_network(
+        "network.py:build").get_parameters())
+    for words in ("c: 6 removable channels made by c", "head: 4 of 4", "output of the network: head."):
         assert words in text
 
 

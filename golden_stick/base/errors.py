@@ -15,10 +15,19 @@ The errors of golden_stick. Every one of them is a `GoldenStickError`, and says 
     ├── ExportError (RuntimeError)        an exported file that is missing or gives other outputs
     └── DependencyError (ImportError)     an optional package that is not installed
 """
-
+import os
+import re
+import sysconfig
+import traceback
 
 __all__ = ["GoldenStickError", "ArgumentError", "NothingToPruneError", "ArgumentTypeError", "StateError", "TraceError",
-           "SlimError", "VerifyError", "CheckpointError", "ExportError", "DependencyError", "first_line"]
+           "SlimError", "VerifyError", "CheckpointError", "ExportError", "DependencyError", "first_line",
+           "line_of_user", "place_of"]
+
+
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PYTHON = sysconfig.get_paths()["stdlib"]
+_PACKAGES = {"mindspore", "numpy", "safetensors", "onnx", "onnxruntime"}
 
 
 class GoldenStickError(Exception):
@@ -66,5 +75,34 @@ class DependencyError(GoldenStickError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a foreign error that says anything: MindSpore's go on for pages."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """
+    The first line of a foreign error that says anything, and the file and line of the user's code that it names:
+    MindSpore's go on for pages, with rules of dashes around headings.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
+    said = " ".join(lines[:2]).lstrip("- ") if lines and lines[0].startswith("- ") else "".join(lines[:1])
+    said, place = said or type(error).__name__, place_of(error)
+    return f"{said} ({place})" if place and place not in said else said
+
+
+def place_of(error: BaseException) -> str:
+    """
+    File and line of the user's code where a foreign error arose, such as ``'net.py:12'``; '' if neither its text, which
+    may hold MindSpore's trace of `construct`, nor its frames tell.
+    """
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)
+              if not _is_foreign(frame.filename)]
+    return line_of_user(str(error)) or "".join(frames[-1:])
+
+
+def line_of_user(text: str) -> str:
+    """The last place in the user's code that a text of MindSpore's names, such as ``'net.py:12'``; '' if none."""
+    named = [f"{file}:{line}" for file, line in re.findall(r"In file (.+?):(\d+)", text) if not _is_foreign(file)]
+    return "".join(named[-1:])
+
+
+def _is_foreign(file: str) -> bool:
+    """Whether a file is no user's: golden_stick's, Python's, or of a package that is installed, but for networks."""
+    parts = file.split(os.sep)
+    return (file.startswith(("<", _OWN)) or file.startswith(_PYTHON) and "site-packages" not in parts
+            or not _PACKAGES.isdisjoint(parts))

@@ -11,8 +11,8 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     from mindspore import Tensor
 
-__all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "first_inputs", "labelled_batches",
-           "leading_inputs", "resized"]
+__all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "describe_with_types", "first_inputs",
+           "labelled_batches", "leading_inputs", "resized"]
 
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
@@ -60,6 +60,11 @@ def _drawn(owner: str, shape: Any) -> np.ndarray:
 def describe(tensors: Tuple[Any, ...]) -> str:
     """Shapes of Tensors or arrays in words, such as ``(1, 3, 32, 32)`` or ``(1, 8), (1, 4)``."""
     return ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
+
+
+def describe_with_types(tensors: Tuple[Any, ...]) -> str:
+    """As `describe`, with the types of the numbers, such as ``shape (1, 32) of Float32``."""
+    return ", ".join(f"shape {tuple(tensor.shape)} of {tensor.dtype}" for tensor in tensors)
 
 
 def resized(tensors: Tuple["Tensor", ...], size: int) -> Tuple["Tensor", ...]:

@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, VerifyError, first_line
-from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.base.inputs import as_tensors, describe_with_types
 from golden_stick.cells.activations import tapped
 from golden_stick.cells.wrappers import (
     OriginalNames,
@@ -17,6 +17,7 @@ from golden_stick.cells.wrappers import (
     copy_network,
     evaluate,
     find_cell,
+    own_fault,
     record_of,
     replace_cells,
 )
@@ -24,7 +25,7 @@ from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
 __all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "compare", "recipe_of",
-           "remember", "resizer_of", "slim", "unslim", "verify"]
+           "refuse_faulty", "remember", "resizer_of", "slim", "unslim", "verify"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -301,11 +302,21 @@ def verify(masked: nn.Cell, slim: nn.Cell, inputs: Any, tolerance: Optional[floa
     result = compare(masked, slim, tensors, tolerance)
     # Written so that NaN fails: every comparison with it is False.
     if not result.relative_difference <= result.tolerance:
+        refuse_faulty("verify", {"masked": masked, "slim": slim}, tensors)
         where = _first_difference(masked, slim, tensors, result.tolerance)
         raise VerifyError(f"For 'verify', the outputs must agree within {result.tolerance:g} of "
                           f"{result.output_scale:.6g}, but got a largest difference of "
                           f"{result.largest_difference:.6g}; {where}.")
     return result
+
+
+def refuse_faulty(owner: str, networks: Mapping[str, nn.Cell], tensors: Tuple[Tensor, ...]) -> None:
+    """Name, of networks that differ from each other, the first that differs from itself."""
+    for name, network in networks.items():
+        fault = own_fault(network, tensors)
+        if fault:
+            raise VerifyError(f"For '{owner}', '{name}' must be a network that gives numbers, and the same for the "
+                              f"same inputs, but {fault}.")
 
 
 def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: Optional[float] = None,
@@ -324,9 +335,9 @@ def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], toleran
 def _run(owner: str, name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:
     try:
         return evaluate(network, tensors)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise VerifyError(f"For '{owner}', '{name}' must run on inputs of shape {describe(tensors)}, but MindSpore "
-                          f"says: {first_line(error)}") from error
+    except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+        raise VerifyError(f"For '{owner}', '{name}' must run on inputs of {describe_with_types(tensors)}, but it does "
+                          f"not: {first_line(error)}") from error
 
 
 def _first_difference(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: float) -> str:

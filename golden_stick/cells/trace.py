@@ -1,14 +1,19 @@
 """What a network takes, where the user did not say."""
+import glob
 import itertools
+import os
+import re
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line, line_of_user
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.cells.wrappers import (
     copy_network,
@@ -19,8 +24,9 @@ from golden_stick.cells.wrappers import (
     scratch_directory,
 )
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.graph.layers import EMBEDDING, OPERATORS
 
-__all__ = ["trace", "owners", "find_inputs", "trace_for", "trace_hidden"]
+__all__ = ["find_inputs", "located", "owners", "trace", "trace_for", "trace_hidden"]
 
 
 try:
@@ -37,6 +43,8 @@ _TRANSPARENT = frozenset({"Load", "Depend", "TensorMove", "Identity", "StopGradi
 _TUPLES = frozenset({"MakeTuple", "make_tuple", "MakeList", "make_list"})
 _MONAD = object()
 _fresh = itertools.count()
+# The environment's word for which steps of a compilation are dumped.
+_DUMPED = "MS_DEV_DUMP_IR_PASSES"
 
 
 def trace(network: nn.Cell, inputs: Any) -> Graph:
@@ -81,7 +89,21 @@ def _trace(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], trainin
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
         raise TraceError(f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape "
                          f"{describe(tensors)}: {first_line(error)}") from error
-    return _Reader(model, owners(network)).read()
+    graph = _Reader(model, network).read()
+    _refuse_float_indices(owner, graph)
+    return graph
+
+
+def _refuse_float_indices(owner: str, graph: Graph) -> None:
+    """MindSpore compiles a table that is read by numbers that are not whole, and fails where it is run."""
+    for node in graph.nodes:
+        operator = OPERATORS.get(node.operator)
+        read = node.inputs[1 - operator.weight] if operator and operator.form is EMBEDDING else None
+        kind = read.type if isinstance(read, Input) else (
+            graph.nodes[read.node].types[read.index] if isinstance(read, Result) else "")
+        if kind.startswith("float"):
+            raise TraceError(f"For '{owner}', what {node} reads as indices must be whole numbers, but got {kind}: if "
+                             f"'inputs' are indices, give Tensors of int32 (on the command line: --inputs 1,32:int32).")
 
 
 def trace_hidden(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], graph: Graph) -> Graph:
@@ -136,7 +158,8 @@ def _joined(graph: Graph, other: Graph) -> Graph:
             nodes.append(replace(node, number=len(nodes), inputs=inputs))
     parameters = {item.name: item for item in (*other.parameters, *graph.parameters)}
     outputs = tuple(value for value in here(other.outputs) if value not in graph.outputs)
-    return Graph(tuple(nodes), graph.inputs, tuple(parameters.values()), graph.outputs + outputs, len(graph.nodes))
+    return Graph(tuple(nodes), graph.inputs, tuple(parameters.values()), graph.outputs + outputs, len(graph.nodes),
+                 tuple(item for item in graph.unread if item.name not in parameters))
 
 
 def _identity(node: Node, inputs: Tuple[Value, ...]) -> Any:
@@ -161,7 +184,56 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
     return found
 
 
+def located(graph: Graph, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
+    """
+    A network's graph, with the file and line of the user's code in every node. Only what MindSpore dumps while it
+    compiles tells them, so it compiles once more: for those who have something to say about a line.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with _dumps(folder):
+            reader = _Reader(_model_of(network, tensors), network)
+        again, sources = reader.read(), _sources(folder)
+    if [node.operator for node in again.nodes] != [node.operator for node in graph.nodes]:
+        return graph
+    return replace(graph, nodes=tuple(replace(node, source=sources.get(name, ""))
+                                      for node, name in zip(graph.nodes, reader.names)))
+
+
+@contextmanager
+def _dumps(folder: str) -> Iterator[None]:
+    """Let MindSpore write into a folder what it has compiled, and none of the steps on the way there."""
+    before, passes = ms.get_context("save_graphs_path"), os.environ.get(_DUMPED)
+    os.environ[_DUMPED] = "validate"
+    ms.set_context(save_graphs=1, save_graphs_path=folder)
+    try:
+        yield
+    finally:
+        ms.set_context(save_graphs=0, save_graphs_path=before or ".")
+        os.environ.pop(_DUMPED)
+        if passes is not None:
+            os.environ[_DUMPED] = passes
+
+
+def _sources(folder: str) -> Dict[str, str]:
+    """Full name of a node -> the innermost line of the user's code that it comes from."""
+    found: Dict[str, str] = {}
+    for path in sorted(glob.glob(os.path.join(folder, "**", "*validate*.ir"), recursive=True)):
+        name = ""
+        with open(path, encoding="utf-8", errors="replace") as file:
+            for line in file:
+                full = re.search(r"# Fullname with scope: \((.+)\)", line)
+                name = full[1] if full else name
+                place = line_of_user(line) if name else ""
+                if place:
+                    found[name] = place
+    return found
+
+
 def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> ModelProto:
+    return _model_of(network, tensors, training)
+
+
+def _model_of(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> ModelProto:
     phase, level = None, ms.get_context("jit_syntax_level")
     # The conditions of an export.
     ms.set_context(jit_syntax_level=ms.STRICT)
@@ -237,12 +309,14 @@ class _Closure:
 class _Reader:
     """Turns one ModelProto into a Graph."""
 
-    def __init__(self, proto: ModelProto, owner_map: Dict[str, Tuple[Owner, ...]]):
+    def __init__(self, proto: ModelProto, network: nn.Cell):
         self._graph = proto.graph
         self._primitives = {f"REF::{primitive.name}": primitive for primitive in proto.primitives}
         self._functions = {function.name: function for function in proto.functions}
         self._nodes: List[Node] = []
-        self._owners = owner_map
+        self.names: List[str] = []  # MindSpore's full name of each node
+        self._owners = owners(network)
+        self._shapes = {item.name: tuple(item.shape) for item in network.get_parameters()}
 
     def read(self) -> Graph:
         values: Dict[str, Any] = {}
@@ -256,7 +330,10 @@ class _Reader:
             inputs.append(_input(item))
             values[item.name] = inputs[-1]
         outputs = flatten(self._run(self._graph, values))
-        return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs)
+        read = {parameter.name for parameter in parameters}
+        unread = tuple(Parameter(name, shape, self._owners.get(name, ()))
+                       for name, shape in self._shapes.items() if name not in read)
+        return Graph(tuple(self._nodes), tuple(inputs), tuple(parameters), outputs, unread=unread)
 
     def _run(self, graph: Any, values: Dict[str, Any]) -> Tuple[Value, ...]:
         for proto_node in graph.node:
@@ -294,6 +371,7 @@ class _Reader:
                     tuple(tuple(record.dims) for record in records) or ((),), _scope(proto_node.domain),
                     tuple(map(_type_name, records)))
         self._nodes.append(node)
+        self.names.append(proto_node.domain)
         results = tuple(Result(node.number, index) for index in range(len(node.shapes)))
         return results if several else results[0]
 

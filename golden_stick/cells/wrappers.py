@@ -22,10 +22,10 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
-__all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "allowed_difference",
-           "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation", "find_cell", "kind_of",
-           "leaves", "masked_network", "names_read", "quiet", "record_of", "replace_cells", "scratch_directory",
-           "unwrap_cells"]
+__all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell",
+           "allowed_difference", "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
+           "find_cell", "kind_of", "leaves", "masked_network", "names_read", "nan_parameters", "own_fault", "quiet",
+           "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -344,7 +344,27 @@ def check_network(owner: str, network: Any) -> None:
     if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):
         raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned: train "
                          f"it, if its algorithm asks for that, and prune on from what 'convert' gives.")
-    for parameter in network.get_parameters():
-        if np.isnan(parameter.float().asnumpy()).any():
-            raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{parameter.name}' "
-                                f"holds NaN: load a checkpoint from before the training diverged.")
+    for name in nan_parameters(network):
+        raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{name}' holds NaN: load "
+                            f"a checkpoint from before the training diverged.")
+
+
+def nan_parameters(network: nn.Cell) -> List[str]:
+    """Names of the parameters that hold NaN."""
+    return [parameter.name for parameter in network.get_parameters()
+            if np.isnan(parameter.float().asnumpy()).any()]
+
+
+def own_fault(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> str:
+    """
+    Why a network differs from itself: a parameter that holds NaN, or chance; '' if it does not. To be asked before a
+    difference from another network is laid to anything else.
+    """
+    broken = nan_parameters(network)
+    if broken:
+        return f"parameter '{broken[0]}' holds NaN: load a checkpoint from before the training diverged"
+    first, again = evaluate(network, tensors), evaluate(network, tensors)
+    if any(not np.allclose(one, other, 1e-3, 1e-6, equal_nan=True) for one, other in zip(first, again)):
+        return ("two runs of it on the same inputs differ: it is random in evaluation, so let it draw only where "
+                "'self.training' is set")
+    return ""

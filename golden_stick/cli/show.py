@@ -67,6 +67,7 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
     """What only a slim file holds."""
     from golden_stick.deploy.fold.plan import Folding
     from golden_stick.deploy.reconstruction import Reconstruction
+    from golden_stick.graph.plan import PruningPlan, in_words
     widths: Dict[str, List[int]] = {}
     lengths: Dict[Tuple[str, int], int] = {}
     steps: List[Dict[str, Any]] = []
@@ -84,7 +85,10 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
             lengths.setdefault((axis.parameter, axis.axis), axis.size)
     kept = {name: {str(axis): {"of": lengths[name, axis], "positions": list(positions)}
                    for axis, positions in sorted(file.kept.get(name, {}).items())} for name in file.values}
+    untouched = {name: f"{in_words(item.reasons)}: {item.remedy}" for step in file.steps
+                 if isinstance(step, PruningPlan) for item in step.untouched for name in item.parameters}
     return {"format_version": file.version, "network": file.network, "steps": steps, "widths": widths,
+            "untouched": untouched,
             "original_parameters": sum(math.prod(shape) for _, shape in file.original),
             "original_digest": file.digests["original"], "metadata": dict(file.metadata), "kept": kept,
             "original_shapes": {name: list(shape) for name, shape in file.original}}
@@ -134,7 +138,7 @@ def _kept_lines(record: Mapping[str, Any], names: Sequence[str], ranges: Callabl
         if name not in record["original_shapes"]:
             rows.append((name, "not in the original: a folding made it"))
         elif not axes:
-            rows.append((name, "whole"))
+            rows.append((name, ", ".join(("whole", *filter(None, [record["untouched"].get(name)])))))
     wide = max((len(name) for name, _ in rows), default=0)
     return [f"  {name:<{wide}}  {text}" for name, text in rows]
 
@@ -172,25 +176,27 @@ golden-stick trace --network resnet.py:resnet20 --inputs 1,3,32,32 --json trace.
 def _trace(options: argparse.Namespace) -> None:
     with output_files(options, json="") as paths:
         network, inputs = network_and_inputs(options)
-        record = overview(type(network).__name__, trace_aloud(network, inputs), config_of(options, POLICIES))
+        record = overview(network, inputs, trace_aloud(network, inputs), config_of(options, POLICIES))
         say(overview_text(record))
         if "json" in paths:
             write_json(CLI, paths["json"], record)
 
 
-def overview(network: str, graph: Any, policies: Mapping[str, Any]) -> Dict[str, Any]:
+def overview(network: Any, inputs: Tuple[Any, ...], graph: Any, policies: Mapping[str, Any]) -> Dict[str, Any]:
     """
-    What could be pruned in a network of this class, what could not, and why, as plain data.
-
-    `policies` are keyword arguments of :func:`golden_stick.find_groups`, such as ``residual``.
+    What can be pruned in a network, what cannot, and why, as plain data: after the slimming for trial that `apply`
+    does. `policies` are keyword arguments of :func:`golden_stick.find_groups`, such as ``residual``.
     """
-    from golden_stick import find_groups
-    from golden_stick.graph.plan import count_macs, count_parameters
+    from golden_stick.graph.plan import count_macs, count_parameters, untouched_by
     from golden_stick.graph.rules import RULES
-    grouping = find_groups(graph, **policies)
+    from golden_stick.prune.trial import surviving_groups, with_hidden
+    defaults = {key: option.default for key, option in PRUNER_OPTIONS.items()}
+    whole = with_hidden(CLI, network, inputs, graph)
+    grouping = surviving_groups(CLI, network, whole, inputs, {**defaults, **policies})
+    shrinking = list(dict.fromkeys(item.parameter for item in grouping.slices))
     counts = sorted(Counter(node.operator for node in graph.nodes).items())
     return {
-        "network": network,
+        "network": type(network).__name__,
         "inputs": [list(item.shape) for item in graph.inputs],
         **policies,
         "operators": [{"operator": name, "count": count, "rule": name in RULES} for name, count in counts],
@@ -200,11 +206,14 @@ def overview(network: str, graph: Any, policies: Mapping[str, Any]) -> Dict[str,
                    for group in grouping],
         "fixed": [asdict(layer) for layer in grouping.fixed],
         "barriers": list(grouping.without_rule),
+        "shrinking": shrinking,
+        "untouched": [asdict(item) for item in untouched_by(grouping, shrinking)],
     }
 
 
 def overview_text(record: Mapping[str, Any]) -> str:
     """What `overview` returned, for people."""
+    from golden_stick.graph.plan import in_words
     lines = [f"parameters  {record['parameters']:,}", f"MACs        {record['macs']:,}", "operators"]
     lines += [f"  {item['operator']:<24} {item['count']:>5}  {'a rule' if item['rule'] else 'NO rule'}"
               for item in record["operators"]]
@@ -213,8 +222,11 @@ def overview_text(record: Mapping[str, Any]) -> str:
     lines += [f"  {group['name']}: {group['channels']} removable channels made by {', '.join(group['layers'])}"
               for group in record["groups"]]
     lines.append(f"layers with filters that always stay: {len(record['fixed'])}")
-    lines += [f"  {layer['path']}: {layer['fixed']} of {layer['filters']} ({'; '.join(layer['reasons'])})"
-              for layer in record["fixed"]]
+    lines += [f"  {layer['path']}: {layer['fixed']} of {layer['filters']}" for layer in record["fixed"]]
+    stay = sum(len(item["parameters"]) for item in record["untouched"])
+    lines.append(f"parameters that can shrink: {len(record['shrinking'])}; that stay: {stay}")
+    lines += [f"  {in_words(item['reasons'])}: {', '.join(item['parameters'])} ({item['remedy']})"
+              for item in record["untouched"]]
     if record["barriers"]:
         lines.append("operators without a rule, not pruned across: " + "; ".join(record["barriers"]))
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from golden_stick.base.config import OneOf, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
 from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.base.inputs import describe
-from golden_stick.cells.wrappers import allowed_difference, evaluation, leaves, quiet, scratch_directory
+from golden_stick.cells.wrappers import allowed_difference, evaluation, leaves, nan_parameters, quiet, scratch_directory
 from golden_stick.deploy.formats import FORMATS
 from golden_stick.deploy.free_axes import opened_inputs
 
@@ -76,7 +76,13 @@ def export(slim: nn.Cell, inputs: Any, path: PathLike, file_format: str = "MINDI
     # An earlier export of the same Cell in another shape would be served from MindSpore's cache.
     ms.ms_memory_recycle()
     with whole_file("export", path) as temporary, evaluation(slim), scratch_directory():
-        written.writer()(slim, tensors, temporary, **given, **({"free_axes": free} if free else {}))
+        try:
+            written.writer()(slim, tensors, temporary, **given, **({"free_axes": free} if free else {}))
+        except ExportError as error:
+            for name in nan_parameters(slim):
+                raise ExportError(f"For 'export', the network must give numbers, but parameter '{name}' holds NaN: "
+                                  f"load a checkpoint from before the training diverged.") from error
+            raise
     return path
 
 

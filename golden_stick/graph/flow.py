@@ -218,7 +218,7 @@ class Flow:
         self.masks: List[Site] = []
         self.scatters: List[Site] = []
         self.without_rule: List[Node] = []
-        self.computed: List[Tuple[Parameter, str]] = []
+        self.stopped: Dict[int, str] = {}  # number of a node that is a barrier -> why
         self.zeroed: List[np.ndarray] = []
         self.bare: Set[Tuple[str, int]] = set()
         self.inexact: List[Tuple[str, np.ndarray]] = []
@@ -227,6 +227,7 @@ class Flow:
         self.counts: Dict[int, Tuple[int, np.ndarray]] = {}
         self.attributes: List[Tuple[Owner, str, np.ndarray]] = []
         self.splits: Dict[int, Tuple[np.ndarray, bool]] = {}
+        self.heads_lose: Dict[int, str] = {}  # number of a node that splits channels -> of HEAD_POLICIES, what went
         self.attended: List[np.ndarray] = []
         self.rejected_readings = Counter(rejected_readings)  # of a node that is not there: 0
         self._known: Dict[Result, Labeled] = {}
@@ -237,12 +238,15 @@ class Flow:
         self._held: Set[str] = set()
         self._read: Set[str] = set()  # parameters of the node at hand that its rule has not bound yet
         self._consumers = graph.consumers()
+        self._readers: Dict[str, List[int]] = {}  # name of a parameter -> numbers of the nodes that read it
 
     def run(self, rules: Mapping[str, Rule]) -> "Flow":
         """Walk the graph once, then fix the network's outputs and every parameter that is read in an unlabelled way."""
         for node in self.graph.nodes:
             self._locate(node)
             self._read = {value.name for value in flatten(node.inputs) if isinstance(value, Parameter)}
+            for name in self._read:
+                self._readers.setdefault(name, []).append(node.number)
             if node.number == self.graph.evaluated:
                 self._hiding, self.first_hidden = True, self.labels.count
             rule = _STAYS if self._hiding and self._hidden_stays else rules.get(node.operator)
@@ -263,7 +267,8 @@ class Flow:
             every = made if isinstance(made, tuple) else tuple(
                 made if shape == node.shapes[0] else self.none(shape) for shape in node.shapes)
             for index, (shape, labels) in enumerate(zip(node.shapes, every)):
-                self._known[Result(node.number, index)] = Labeled(labels, shape, zero)
+                self._known[Result(node.number, index)] = Labeled(
+                    labels if labels.any() else self.none(shape), shape, zero)
         for value in self.graph.outputs:
             if isinstance(value, Parameter):
                 self.hold(value)
@@ -311,10 +316,10 @@ class Flow:
 
     def place(self, node: Node) -> str:
         """Where a node stands, in words: the Cell whose parameter it reads, or the nearest such before it."""
-        path = self._place[node.number]
+        path, source = self._place[node.number], f", {node.source}" if node.source else ""
         if any(isinstance(value, Parameter) for value in node.inputs):
-            return f"{node.operator} in '{path}'"
-        return f"{node.operator} after '{path}'" if path else node.operator
+            return f"{node.operator} in '{path}'{source}"
+        return (f"{node.operator} after '{path}'" if path else node.operator) + source
 
     def path(self, node: Node) -> str:
         """Path of the nearest Cell with parameters, at the node or before it; '' if there is none."""
@@ -367,30 +372,45 @@ class Flow:
             if isinstance(value, Result):
                 self.labels.fix(self.of(value).labels, f"{WIDTH} ({self.place(node)})")
 
-    def barrier(self, node: Node, reason: str) -> np.ndarray:
-        """Fix all that a node reads, and put out labels that nothing can be removed from."""
-        text = f"{reason} ({self.place(node)})"
-        for value in flatten(node.inputs):
-            if isinstance(value, Parameter):
-                self.hold(value)
-            elif isinstance(value, Result):
-                self.labels.fix(self.of(value).labels, text)
-        return self.none(node.shapes[0])
-
-    def weights_stay(self, node: Node, reason: str) -> np.ndarray:
-        """A barrier that also names the weights from which a node's inputs are computed: no layer of theirs does."""
-        made = self.barrier(node, reason)
+    def barrier(self, node: Node, reason: str, numbers: str = "") -> np.ndarray:
+        """
+        Fix all that a node reads, and put out labels that nothing can be removed from; `numbers` are those in the code
+        that call for it, in words.
+        """
+        self.stopped[node.number] = text = f"{reason} ({self.place(node)}{numbers and f', {numbers}'})"
         values, seen = list(flatten(node.inputs)), set()
         while values:
             value = values.pop()
             if isinstance(value, Parameter):
                 self.hold(value)
-            if isinstance(value, Parameter) and len(value.shape) > 1:
-                self.computed.append((value, f"{reason} ({self.place(node)})"))
-            elif isinstance(value, Result) and value.node not in seen and value.node not in self._moving:
-                seen.add(value.node)
-                values.extend(flatten(self.graph.nodes[value.node].inputs))
-        return made
+            elif isinstance(value, Result):
+                self.labels.fix(self.of(value).labels, text)
+                if value.node not in self._moving and value.node not in seen:  # computed of weights alone
+                    seen.add(value.node)
+                    values.extend(flatten(self.graph.nodes[value.node].inputs))
+        return self.none(node.shapes[0])
+
+    def why_unbound(self, parameter: Parameter) -> Tuple[str, ...]:
+        """
+        Why no axis of a parameter follows channels: what is said where it, or what is computed of it alone, meets data;
+        () if nothing reads it.
+        """
+        waiting, readers = list(self._readers.get(parameter.name, ())), set()
+        while waiting:
+            number = waiting.pop()
+            if number not in readers:
+                readers.add(number)
+                if number not in self._moving and number >= 0:
+                    waiting += [reader for index in range(len(self.graph.nodes[number].shapes))
+                                for reader in self._consumers.get(Result(number, index), ())]
+        said = {number in self._moving: self.stopped[number]
+                for number in sorted(readers & self.stopped.keys(), reverse=True)}
+        if said:
+            return (said.get(True, said.get(False, "")),)
+        if -1 in readers or parameter in self.graph.outputs:
+            return ("output of the network",)
+        return tuple(f"no axis of it follows channels that can go ({self.place(self.graph.nodes[number])})"
+                     for number in sorted(readers)[:1])
 
     def sum_up(self, weight: Parameter, axis: int, labels: np.ndarray, form: Optional[Form],
                entering: Optional[np.ndarray] = None) -> None:

@@ -20,6 +20,7 @@ from golden_stick.graph.flow import (
     components,
 )
 from golden_stick.graph.ir import Graph, Node, Parameter, Result
+from golden_stick.graph.layers import layer_of
 from golden_stick.graph.rules import RULES
 
 __all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "WidthAttribute", "find_groups",
@@ -94,6 +95,7 @@ class FixedLayer:
     filters: int
     fixed: int
     reasons: Tuple[str, ...]
+    weight: str = ""  # the parameter that holds the filters
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,9 @@ class Grouping(Sequence[ChannelGroup]):
         widths (Mapping): Node of `read_numbers` -> int64 channels of the rows whose lengths its numbers may be.
         counts (Mapping): Node -> which argument must be the length of a row of channels, and that row.
         attributes (tuple[WidthAttribute]): Numbers in Cells that shrink with channels.
+        kept (Mapping): Name of every parameter that can lose nothing -> why.
+        unread (tuple[str]): Names of the parameters that the graph does not read.
+        other_heads (tuple[str]): Where channels are split into heads which lose something else than was asked for.
     """
 
     groups: Tuple[ChannelGroup, ...]
@@ -138,6 +143,9 @@ class Grouping(Sequence[ChannelGroup]):
     widths: Mapping[int, Tuple[np.ndarray, ...]] = field(default_factory=dict)
     counts: Mapping[int, Tuple[int, np.ndarray]] = field(default_factory=dict)
     attributes: Tuple[WidthAttribute, ...] = ()
+    kept: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
+    unread: Tuple[str, ...] = ()
+    other_heads: Tuple[str, ...] = ()
 
     def __getitem__(self, index: Any) -> Any:
         return self.groups[index]
@@ -194,7 +202,7 @@ def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual:
     if heads == "whole":
         whole = _heads(Flow(graph, residual, rejected_readings, approximate, (), (), hidden_stays).run(RULES))
     flow = Flow(graph, residual, rejected_readings, approximate, whole, ties, hidden_stays).run(RULES)
-    return _grouping(flow)
+    return _grouping(flow, heads)
 
 
 def _heads(flow: Flow) -> Set[int]:
@@ -204,7 +212,7 @@ def _heads(flow: Flow) -> Set[int]:
     return {number for number, (labels, _) in flow.splits.items() if np.isin(classes[labels], attended).any()}
 
 
-def _grouping(flow: Flow) -> Grouping:
+def _grouping(flow: Flow, heads: str) -> Grouping:
     solution = flow.labels.solve()
     for binding in flow.bindings.values():
         channels = np.unique(solution.classes[binding.labels])
@@ -216,13 +224,14 @@ def _grouping(flow: Flow) -> Grouping:
     solution = flow.labels.solve()
     filters = [binding for binding in flow.bindings.values() if binding.role == FILTER]
     slices = tuple(_slice(binding, solution) for binding in flow.bindings.values())
+    kept = _kept(flow, solution)
     return Grouping(
         groups=_groups(filters, solution),
         slices=tuple(item for item in slices if (item.channels >= 0).any()),
         masks=_sites(flow.masks, solution),
         scatters=_sites(flow.scatters, solution),
         fixed=tuple(layer for layer in (_fixed(binding, solution) for binding in filters + flow.hidden) if layer.fixed)
-        + _computed(flow),
+        + _without_filters(flow.graph, kept, {binding.parameter.name for binding in filters}),
         without_rule=tuple(dict.fromkeys(flow.place(node) for node in flow.without_rule)),
         zeroed=_zeroed(flow, solution),
         inexact=tuple(dict.fromkeys(place for place, labels in flow.inexact if solution.removable(labels).any())),
@@ -236,6 +245,11 @@ def _grouping(flow: Flow) -> Grouping:
                         if more and not solution.removable(labels).any()),
         readable=frozenset(number for number, (_, more) in flow.splits.items() if more),
         untold=flow.untold,
+        kept={name: reasons for name, reasons in kept.items() if reasons},
+        unread=tuple(item.name for item in flow.graph.unread) + tuple(name for name, why in kept.items() if not why),
+        other_heads=tuple(flow.place(flow.graph.nodes[number]) for number in sorted(_heads(flow))
+                          if flow.heads_lose.get(number, heads) != heads
+                          and solution.removable(flow.splits[number][0]).any()),
     )
 
 
@@ -282,21 +296,41 @@ def _path(parameter: Parameter) -> str:
 
 def _fixed(binding: Binding, solution: Solution) -> FixedLayer:
     stays = ~solution.removable(binding.labels)
+    return FixedLayer(_path(binding.parameter), len(stays), int(stays.sum()), _why_fixed(binding, solution),
+                      binding.parameter.name)
+
+
+def _why_fixed(binding: Binding, solution: Solution) -> Tuple[str, ...]:
+    stays = ~solution.removable(binding.labels)
     reasons = solution.why_fixed(binding.labels[stays])
-    if stays.any() and not reasons:
-        reasons = ("a single channel cannot be removed",)
-    return FixedLayer(_path(binding.parameter), len(stays), int(stays.sum()), reasons)
+    single = binding.role == FILTER and stays.any() and not reasons
+    return ("a single channel cannot be removed",) if single else reasons
 
 
-def _computed(flow: Flow) -> Tuple[FixedLayer, ...]:
-    """Layers whose weights reach their operator only through others."""
-    made = {_path(binding.parameter) for binding in flow.bindings.values() if binding.role == FILTER}
-    found: Dict[str, FixedLayer] = {}
-    for parameter, reason in flow.computed:
-        path, filters = _path(parameter), parameter.shape[0]
-        if path not in made:
-            found.setdefault(path, FixedLayer(path, filters, filters, (reason,)))
-    return tuple(found.values())
+def _kept(flow: Flow, solution: Solution) -> Dict[str, Tuple[str, ...]]:
+    """Name of every parameter that can lose nothing -> why, its filters first; () if nothing reads it."""
+    bound: Dict[str, List[Binding]] = {}
+    for binding in sorted(flow.bindings.values(), key=lambda binding: binding.role != FILTER):
+        bound.setdefault(binding.parameter.name, []).append(binding)
+    kept = {}
+    for parameter in flow.graph.parameters:
+        bindings = bound.get(parameter.name, [])
+        if any(solution.removable(binding.labels).any() for binding in bindings):
+            continue
+        reasons = [reason for binding in bindings for reason in _why_fixed(binding, solution)]
+        kept[parameter.name] = tuple(dict.fromkeys(reasons)) or flow.why_unbound(parameter)
+    return kept
+
+
+def _without_filters(graph: Graph, kept: Mapping[str, Tuple[str, ...]], made: Set[str]) -> Tuple[FixedLayer, ...]:
+    """Layers that can lose nothing and make no channels of their own, as where a weight is computed."""
+    found = []
+    for parameter in graph.parameters:
+        layer = layer_of(parameter)
+        if layer and kept.get(parameter.name) and parameter.name not in made:
+            filters = parameter.shape[layer.form.filter_axis]
+            found.append(FixedLayer(_path(parameter), filters, filters, kept[parameter.name], parameter.name))
+    return tuple(found)
 
 
 def _groups(filters: List[Binding], solution: Solution) -> Tuple[ChannelGroup, ...]:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
-__all__ = ["CONTROL_FLOW", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
+__all__ = ["CONTROL_FLOW", "Shape", "Owner", "Input", "Parameter", "Constant", "Result", "Value", "Node", "Graph"]
 
 
 Shape = Tuple[int, ...]
@@ -70,6 +70,7 @@ class Node:
         shapes (tuple[tuple[int]]): One shape per output.
         scope (str): Where in the Cell tree the call stands, such as ``'layer1.0.conv1'``.
         types (tuple[str]): One per output, numpy's name of its numbers' type, such as ``'float32'``; '' if unknown.
+        source (str): File and line of the user's code that calls it, such as ``'net.py:12'``; '' if not looked for.
     """
 
     number: int
@@ -79,9 +80,11 @@ class Node:
     shapes: Tuple[Shape, ...]
     scope: str
     types: Tuple[str, ...] = ()
+    source: str = ""
 
     def __str__(self) -> str:
-        return f"{self.operator} in '{self.scope}'" if self.scope else self.operator
+        place = f"{self.operator} in '{self.scope}'" if self.scope else self.operator
+        return f"{place}, {self.source}" if self.source else place
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +99,7 @@ class Graph:
         outputs (tuple[Value]): What `construct` returns, tuples flattened.
         evaluated (int): So many of the nodes are what evaluation computes. What follows is hidden: layers whose result
             nobody reads, and what only training runs. Default: ``None``, all.
+        unread (tuple[Parameter]): The other parameters of the network, such as those of a branch for training alone.
     """
 
     nodes: Tuple[Node, ...]
@@ -103,6 +107,7 @@ class Graph:
     parameters: Tuple[Parameter, ...]
     outputs: Tuple[Value, ...]
     evaluated: Optional[int] = None
+    unread: Tuple[Parameter, ...] = ()
 
     @property
     def hidden(self) -> Tuple[Node, ...]:

@@ -5,8 +5,8 @@ One fused multiply-add (MAC) counts as one. Convolutions and matrix products are
 number (normalization, activation, pooling, sums) is not, as usual in the field.
 """
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Callable, Dict, Iterable, Mapping, Sequence, Tuple
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -17,8 +17,9 @@ from golden_stick.graph.ir import Graph, Node, Parameter, flatten
 from golden_stick.graph.layers import CONVOLUTION, DENSE, EMBEDDING, NORMALIZERS, OPERATORS, TRANSPOSED, Form
 from golden_stick.graph.rules.arithmetic import einsum_letters
 
-__all__ = ["KeptAxis", "KeptChannels", "KeptWidth", "LayerWidth", "PruningPlan", "count_macs", "count_parameters",
-           "einsum_macs", "plan_without", "removed_channels", "shrink", "shrunk_shapes"]
+__all__ = ["KeptAxis", "KeptChannels", "KeptWidth", "LayerWidth", "PruningPlan", "Untouched", "cause_and_place",
+           "count_macs", "count_parameters", "einsum_macs", "first_three", "in_words", "plan_without", "remedy_of",
+           "removed_channels", "shrink", "shrunk_shapes", "untouched_by"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,38 @@ class KeptWidth:
 
 
 @dataclass(frozen=True)
+class Untouched:
+    """Parameters that keep their shapes: why, what would let them shrink, and whether evaluation reads them at all."""
+
+    parameters: Tuple[str, ...]
+    reasons: Tuple[str, ...]
+    remedy: str
+    reached: bool = True
+
+
+# What a reason says -> what would let the channels go. The first that fits is taken.
+_REMEDIES: Tuple[Tuple[str, str], ...] = (
+    ("output of the network", "nothing to do: it is as wide as the result"),
+    ("has no rule", "teach the operator by golden_stick.graph.rules.add_rule"),
+    ("written in the code", "take the number from the input's shape, or write -1 for it"),
+    ("computes from a width", "write the number itself, which then stays while the width shrinks"),
+    ("normalized over", "'normalization': 'approximate' lets it go, and the report says what that changes"),
+    ("residual stream", "'residual': 'group' lets all that is added up lose the same channels"),
+    ("axis 1", "bring the channels to axis 1"),
+    ("network's input", "nothing to do: it is as wide as what the network reads"),
+    ("computed", "store what is computed as the layer's weight before pruning"),
+    ("recurrent", "nothing to set: what a recurrent layer holds stays"),
+    ("control flow", "decide by a shape or an attribute, not by a tensor's values"),
+    ("single channel", "nothing to do: a layer keeps one filter"),
+    ("chosen to go", "a larger 'prune_rate', or a smaller 'round_to' or 'min_width'"),
+    ("evaluation does not read", "a branch for training alone stays as it is: leave it out of fine-tuning"),
+)
+_NO_REMEDY = "nothing to set: this place in the network would have to be written otherwise"
+_NOT_REACHED = "evaluation does not read it"
+_NOT_CHOSEN = "none of its channels was chosen to go"
+
+
+@dataclass(frozen=True)
 class PruningPlan:
     """
     What a network keeps.
@@ -73,6 +106,8 @@ class PruningPlan:
         layers (tuple[LayerWidth]): The layers that shrink, for the report.
         zeros (tuple[KeptAxis]): Where the masked network has zeros instead of masks: on these axes, but for `kept`.
         attributes (tuple[KeptWidth]): Numbers in Cells that are other ones in the slim network.
+        untouched (tuple[Untouched]): Every parameter that has no entry in `axes`, by why. Plans that differ in nothing
+            else are equal.
     """
 
     axes: Tuple[KeptAxis, ...]
@@ -81,12 +116,21 @@ class PruningPlan:
     layers: Tuple[LayerWidth, ...]
     zeros: Tuple[KeptAxis, ...] = ()
     attributes: Tuple[KeptWidth, ...] = ()
+    untouched: Tuple[Untouched, ...] = field(default=(), compare=False)
 
     def renamed(self, names: Mapping[str, str]) -> "PruningPlan":
         """The plan for a network whose parameters have other names: name here -> name there."""
         axes, zeros = (tuple(replace(item, parameter=names.get(item.parameter, item.parameter)) for item in items)
                        for items in (self.axes, self.zeros))
-        return replace(self, axes=axes, zeros=zeros)
+        untouched = tuple(replace(item, parameters=tuple(names.get(name, name) for name in item.parameters))
+                          for item in self.untouched)
+        return replace(self, axes=axes, zeros=zeros, untouched=untouched)
+
+    def shapes(self, graph: Graph) -> Dict[str, Tuple[Tuple[int, ...], Tuple[int, ...]]]:
+        """Name of every parameter of the network, whose graph this is -> its shape before and after."""
+        kept = {(axis.parameter, axis.axis): len(axis.kept) for axis in self.axes}
+        return {item.name: (item.shape, tuple(kept.get((item.name, at), size) for at, size in enumerate(item.shape)))
+                for item in (*graph.parameters, *graph.unread)}
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -96,11 +140,12 @@ class PruningPlan:
     def from_dict(data: Mapping[str, Any]) -> "PruningPlan":
         """The plan that `to_dict` made `data` of."""
         def read(kind: Callable[..., Any], key: str) -> Tuple[Any, ...]:
-            return tuple(kind(**{**item, **({"kept": tuple(item["kept"])} if "kept" in item else {})})
-                         for item in data.get(key, ()))
+            return tuple(kind(**{name: tuple(value) if isinstance(value, list) else value
+                                 for name, value in item.items()}) for item in data.get(key, ()))
 
         return PruningPlan(read(KeptAxis, "axes"), read(KeptChannels, "masks"), read(KeptChannels, "scatters"),
-                           read(LayerWidth, "layers"), read(KeptAxis, "zeros"), read(KeptWidth, "attributes"))
+                           read(LayerWidth, "layers"), read(KeptAxis, "zeros"), read(KeptWidth, "attributes"),
+                           read(Untouched, "untouched"))
 
 
 def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
@@ -137,7 +182,44 @@ def plan_without(grouping: Grouping, removed: Iterable[int]) -> PruningPlan:
     widths = tuple(KeptWidth(item.path, item.name, item.item, len(item.channels), len(_kept(item.channels, gone)))
                    for item in grouping.attributes)
     return PruningPlan(tuple(axes), _sites(grouping.masks, gone), _sites(grouping.scatters, gone), tuple(layers), zeros,
-                       tuple(item for item in widths if item.after < item.before))
+                       tuple(item for item in widths if item.after < item.before),
+                       untouched_by(grouping, {axis.parameter for axis in axes}))
+
+
+def untouched_by(grouping: Grouping, shrunk: Collection[str]) -> Tuple[Untouched, ...]:
+    """Every parameter but those in `shrunk`, by why it stays: together they are all that the network has."""
+    why: Dict[Tuple[str, ...], List[str]] = {}
+    for name, reasons in grouping.kept.items():
+        why.setdefault(reasons, []).append(name)
+    why[_NOT_CHOSEN,] = [name for name in dict.fromkeys(item.parameter for item in grouping.slices)
+                         if name not in shrunk]
+    why[_NOT_REACHED,] = list(grouping.unread)
+    return tuple(Untouched(tuple(names), reasons, remedy_of(reasons[0]), reasons != (_NOT_REACHED,))
+                 for reasons, names in why.items() if names)
+
+
+def remedy_of(reason: str) -> str:
+    """What would let the channels go that stay for a reason."""
+    return next((remedy for words, remedy in _REMEDIES if words in reason), _NO_REMEDY)
+
+
+def in_words(reasons: Iterable[str]) -> str:
+    """Reasons in a sentence, each cause once, with the first places where it holds."""
+    places: Dict[str, List[str]] = {}
+    for cause, place in map(cause_and_place, reasons):
+        places.setdefault(cause, []).extend([place] * bool(place))
+    return "; ".join(cause + (f" ({first_three(found)})" if found else "") for cause, found in places.items())
+
+
+def first_three(names: Sequence[str]) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def cause_and_place(reason: str) -> Tuple[str, str]:
+    """The two parts of a reason such as ``'mixes the channels (Softmax in 'head')'``; '' for a place that it lacks."""
+    cause, separator, place = reason.rpartition(" (")
+    return (cause, place[:-1]) if separator and place.endswith(")") else (reason, "")
 
 
 def removed_channels(grouping: Grouping, plan: PruningPlan) -> np.ndarray:

@@ -1,4 +1,5 @@
 """Budgets: what was asked for, the plan that meets it, and what held it back."""
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,13 +26,14 @@ from golden_stick.prune.plan import (
 )
 from golden_stick.prune.report import RateTarget, Target
 
-__all__ = ["BudgetBaseline", "PruningTask", "RateRequest", "Selection", "TARGETS", "check_budget",
-           "choose", "nothing_removed", "outcome", "pools_of", "request_by_counts", "shrunk_by", "trial_of"]
+__all__ = ["BudgetBaseline", "COUNTED", "PruningTask", "RateRequest", "Selection", "TARGETS", "check_budget",
+           "choose", "least_left", "nothing_removed", "outcome", "pools_of", "refuse_unreachable",
+           "request_by_counts", "shrunk_by", "trial_of"]
 
 # What a target counts, of the slim network's graph; latency is measured instead.
-_COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
+COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
 _MEASURED = "target_latency"
-TARGETS = (*_COUNTED, _MEASURED)
+TARGETS = (*COUNTED, _MEASURED)
 
 # The largest rate: floor(rate * channels) is all of them but for those that every layer keeps.
 _ALL = 1.0 - 1e-12
@@ -120,8 +122,11 @@ class RateRequest:
 
     def target(self, remaining: BudgetBaseline) -> RateTarget:
         """What became of it."""
+        sizes: Counter = Counter()
+        for group in remaining.grouping:
+            sizes[self.pools.get(group.name)] += len(group.channels)
         return RateTarget(self.name, self.wanted, sum(remaining.removed.values()) / remaining.channels,
-                          not self.missed(remaining))
+                          not self.missed(remaining), math.ceil(1e4 / max(sizes.values())) / 1e4)
 
 
 def request_by_counts(name: str, grouping: Grouping, counts: Mapping[str, int]) -> RateRequest:
@@ -151,7 +156,6 @@ class Selection:
     importance: Mapping[str, np.ndarray] = field(default_factory=dict)  # name of a group with scores -> its channels'
     request: Optional[RateRequest] = None  # how many channels a rate asked for, where one did
     cost: Optional[float] = None  # what was measured when the plan was chosen, of the target if there was one
-    exhausted: bool = False  # whether the plan removes all it may, and misses the target all the same
 
 
 def nothing_removed(task: PruningTask) -> Selection:
@@ -214,7 +218,8 @@ def _topology(graph: Graph, grouping: Grouping, group: ChannelGroup) -> Hashable
 def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], normalizer: str,
            latency: Callable[[PruningPlan], float]) -> Selection:
     """
-    The plan that a configuration asks for; one that removes all it may if the target cannot be met.
+    The plan that a configuration asks for. A target that cannot be met is refused, with what can be; one that earlier
+    steps have put out of reach takes all that may go.
 
     A target is met by one rate for all pools, the least that does, found by bisection: a larger rate never costs more.
     Layers without `scores` have no say, and groups of such layers stay. `latency` gives that with a plan carried out,
@@ -228,11 +233,35 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     target = _target_of(config)
     if target is None:
         return replace(base, plan=plan_of(config["prune_rate"]), request=_request_by_rate(task.baseline, config))
-    if target == _MEASURED:
-        return _mildest(base, plan_of, latency, config[target], _PRECISION_MEASURED)
-    whole = _COUNTED[target](task.baseline.graph)
-    return _mildest(base, plan_of, lambda plan: _COUNTED[target](shrunk_by(task, plan)) / whole, config[target],
-                    _PRECISION)
+    cost_of, precision = (latency, _PRECISION_MEASURED) if target == _MEASURED else (
+        partial(_counted, task, target), _PRECISION)
+    floor = replace(base, plan=plan_of(_ALL), cost=cost_of(plan_of(_ALL)))
+    if task.baseline.grouping is not grouping and not cast(float, floor.cost) <= config[target]:
+        # What an earlier step left, as where branches were scattered: the training since then is not to be lost.
+        return floor
+    refuse_unreachable(owner, target, config[target], cast(float, floor.cost))
+    return _mildest(floor, plan_of, cost_of, config[target], precision)
+
+
+def _counted(task: PruningTask, target: str, plan: PruningPlan) -> float:
+    """What a plan leaves of what a target counts, as a fraction of the baseline."""
+    return COUNTED[target](shrunk_by(task, plan)) / COUNTED[target](task.baseline.graph)
+
+
+def refuse_unreachable(owner: str, target: str, wanted: float, least: float) -> None:
+    """Refuse a target below what is left where every layer keeps as little as it may."""
+    # Written so that NaN fails: every comparison with it is False.
+    if not least <= wanted:
+        raise ArgumentError(f"For '{owner}', '{target}' must be in [{math.ceil(least * 1e4) / 1e4:g}, 1) for this "
+                            f"network, since so much is left where every layer keeps no more than 'min_width', "
+                            f"'round_to' and 'max_rate' make it, but got {wanted:g}.")
+
+
+def least_left(task: PruningTask, target: str) -> float:
+    """What is left of what a target counts where as much goes as may."""
+    scores = {name: np.zeros(len(item.channels)) for name, item in task.filters.items()}
+    importance = {group.name: cast(np.ndarray, group_importance(group, scores)) for group in task.grouping}
+    return _counted(task, target, _plan_at(task, importance, _ALL))
 
 
 def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rates) -> PruningPlan:
@@ -255,19 +284,15 @@ def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rate
                           for name, origin in origins.items()}, pool_of, widths)
 
 
-def _mildest(base: Selection, plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float],
+def _mildest(best: Selection, plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float],
              limit: float, precision: float) -> Selection:
-    low, high, plan = 0.0, _ALL, plan_of(_ALL)
-    cost = cost_of(plan)
-    best = replace(base, plan=plan, cost=cost)
-    if not cost <= limit:
-        return replace(best, exhausted=True)
+    low, high = 0.0, _ALL
     while high - low > precision:
         middle = (low + high) / 2
         plan = plan_of(middle)
         cost = cost_of(plan)
         if cost <= limit:
-            high, best = middle, replace(base, plan=plan, cost=cost)
+            high, best = middle, replace(best, plan=plan, cost=cost)
         else:
             low = middle
     return best
@@ -291,9 +316,9 @@ def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tupl
     if key is None or (key == _MEASURED and selection.cost is None):
         return (), ()
     # Measured anew, a latency would be another one.
-    count = _COUNTED.get(key)
+    count = COUNTED.get(key)
     reached = count(graph) / count(task.baseline.graph) if count else cast(float, selection.cost)
-    return (Target(key, config[key], reached, reached <= config[key], selection.exhausted),), ()
+    return (Target(key, config[key], reached, reached <= config[key]),), ()
 
 
 def _shortfall_reasons(task: PruningTask, selection: Selection, request: RateRequest, remaining: BudgetBaseline

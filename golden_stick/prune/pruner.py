@@ -9,12 +9,12 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value, with_options
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, TraceError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
 from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify
-from golden_stick.cells.trace import find_inputs, trace_for, trace_hidden
+from golden_stick.cells.trace import find_inputs, trace_for
 from golden_stick.cells.wrappers import (
     PLAN,
     OriginalNames,
@@ -31,7 +31,7 @@ from golden_stick.comp_algo import Applied, CompAlgo
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
+from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters, untouched_by
 from golden_stick.prune.budget import (
     TARGETS,
     BudgetBaseline,
@@ -43,8 +43,8 @@ from golden_stick.prune.budget import (
     shrunk_by,
 )
 from golden_stick.prune.options import PRUNER_OPTIONS, RECOVERIES
-from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_unreached
-from golden_stick.prune.trial import surviving_groups, trace_slim
+from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_heads, notes_on_unreached
+from golden_stick.prune.trial import refuse_random, surviving_groups, trace_slim, with_hidden
 from golden_stick.recover.reconstruct import solved
 from golden_stick.recover.statistics import named_batch, reestimate
 
@@ -66,13 +66,6 @@ class Findings:
 
     notes: Tuple[str, ...] = ()  # in sentences
     control: Mapping[str, Any] = field(default_factory=dict)  # what a scientific control was and found, as plain data
-
-
-def _with_hidden(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...], graph: Graph) -> Graph:
-    try:
-        return trace_hidden(name, network, tensors, graph)
-    except TraceError:
-        return graph  # the report then names the parameters that evaluation does not reach
 
 
 @with_options
@@ -144,15 +137,16 @@ class Pruner(CompAlgo):
         copy_network(network, name)
         tensors = as_tensors(name, inputs)
         graph = trace_for(name, network, tensors)
+        refuse_random(name, network, graph, tensors)
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
             widths = best_multiple()
             config = {**config, "round_to": widths.multiple}
             notes.append(f"round_to 'auto': {widths}")
-        whole = _with_hidden(name, network, tensors, graph)
+        whole = with_hidden(name, network, tensors, graph)
         grouping = surviving_groups(name, network, whole, tensors, config)
         check_prunable(name, grouping)
-        notes.extend(notes_on_unreached(network, whole))
+        notes.extend(notes_on_heads(grouping, config["heads"]) + notes_on_unreached(network, whole))
         return PruningTask(network, tensors, graph, grouping, config, BudgetBaseline(network, graph, grouping),
                            tuple(notes), noise=noise)
 
@@ -267,11 +261,16 @@ class Pruner(CompAlgo):
 
         Here: the masked network, by the scores of `score_filters`.
         """
-        selection = self.choose(task, self.score_filters(task)) if task.plan is None else Selection(task.plan)
+        if task.plan is None:
+            selection = self.choose(task, self.score_filters(task))
+        else:
+            shrunk = {axis.parameter for axis in task.plan.axes}
+            selection = Selection(replace(task.plan, untouched=untouched_by(task.grouping, shrunk)))
         masked = masked_network(task.network, selection.plan)
-        # Checkpoints of the masked network tell how it was masked: its other parameters are those of the original.
+        # Checkpoints of the masked network tell how it was masked: its other parameters are those of the original. Why
+        # others stay names lines of code, and must not make checkpoints differ that are alike.
         masked.pruning_plan = Parameter(Tensor(encoded({"algorithm": type(self).__name__, "config": self.config,
-                                                        "plan": selection.plan.to_dict()})),
+                                                        "plan": replace(selection.plan, untouched=()).to_dict()})),
                                         name=PLAN, requires_grad=False)
         return masked, selection
 
@@ -355,6 +354,8 @@ class Pruner(CompAlgo):
                      checked: Mapping[str, Verification], findings: Findings) -> Report:
         targets, shortfall = outcome(task, selection, graph)
         worst = max(checked.values(), key=lambda verification: verification.relative_difference, default=None)
+        chosen = {key: value for key, value in self.config.items()
+                  if value is not None and value != self.options[key].default}
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(task.inputs),
             layers=layer_reports(task.grouping, selection.plan, self.unscored(task)),
@@ -364,6 +365,7 @@ class Pruner(CompAlgo):
             largest_difference=worst.largest_difference if worst else None,
             output_scale=worst.output_scale if worst else None, checked_on=tuple(checked),
             notes=findings.notes + shortfall + task.notes, targets=targets, control=findings.control,
+            shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched, chosen=chosen,
         )
 
 

@@ -2,7 +2,7 @@
 import io
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mindspore import nn
 
@@ -10,11 +10,11 @@ from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPr
 from golden_stick.base.files import whole_file
 from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.groups import Grouping
-from golden_stick.graph.ir import Graph
-from golden_stick.graph.plan import PruningPlan
+from golden_stick.graph.ir import Graph, Shape
+from golden_stick.graph.plan import PruningPlan, Untouched, cause_and_place, first_three, remedy_of
 
-__all__ = ["LayerReport", "RateTarget", "Report", "Target", "check_prunable", "layer_reports", "notes_on_unreached",
-           "draw"]
+__all__ = ["LayerReport", "RateTarget", "Report", "Target", "check_prunable", "layer_reports", "notes_on_heads",
+           "notes_on_unreached", "draw"]
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,39 @@ class LayerReport:
     fixed: int
     reasons: Tuple[str, ...]
     shares_with: Tuple[str, ...]
+    weight: str = ""  # the parameter that holds the filters
 
 
 @dataclass(frozen=True)
 class Target:
     """
-    A budget asked for, such as ``'target_macs'``: fraction of the original wanted, what was reached, if enough; and
-    whether it was missed although all was removed that may be.
+    A budget asked for, such as ``'target_macs'``: fraction of the original wanted, what was reached, and if enough.
     """
 
     name: str
     wanted: float
     reached: float
     met: bool
-    exhausted: bool = False
 
     def __str__(self) -> str:
-        why = ", no more can be removed under this configuration" if self.exhausted else ""
-        verdict = "reached" if self.met else f"NOT reached{why}"
+        verdict = "reached" if self.met else "NOT reached"
         return f"{self.name} {self.wanted:g}: {verdict}: {self.reached:.4f} of the original"
 
 
 @dataclass(frozen=True)
 class RateTarget(Target):
-    """A rate asked for: the fraction of all removable channels that was to go, rounded down, and that went."""
+    """
+    A rate asked for: the fraction of all removable channels that was to go, rounded down, and that went; and the least
+    that removes a channel.
+    """
+
+    least: float = 0.0
 
     def __str__(self) -> str:
+        if self.wanted and not self.reached:
+            why = (f"it is less than one channel even of the most that are ranked together: set {self.least:.4g} or "
+                   f"more, or rank more channels together by 'ranking'" if self.met else "what held it back is below")
+            return f"{self.name} {self.wanted:.4g}: NOTHING was removed: {why}"
         return (f"{self.name} {self.wanted:.4g}: {'reached' if self.met else 'NOT reached'}: {self.reached:.4f} of the "
                 f"removable channels are gone")
 
@@ -78,6 +85,9 @@ class Report:
         targets (tuple[Target]): What became of the budget: a RateTarget where it is a rate.
         control (Mapping): What a scientific control was and what it found, as plain data; empty where there was none.
         reconstruction (Reconstruction): How the layers were solved anew; None if they were not.
+        shapes (Mapping): Name of every parameter of the network -> its shape before and after.
+        untouched (tuple[Untouched]): Those whose shape stays, by why: with those that shrink, they are all there are.
+        chosen (Mapping): What of `config` differs from the defaults.
     """
 
     algorithm: str
@@ -97,6 +107,9 @@ class Report:
     targets: Tuple[Target, ...] = ()
     control: Mapping[str, Any] = field(default_factory=dict)
     reconstruction: Optional[Reconstruction] = None
+    shapes: Mapping[str, Tuple[Shape, Shape]] = field(default_factory=dict)
+    untouched: Tuple[Untouched, ...] = ()
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -109,33 +122,49 @@ class Report:
             "checked_on": list(self.checked_on), "notes": list(self.notes),
             "targets": [asdict(target) for target in self.targets], "control": dict(self.control),
             "reconstruction": self.reconstruction.to_dict() if self.reconstruction else None,
+            "shapes": {name: list(map(list, pair)) for name, pair in self.shapes.items()},
+            "untouched": [asdict(item) for item in self.untouched],
         }
 
     def __str__(self) -> str:
-        width = max([len("layer")] + [len(layer.path) for layer in self.layers])
-        lines = [f"{self.algorithm} after '{self.step}', inputs {self.inputs}, config {dict(self.config)}",
-                 f"{'layer':<{width}}  filters         fixed  shares channels with / why fixed"]
-        for layer in self.layers:
-            remarks = list(layer.reasons)
-            if layer.shares_with:
-                remarks.insert(0, f"with {_first_three(layer.shares_with)}")
-            lines.append(f"{layer.path:<{width}}  {layer.before:>5} -> {layer.after:<5}  {layer.fixed:>5}  "
-                         f"{'; '.join(remarks)}".rstrip())
-        lines.append(f"parameters  {_change(self.parameters_before, self.parameters_after)}")
-        lines.append(f"MACs        {_change(self.macs_before, self.macs_after)}")
-        lines.extend(str(target) for target in self.targets)
-        if self.without_rule:
-            lines.append("operators without a rule, not pruned across: " + "; ".join(self.without_rule))
+        shrunk = sum(before != after for before, after in self.shapes.values())
+        lines = [f"{self.algorithm} after '{self.step}': {shrunk} of {len(self.shapes)} parameters shrink",
+                 f"parameters  {_change(self.parameters_before, self.parameters_after)}",
+                 f"MACs        {_change(self.macs_before, self.macs_after)}", *map(str, self.targets)]
         if self.largest_difference is not None:
             lines.append(f"largest difference between masked and slim outputs: {self.largest_difference:.3g} "
                          f"(largest output {self.output_scale:.3g}), checked on {' and '.join(self.checked_on)}")
-        lines.extend(self.notes)
-        lines.extend([str(self.reconstruction)] if self.reconstruction else [])
-        return "\n".join(lines)
+        lines.append(f"inputs {self.inputs}, config {dict(self.chosen)}" + ("" if self.chosen else ", all defaults"))
+        lines += self._table()
+        if self.without_rule:
+            lines.append("operators without a rule, not pruned across: " + "; ".join(self.without_rule))
+        return "\n".join((*lines, *self.notes, *([str(self.reconstruction)] if self.reconstruction else [])))
 
-
-def _first_three(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    def _table(self) -> List[str]:
+        """A line for every layer and every other parameter of two or more dimensions; and each cause, said once."""
+        causes: Dict[str, List[str]] = {}  # cause -> the places where it holds
+        known = {layer.weight for layer in self.layers}
+        why = {name: item.reasons for item in self.untouched for name in item.parameters}
+        rows = [(layer.path, str(layer.before), str(layer.after), str(layer.fixed or ""),
+                 layer.reasons or why.get(layer.weight, ()), layer.shares_with) for layer in self.layers]
+        rows += [(name, str(before), str(after), "", why.get(name, ()), ())
+                 for name, (before, after) in self.shapes.items() if name not in known and len(before) > 1]
+        width, left = (max([len(title), *(len(row[at]) for row in rows)])
+                       for at, title in enumerate(("layer or parameter", "    ")))
+        lines = [f"{'layer or parameter':<{width}}  {'filters or shape':<{left + 13}} fixed  shares channels with, why "
+                 f"fixed [see below]"]
+        for path, before, after, fixed, reasons, others in rows:
+            remarks = [f"with {first_three(others)}"] if others else []
+            for cause, place in map(cause_and_place, reasons):
+                places = causes.setdefault(cause, [])
+                places += [place] * (place not in places)
+                remarks.append(f"[{list(causes).index(cause) + 1}]")
+            lines.append(f"{path:<{width}}  {before:>{left}} -> {after:<9} {fixed:>5}  "
+                         f"{' '.join(dict.fromkeys(remarks))}".rstrip())
+        vectors = [before != after for before, after in self.shapes.values() if len(before) < 2]
+        lines += [f"vectors besides: {len(vectors)}, of which {sum(vectors)} shrink"] if vectors else []
+        return lines + [f"[{number}] {cause}{f' ({first_three(places)})' if any(places) else ''}: {remedy_of(cause)}"
+                        for number, (cause, places) in enumerate(causes.items(), 1)]
 
 
 def _change(before: int, after: int) -> str:
@@ -146,8 +175,9 @@ def _change(before: int, after: int) -> str:
 def check_prunable(owner: str, grouping: Grouping) -> None:
     """Refuse a network that can lose nothing, for the caller `owner`."""
     if not grouping.groups:
-        reasons = list(dict.fromkeys(f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed))[:3]
-        why = "; ".join(reasons) or "no convolution or dense layer was found"
+        reasons = [f"{layer.path}: {layer.reasons[0]}" for layer in grouping.fixed] or [
+            f"{name}: {reasons[0]}" for name, reasons in grouping.kept.items()]
+        why = "; ".join(dict.fromkeys(reasons[:3])) or "no convolution or dense layer was found"
         raise NothingToPruneError(f"For '{owner}', 'network' must have a channel that can be removed, but got none "
                                   f"({why}).")
 
@@ -166,10 +196,22 @@ def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, 
             stays = fixed.pop(path, None)
             reasons = (stays.reasons if stays else ()) + tuple(filter(None, (unscored.get(group.name),)))
             layers[path] = LayerReport(path, len(item.channels), after.get(path, len(item.channels)),
-                                       stays.fixed if stays else 0, reasons, others)
+                                       stays.fixed if stays else 0, reasons, others, item.parameter)
     for path, layer in fixed.items():
-        layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, ())
+        layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, (), layer.weight)
     return tuple(layers.values())
+
+
+def notes_on_heads(grouping: Grouping, heads: str) -> Tuple[str, ...]:
+    """What a report says of attentions whose code cannot lose what the option 'heads' asks for."""
+    if not grouping.other_heads:
+        return ()
+    what, instead, remedy = (
+        ("whole heads", "the same positions of every head", "-1 for the number of heads and a number for their width")
+        if heads == "whole" else
+        ("the same positions of every head", "whole heads", "-1 for the width of a head and a number for how many"))
+    return (f"'heads' {heads!r} is NOT honoured at {first_three(grouping.other_heads)}: the code there cannot lose "
+            f"{what}, so {instead} go; write {remedy} to change that",)
 
 
 def notes_on_unreached(network: nn.Cell, graph: Graph) -> Tuple[str, ...]:
@@ -178,7 +220,7 @@ def notes_on_unreached(network: nn.Cell, graph: Graph) -> Tuple[str, ...]:
     names = [parameter.name for parameter in network.get_parameters() if parameter.name not in read]
     if not names:
         return ()
-    return (f"evaluation does not reach {_first_three(names)}, which stay as they are: a branch for "
+    return (f"evaluation does not reach {first_three(names)}, which stay as they are: a branch for "
             f"training alone no longer fits if it reads what was pruned, so leave it out of fine-tuning",)
 
 

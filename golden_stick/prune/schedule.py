@@ -6,7 +6,7 @@ from mindspore import nn
 
 from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.prune.budget import TARGETS, BudgetBaseline
+from golden_stick.prune.budget import COUNTED, TARGETS, BudgetBaseline, least_left, refuse_unreachable
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.report import Report
 
@@ -53,7 +53,7 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
 
     Raises:
         ArgumentTypeError: If `config` is not a dict, `train` or `data` not a function, or a value of another type.
-        ArgumentError: If `steps` is less than 1, `schedule` unknown, or the budget is one by patterns.
+        ArgumentError: If `steps` is less than 1, `schedule` unknown, or the budget is one by patterns or out of reach.
 
     Supported Platforms:
         ``CPU``
@@ -88,6 +88,9 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     for step in range(steps):
         algorithm = OneShot({**config, key: _so_far(key, whole[key], SCHEDULES[schedule]((step + 1) / steps))})
         task = replace(algorithm.find_task(slim, inputs), data=data and data(), loss=loss)
+        if baseline is None and key in COUNTED:
+            # Before anything is trained: the last step would refuse it.
+            refuse_unreachable("prune_in_steps", key, whole[key], least_left(task, key))
         task = replace(task, baseline=baseline or task.baseline)
         slim = algorithm.convert(algorithm.apply_task(task))
         reports.append(algorithm.report)

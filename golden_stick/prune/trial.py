@@ -12,17 +12,26 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations, islice
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.errors import SlimError, TraceError, VerifyError
+from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
+from golden_stick.base.inputs import describe_with_types
 from golden_stick.cells.slim import slim, verify
-from golden_stick.cells.trace import trace_for, trace_hidden
-from golden_stick.cells.wrappers import ScatteredOutput, evaluate, find_cell, masked_network, names_read, record_of
-from golden_stick.graph.flow import Place
+from golden_stick.cells.trace import located, trace_for, trace_hidden
+from golden_stick.cells.wrappers import (
+    ScatteredOutput,
+    evaluate,
+    find_cell,
+    masked_network,
+    names_read,
+    own_fault,
+    record_of,
+)
+from golden_stick.graph.flow import WIDTH, Place
 from golden_stick.graph.groups import Grouping, WidthAttribute, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.layers import Layer
@@ -31,11 +40,20 @@ from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
 
-__all__ = ["surviving_groups", "trace_slim"]
+__all__ = ["refuse_random", "surviving_groups", "trace_slim", "with_hidden"]
 
 
 # Every attempt refutes at least one reading; a network that needs more of them is refused.
 _ATTEMPTS = 40
+
+
+def with_hidden(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], graph: Graph) -> Graph:
+    """`trace_hidden`, or the graph as it is where what evaluation does not need cannot be compiled: the report then
+    names its parameters."""
+    try:
+        return trace_hidden(name, network, tensors, graph)
+    except TraceError:
+        return graph
 
 
 def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
@@ -48,10 +66,11 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
     for _ in range(_ATTEMPTS):
         grouping = _freest(graph, rejected_readings, policies)
         tied = partial(groups_without, graph, Counter(rejected_readings), **policies)
-        grouping, keys = _with_attributes(network, graph, grouping, left_out, tied)
+        grouping, keys, ties = _with_attributes(network, graph, grouping, left_out, tied)
+        named = partial(_with_lines, network, graph, tensors, rejected_readings, policies)
         plan = trial_of(name, grouping, config)
         if not plan.axes:
-            return grouping
+            return named(grouping, ties)
         failure: Optional[SlimError] = None
         try:
             wrong = _attempt(name, network, graph, grouping, plan, tensors)
@@ -61,7 +80,7 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
             if not _hidden_fits(name, network, graph, grouping, plan, tensors):
                 policies["hidden_stays"] = True
                 continue
-            return grouping
+            return named(grouping, ties)
         others = _choices(keys, graph, grouping, wrong) if others is None else others
         left_out = next(others, frozenset())
         if left_out:
@@ -74,7 +93,8 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
             rejected_readings.update(again)
             continue
         if any(rejected_readings[number] for number in wrong - set(grouping.read_numbers)):
-            places = ", ".join(str(graph.nodes[number]) for number in sorted(wrong))
+            nodes = located(graph, network, tensors).nodes
+            places = ", ".join(str(nodes[number]) for number in sorted(wrong))
             raise SlimError(f"For '{name}', what the network computes must not depend on its widths, but a number that "
                             f"is computed from one enters {places}.")
         rejected_readings.update(wrong)
@@ -120,8 +140,10 @@ def _read_otherwise(graph: Graph, grouping: Grouping, wrong: Set[int]) -> Set[in
 
 
 def _with_attributes(network: nn.Cell, graph: Graph, grouping: Grouping, left_out: FrozenSet[_Key],
-                     tied: Callable[..., Grouping]) -> Tuple[Grouping, Dict[_Key, Set[str]]]:
-    """The grouping with the numbers in Cells that shrink with its channels, and which attributes these are, where."""
+                     tied: Callable[..., Grouping]
+                     ) -> Tuple[Grouping, Dict[_Key, Set[str]], List[Tuple[Place, Place]]]:
+    """The grouping with the numbers in Cells that shrink with its channels; which attributes these are, where; and what
+    they tie together."""
     cells = dict(network.cells_and_names())
     held = {path: _numbers_in(cell) for path, cell in cells.items()}
     found: Dict[Tuple[str, str, int], List[Place]] = {}
@@ -139,7 +161,7 @@ def _with_attributes(network: nn.Cell, graph: Graph, grouping: Grouping, left_ou
     keys: Dict[_Key, Set[str]] = {}
     for path, name, item in found:
         keys.setdefault((type(cells[path]), name, item), set()).add(path)
-    return replace(grouping, attributes=grouping.attributes + own), keys
+    return replace(grouping, attributes=grouping.attributes + own), keys, ties
 
 
 def _around(scope: str, nearest: str) -> List[str]:
@@ -168,6 +190,21 @@ def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, int], int]:
     return found
 
 
+# What a reason says that a line of the user's code is to blame for.
+_OF_CODE = ("written in the code", WIDTH)
+
+
+def _with_lines(network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], rejected_readings: Counter,
+                policies: Mapping[str, Any], grouping: Grouping, ties: Sequence[Tuple[Place, Place]]) -> Grouping:
+    """The same grouping, whose reasons name lines of the user's code where numbers in it are to blame."""
+    reasons = {reason for reasons in (*grouping.kept.values(), *(layer.reasons for layer in grouping.fixed))
+               for reason in reasons}
+    if not grouping.other_heads and not any(words in reason for words in _OF_CODE for reason in reasons):
+        return grouping
+    again = groups_without(located(graph, network, tensors), rejected_readings, ties=ties, **policies)
+    return replace(grouping, fixed=again.fixed, kept=again.kept, other_heads=again.other_heads)
+
+
 def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
              tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
     """Slim for trial; returns the nodes that were read wrongly, none if all is well."""
@@ -188,6 +225,7 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
         try:
             verify(masked_network(network, plan), smaller, tensors)
         except VerifyError as error:
+            _refuse_inputs(name, network, tensors)
             raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
                             f"number in its code depends on a width. {error}") from error
     return set()
@@ -209,6 +247,18 @@ def _hidden_fits(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, 
     gone = removed_channels(grouping, plan)
     return all(traced.nodes[node.number].shapes[0] == shrunk_shapes(node, grouping.outputs[node.number], gone)[0]
                for node in graph.hidden)
+_DRAWING = ("Dropout", "Rand", "Normal", "Uniform", "Bernoulli", "Multinomial", "Poisson", "Gamma")
+
+
+def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]) -> None:
+    """Refuse a network that is random in evaluation, before anything is trained: no check of it could pass."""
+    # What may draw, by name or by what MindSpore says of it: whether it does, two runs tell.
+    drawing = [str(node) for node in graph.nodes if node.attributes.get("side_effect_hidden")
+               or any(word in node.operator for word in _DRAWING)]
+    fault = own_fault(network, tensors) if drawing else ""
+    if fault:
+        raise ArgumentError(f"For '{name}', 'network' must give the same for the same inputs, but {fault} "
+                            f"({', '.join(drawing[:3])}).")
 
 
 def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
@@ -217,7 +267,18 @@ def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> G
         return trace_for(name, smaller, tensors)
     except TraceError as error:
         raise SlimError(f"For '{name}', the slim network must compile, but a number in the network's code does not fit "
-                        f"its new widths. Take it from the input's shape instead. MindSpore says: {error}") from error
+                        f"its new widths. Take it from the input's shape, or write -1 for it. MindSpore says: "
+                        f"{first_line(error.__cause__ or error)}") from error
+
+
+def _refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
+    """Where the network itself does not run on the inputs, they are to blame, and no number in its code."""
+    try:
+        evaluate(network, tensors)
+    except Exception as error:  # pylint: disable=broad-except
+        raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
+                         f"{describe_with_types(tensors)}, but it does not: {first_line(error)}. If it reads "
+                         f"indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32).") from error
 
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:

@@ -14,6 +14,9 @@ import pytest
 
 mindcv = pytest.importorskip("mindcv", reason="mindcv is absent: pip install --no-deps mindcv==0.3.0")
 
+import golden_stick as gs  # noqa: E402
+from tests.prune.test_accounting import check_names, half  # noqa: E402
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import mindcv_coverage as coverage  # noqa: E402
@@ -125,6 +128,15 @@ def test_the_page_counts_outcomes_and_names_failures_and_reasons():
     assert "2 networks: 1 pruned, 1 of them exact; refused: 1. Operators without a rule: Odd (1 networks)." in text
     assert "| 40 % | 4.00 → 1.00 (-75 %) | 8.00 → 4.00 (-50 %) | 1.0e-07 | 5.0e-01 | 1 + 2 |" in text
     assert "| no rule: Odd; is odd (2 layers) |" in text and "| SlimError: a \\| b |" in text
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "squeezenet1_1" else pytest.mark.long)
+                                  for name in TABLE])
+def test_every_parameter_is_accounted_for(name):
+    size = TABLE[name][1]
+    network = coverage.build(name, size)
+    graph = gs.trace(network, (1, 3, size, size))
+    check_names(network, graph, half(graph))
 
 
 @pytest.mark.long

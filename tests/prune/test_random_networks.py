@@ -6,6 +6,7 @@ import pytest
 import golden_stick as gs
 from golden_stick.base.errors import NothingToPruneError, SlimError
 from golden_stick.cells.wrappers import PLAN
+from tests.prune.test_accounting import check_report
 from tests.random_networks import describe, draw, settings
 
 TOLERANCE = 1e-4
@@ -65,6 +66,7 @@ def prune(seed, network, inputs):
     algorithm = gs.OneShot(settings(seed))
     try:
         masked = algorithm.apply(network, inputs=inputs)
+        check_report(algorithm, network)
         slim = algorithm.convert(masked)
     except (NothingToPruneError, SlimError) as error:
         check_refusal(error, network)

@@ -6,6 +6,7 @@ import pytest
 
 import golden_stick as gs
 from golden_stick.base.errors import NothingToPruneError, SlimError
+from tests.prune.test_accounting import check_report
 from tests.rival_cases import CASES
 
 CONFIG = {"criterion": "l1", "prune_rate": 0.4}
@@ -45,6 +46,7 @@ def test_pruned_exactly(case):
     original = [run(network, item) for item in data]
     algorithm = gs.OneShot(CONFIG)
     masked = algorithm.apply(network, inputs=case.shape)
+    check_report(algorithm, network)
     slim = algorithm.convert(masked)
     for item, before in zip(data, original):
         wanted, got = run(masked, item), run(slim, item)

@@ -1,4 +1,6 @@
 """Pruning in steps: the budget is that of the whole, and every step scores anew."""
+import re
+
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -66,14 +68,31 @@ def test_as_many_channels_of_all_layers_go_as_at_once():
     assert slim[0].out_channels + slim[2].out_channels == 16 + 13 - 11
 
 
-@pytest.mark.parametrize("key, met", [("target_macs", True), ("target_params", False)])
-def test_the_last_report_says_whether_the_whole_budget_was_met(key, met):
-    config = {key: 0.5 if met else 0.1, "min_width": 1 if met else 6}
+def test_a_budget_out_of_reach_is_refused_before_anything_is_trained():
+    config = {"target_params": 0.1, "min_width": 6}
+    with pytest.raises(ArgumentError, match="For 'prune_in_steps', 'target_params' must be in .0.2533, 1. for this"):
+        gs.prune_in_steps(chain(), SHAPE, config, 2, lambda net, step: pytest.fail("trained"))
+
+
+def test_what_earlier_steps_have_put_out_of_reach_is_no_error_and_said():
+    """Scattered branches lose channels in the first step only: what was trained since is not to be lost."""
+    def prune(target):
+        config = {"target_params": target, "residual": "scatter"}
+        return gs.prune_in_steps(networks.randomize(networks.SmallNet()), SHAPE, config, 2, lambda net, step: None)[1]
+
+    with pytest.raises(ArgumentError, match="since so much is left") as error:
+        prune(0.001)
+    assert not prune(float(re.search(r"in \[([.0-9]+)", str(error.value))[1]) + 0.01)[-1].targets[0].met
+
+
+@pytest.mark.parametrize("key", ["target_macs", "target_params"])
+def test_the_last_report_says_whether_the_whole_budget_was_met(key):
+    config = {key: 0.5}
     slim, reports = gs.prune_in_steps(chain(), SHAPE, config, 2, lambda net, step: None)
     (target,) = reports[-1].targets
     name = "macs" if key == "target_macs" else "parameters"
     left = getattr(reports[-1], f"{name}_after") / getattr(reports[0], f"{name}_before")
-    assert (target.wanted, target.reached, target.met) == (config[key], left, met)
+    assert (target.wanted, target.reached, target.met) == (config[key], left, True)
     goals = [report.targets[0].wanted for report in reports]
     np.testing.assert_allclose(goals, [1 - (1 - config[key]) * step / 2 for step in (1, 2)])
 

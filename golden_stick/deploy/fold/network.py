@@ -8,7 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors
-from golden_stick.cells.slim import compare, recipe_of, remember
+from golden_stick.cells.slim import compare, recipe_of, refuse_faulty, remember
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network, find_cell, kind_of, replace_cells
 from golden_stick.deploy.fold.plan import FoldedNormalization, Folding, Fusion, KeptNormalization, find_fusions
@@ -76,6 +76,7 @@ def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn
     result = compare(network, folded, tensors, tolerance, "fold")
     # Written so that NaN fails: every comparison with it is False.
     if not result.relative_difference <= result.tolerance:
+        refuse_faulty("fold", {"network": network}, tensors)
         raise VerifyError(
             f"For 'fold', the folded network's outputs must agree with the network's within {result.tolerance:g} of "
             f"{result.output_scale:.6g}, but got a largest difference of {result.largest_difference:.6g}. Rounding its "

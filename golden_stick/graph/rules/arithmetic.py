@@ -117,15 +117,19 @@ def first_input(flow: Flow, node: Node) -> np.ndarray:
 
 def _weight(flow: Flow, node: Node) -> Union[Parameter, np.ndarray]:
     """The weight of a convolution, or the barrier that stands where it cannot be followed."""
-    weight, axes = node.inputs[1], flow.of(node.inputs[0]).axes
+    weight, data = node.inputs[1], flow.of(node.inputs[0])
+    axes = data.axes
     if not isinstance(weight, Parameter):
-        return flow.weights_stay(node, "the weight is computed, not a parameter")
+        return flow.barrier(node, "the weight is computed, not a parameter")
     if len(node.shapes[0]) != len(weight.shape):
         return flow.barrier(node, "a single sample, whose channels are on axis 0")
     if node.operator == "Convolution" and number(node.inputs[6]):
         return flow.barrier(node, "a convolution that is transposed by a switch")
-    if axes not in ((), (1,)) or node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
+    if node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
         return flow.barrier(node, "the channel axis is not axis 1")
+    if axes not in ((), (1,)):
+        # What it makes has channels of its own all the same.
+        flow.labels.fix(data.labels, f"the channel axis is not axis 1 ({flow.place(node)})")
     return weight
 
 
@@ -398,7 +402,7 @@ def lstm(flow: Flow, node: Node) -> Union[np.ndarray, Tuple[np.ndarray, ...]]:
     """MindSpore's, of one layer and direction: its weights are packed into one, four gates beneath each other."""
     data, packed = flow.of(node.inputs[0]), _unpacked(flow, node.inputs[3]) if len(node.inputs) == 4 else []
     if not packed or node.attributes.get("proj_size") or data.axes not in ((), (2,)):
-        return flow.weights_stay(node, "a recurrent layer, whose widths stay")
+        return flow.barrier(node, "a recurrent layer, whose widths stay")
     hidden = flow.labels.fresh(node.shapes[0][2])
     gates = np.tile(hidden, 4)
     for state in node.inputs[1:3]:
@@ -441,9 +445,9 @@ def _unpacked(flow: Flow, value: Value) -> List[Tuple[Parameter, ...]]:
 
 def recurrent(flow: Flow, node: Node) -> np.ndarray:
     """LSTM, GRU and the like hold all weights in one, and read their own outputs: their widths stay."""
-    return flow.weights_stay(node, "a recurrent layer, whose widths stay")
+    return flow.barrier(node, "a recurrent layer, whose widths stay")
 
 
 def control_flow(flow: Flow, node: Node) -> np.ndarray:
     """A branch or loop: what it reads stays, and so do the weights in it."""
-    return flow.weights_stay(node, "enters control flow that a tensor's values decide")
+    return flow.barrier(node, "enters control flow that a tensor's values decide")

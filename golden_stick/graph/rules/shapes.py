@@ -31,7 +31,7 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
         readings.sort(key=sorted(readings)[-2].__ne__)
     rejected_readings = flow.rejected_readings[node.number] if node.operator == "Reshape" else 0
     if rejected_readings >= len(readings):
-        return flow.barrier(node, NUMBER)
+        return flow.barrier(node, NUMBER, f"to {number(node.inputs[1])}")
     axis = readings[rejected_readings]
     rows = np.moveaxis(inner, axis, -1).reshape(-1, inner.shape[axis])
     flow.labels.unite(rows[:1], rows)
@@ -40,6 +40,7 @@ def reshape(flow: Flow, node: Node) -> np.ndarray:
                                                      data.axes[0] - source[0]))
     if len(readings) > 1:
         flow.splits[node.number] = (rows[0], rejected_readings + 1 < len(readings))
+        flow.heads_lose[node.number] = "whole" if axis == sorted(readings)[-2] else "width"
     return flow.on(target[axis], rows[0], len(shape))
 
 
@@ -153,7 +154,7 @@ def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
     if data.axes != (axis,):
         return (data.labels,) * len(node.shapes)
     if flow.rejected_readings[node.number]:
-        flow.barrier(node, NUMBER)
+        flow.barrier(node, NUMBER, f"into {parts} parts")
         return tuple(flow.none(shape) for shape in node.shapes)
     rows = data.labels.reshape(parts, -1)
     flow.reads(node, data.labels.ravel(), rows[0])
@@ -182,7 +183,8 @@ def strided_slice(flow: Flow, node: Node) -> np.ndarray:
         if single or (first, last) != (0, size):
             part = None if single else _part(flow, node, data.along(axis), first, last)
             if part is None:
-                return flow.barrier(node, "cuts the channels at a number that is written in the code")
+                return flow.barrier(node, "cuts the channels at a number that is written in the code",
+                                    f"[{first}:{last}] of {size}")
             labels = flow.on(axis, part, len(data.shape))
     dropped = tuple(i for i in range(len(data.shape)) if shrink >> i & 1)
     return np.squeeze(labels, dropped) if dropped else labels
@@ -267,7 +269,7 @@ def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
     """New axes come first, axes of length 1 grow; the channels stay as they are."""
     data, rank = flow.of_vector(node.inputs[0]), len(node.shapes[0])
     if data.axes and flow.rejected_readings[node.number]:
-        return flow.barrier(node, NUMBER)
+        return flow.barrier(node, NUMBER, f"to {number(node.inputs[1])}")
     if data.axes:
         flow.reads(node, data.labels.ravel())
     return data.labels.reshape((1,) * (rank - len(data.shape)) + data.labels.shape)
