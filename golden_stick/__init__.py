@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from golden_stick.prune.one_shot import OneShot as OneShot
     from golden_stick.prune.schedule import prune_in_steps as prune_in_steps
     from golden_stick.recover.distill import distill as distill
+    from golden_stick.recover.optimizer import slim_optimizer as slim_optimizer
     from golden_stick.recover.reconstruct import reconstruct as reconstruct
     from golden_stick.recover.reconstruct import reconstruction_report as reconstruction_report
     from golden_stick.scop.pruner import SCOP as SCOP
@@ -62,6 +63,7 @@ _HOME = {
     "safe_together": "certify.safe_filters",
     "save_slim": "deploy.slim_network",
     "slim": "cells.slim",
+    "slim_optimizer": "recover.optimizer",
     "trace": "cells.trace",
     "verify": "cells.slim",
 }

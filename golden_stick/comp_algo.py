@@ -1,17 +1,20 @@
 """`CompAlgo`: what every compression algorithm looks like from a training script."""
+import gc
 import os
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Callable, List, Mapping, Optional, Type
+from typing import Any, Callable, Iterable, List, Mapping, Optional, Type
 
-from mindspore import nn
+from mindspore import Parameter, nn
+from mindspore.experimental.optim import Optimizer
 from mindspore.train import Callback
 
 from golden_stick.base.config import Option, Registry, Switch, check_config, check_value
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.deploy.exporters import export
 
-__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "add_algorithm"]
+__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "add_algorithm", "warn_of_optimizers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,3 +265,17 @@ class AlgorithmCallback(Callback):
     def on_train_end(self, run_context: Any) -> None:
         self._algorithm.after_step()
         self._algorithm.finish_training()
+
+
+def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:
+    """
+    Warn of optimizers that were made for these parameters of a network that has just been made slim. Nothing else would
+    tell: gradients of parameters that a network does not have are zeros.
+    """
+    wanted = {id(parameter) for parameter in parameters}
+    alive = [found for found in gc.get_objects() if issubclass(type(found), (nn.Optimizer, Optimizer))]
+    for name in sorted({type(one).__name__ for one in alive if wanted & set(map(id, getattr(one, "parameters", ())))}):
+        warnings.warn(f"For '{owner}', the slim network must be trained by an optimizer of its own: the '{name}' that "
+                      f"was made before trains the larger one still, and would run on without an error. Make a new one "
+                      f"of slim.trainable_params(), or go on with gs.slim_optimizer(optimizer, network, slim).",
+                      stacklevel=3)

@@ -7,11 +7,13 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
-from golden_stick.base.errors import CheckpointError, GoldenStickError, first_line
+from golden_stick.base.errors import CheckpointError, ExportError, GoldenStickError, TraceError, first_line
 from golden_stick.bench.clock import interleave, turn_of
-from golden_stick.bench.contenders import GRAPH, MINDIR, PYNATIVE, Contender, Ready
+from golden_stick.bench.contenders import GRAPH, MINDIR, ONNX, PYNATIVE, Contender, OnnxFile, Ready
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import evaluation, leaves, scratch_directory
+from golden_stick.deploy.formats import FORMATS
+from golden_stick.deploy.onnx.export import model_of
 from golden_stick.graph.plan import count_macs
 
 __all__ = ["Network", "latency_ratio", "mindir_contender"]
@@ -76,13 +78,28 @@ def mindir_contender(name: str, path: str) -> Network:
                                              for item in proto.graph.input))
 
 
-def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], rounds: int = 15) -> float:
+def _onnx_file(owner: str, network: nn.Cell, inputs: Tuple[Tensor, ...]) -> OnnxFile:
+    """A network as ONNX, in memory."""
+    FORMATS["ONNX"].check(owner, {})
+    try:
+        with evaluation(network):
+            return OnnxFile("", model_of(network, inputs).SerializeToString(), ONNX)
+    except (ExportError, TraceError) as error:
+        raise ExportError(f"For '{owner}', with 'runtime' 'onnx' the network must be one that can be written as ONNX, "
+                          f"but: {error}") from error
+
+
+def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], rounds: int = 15,
+                  runtime: str = "mindspore", owner: str = "benchmark") -> float:
     """
     How long a network takes, as a fraction of what another takes: the median of the ratios in each of the rounds.
 
-    Both are compiled as graphs, in evaluation, and run in turn.
+    Both are compiled as graphs, in evaluation, or written for ONNX Runtime (``'onnx'``), and run in turn.
     """
+    arrays = inputs if runtime == "mindspore" else tuple(tensor.asnumpy() for tensor in inputs)
+    contenders = [Network("", cell, GRAPH) if runtime == "mindspore" else _onnx_file(owner, cell, inputs)
+                  for cell in (network, other)]
     with ExitStack() as stack:
-        ready = [stack.enter_context(Network("", cell, GRAPH).ready(inputs, None)) for cell in (network, other)]
+        ready = [stack.enter_context(one.ready(arrays, None)) for one in contenders]
         timings = interleave({number: turn_of(one.run, one.prepare) for number, one in enumerate(ready)}, rounds)
     return 1 / timings[0].times_faster_than(timings[1])

@@ -1,7 +1,7 @@
 """A plan carried out: the smaller Cell, the recipe it remembers, the way back, and the check against the masked one."""
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -24,8 +24,8 @@ from golden_stick.cells.wrappers import (
 from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
-__all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "compare", "recipe_of",
-           "refuse_faulty", "remember", "resizer_of", "slim", "unslim", "verify"]
+__all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "common_names", "compare",
+           "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of", "slim", "unslim", "verify", "why_fixed"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -38,7 +38,8 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
 
     Returns:
         nn.Cell, of the class of `network`, with smaller parameters under the same names. It trains, saves and exports
-        as any Cell does. An optimizer that was made for `network` does not fit it: make a new one.
+        as any Cell does. An optimizer that was made for `network` trains that one still, and not this one:
+        :func:`golden_stick.slim_optimizer` makes one that does.
 
     Note:
         MindSpore's compiled graphs know nothing of changed shapes, so all of them are dropped; Cells compile anew when
@@ -70,13 +71,7 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
     parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
     for name, axes in cuts.items():
         _check(parameters, name, axes)
-    # Whether a convolution is depthwise shows only before its weight shrinks.
-    resizers = [(cell, resizer_of(cell)) for _, cell in smaller.cells_and_names()
-                if any(item is not None and item.name in cuts for item in cell._params.values())]
-    for name, axes in cuts.items():
-        _cut(parameters[name], axes)
-    for cell, resize in resizers:
-        resize(cell)
+    resize(smaller, {name: _cut(parameters[name].asnumpy(), axes) for name, axes in cuts.items()})
     for width in plan.attributes:
         _set_width(find_cell(smaller, width.path), width)
     replace_cells(smaller, {site.path: partial(ScatteredOutput, site=site) for site in plan.scatters})
@@ -96,6 +91,7 @@ class Recipe:
     steps: Tuple[Any, ...]  # PruningPlans and other steps, the oldest first; empty for an original
     original: Architecture  # before the first step
     names: OriginalNames  # of the parameters of now, as they were when the network was made
+    built: FrozenSet[str]  # of the parameters that the steps make of the original's, whatever a user put in since
 
 
 def architecture_of(network: nn.Cell) -> Architecture:
@@ -105,7 +101,25 @@ def architecture_of(network: nn.Cell) -> Architecture:
 
 def recipe_of(network: nn.Cell) -> Recipe:
     """How a network was made; one that golden_stick did not make is its own original."""
-    return getattr(network, "slim_recipe", None) or Recipe((), architecture_of(network), OriginalNames.of(network))
+    architecture = architecture_of(network)
+    return getattr(network, "slim_recipe", None) or Recipe((), architecture, OriginalNames.of(network),
+                                                           frozenset(dict(architecture)))
+
+
+def common_names(here: Iterable[str], there: Iterable[str]) -> Dict[str, str]:
+    """
+    Name of a parameter -> its name in the same network elsewhere, for all names or none.
+
+    A Cell that is made around a network, as for its loss, puts one word before every name.
+    """
+    some, others = set(here), set(there)
+    for long, short, turned in ((some, others, False), (others, some, True)):
+        first = min(short, default="")
+        for prefix in (name[:-len(first)] for name in long if first and name.endswith(first)):
+            pairs = {f"{prefix}{name}": name for name in short}
+            if pairs.keys() <= long:
+                return {name: whole for whole, name in pairs.items()} if turned else pairs
+    return {}
 
 
 def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
@@ -115,10 +129,12 @@ def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     prefixes = {now[:len(now) - len(then)] for now, then in names.items()}
     # A parameter that the step has added has the prefix of its siblings.
     prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    by_path = {path: names.get(parameter.name, parameter.name[len(prefix):])
+               for path, parameter in made.parameters_and_names()}
+    changed = frozenset(by_path.values()) ^ frozenset(names.values())
     made.slim_recipe = Recipe(
         recipe.steps + (step.renamed(names) if isinstance(step, PruningPlan) else step,), recipe.original,
-        OriginalNames({path: names.get(parameter.name, parameter.name[len(prefix):])
-                       for path, parameter in made.parameters_and_names()}))
+        OriginalNames(by_path), recipe.built ^ changed)
 
 
 def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAxis, ...]) -> None:
@@ -134,11 +150,22 @@ def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAx
                             f"0 to {axis.size - 1}, but got {list(axis.kept)[:5]}.")
 
 
-def _cut(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> None:
-    values = parameter.asnumpy()
+def _cut(values: np.ndarray, axes: Tuple[KeptAxis, ...]) -> np.ndarray:
     for axis in axes:
         values = np.take(values, axis.kept, axis.axis)
-    parameter.set_data(Tensor(np.ascontiguousarray(values), parameter.dtype), slice_shape=True)
+    return np.ascontiguousarray(values)
+
+
+def resize(network: nn.Cell, values: Mapping[str, np.ndarray]) -> None:
+    """Put values of other shapes into parameters, by name, and tell the Cells that own these of their widths."""
+    # Whether a convolution is depthwise shows only before its weight changes.
+    resizers = [(cell, resizer_of(cell)) for _, cell in network.cells_and_names()
+                if any(item is not None and item.name in values for item in cell._params.values())]
+    for parameter in network.get_parameters():
+        if parameter.name in values:
+            parameter.set_data(Tensor(values[parameter.name], parameter.dtype), slice_shape=True)
+    for cell, set_widths in resizers:
+        set_widths(cell)
 
 
 def _set_width(cell: nn.Cell, width: KeptWidth) -> None:
@@ -198,6 +225,19 @@ def add_resizer(kind: type, resize: Resizer) -> None:
     if not callable(resize):
         raise ArgumentTypeError(f"For 'add_resizer', 'resize' must be a function, but got {type(resize).__name__}.")
     _RESIZERS[kind] = resize
+
+
+def why_fixed(cell: nn.Cell, attribute: str, axis: int, size: int) -> str:
+    """Why `resize` cannot make a Cell of one whose parameter `attribute` has `size` numbers on an axis, or ''."""
+    record = record_of(cell)
+    if isinstance(record, Normalization) or any(isinstance(cell, kind) for kind in _RESIZERS):
+        return ""
+    if isinstance(record, Layer) and axis in ((record.form.filter_axis, record.form.input_axis)
+                                              if attribute == record.weight else (0,)):
+        return ""
+    held = next((name for name, value in vars(cell).items() if not name.startswith("_") and any(
+        type(item) is int and item == size for item in (value if isinstance(value, (tuple, list)) else (value,)))), "")
+    return held and f"'{held}' of the '{type(cell).__name__}' holds that number, which 'add_resizer' was not told of"
 
 
 def _resize_layer(layer: Layer, group: int, depthwise: int, cell: nn.Cell) -> None:

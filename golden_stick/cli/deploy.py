@@ -67,14 +67,15 @@ def _verify(options: argparse.Namespace) -> None:
     from golden_stick.deploy.fold.network import check_folding
     from golden_stick.deploy.reconstruction import Reconstruction
     from golden_stick.deploy.slim_file import read_slim
-    from golden_stick.deploy.slim_network import take_step
+    from golden_stick.deploy.slim_network import original_of, take_step
     from golden_stick.graph.plan import PruningPlan
     network, inputs = network_and_inputs(options)
     narrow = load_slim(network, options.slim)
-    steps = read_slim(options.slim).steps
+    file = read_slim(options.slim)
+    steps = file.steps
     say("digests agree: the weights are those that were written, for a network of these names and shapes")
     trace_aloud(network, inputs)
-    stages = [network]
+    stages = [original_of(network, file, options.slim)]
     for step in steps[:-1]:
         stages.append(take_step(stages[-1], step))
     whose = "the weights of the file"

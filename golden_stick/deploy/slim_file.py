@@ -13,7 +13,7 @@ from golden_stick.deploy.fold.plan import Folding
 from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.plan import PruningPlan
 
-__all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "SlimFile", "Step", "architecture_digest",
+__all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "Kept", "SlimFile", "Step", "architecture_digest",
            "kept_positions", "read_slim", "read_tensors", "record_of", "weights_digest"]
 
 
@@ -94,8 +94,10 @@ def read_slim(path: str) -> SlimFile:
     """A slim file, refused where it is another file, of another version, or damaged."""
     values, text = read_tensors("load_slim", path)
     if text is None:
-        raise CheckpointError(f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no "
-                              f"recipe.")
+        raise CheckpointError(
+            f"For 'load_slim', 'path' must be a file that 'save_slim' wrote, but '{path}' has no recipe: it holds "
+            f"parameters alone. If they are of a slim network, load the slim file it was trained from, and these into "
+            f"it by 'mindspore.load_checkpoint'; in the shell, name that file as '--recipe' of 'golden-stick convert'.")
     file = _parsed(text, values, path)
     if weights_digest(values) != file.digests["weights"]:
         raise CheckpointError(f"For 'load_slim', the weights in '{path}' must be those that 'save_slim' wrote, but "

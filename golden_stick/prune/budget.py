@@ -86,6 +86,7 @@ class PruningTask:
     data: Any = None  # batches to score filters by
     loss: Optional[Callable] = None  # of the network's output and the rest of a batch
     plan: Optional[PruningPlan] = None  # what goes, where it is known beforehand and scores do not decide
+    goal: Optional[Mapping[str, Any]] = None  # in a step of several: what of `config` differs in the end
     noise: bool = True  # whether `inputs` are noise, and not what the user gave
 
     @property
@@ -229,7 +230,12 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     importance = {group.name: of_channels for group in grouping if (of_channels := group_importance(
         group, scores, config["reduction"], normalizer, owner)) is not None}
     base = Selection(nothing_removed(task).plan, scores, importance)
-    plan_of = partial(_plan_at, task, importance)
+    most: Dict[str, int] = {}
+    if task.goal is not None:
+        final = replace(task, config={**config, **task.goal}, goal=None)
+        gone = removed_channels(grouping, choose(owner, final, scores, normalizer, latency).plan)
+        most = {group.name: int(np.isin(group.channels, gone).sum()) for group in grouping}
+    plan_of = partial(_plan_at, task, importance, most)
     target = _target_of(config)
     if target is None:
         return replace(base, plan=plan_of(config["prune_rate"]), request=_request_by_rate(task.baseline, config))
@@ -261,17 +267,19 @@ def least_left(task: PruningTask, target: str) -> float:
     """What is left of what a target counts where as much goes as may."""
     scores = {name: np.zeros(len(item.channels)) for name, item in task.filters.items()}
     importance = {group.name: cast(np.ndarray, group_importance(group, scores)) for group in task.grouping}
-    return _counted(task, target, _plan_at(task, importance, _ALL))
+    return _counted(task, target, _plan_at(task, importance, {}, _ALL))
 
 
-def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rates) -> PruningPlan:
-    """The plan at a rate; counted from the baseline each time: what rounding down left is taken in a later step."""
+def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], most: Mapping[str, int], rate: Rates
+             ) -> PruningPlan:
+    """The plan at a rate; counted from the baseline each time: what rounding down left is taken in a later step. No
+    group loses more than it has an entry for in `most`."""
     config, grouping, baseline = task.config, task.grouping, task.baseline
     request = _request_by_rate(baseline, {**config, "prune_rate": rate})
     caps, widths = caps_of(baseline.grouping, config["max_rate"]), Widths.of(config)
     if baseline.grouping is grouping:
-        return plan_of_rates(grouping, importance, rates_of("make_plan", "prune_rate", grouping, rate), caps,
-                             request.pools, widths)
+        return plan_of_rates(grouping, importance, rates_of("make_plan", "prune_rate", grouping, rate),
+                             {name: min(cap, most.get(name, cap)) for name, cap in caps.items()}, request.pools, widths)
     origins = {group.name: baseline.origin(group) for group in grouping}
     pool_of = {name: request.pools.get(origin, name) for name, origin in origins.items()}
     lost = request.lost(baseline)
@@ -279,9 +287,9 @@ def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], rate: Rate
     for group in grouping:
         left[pool_of[group.name]] += len(group.channels)
     share = {pool: max(0, request.counts.get(pool, 0) - lost[pool]) / size for pool, size in left.items()}
+    caps = {name: max(0, caps.get(origin, 0) - baseline.removed.get(origin, 0)) for name, origin in origins.items()}
     return plan_of_rates(grouping, importance, {name: share[pool] for name, pool in pool_of.items()},
-                         {name: max(0, caps.get(origin, 0) - baseline.removed.get(origin, 0))
-                          for name, origin in origins.items()}, pool_of, widths)
+                         {name: min(cap, most.get(name, cap)) for name, cap in caps.items()}, pool_of, widths)
 
 
 def _mildest(best: Selection, plan_of: Callable[[float], PruningPlan], cost_of: Callable[[PruningPlan], float],

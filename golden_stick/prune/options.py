@@ -39,6 +39,9 @@ PRUNER_OPTIONS: Mapping[str, Option] = {
                     "or whole (heads); where the code forbids the one, the other is taken"),
     "round_to": Option(1, Either(Whole(1), OneOf(("auto",))), "layers that shrink keep a multiple of so many filters; "
                        "auto: of the number that this machine likes"),
+    "runtime": Option(None, OneOf(("onnx", "mindspore")), "what is to run the slim network, and is measured for "
+                      "target_latency and round_to auto: onnx, which is ONNX Runtime, or mindspore. Where it is left "
+                      "out, latency is MindSpore's, and auto takes ONNX Runtime if it is installed"),
     "round": Option("up", OneOf(ROUNDINGS), "to which multiple widths go: up, down or nearest"),
     "min_width": Option(1, Whole(1), "every layer keeps so many filters, or all that it has"),
 }

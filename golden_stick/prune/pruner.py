@@ -27,7 +27,7 @@ from golden_stick.cells.wrappers import (
     masked_network,
     unwrap_cells,
 )
-from golden_stick.comp_algo import Applied, CompAlgo
+from golden_stick.comp_algo import Applied, CompAlgo, warn_of_optimizers
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.ir import Graph
@@ -43,7 +43,14 @@ from golden_stick.prune.budget import (
     shrunk_by,
 )
 from golden_stick.prune.options import PRUNER_OPTIONS, RECOVERIES
-from golden_stick.prune.report import Report, check_prunable, layer_reports, notes_on_heads, notes_on_unreached
+from golden_stick.prune.report import (
+    Report,
+    check_prunable,
+    layer_reports,
+    notes_on_heads,
+    notes_on_unreached,
+    notes_on_widths,
+)
 from golden_stick.prune.trial import refuse_random, surviving_groups, trace_slim, with_hidden
 from golden_stick.recover.reconstruct import solved
 from golden_stick.recover.statistics import named_batch, reestimate
@@ -140,7 +147,7 @@ class Pruner(CompAlgo):
         refuse_random(name, network, graph, tensors)
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
-            widths = best_multiple()
+            widths = best_multiple(config["runtime"])
             config = {**config, "round_to": widths.multiple}
             notes.append(f"round_to 'auto': {widths}")
         whole = with_hidden(name, network, tensors, graph)
@@ -208,6 +215,9 @@ class Pruner(CompAlgo):
                                    replace(findings, notes=findings.notes + notes))
         last = recipe_of(smaller).steps[-1]
         self.report = replace(report, reconstruction=last if isinstance(last, Reconstruction) else None)
+        names = {parameter.name for parameter in task.network.get_parameters()}
+        warn_of_optimizers(type(self).__name__, (
+            *task.network.get_parameters(), *(item for item in net_opt.get_parameters() if item.name in names)))
         return smaller
 
     def _recovered(self, smaller: nn.Cell, plain: nn.Cell, batches: Iterable[Tuple[Tensor, ...]],
@@ -311,9 +321,11 @@ class Pruner(CompAlgo):
     def choose(self, task: PruningTask, scores: Mapping[str, np.ndarray]) -> Selection:
         """What is to go within the budget of a task, by scores as of `score_filters`."""
         def latency(plan: PruningPlan) -> float:
-            return latency_ratio(slim(task.network, plan), task.baseline.network, task.inputs)
+            return latency_ratio(slim(task.network, plan), task.baseline.network, task.inputs, owner=name,
+                                 runtime=task.config["runtime"] or "mindspore")
 
-        return choose(type(self).__name__, task, scores, self.normalizer, latency)
+        name = type(self).__name__
+        return choose(name, task, scores, self.normalizer, latency)
 
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:
@@ -353,19 +365,21 @@ class Pruner(CompAlgo):
     def _make_report(self, step: str, task: PruningTask, selection: Selection, graph: Graph,
                      checked: Mapping[str, Verification], findings: Findings) -> Report:
         targets, shortfall = outcome(task, selection, graph)
+        layers = layer_reports(task.grouping, selection.plan, self.unscored(task))
         worst = max(checked.values(), key=lambda verification: verification.relative_difference, default=None)
         chosen = {key: value for key, value in self.config.items()
                   if value is not None and value != self.options[key].default}
         return Report(
             algorithm=type(self).__name__, config=self.config, step=step, inputs=describe(task.inputs),
-            layers=layer_reports(task.grouping, selection.plan, self.unscored(task)),
+            layers=layers,
             without_rule=task.grouping.without_rule,
             parameters_before=count_parameters(task.graph), parameters_after=count_parameters(graph),
             macs_before=count_macs(task.graph), macs_after=count_macs(graph),
             largest_difference=worst.largest_difference if worst else None,
             output_scale=worst.output_scale if worst else None, checked_on=tuple(checked),
-            notes=findings.notes + shortfall + task.notes, targets=targets, control=findings.control,
-            shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched, chosen=chosen,
+            notes=(*findings.notes, *shortfall, *task.notes, *notes_on_widths(layers, self.settings)), targets=targets,
+            control=findings.control, shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched,
+            chosen=chosen,
         )
 
 

@@ -14,7 +14,7 @@ from golden_stick.graph.ir import Graph, Shape
 from golden_stick.graph.plan import PruningPlan, Untouched, cause_and_place, first_three, remedy_of
 
 __all__ = ["LayerReport", "RateTarget", "Report", "Target", "check_prunable", "layer_reports", "notes_on_heads",
-           "notes_on_unreached", "draw"]
+           "notes_on_unreached", "notes_on_widths", "draw"]
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,26 @@ def notes_on_unreached(network: nn.Cell, graph: Graph) -> Tuple[str, ...]:
         return ()
     return (f"evaluation does not reach {first_three(names)}, which stay as they are: a branch for "
             f"training alone no longer fits if it reads what was pruned, so leave it out of fine-tuning",)
+
+
+# AVX2 works on 8 numbers of float32 at once, and NEON on twice 4; ONNX Runtime lays channels out in such blocks.
+_BLOCK = 8
+
+
+def notes_on_widths(layers: Sequence[LayerReport], settings: Mapping[str, Any]) -> Tuple[str, ...]:
+    """
+    What a report says of layers that have lost a multiple of channels which processors like, where nothing is measured:
+    fewer MACs may then take more time. MindSpore's time grows smoothly with the width.
+    """
+    runtime, measured = settings["runtime"], settings["target_latency"] is not None
+    shrunk = [layer for layer in layers if layer.after < layer.before]
+    off = [layer.path for layer in shrunk if layer.before % _BLOCK == 0 and layer.after % _BLOCK]
+    if not off or settings["round_to"] == "auto" or runtime == "mindspore" or runtime == "onnx" and measured:
+        return ()
+    return (f"{len(off)} of {len(shrunk)} layers that lost filters have no multiple of {_BLOCK} any more "
+            f"({first_three(off)}): ONNX Runtime and its like work on blocks of channels, and may run them no faster "
+            f"than before, or slower. Set 'round_to' to {_BLOCK} or to 'auto', which measures what this machine likes, "
+            f"or 'target_latency', with the 'runtime' that is meant",)
 
 
 _FORMATS = ("svg", "png", "pdf")

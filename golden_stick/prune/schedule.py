@@ -1,16 +1,19 @@
 """`prune_in_steps`: a little at a time, with training between."""
-from dataclasses import replace
-from typing import Any, Callable, Iterable, Mapping, Optional, Tuple
+import inspect
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from mindspore import nn
 
 from golden_stick.base.config import OneOf, Whole, check_value
+from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.prune.budget import COUNTED, TARGETS, BudgetBaseline, least_left, refuse_unreachable
+from golden_stick.prune.budget import COUNTED, TARGETS, BudgetBaseline, PruningTask, least_left, refuse_unreachable
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.report import Report
 
-__all__ = ["SCHEDULES", "prune_in_steps"]
+__all__ = ["PruningStep", "SCHEDULES", "prune_in_steps"]
 
 
 # What is removed after a fraction of the steps, as a fraction of all that is removed.
@@ -20,8 +23,27 @@ SCHEDULES: Mapping[str, Callable[[float], float]] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class PruningStep:
+    """
+    What one step of :func:`golden_stick.prune_in_steps` did.
+
+    Args:
+        network (nn.Cell): The network before it: ``gs.slim_optimizer(optimizer, step.network, slim)``.
+        report (Report): Of the step, as `OneShot` gives it.
+    """
+
+    network: nn.Cell
+    report: Report
+
+    @property
+    def removed(self) -> Dict[str, int]:
+        """Path of a layer -> how many filters it lost in this step; layers that lost none are left out."""
+        return {layer.path: layer.before - layer.after for layer in self.report.layers if layer.after < layer.before}
+
+
 def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], steps: int,
-                   train: Callable[[nn.Cell, int], None], schedule: str = "linear",
+                   train: Callable[..., None], schedule: str = "linear",
                    data: Optional[Callable[[], Iterable]] = None, loss: Optional[Callable] = None
                    ) -> Tuple[nn.Cell, Tuple[Report, ...]]:
     """
@@ -29,7 +51,9 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
 
     The budget is that of the whole: after the last step, as much is left of the original as `config` says, caps
     included. Every step makes a slim network, checked against its masked one, so that training between them gets
-    cheaper and cheaper.
+    cheaper and cheaper. A step that can remove nothing, as where widths are rounded, is no step: the network is not
+    trained after it. With `round_to`, every width goes to the multiple that is nearest to the schedule, so that layers
+    take their turns, and in the last step to the one that `round` says.
 
     Note:
         With ``"residual": "scatter"``, a branch loses channels in the first step only: what scatters them into the sum
@@ -40,19 +64,23 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
         config (Mapping): Of :class:`golden_stick.OneShot`, with a `prune_rate` that is a number, or a target.
         steps (int): How many.
-        train (Callable): Takes the slim network and the number of the step, from 0, and trains it in place.
+        train (Callable): Takes the slim network and the number of the step, from 0, and trains it in place. If it has a
+            third argument without a default, that is a `golden_stick.prune.PruningStep`: what the step removed, and the
+            network from before it, which :func:`golden_stick.slim_optimizer` asks for. If it changes no weight, a
+            warning says so.
         schedule (str): ``'linear'``, or ``'cubic'``, which removes most at first (`Zhu and Gupta, 2017
             <https://arxiv.org/abs/1710.01878>`_). Default: ``'linear'``.
         data (Callable): For criteria that look at data: gives batches, in every step anew. Default: ``None``.
         loss (Callable): For criteria that look at gradients. Default: ``None``.
 
     Returns:
-        tuple, the slim network after the last training, and the report of each step. A report's `targets` are of the
-        original network, whose share is to be met by then: those of the last one say whether the whole budget was.
-        All else in it is of the step.
+        tuple, the slim network after the last training, and the report of each step, of empty ones too. A report's
+        `targets` are of the original network, whose share is to be met by then: those of the last one say whether the
+        whole budget was. All else in it is of the step.
 
     Raises:
-        ArgumentTypeError: If `config` is not a dict, `train` or `data` not a function, or a value of another type.
+        ArgumentTypeError: If `config` is not a dict, `train` or `data` not a function, `train` takes other arguments,
+            or a value is of another type.
         ArgumentError: If `steps` is less than 1, `schedule` unknown, or the budget is one by patterns or out of reach.
 
     Supported Platforms:
@@ -62,17 +90,20 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         >>> import golden_stick as gs
         >>> from mindspore import nn
         >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3))
-        >>> def train(slim, step):
-        ...     print(step, slim[0].out_channels)
+        >>> state = {"optimizer": nn.Momentum(net.trainable_params(), 0.1, 0.9)}
+        >>> def train(slim, number, step):
+        ...     state["optimizer"] = gs.slim_optimizer(state["optimizer"], step.network, slim)
+        ...     print(number, step.removed, slim[0].out_channels)  # and train with it
         >>> slim, reports = gs.prune_in_steps(net, (1, 3, 16, 16), {"prune_rate": 0.5}, 2, train)
-        0 6
-        1 4
+        0 {'0': 2} 6
+        1 {'0': 2} 4
     """
     check_value("prune_in_steps", "steps", steps, Whole(1))
     check_value("prune_in_steps", "schedule", schedule, OneOf(tuple(SCHEDULES)))
     if not callable(train):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'train' must be a function of a network and a step, but got "
                                 f"{type(train).__name__}.")
+    arguments = _arguments_of(train)
     if not isinstance(config, Mapping):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'config' must be a dict, but got {type(config).__name__}.")
     if data is not None and not callable(data):
@@ -83,20 +114,67 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     if not isinstance(whole[key], (int, float)):
         raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
                             "got one by patterns.")
-    slim, reports = network, []
+    slim: nn.Cell = network
+    reports: List[Report] = []
     baseline: Optional[BudgetBaseline] = None
+    found: Optional[PruningTask] = None
+    # Nearer to the schedule than `round` says, but never beyond what it leaves in the end. Nothing is measured twice.
+    rounded = whole["round_to"] != 1 and key != "target_latency"
     for step in range(steps):
-        algorithm = OneShot({**config, key: _so_far(key, whole[key], SCHEDULES[schedule]((step + 1) / steps))})
-        task = replace(algorithm.find_task(slim, inputs), data=data and data(), loss=loss)
-        if baseline is None and key in COUNTED:
+        early = {"round": "nearest"} if rounded and step < steps - 1 else {}
+        algorithm = OneShot({**config, **early, key: _so_far(key, whole[key], SCHEDULES[schedule]((step + 1) / steps))})
+        # What an empty step has found out of the network holds for the next.
+        if found is None or found.network is not slim:
+            found = algorithm.find_task(slim, inputs)
+        task = replace(found, config={**algorithm.settings, "round_to": found.config["round_to"]},
+                       data=data and data(), loss=loss, baseline=baseline or found.baseline,
+                       goal={key: whole[key], "round": whole["round"]} if early else None)
+        if step == 0 and key in COUNTED:
             # Before anything is trained: the last step would refuse it.
             refuse_unreachable("prune_in_steps", key, whole[key], least_left(task, key))
-        task = replace(task, baseline=baseline or task.baseline)
-        slim = algorithm.convert(algorithm.apply_task(task))
+        applied, before = algorithm.apply_task(task), slim
+        plan = algorithm.applied.selection.plan
+        if plan.axes:
+            slim = _converted(algorithm, applied)
+            _train(train, (slim, step, PruningStep(before, algorithm.report))[:arguments])
         reports.append(algorithm.report)
-        baseline = task.baseline.after(task.grouping, algorithm.applied.selection.plan)
-        train(slim, step)
+        baseline = task.baseline.after(task.grouping, plan)
     return slim, tuple(reports)
+
+
+def _converted(algorithm: OneShot, applied: nn.Cell) -> nn.Cell:
+    with warnings.catch_warnings():
+        # `train` may well know how to go on with an optimizer; if it does not, that shows when it has run.
+        warnings.filterwarnings("ignore", message=".*must be trained by an optimizer of its own")
+        return algorithm.convert(applied)
+
+
+def _arguments_of(train: Callable[..., None]) -> int:
+    """How many arguments `train` is to be given, 2 or 3; refused if it does not take them."""
+    try:
+        signature = inspect.signature(train)
+    except (TypeError, ValueError):  # built-in functions need not tell
+        return 2
+    needed = [one for one in signature.parameters.values() if one.default is one.empty
+              and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    count = 3 if len(needed) > 2 else 2
+    try:
+        signature.bind(*range(count))
+    except TypeError as error:
+        raise ArgumentTypeError(f"For 'prune_in_steps', 'train' must take the slim network, the number of the step and "
+                                f"perhaps what the step removed, but it is train{signature}: {error}.") from error
+    return count
+
+
+def _train(train: Callable[..., None], arguments: Tuple[Any, ...]) -> None:
+    parameters = arguments[0].trainable_params()
+    before = digest_of(parameter.asnumpy() for parameter in parameters)
+    train(*arguments)
+    if before == digest_of(parameter.asnumpy() for parameter in parameters):
+        # Without the step's number: of warnings that are alike, Python shows the first.
+        warnings.warn("For 'prune_in_steps', 'train' must train the network that it is given, but no weight of it "
+                      "changed: an optimizer that was made before trains another network. Make one of "
+                      "slim.trainable_params(), or go on with gs.slim_optimizer.", stacklevel=3)
 
 
 def _so_far(key: str, whole: float, done: float) -> float:

@@ -1,13 +1,14 @@
 """Widths that a machine likes: the choice from times that are known, what is kept, and latency."""
 import json
+import re
 
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import nn, ops
 
 import golden_stick as gs
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, ExportError
 from golden_stick.bench import widths
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple, choose_multiple
@@ -164,12 +165,92 @@ def test_pruning_rounds_to_what_the_machine_likes(monkeypatch):
     assert any(note.startswith("round_to 'auto': widths of a multiple of 16") for note in algorithm.report.notes)
 
 
+@pytest.mark.parametrize("runtime", ["onnx", "mindspore"])
+@pytest.mark.parametrize("algorithm", [gs.OneShot, gs.SCOP])
+def test_the_runtime_that_is_meant_is_measured(algorithm, runtime, monkeypatch):
+    measured = machine(monkeypatch, 16)
+    monkeypatch.setattr(widths, "onnx_runtime", lambda: type("", (), {"__version__": "9"}))
+    algorithm = algorithm({"prune_rate": 0.5, "round_to": "auto", "runtime": runtime})
+    algorithm.apply(network(), (1, 3, 4, 4))
+    assert measured == [runtime] and not [note for note in algorithm.report.notes if "slower" in note]
+
+
+def hourglass():
+    return nn.SequentialCell(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 1), nn.ReLU(), nn.Conv2d(64, 4, 1))
+
+
+def separable():
+    return nn.SequentialCell(nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24), nn.Conv2d(24, 24, 3, group=24), nn.ReLU(),
+                             nn.Conv2d(24, 48, 1), nn.ReLU(), nn.Conv2d(48, 4, 1))
+
+
+@pytest.mark.parametrize("algorithm", [gs.OneShot, gs.SCOP])
+@pytest.mark.parametrize("build, off", [(network, "1 of 1 layers .*(0)"), (hourglass, "2 of 2 layers .*(0, 2)"),
+                                        (separable, "2 of 2 layers .*(0, 4)")])
+def test_a_report_says_that_widths_have_left_the_multiples_that_processors_like(algorithm, build, off):
+    algorithm = algorithm({"prune_rate": 0.3})
+    algorithm.apply(build(), (1, 3, 8, 8))
+    (note,) = [note for note in algorithm.report.notes if "slower" in note]
+    assert note in str(algorithm.report)
+    wanted = off.replace("(", r"\(").replace(")", r"\)")
+    assert re.match(f"{wanted}: ONNX Runtime and its like work on blocks of channels, and may run them no faster than "
+                    f"before, or slower. Set 'round_to' to 8 or to 'auto', .*'target_latency'", note)
+    for other in ({"round_to": 8, "round": "down"}, {"runtime": "mindspore"}):
+        one = gs.OneShot({"prune_rate": 0.3, **other})
+        one.apply(build(), (1, 3, 8, 8))
+        assert not [note for note in one.report.notes if "slower" in note]
+
+
 def test_round_to_takes_a_number_or_auto():
     with pytest.raises(ArgumentError, match="'round_to' must be a whole number of at least 1 or 'auto', but go"):
         gs.OneShot({"round_to": "atuo"})
     with pytest.raises(ArgumentTypeError, match="'round_to' must be a whole number of at least 1 or 'auto'"):
         gs.OneShot({"round_to": 1.5})
     assert gs.OneShot({"round_to": 8}).config["round_to"] == 8
+
+
+@pytest.mark.parametrize("algorithm, options", [(gs.OneShot, {}), (gs.SCOP, {"mixing": "joint"})])
+def test_a_target_is_measured_in_the_runtime_that_is_meant(algorithm, options, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    asked = []
+
+    def ratio(smaller, whole, inputs, runtime, owner):
+        asked.append(runtime)
+        return smaller[0].out_channels / whole[0].out_channels
+
+    monkeypatch.setattr("golden_stick.prune.pruner.latency_ratio", ratio)
+    for runtime, name in (({"runtime": "onnx"}, "onnx"), ({}, "mindspore")):
+        asked.clear()
+        one = algorithm({"target_latency": 0.55, **runtime, **options})
+        one.apply(network(), (1, 3, 4, 4))
+        assert set(asked) == {name}
+        # What was measured need not be guessed.
+        assert bool([note for note in one.report.notes if "slower" in note]) == (name == "mindspore")
+
+
+def test_latency_in_onnx_runtime():
+    pytest.importorskip("onnxruntime")
+    wide = nn.SequentialCell(*(nn.Conv2d(c, 256, 3) for c in (3, 256, 256, 256)))
+    inputs = (ms.Tensor(np.ones((1, 3, 16, 16), np.float32)),)
+    assert latency_ratio(network(), wide, inputs, rounds=5, runtime="onnx") < 0.5
+
+
+class WithoutRule(nn.Cell):
+    def construct(self, x):
+        return ops.bessel_j0(x)
+
+
+def test_a_network_that_is_no_onnx_is_refused_in_the_name_of_the_caller():
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(ExportError, match="For 'OneShot', with 'runtime' 'onnx' the network must be one that can be "
+                                          "written as ONNX, but: For 'export'"):
+        latency_ratio(WithoutRule(), WithoutRule(), (ms.Tensor(np.ones((1, 3), np.float32)),), runtime="onnx",
+                      owner="OneShot")
+
+
+def test_unknown_runtimes_are_no_option():
+    with pytest.raises(ArgumentError, match="For 'SCOP', 'runtime' must be one of 'onnx', 'mindspore', but got 'trt'"):
+        gs.SCOP({"runtime": "trt"})
 
 
 def test_latency_is_that_of_the_compiled_networks_in_evaluation():

@@ -1,6 +1,8 @@
 """Pruning in steps: the budget is that of the whole, and every step scores anew."""
 import re
+import warnings
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -138,6 +140,89 @@ def test_data_are_asked_for_in_every_step():
     gs.prune_in_steps(networks.randomize(networks.SmallNet()), SHAPE, {"criterion": "taylor"}, 2,
                       lambda net, step: None, data=data, loss=nn.CrossEntropyLoss())
     assert len(request) == 2
+
+
+def two_widths():
+    return networks.randomize(nn.SequentialCell(nn.Conv2d(3, 32, 3), nn.BatchNorm2d(32), nn.ReLU(),
+                                                nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Conv2d(64, 4, 1)))
+
+
+def test_rounded_widths_take_turns_and_empty_steps_train_nothing():
+    """1.6 and 3.2 filters a step: each width goes to the nearest multiple of 8, of two to the larger one."""
+    seen = []
+    _, reports = gs.prune_in_steps(two_widths(), SHAPE, {"prune_rate": 0.5, "round_to": 8}, 10,
+                                   lambda net, step: seen.append((step, net[0].out_channels, net[3].out_channels)))
+    assert seen == [(1, 32, 56), (3, 24, 56), (4, 24, 48), (6, 24, 40), (8, 16, 40), (9, 16, 32)]
+    assert len(reports) == 10
+    assert [report.parameters_before == report.parameters_after for report in reports] == [
+        step not in (1, 3, 4, 6, 8, 9) for step in range(10)]
+
+
+@pytest.mark.parametrize("build, config", [
+    (chain, {"prune_rate": 0.45, "round_to": 4}), (chain, {"prune_rate": 0.55, "round_to": 3, "round": "down"}),
+    (networks.SmallNet, {"prune_rate": 0.7, "round_to": 2}), (two_widths, {"target_params": 0.5, "round_to": 16}),
+], ids=str)
+def test_rounded_steps_go_no_further_than_one_pruning_does(build, config):
+    """However near the schedule the steps between come. At a rate, the end is the same; a target may need less."""
+    once, trained = gs.OneShot(config), []
+    wanted = widths_of(once.convert(once.apply(networks.randomize(build()), SHAPE)))
+    slim, reports = gs.prune_in_steps(networks.randomize(build()), SHAPE, config, 4,
+                                      lambda net, step: trained.append(step))
+    got = widths_of(slim)
+    assert all(np.greater_equal(shape, wanted[name]).all() for name, shape in got.items())
+    assert reports[-1].targets[0].met == once.report.targets[0].met
+    assert got == wanted or "target_params" in config
+    assert trained == [step for step, report in enumerate(reports)
+                       if report.parameters_after < report.parameters_before]
+
+
+def test_training_is_told_what_its_step_removed_and_from_what():
+    network, told = chain(), []
+    optimizers = [nn.Momentum(network.trainable_params(), 0.01, 0.9)]
+
+    def train(slim, number, step):
+        optimizers.append(gs.slim_optimizer(optimizers[-1], step.network, slim))
+        told.append((number, step))
+        optimizers[-1](tuple(parameter * 0.1 for parameter in optimizers[-1].parameters))
+
+    slim, reports = gs.prune_in_steps(network, SHAPE, {"prune_rate": 0.5}, 3, train)
+    assert [number for number, _ in told] == [0, 1, 2] and told[0][1].network is network
+    assert [step.report for _, step in told] == list(reports)
+    assert [sum(step.removed[path] for _, step in told) for path in ("0", "2")] == [8, 6]
+    assert "4" not in told[0][1].removed
+    # The moments went along: three steps in one direction, for what is left of each weight.
+    moments = optimizers[-1].moments
+    assert [item.shape for item in moments] == [item.shape for item in slim.trainable_params()]
+    left = slim[0].weight.asnumpy()
+    assert (np.sign(moments[0].asnumpy()) == np.sign(left)).mean() > 0.99
+
+
+@pytest.mark.parametrize("train", [lambda net: None, lambda: None, lambda net, step, done, more: None])
+def test_a_train_that_takes_other_arguments_is_refused_before_anything_is_pruned(train):
+    with pytest.raises(ArgumentTypeError, match=r"'train' must take the slim network, .* but it is train\(.*\): "):
+        gs.prune_in_steps(None, SHAPE, {}, 2, train)
+
+
+def test_an_optional_argument_is_the_users_own():
+    seen = []
+    gs.prune_in_steps(chain(), SHAPE, {"prune_rate": 0.5}, 1, lambda net, step, rate=0.1: seen.append(rate))
+    gs.prune_in_steps(chain(), SHAPE, {"prune_rate": 0.5}, 1, lambda *given: seen.append(len(given)))
+    assert seen == [0.1, 2]
+
+
+def test_a_training_that_changes_nothing_is_told_of():
+    network = chain()
+    old = nn.SGD(network.trainable_params(), 0.1)
+
+    def train(slim, step):
+        old(tuple(ms.ops.ones_like(parameter) for parameter in old.parameters))
+
+    with pytest.warns(UserWarning, match="For 'prune_in_steps', .* no weight of it changed: an optim"):
+        gs.prune_in_steps(network, SHAPE, {"prune_rate": 0.5}, 1, train)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gs.prune_in_steps(network, SHAPE, {"prune_rate": 0.5}, 1,
+                          lambda slim, step: slim[0].weight.set_data(2 * slim[0].weight))
 
 
 def test_refusals():

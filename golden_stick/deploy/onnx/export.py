@@ -17,7 +17,7 @@ from golden_stick.deploy.onnx.sizes import FixedSizes, merge
 from golden_stick.deploy.onnx.writer import Writer
 from golden_stick.graph.ir import Graph
 
-__all__ = ["check_model", "run_file", "write_onnx"]
+__all__ = ["check_model", "model_of", "run_file", "write_onnx"]
 
 
 _TOLERANCE = 1e-4
@@ -75,6 +75,12 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
     if dynamic_batch:
         what = "one batch size" if free_axes else f"inputs of shape {describe(tensors)}"
         warnings.warn(f"For 'export', the ONNX file takes {what} only: {reason}.", stacklevel=4)
+
+
+def model_of(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> Any:
+    """A network in evaluation as ONNX, for inputs of these shapes; it was neither checked nor run."""
+    export = _Export(network, tensors, "", 17, (), (), ())
+    return export.written(export.trace(tensors)).model({})
 
 
 class _Export:
