@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from golden_stick.comp_algo import CompAlgo as CompAlgo
     from golden_stick.comp_algo import add_algorithm as add_algorithm
     from golden_stick.compare.compare import compare as compare
+    from golden_stick.compare.sensitivity import sensitivity as sensitivity
     from golden_stick.criteria.table import add_criterion as add_criterion
     from golden_stick.deploy.exporters import export as export
     from golden_stick.deploy.fold.network import fold as fold
@@ -62,6 +63,7 @@ _HOME = {
     "safe_filters": "certify.safe_filters",
     "safe_together": "certify.safe_filters",
     "save_slim": "deploy.slim_network",
+    "sensitivity": "compare.sensitivity",
     "slim": "cells.slim",
     "slim_optimizer": "recover.optimizer",
     "trace": "cells.trace",

@@ -17,7 +17,7 @@ FOLDERS = ("base", "graph", "cells", "deploy", "bench", "criteria", "recover", "
 PUBLIC = {"CompAlgo", "OneShot", "SCOP", "add_algorithm", "add_criterion", "add_layer", "benchmark", "certify",
           "compare", "distill", "errors", "exchangeability", "export", "find_groups", "fold", "fold_report",
           "load_slim", "prune_in_steps", "pruning_card", "reconstruct", "reconstruction_report", "safe_filters",
-          "safe_together", "save_slim", "slim", "slim_optimizer", "trace", "verify"}
+          "safe_together", "save_slim", "sensitivity", "slim", "slim_optimizer", "trace", "verify"}
 
 
 def module_name(path):

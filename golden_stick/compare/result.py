@@ -6,12 +6,13 @@ import os
 import statistics
 from dataclasses import asdict, dataclass, field
 from types import ModuleType
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from golden_stick.base.errors import ArgumentError, DependencyError
 from golden_stick.base.files import whole_file
 
-__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "draw", "need_matplotlib"]
+__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Summary", "Trial", "draw", "markdown_table",
+           "need_matplotlib", "write_figure"]
 
 
 UNPRUNED, UNTOUCHED = "unpruned", "as it came"
@@ -190,7 +191,7 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """A page: the table at the budget, the one-shot curves, and what the numbers are."""
-        parts = ["# Criteria compared", "", *_markdown(self._rows()), "", " ".join(self._notes()), ""]
+        parts = ["# Criteria compared", "", *markdown_table(self._rows()), "", " ".join(self._notes()), ""]
         if self._reported():
             parts += ["What the reports say, at the budget:", "", *[f"* {line}" for line in self._reported()], ""]
         curves = self.curves()
@@ -198,7 +199,7 @@ class Comparison:
             rows = [["criterion", *(f"rate {rate:g}" for rate in self.config["rates"])],
                     *([criterion, *(str(getattr(item, state)) for item in items)]
                       for criterion, items in curves.items())]
-            parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *_markdown(rows), ""]
+            parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *markdown_table(rows), ""]
         return "\n".join([*parts, f"Asked for: `{json.dumps(dict(self.config))}`", ""])
 
     def _reported(self) -> List[str]:
@@ -244,19 +245,19 @@ class Comparison:
         return notes
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> List[str]:
+def markdown_table(rows: Sequence[Sequence[str]]) -> List[str]:
     """Lines of a table; the first row is its head, and all columns but the first stand to the right."""
     head, *others = [f"| {' | '.join(row)} |" for row in rows]
     return [head, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *others]
 
 
-def need_matplotlib() -> ModuleType:
+def need_matplotlib(owner: str) -> ModuleType:
     """The package matplotlib. Imported when needed: only those who draw need it, and it takes a second to import."""
     try:
         import matplotlib.figure  # pylint: disable=import-outside-toplevel
     except ImportError as error:
-        raise DependencyError("For 'compare', the figure needs matplotlib, which must be installed, but is not: the "
-                              "extra golden-stick[reports] brings it.") from error
+        raise DependencyError(f"For '{owner}', the figure needs matplotlib, which must be installed, but is not: the "
+                              f"extra golden-stick[reports] brings it.") from error
     return matplotlib
 
 
@@ -273,22 +274,29 @@ def draw(comparison: Comparison, path: str) -> None:
         DependencyError: If matplotlib is not installed.
         CheckpointError: If the file cannot be written.
     """
+    def paint(figure: Any) -> None:
+        panels = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
+        if curves:
+            _draw_curves(panels[0], comparison)
+        _draw_budget(panels[-1], comparison)
+
+    curves = comparison.curves()
+    write_figure("compare", path, (11 if curves else 6.5, 4.8), paint)
+
+
+def write_figure(owner: str, path: str, size: Tuple[float, float], paint: Callable[[Any], None]) -> None:
+    """Write a figure of so many inches, which `paint` paints, for the caller `owner`; the same gives the same file."""
     kind = os.path.splitext(path)[1][1:]
     if kind not in ("svg", "png", "pdf"):
-        raise ArgumentError(f"For 'compare', the figure must be a file of one of the kinds svg, png, pdf, but got "
+        raise ArgumentError(f"For '{owner}', the figure must be a file of one of the kinds svg, png, pdf, but got "
                             f"'{path}'.")
-    matplotlib = need_matplotlib()
-    curves = comparison.curves()
-    figure = matplotlib.figure.Figure(figsize=(11 if curves else 6.5, 4.8), layout="constrained")
-    panels = figure.subplots(1, 2 if curves else 1, squeeze=False)[0]
-    if curves:
-        _draw_curves(panels[0], comparison)
-    _draw_budget(panels[-1], comparison)
+    matplotlib = need_matplotlib(owner)
+    figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
+    paint(figure)
     drawn = io.BytesIO()
-    # The same comparison gives the same file.
     with matplotlib.rc_context({"svg.hashsalt": "golden_stick"}):
         figure.savefig(drawn, format=kind, **({"metadata": {"Date": None}} if kind == "svg" else {}))
-    with whole_file("compare", path) as temporary, open(temporary, "wb") as file:
+    with whole_file(owner, path) as temporary, open(temporary, "wb") as file:
         file.write(drawn.getvalue())
 
 

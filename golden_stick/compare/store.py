@@ -33,7 +33,7 @@ class Store:
         self.finished: Optional[Comparison] = None
         if folder:
             # Now, not at the end of hours.
-            need_matplotlib()
+            need_matplotlib("compare")
             try:
                 os.makedirs(os.path.join(folder, _NETWORKS), exist_ok=True)
             except OSError as error:

@@ -111,7 +111,7 @@ def test_the_numbers_are_those_of_the_steps_by_hand(ran):
     slim = algorithm.convert(algorithm.apply(build(), SHAPE))
     pruned = accuracy(slim, validation)
     again = gs.OneShot({"criterion": "random", "seed": 1, **BUDGET})
-    slim = again.convert(again.apply(build(), SHAPE), calibration_data=order[:2])
+    slim = again.convert(again.apply(build(), SHAPE), calibration_data=order[:2], recovery="statistics")
     recalibrated = accuracy(slim, validation)
     rates = [0.05 * 0.5 * (1 + np.cos(np.pi * step / 3)) for step in range(3)]
     groups = [{"params": [item for item in slim.trainable_params() if item.ndim > 1], "weight_decay": 5e-4},
