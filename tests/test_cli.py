@@ -1,6 +1,7 @@
 """The command line: every command on a small network, and every error as one line with nothing written."""
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -200,9 +201,9 @@ def fails(line, message, capsys):
 def test_prune_verify_export(capsys):
     prune("--prune-rate 0.5 --mindir slim --report report.json")
     text = capsys.readouterr().out
-    for words in ("built Net by network.py:build", "applied OneShot", "a          8 -> 4", "wrote slim.ckpt",
+    for words in ("built Net by network.py:build", "applied OneShot", "a 8 -> 4", "wrote slim.ckpt",
                   "wrote slim.mindir", "wrote report.json"):
-        assert words in text
+        assert words in re.sub(" +", " ", text)
     report = json.loads(Path("report.json").read_text())
     assert report["config"] == {"prune_rate": 0.5, "target_macs": None, "target_params": None, "target_latency": None,
                                 "ranking": "local", "max_rate": 1.0, "reduction": "mean", "normalizer": "auto",

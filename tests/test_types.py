@@ -23,13 +23,14 @@ def test_ruff_finds_nothing():
 
 # Where a public signature takes or gives anything at all: module.function(parameter) or (return), and why.
 ANYTHING = {
-    r".*\((.*_)?(batch|batches|data|inputs|outputs?|images|labels)\)":
+    r".*\((.*_)?(batch|batches|data|inputs|outputs?|images|labels)\)|.*\.run_network\(return\)":
         "what `construct` takes and gives, and what a loader gives, are the user's",
     r".*\(.*value\)|.*\.(check_\w+|as_\w+|path_of|known_uses|contenders_of|argument)\(.*\)":
         "what a user wrote, which is looked at here",
     r"golden_stick\.graph\.flow\.number\(return\)": "what stands in a network's code: a number, a tuple, an array",
     r"golden_stick\.cells\.wrappers\.(decoded\(return\)|encoded\(.*\))": "what JSON can hold",
     r"golden_stick\.bench\.benchmark\.benchmark\(contenders\)": "Cells, files, or dicts of them",
+    r".*\(run_context\)": "MindSpore's, which says nothing of its types",
     r"golden_stick\.knockoffs\.exchangeability\.exchangeability\((real|knockoffs)\)": "arrays of any library",
     r"golden_stick\.bench\.contenders\.onnx_session\(.*\)|golden_stick\.deploy\.onnx\..*":
         "objects of onnx and onnxruntime, which may be missing; numbers of a graph, of any type",

@@ -104,16 +104,10 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         raise ArgumentTypeError(f"For 'prune_in_steps', 'train' must be a function of a network and a step, but got "
                                 f"{type(train).__name__}.")
     arguments = _arguments_of(train)
-    if not isinstance(config, Mapping):
-        raise ArgumentTypeError(f"For 'prune_in_steps', 'config' must be a dict, but got {type(config).__name__}.")
+    key, whole = _budget_of(config)
     if data is not None and not callable(data):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'data' must be a function that gives batches, in every step "
                                 f"anew, but got {type(data).__name__}.")
-    whole = OneShot(config).config
-    key = next((key for key in TARGETS if whole[key] is not None), "prune_rate")
-    if not isinstance(whole[key], (int, float)):
-        raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
-                            "got one by patterns.")
     slim: nn.Cell = network
     reports: List[Report] = []
     baseline: Optional[BudgetBaseline] = None
@@ -140,6 +134,18 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         reports.append(algorithm.report)
         baseline = task.baseline.after(task.grouping, plan)
     return slim, tuple(reports)
+
+
+def _budget_of(config: Mapping[str, Any]) -> Tuple[str, Mapping[str, Any]]:
+    """The key of the budget, and all settings."""
+    if not isinstance(config, Mapping):
+        raise ArgumentTypeError(f"For 'prune_in_steps', 'config' must be a dict, but got {type(config).__name__}.")
+    whole = OneShot(config).config
+    key = next((key for key in TARGETS if whole[key] is not None), "prune_rate")
+    if not isinstance(whole[key], (int, float)):
+        raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
+                            "got one by patterns.")
+    return key, whole
 
 
 def _converted(algorithm: OneShot, applied: nn.Cell) -> nn.Cell:

@@ -76,14 +76,14 @@ class Wraps(Layers):
 
     def __init__(self, how):
         super().__init__()
-        self.how, self.width, self.tail = how, 8, nn.Dense(6 if how == "slice" else 8, 4)
+        self.how, self.sizes, self.tail = how, {"width": 8}, nn.Dense(6 if how == "slice" else 8, 4)
 
     def construct(self, x):
         x = self.b(ops.relu(self.a(x)))
         if self.how == "call":
             x = x.reshape(-1, 8, 64)
         elif self.how == "attribute":
-            x = x.view((x.shape[0], self.width, -1))
+            x = x.view((x.shape[0], self.sizes["width"], -1))
         elif self.how == "function":
             x = flattened(x)
         else:
@@ -96,7 +96,7 @@ def flattened(x):
 
 
 @pytest.mark.parametrize("how, text, numbers", [
-    ("call", "x.reshape(-1, 8, 64)", "to (-1, 8, 64)"), ("attribute", "self.width, -1", "to (2, 8, -1)"),
+    ("call", "x.reshape(-1, 8, 64)", "to (-1, 8, 64)"), ("attribute", "self.sizes[", "to (2, 8, -1)"),
     ("slice", "x[:, 1:7]", "[1:7] of 8")])
 def test_a_number_in_the_code_is_named_with_its_value_file_and_line(how, text, numbers):
     algorithm = gs.OneShot({"prune_rate": 0.5})

@@ -13,6 +13,8 @@ from golden_stick.cells.slim import recipe_of
 from tests import networks
 
 SHAPE = networks.SMALL_INPUT
+# Most tests have nothing to train.
+pytestmark = pytest.mark.filterwarnings("ignore:.*no weight of it changed")
 
 
 def wide():
@@ -161,7 +163,7 @@ def test_rounded_widths_take_turns_and_empty_steps_train_nothing():
 @pytest.mark.parametrize("build, config", [
     (chain, {"prune_rate": 0.45, "round_to": 4}), (chain, {"prune_rate": 0.55, "round_to": 3, "round": "down"}),
     (networks.SmallNet, {"prune_rate": 0.7, "round_to": 2}), (two_widths, {"target_params": 0.5, "round_to": 16}),
-], ids=str)
+], ids=lambda item: getattr(item, "__name__", str(item)))
 def test_rounded_steps_go_no_further_than_one_pruning_does(build, config):
     """However near the schedule the steps between come. At a rate, the end is the same; a target may need less."""
     once, trained = gs.OneShot(config), []
