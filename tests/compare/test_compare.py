@@ -179,7 +179,6 @@ def test_an_interrupted_comparison_goes_on_bit_for_bit(ran, tmp_path):
 def test_scops_reports_are_kept(ran):
     for item in ran["found"].trials:
         assert item.met is (None if item.criterion == "unpruned" else True)
-        assert bool(item.notes) == (item.criterion == "scop")
         for said in ("rank correlation of the scores with |gamma|", "above 0.99, where scores are no more than |gamma|",
                      "mixing: blocks, 2 in turns of 1 step", "may have trained the weights: 'held_out' is not set"):
             assert any(said in note for note in item.notes) == (item.criterion == "scop")
