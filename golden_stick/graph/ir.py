@@ -1,5 +1,5 @@
 """The traced network as frozen data: nodes, and the values that flow between them."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
@@ -32,11 +32,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A weight of the network. `name` is MindSpore's `Parameter.name`; a shared one has several owners."""
+    """
+    A weight of the network. `name` is MindSpore's `Parameter.name`; a shared one has several owners. `type` is numpy's
+    name of that which it is cast to where it is read, '' where it is read as it is.
+    """
 
     name: str
     shape: Shape
     owners: Tuple[Owner, ...] = ()
+    type: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, eq=False)
