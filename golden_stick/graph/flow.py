@@ -10,8 +10,19 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, O
 
 import numpy as np
 
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Shape, Value, flatten
-from golden_stick.graph.labels import Labels
+from golden_stick.graph.ir import (
+    Constant,
+    Graph,
+    Input,
+    Labels,
+    Node,
+    Owner,
+    Parameter,
+    Result,
+    Shape,
+    Value,
+    flatten,
+)
 from golden_stick.graph.layers import Form, layer_of
 
 __all__ = ["Binding", "CHANNEL", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT", "Labeled",

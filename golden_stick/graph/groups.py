@@ -17,8 +17,7 @@ from golden_stick.graph.flow import (
     Place,
     Site,
 )
-from golden_stick.graph.ir import Graph, Node, Parameter, Result
-from golden_stick.graph.labels import Solution, components
+from golden_stick.graph.ir import Graph, Node, Parameter, Result, Solution, components
 from golden_stick.graph.rules import RULES
 
 __all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "WidthAttribute", "find_groups",

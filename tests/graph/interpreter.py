@@ -11,8 +11,7 @@ import numpy as np
 
 from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
-from golden_stick.graph.labels import Solution
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Solution, flatten
 from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 from golden_stick.graph.rules import RULES

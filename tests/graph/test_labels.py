@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from golden_stick.graph.labels import FIXED, Labels
+from golden_stick.graph.ir import FIXED, Labels
 
 
 def naive_classes(count, pairs):

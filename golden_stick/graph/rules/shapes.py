@@ -4,8 +4,7 @@ from typing import List, Optional, Sequence, Tuple
 import numpy as np
 
 from golden_stick.graph.flow import NUMBER, Flow, Labeled, axes_of, number
-from golden_stick.graph.ir import Node, Parameter, flatten
-from golden_stick.graph.labels import components
+from golden_stick.graph.ir import Node, Parameter, flatten, components
 from golden_stick.graph.rules.arithmetic import embedding
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "gather", "tile",
