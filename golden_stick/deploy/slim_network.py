@@ -165,7 +165,7 @@ def original_of(network: nn.Cell, file: SlimFile, path: str) -> nn.Cell:
     made = copy_network(network, "load_slim")
     for parameter in made.get_parameters():
         parameter.name = names.get(parameter.name, parameter.name)
-    resize(made, {name: np.zeros(shape) for name, shape in widths.items() if shape != here[name]})
+    resize(made, {name: np.zeros(shape) for name, shape in widths.items() if shape != here[name]}, {})
     return made
 
 

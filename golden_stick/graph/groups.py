@@ -1,7 +1,7 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Set, Tuple
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from golden_stick.graph.flow import (
     Flow,
     Place,
     Site,
-    Solution,
-    components,
 )
-from golden_stick.graph.ir import Graph, Node, Parameter, Result
+from golden_stick.graph.ir import Graph, Node, Parameter, Result, Solution, components
 from golden_stick.graph.layers import layer_of
 from golden_stick.graph.rules import RULES
 
@@ -112,8 +110,8 @@ class Grouping(Sequence[ChannelGroup]):
         without_rule (tuple[str]): Operators that have no rule, and where.
         zeroed (tuple[ParameterSlice]): Axes that the masked network must have zeros on, where no mask can stand.
         inexact (tuple[str]): Normalizations that lose channels although that changes what they give, and where.
-        outputs (tuple): Per node of the graph, per output: int64 channels along the axis that shrinks, and that axis;
-            None where nothing can go. Tells the shapes that the slim network must have.
+        outputs (tuple): Per node of the graph, per output: each axis that shrinks, and the int64 channels along it.
+            Tells the shapes that the slim network must have.
         read_numbers (Mapping): Node whose arguments were read as widths that can change -> path of the nearest Cell
             with parameters at it or before it.
         stuck (frozenset[int]): Nodes that split channels none of which can go, and that could be read otherwise.
@@ -135,7 +133,7 @@ class Grouping(Sequence[ChannelGroup]):
     without_rule: Tuple[str, ...]
     zeroed: Tuple[ParameterSlice, ...] = ()
     inexact: Tuple[str, ...] = ()
-    outputs: Tuple[Tuple[Optional[Tuple[int, np.ndarray]], ...], ...] = ()
+    outputs: Tuple[Tuple[Tuple[Tuple[int, np.ndarray], ...], ...], ...] = ()
     read_numbers: Mapping[int, str] = field(default_factory=dict)
     stuck: FrozenSet[int] = frozenset()
     readable: FrozenSet[int] = frozenset()
@@ -267,13 +265,10 @@ def _zeroed(flow: Flow, solution: Solution) -> Tuple[ParameterSlice, ...]:
     return tuple(found)
 
 
-def _outputs(flow: Flow, node: Node, solution: Solution) -> Tuple[Optional[Tuple[int, np.ndarray]], ...]:
-    found = []
-    for index in range(len(node.shapes)):
-        seen = flow.of(Result(node.number, index))
-        channels = _channels(seen.labels.ravel(), solution) if seen.axes else np.zeros(0, np.int64)
-        found.append((seen.axes[0], channels) if (channels >= 0).any() else None)
-    return tuple(found)
+def _outputs(flow: Flow, node: Node, solution: Solution) -> Tuple[Tuple[Tuple[int, np.ndarray], ...], ...]:
+    results = (Result(node.number, index) for index in range(len(node.shapes)))
+    return tuple(tuple((axis, _channels(labels, solution)) for axis, labels in flow.shrinking(result)
+                       if solution.removable(labels).any()) for result in results)
 
 
 def _channels(labels: np.ndarray, solution: Solution) -> np.ndarray:
@@ -318,8 +313,31 @@ def _kept(flow: Flow, solution: Solution) -> Dict[str, Tuple[str, ...]]:
         if any(solution.removable(binding.labels).any() for binding in bindings):
             continue
         reasons = [reason for binding in bindings for reason in _why_fixed(binding, solution)]
-        kept[parameter.name] = tuple(dict.fromkeys(reasons)) or flow.why_unbound(parameter)
+        kept[parameter.name] = tuple(dict.fromkeys(reasons)) or _why_unbound(flow, parameter)
     return kept
+
+
+def _why_unbound(flow: Flow, parameter: Parameter) -> Tuple[str, ...]:
+    """
+    Why no axis of a parameter follows channels: what is said where it, or what is computed of it alone, meets data; ()
+    if nothing reads it.
+    """
+    waiting, readers = list(flow.readers.get(parameter.name, ())), set()
+    while waiting:
+        number = waiting.pop()
+        if number not in readers:
+            readers.add(number)
+            if number not in flow.moving and number >= 0:
+                waiting += [reader for index in range(len(flow.graph.nodes[number].shapes))
+                            for reader in flow.consumers.get(Result(number, index), ())]
+    said = {number in flow.moving: flow.stopped[number]
+            for number in sorted(readers & flow.stopped.keys(), reverse=True)}
+    if said:
+        return (said.get(True, said.get(False, "")),)
+    if -1 in readers or parameter in flow.graph.outputs:
+        return ("output of the network",)
+    return tuple(f"no axis of it follows channels that can go ({flow.place(flow.graph.nodes[number])})"
+                 for number in sorted(readers)[:1])
 
 
 def _without_filters(graph: Graph, kept: Mapping[str, Tuple[str, ...]], made: Set[str]) -> Tuple[FixedLayer, ...]:
