@@ -13,10 +13,10 @@ def test_a_network_leads_through_few_files(name):
 
 
 def test_functions_that_are_called_count_and_bodies_of_modules_and_classes_do_not():
-    from golden_stick.graph.flow import Labels
+    from golden_stick.graph.ir import Labels
 
     with way_of_a_network.entered() as way:
         labels = Labels()
         labels.fresh(3)
         exec(compile("class Inner: pass", str(way_of_a_network.PACKAGE / "other.py"), "exec"))
-    assert dict(way) == {"graph/flow.py": {"Labels.__init__", "Labels.fresh"}}
+    assert dict(way) == {"graph/ir.py": {"Labels.__init__", "Labels.fresh"}}

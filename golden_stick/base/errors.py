@@ -66,5 +66,6 @@ class DependencyError(GoldenStickError, ImportError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of a foreign error that says anything: MindSpore's go on for pages."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of a foreign error that says anything: MindSpore's go on for pages, with headings in rules."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -")]
+    return next((line for line in lines if not line.startswith("- ")), lines[0] if lines else type(error).__name__)

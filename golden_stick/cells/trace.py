@@ -10,6 +10,7 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line
 from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.cells.attention import close_attentions, open_attentions
 from golden_stick.cells.wrappers import (
     copy_network,
     evaluation,
@@ -19,8 +20,11 @@ from golden_stick.cells.wrappers import (
     scratch_directory,
 )
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.graph.layers import LAYERS, NORMALIZATIONS
+from golden_stick.graph.rules import RULES
+from golden_stick.graph.rules.weights import moved
 
-__all__ = ["trace", "owners", "find_inputs", "trace_for", "trace_hidden"]
+__all__ = ["trace", "owners", "find_inputs", "half_steps", "trace_for", "trace_hidden"]
 
 
 try:
@@ -81,7 +85,49 @@ def _trace(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], trainin
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
         raise TraceError(f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape "
                          f"{describe(tensors)}: {first_line(error)}") from error
-    return _Reader(model, owners(network)).read()
+    known = owners(network)
+    graph = _Reader(model, known).read()
+    foreign = _foreign(network, graph)
+    return _Reader(model, {**known, **foreign}).read() if foreign else graph
+
+
+def _foreign(network: nn.Cell, graph: Graph) -> Dict[str, Tuple[Owner, ...]]:
+    """
+    The weights of Cells of known kinds that other code reads than the Cell's own, by name, with owners of no kind:
+    whatever is put around such a Cell does not reach what is computed with them.
+    """
+    cells = dict(network.cells_and_names())
+    known = {*LAYERS, *NORMALIZATIONS}
+    found: Dict[str, Tuple[Owner, ...]] = {}
+    for node in graph.nodes:
+        for value in flatten(node.inputs):
+            if isinstance(value, Parameter) and len(value.owners) == 1 and value.owners[0].kind in known:
+                owner = value.owners[0]
+                # Where Cells are alike, MindSpore may take one's name for another's.
+                if owner.path != node.scope and type(_cell_at(network, node.scope)) is not type(cells[owner.path]):
+                    found[value.name] = (replace(owner, kind=""),)
+    return found
+
+
+def _cell_at(network: nn.Cell, path: str) -> Any:
+    cell: Any = network
+    for name in path.split("."):
+        cell = cell._cells.get(name) if cell is not None else None
+    return cell
+
+
+def half_steps(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> int:
+    """How many operators in a row compute in float16 at most, where Cells, weights or inputs ask for it."""
+    cells = [cell for _, cell in network.cells_and_names()]
+    if not any(hasattr(cell, "_amp_level") or cell.get_flags().get("fp16") for cell in cells) and not any(
+            item.dtype == ms.float16 for item in (*network.get_parameters(), *tensors)):
+        return 0
+    steps: Dict[int, int] = {}
+    for node in trace(network, tensors).nodes:
+        rounds = node.types[:1] == ("float16",) and getattr(RULES.get(node.operator), "weights", None) is not moved
+        steps[node.number] = rounds + max((steps[value.node] for value in flatten(node.inputs)
+                                           if isinstance(value, Result)), default=0)
+    return max(steps.values(), default=0)
 
 
 def trace_hidden(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], graph: Graph) -> Graph:
@@ -163,8 +209,12 @@ def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
 
 def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> ModelProto:
     phase, level = None, ms.get_context("jit_syntax_level")
+    # A subclass may compute something else.
+    attentions = [cell for _, cell in network.cells_and_names() if type(cell) is nn.MultiheadAttention]
     # The conditions of an export.
     ms.set_context(jit_syntax_level=ms.STRICT)
+    if attentions:
+        open_attentions(attentions)
     try:
         with scratch_directory(), evaluation(network):
             for path in training:
@@ -177,6 +227,8 @@ def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[s
             proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
             return proto
     finally:
+        if attentions:
+            close_attentions(attentions)
         ms.set_context(jit_syntax_level=level)
         if phase is not None:
             _executor.del_net_res(network, {phase})
@@ -284,6 +336,9 @@ class _Reader:
         if operator == "TupleGetItem":
             source, index = inputs[0], inputs[1].value
             return source[index] if isinstance(source, tuple) else Result(source.node, index)
+        kind = _type_name(_records(proto_node)[1][0]) if operator == "Cast" else ""
+        if kind and isinstance(inputs[0], Parameter) and not inputs[0].type:
+            return replace(inputs[0], type=kind)
         attributes = {attribute.name: _attribute_value(attribute) for attribute in primitive.attribute}
         return self._node(proto_node, operator, inputs, attributes)
 

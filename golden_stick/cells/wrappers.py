@@ -29,9 +29,16 @@ __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput"
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
+
+
+def _definition(kind: type) -> Tuple[str, str]:
+    """Where a class is written. MindSpore's rewriting of networks (amp O1) imports its own files a second time."""
+    return getattr(sys.modules.get(kind.__module__), "__file__", None) or "", kind.__qualname__
+
+
 # MindSpore's class -> its kind. Some versions lack some.
-_KINDS: Dict[type, str] = {
-    getattr(_NAMESPACES[space], name): f"{space}.{name}"
+_KINDS: Dict[Tuple[str, str], str] = {
+    _definition(getattr(_NAMESPACES[space], name)): f"{space}.{name}"
     for space, _, name in (kind.rpartition(".") for kind in (*LAYERS, *NORMALIZATIONS))
     if hasattr(_NAMESPACES.get(space), name)}
 
@@ -59,8 +66,8 @@ def _nearest(cell: nn.Cell) -> Tuple[str, Any]:
     """The first kind among the ancestors of a Cell's class, and that ancestor; '' if there is none."""
     for ancestor in type(cell).__mro__:
         own = name_of_class(ancestor)
-        if own in LAYERS or ancestor in _KINDS:
-            return (own if own in LAYERS else _KINDS[ancestor]), ancestor
+        if own in LAYERS or _definition(ancestor) in _KINDS:
+            return (own if own in LAYERS else _KINDS[_definition(ancestor)]), ancestor
     return "", type(cell)
 
 
@@ -160,10 +167,13 @@ def leaves(output: Any) -> List[Tensor]:
     return [output if isinstance(output, Tensor) else Tensor(output)]
 
 
-def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray]) -> float:
-    """A tolerance made for float32, as a fraction of the largest output; eight roundings where some are of float16."""
-    coarse = any(array.dtype == np.float16 for array in arrays)
-    return max(tolerance, _ROUNDINGS * float(np.finfo(np.float16).eps)) if coarse else tolerance
+def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray], steps: int = 0) -> float:
+    """
+    A tolerance made for float32, as a fraction of the largest output. Where outputs are of float16, or `steps`
+    operators in a row compute in it, one of its roundings for each step, eight at least.
+    """
+    coarse = steps or any(array.dtype == np.float16 for array in arrays)
+    return max(tolerance, max(_ROUNDINGS, steps) * float(np.finfo(np.float16).eps)) if coarse else tolerance
 
 
 def copy_network(network: nn.Cell, owner: str = "slim") -> nn.Cell:
@@ -171,9 +181,10 @@ def copy_network(network: nn.Cell, owner: str = "slim") -> nn.Cell:
     try:
         return copy.deepcopy(network)
     except Exception:  # pylint: disable=broad-except
-        # Some primitives, such as LRN, cannot be copied. Nothing changes a primitive, so they may be shared.
+        # Some primitives, such as LRN, and what amp keeps cannot be copied. Nothing changes them: they may be shared.
         shared: Dict[int, Any] = {id(value): value for _, cell in network.cells_and_names()
-                                  for value in vars(cell).values() if isinstance(value, ops.Primitive)}
+                                  for value in vars(cell).values() if isinstance(value, ops.Primitive)
+                                  or type(value).__module__.startswith("mindspore._c_expression")}
     try:
         return copy.deepcopy(network, shared)
     except Exception as error:  # pylint: disable=broad-except

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ExportError, first_line
 from golden_stick.base.inputs import resized
+from golden_stick.cells.trace import half_steps
 from golden_stick.cells.wrappers import evaluate, quiet
 from golden_stick.deploy.exporters import check_outputs, run_network
 from golden_stick.deploy.free_axes import CHECKED, FreeAxes, with_lengths
@@ -83,7 +84,8 @@ def _export(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
 
 
 def _check(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str) -> None:
-    check_outputs("MindIR", run_network("MindIR", network, tensors), tensors, _run(path, tensors), _TOLERANCE)
+    check_outputs("MindIR", run_network("MindIR", network, tensors), tensors, _run(path, tensors), _TOLERANCE,
+                  half_steps(network, tensors))
 
 
 def _run(path: str, tensors: Tuple[Tensor, ...]) -> List[np.ndarray]:

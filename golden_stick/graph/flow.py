@@ -2,22 +2,32 @@
 Labels, and how they flow: one walk over the graph, in which every operator's rule says what it does to them.
 
 A tensor's labels are an integer array of the tensor's rank whose every axis is either as long as the tensor's or 1
-(constant along it). 0 stands for "not prunable". Statements such as "these two are the same channel" and "this one must
-stay" are only collected here; `Labels.solve` draws the conclusions once, at the end, so that a graph of n operators
-costs about n steps however densely it is connected.
+(constant along it). 0 stands for "not prunable".
 """
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 import numpy as np
 
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Shape, Value, flatten
-from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Form, layer_of
+from golden_stick.graph.ir import (
+    Constant,
+    Graph,
+    Input,
+    Labels,
+    Node,
+    Owner,
+    Parameter,
+    Result,
+    Shape,
+    Value,
+    flatten,
+)
+from golden_stick.graph.layers import Form, layer_of
 
-__all__ = ["Binding", "CHANNEL", "FILTER", "FIXED", "Flow", "HEAD_POLICIES", "INPUT", "Labeled", "Labels",
-           "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "Solution", "WIDTH",
-           "always_zero", "components", "never_zero", "zero_as_first"]
+__all__ = ["Binding", "CHANNEL", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT", "Labeled",
+           "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "WIDTH", "always_zero",
+           "axes_of", "is_data", "never_zero", "number", "zero_as_first"]
 
 
 # What an axis of a parameter is to the operator that reads it.
@@ -65,6 +75,18 @@ class Binding:
 
 
 @dataclass(frozen=True, eq=False)
+class Face:
+    """An axis of a weight, or of what is computed from weights alone, such as its transpose."""
+
+    labels: np.ndarray  # int64, as long as the axis
+    keys: Tuple[Tuple[str, int], ...]  # name and axis of the parameters whose positions these are
+    zero: bool = True  # whether it is zero where they are
+
+
+Faces = Tuple[Optional[Face], ...]  # one for each axis; None where nothing can go
+
+
+@dataclass(frozen=True, eq=False)
 class Site:
     """What enters (or leaves) the Cell at `path` carries `labels` on an axis that is followed by `trailing` others."""
 
@@ -82,6 +104,8 @@ class Rule(NamedTuple):
     # Takes one bool per operand (whether removable channels are there, and zero when removed): whether they are zero
     # in the outputs.
     zero: Callable[[Sequence[bool]], bool]
+    # Takes the flow, a node that reads weights alone, and this; returns the faces of every output. None: they stay.
+    weights: Optional[Callable[[Any, Node, Any], Sequence[Faces]]] = None
 
 
 def zero_as_first(zero: Sequence[bool]) -> bool:
@@ -99,96 +123,8 @@ def never_zero(zero: Sequence[bool]) -> bool:
     return False
 
 
-FIXED = 0
-
 # A row of `Flow.numbers`: the node, and which of its rows.
 Place = Tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """What the statements amount to."""
-
-    classes: np.ndarray  # int64: label -> smallest label of its class
-    fixed: np.ndarray  # bool: label -> whether its class must stay
-    reasons: Mapping[int, Tuple[str, ...]]  # class -> texts that say why it is fixed, first reason first
-
-    def removable(self, labels: np.ndarray) -> np.ndarray:
-        """bool, shape of `labels`: True where the channel can be removed."""
-        return ~self.fixed[labels]
-
-    def why_fixed(self, labels: np.ndarray) -> Tuple[str, ...]:
-        """The distinct reasons that fix any of `labels`, in the order in which they arose."""
-        members = np.unique(self.classes[labels]).tolist()
-        return tuple(dict.fromkeys(reason for member in members for reason in self.reasons.get(member, ())))
-
-
-class Labels:
-    """Makes labels and collects what is said of them."""
-
-    def __init__(self) -> None:
-        self._count = 1
-        self._unions = [np.zeros((2, 0), np.int64)]
-        self._fixed: List[Tuple[np.ndarray, str]] = []
-
-    @property
-    def count(self) -> int:
-        """The next label."""
-        return self._count
-
-    def fresh(self, count: int) -> np.ndarray:
-        """`count` new labels, int64, shape (count,). A single channel cannot be removed, so one alone is fixed."""
-        if count < 2:
-            return np.zeros(count, np.int64)
-        self._count += count
-        return np.arange(self._count - count, self._count, dtype=np.int64)
-
-    def unite(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Say that labels of two arrays (broadcast to each other) are kept or removed together."""
-        self._unions.append(np.stack(np.broadcast_arrays(first, second)).reshape(2, -1))
-
-    def fix(self, labels: np.ndarray, reason: str) -> None:
-        """Say that these labels must stay, and why."""
-        labels = np.unique(labels)
-        if labels.any():
-            self._fixed.append((labels, reason))
-
-    def solve(self) -> Solution:
-        """Draw the conclusions."""
-        # FIXED takes no part in the classes: two streams that are both united with it have nothing else in common.
-        edges = np.concatenate(self._unions, axis=1)
-        classes = components(self._count, edges[:, (edges != FIXED).all(axis=0)])
-        fixed = np.zeros(self._count, bool)
-        half = edges[:, (edges == FIXED).any(axis=0)]
-        fixed[classes[half.max(axis=0)]] = True
-        reasons: Dict[int, Tuple[str, ...]] = {}
-        for labels, reason in self._fixed:
-            members = np.unique(classes[labels])
-            fixed[members] = True
-            for member in members[members != FIXED]:
-                reasons[int(member)] = reasons.get(int(member), ()) + (reason,)
-        for member in np.setdiff1d(classes[half.max(axis=0)], FIXED).tolist():
-            reasons.setdefault(member, ("belongs together with a channel that always stays",))
-        fixed[FIXED] = True
-        return Solution(classes, fixed[classes], reasons)
-
-
-def components(count: int, edges: np.ndarray) -> np.ndarray:
-    """Smallest member of every element's connected component, by hooking and pointer jumping."""
-    parent = np.arange(count, dtype=np.int64)
-    while edges.size:
-        low, high = np.sort(parent[edges], axis=0)
-        different = low != high
-        if not different.any():
-            break
-        edges = edges[:, different]
-        np.minimum.at(parent, high[different], low[different])
-        while True:
-            grand = parent[parent]
-            if np.array_equal(grand, parent):
-                break
-            parent = grand
-    return parent
 
 
 class Flow:
@@ -236,7 +172,11 @@ class Flow:
         self._moving = graph.moving()
         self._held: Set[str] = set()
         self._read: Set[str] = set()  # parameters of the node at hand that its rule has not bound yet
-        self._consumers = graph.consumers()
+        self._faces: Dict[Result, Faces] = {}
+        self._unbound: Set[Tuple[Result, int]] = set()  # faces of the node at hand that its rule has not bound yet
+        self.shown: Mapping[Value, Labeled] = {}  # weights as data, with labels of one axis, while a rule moves them
+        self._unused: Set[Tuple[str, int]] = set()  # bound axes that no operator has given a role yet
+        self.consumers = graph.consumers()
 
     def run(self, rules: Mapping[str, Rule]) -> "Flow":
         """Walk the graph once, then fix the network's outputs and every parameter that is read in an unlabelled way."""
@@ -245,11 +185,18 @@ class Flow:
             self._read = {value.name for value in flatten(node.inputs) if isinstance(value, Parameter)}
             if node.number == self.graph.evaluated:
                 self._hiding, self.first_hidden = True, self.labels.count
+            self._unbound = {(value, axis) for value in flatten(node.inputs) if isinstance(value, Result)
+                             for axis, face in enumerate(self._faces.get(value, ())) if face}
             rule = _STAYS if self._hiding and self._hidden_stays else rules.get(node.operator)
             if node.number in self.untold:
                 # What packs weights moves none of them: the operator that reads the pack says what they are.
                 self._known.update({Result(node.number, index): Labeled(self.none(shape), shape)
                                     for index, shape in enumerate(node.shapes)})
+                continue
+            if rule and rule.weights and self._reads_weights_alone(node):
+                for index, faces in enumerate(rule.weights(self, node, rule)):
+                    self._known[Result(node.number, index)] = Labeled(self.none(node.shapes[index]), node.shapes[index])
+                    self._faces[Result(node.number, index)] = faces
                 continue
             if rule is None:
                 self.without_rule.append(node)
@@ -257,6 +204,7 @@ class Flow:
                 node, f"operator '{node.operator}' has no rule")
             zero = rule is not None and rule.zero([self._is_zero(value) for value in flatten(node.inputs)])
             self._held |= self._read
+            self._hold_unbound(node)
             if isinstance(made, Labeled):
                 made, zero = made.labels, made.zero
             # Further outputs of the same shape, as an argmax beside its maximum, have the same channels.
@@ -267,7 +215,8 @@ class Flow:
         for value in self.graph.outputs:
             if isinstance(value, Parameter):
                 self.hold(value)
-            self.labels.fix(self.of(value).labels, "output of the network")
+            for _, labels in self.shrinking(value) if isinstance(value, Result) else ():
+                self.labels.fix(labels, "output of the network")
         for one, other in self._ties:
             self.labels.unite(*(self.numbers[number][row] for number, row in (one, other)))
         for (name, _), binding in self.bindings.items():
@@ -275,8 +224,51 @@ class Flow:
                 self.labels.fix(binding.labels, f"parameter '{name}' is also read in a way that fixes its shape")
         return self
 
+    def _reads_weights_alone(self, node: Node) -> bool:
+        """Whether a node computes from weights, of which one has more axes than a vector has."""
+        return node.number not in self._moving and any(
+            value in self._faces or isinstance(value, Parameter) and sum(size > 1 for size in value.shape) > 1
+            for value in flatten(node.inputs))
+
+    def _hold_unbound(self, node: Node) -> None:
+        for value, axis in self._unbound:
+            face = self._faces[value][axis]
+            if face:
+                self.labels.fix(face.labels, f"a weight is read in a way that fixes its shape ({self.place(node)})")
+
+    def is_weight(self, value: Value) -> bool:
+        """Whether a value is a parameter, or computed from such alone in a way that can be followed."""
+        return isinstance(value, Parameter) or isinstance(value, Result) and value in self._faces
+
+    def faces(self, value: Value) -> Faces:
+        """What is known of every axis of a weight; a parameter's axes are bound at first sight."""
+        if isinstance(value, Parameter):
+            self._read.discard(value.name)
+            return tuple(self._face(value, axis) if size > 1 else None for axis, size in enumerate(value.shape))
+        if isinstance(value, Result) and value in self._faces:
+            return self._faces[value]
+        seen = self.of(value)
+        return tuple(Face(seen.labels.ravel(), (), seen.zero) if axis in seen.axes else None
+                     for axis in range(len(seen.shape)))
+
+    def _face(self, parameter: Parameter, axis: int) -> Face:
+        key = (parameter.name, axis)
+        if key not in self.bindings:
+            self.bindings[key] = Binding(parameter, axis, CHANNEL, self.labels.fresh(parameter.shape[axis]))
+            self._unused.add(key)
+        return Face(self.bindings[key].labels, (key,))
+
+    def shrinking(self, result: Result) -> Tuple[Tuple[int, np.ndarray], ...]:
+        """The axes of a value along which something may go, and their labels."""
+        if result in self._faces:
+            return tuple((axis, face.labels) for axis, face in enumerate(self._faces[result]) if face)
+        seen = self.of(result)
+        return tuple((axis, seen.labels.ravel()) for axis in seen.axes)
+
     def of(self, value: Value) -> Labeled:
         """Labels of a value. Inputs, constants and parameters carry none of their own."""
+        if self.shown and value in self.shown:
+            return self.shown[value]
         if isinstance(value, Result):
             return self._known[value]
         shape = self.graph.shape(value)
@@ -284,7 +276,7 @@ class Flow:
 
     def of_vector(self, value: Value) -> Labeled:
         """Labels of a value; a parameter with one axis longer than 1 gets labels there, bound to it."""
-        if not isinstance(value, Parameter) or sum(size > 1 for size in value.shape) != 1:
+        if not isinstance(value, Parameter) or value in self.shown or sum(size > 1 for size in value.shape) != 1:
             return self.of(value)
         axis = next(axis for axis, size in enumerate(value.shape) if size > 1)
         if (value.name, axis) not in self.bindings:
@@ -324,22 +316,38 @@ class Flow:
         """The largest number of parameter-reading operators on a way from the network's inputs to a value."""
         return self._depth[value.node] if isinstance(value, Result) else 0
 
-    def bind(self, parameter: Parameter, axis: int, labels: np.ndarray, role: str) -> None:
-        """Say that an axis of a parameter carries these labels; a second binding is united with the first."""
-        key = (parameter.name, axis)
-        self._read.discard(parameter.name)
-        if key in self.bindings:
-            self.labels.unite(self.bindings[key].labels, labels)
+    def bind(self, weight: Value, axis: int, labels: np.ndarray, role: str) -> None:
+        """Say that an axis of a weight carries these labels; a second binding is united with the first."""
+        hidden = self._hiding and role == FILTER
+        if isinstance(weight, Parameter):
+            keys: Tuple[Tuple[str, int], ...] = ((weight.name, axis),)
+            self._read.discard(weight.name)
+            if keys[0] not in self.bindings:
+                self.bindings[keys[0]] = Binding(weight, axis, role, np.array(labels))
+                self._unused.add(keys[0])
+            self.labels.unite(self.bindings[keys[0]].labels, labels)
         else:
-            if self._hiding and role == FILTER:
-                # Nothing scores these filters: they go with channels of evaluation, or stay.
-                role = CHANNEL
-                self.hidden.append(Binding(parameter, axis, FILTER, np.array(labels)))
-            self.bindings[key] = Binding(parameter, axis, role, np.array(labels))
+            assert isinstance(weight, Result)
+            self._unbound.discard((weight, axis))
+            face = self._faces[weight][axis]
+            keys = face.keys if face else ()
+            self.labels.unite(face.labels if face else np.zeros(1, np.int64), labels)
+        for key in self._unused.intersection(keys):
+            self._unused.discard(key)
+            bound = replace(self.bindings[key], role=role)
+            # Nothing scores filters of hidden nodes: they go with channels of evaluation, or stay.
+            self.bindings[key] = replace(bound, role=CHANNEL) if hidden else bound
+            self.hidden.extend([bound] if hidden else ())
 
-    def hold(self, parameter: Parameter) -> None:
-        """Say that a parameter's shape must stay as it is."""
-        self._held.add(parameter.name)
+    def hold(self, weight: Value) -> None:
+        """Say that a weight's shape must stay as it is."""
+        if isinstance(weight, Parameter):
+            self._held.add(weight.name)
+
+    def is_zero_with(self, weight: Value, axis: int) -> bool:
+        """Whether a weight is zero at positions of an axis where its parameters are."""
+        face = self._faces[weight][axis] if isinstance(weight, Result) else None
+        return not isinstance(weight, Result) or bool(face and face.zero)
 
     def reads(self, node: Node, *rows: np.ndarray) -> None:
         """Say that numbers among a node's arguments may be how many channels these rows of labels hold."""
@@ -371,10 +379,13 @@ class Flow:
         """Fix all that a node reads, and put out labels that nothing can be removed from."""
         text = f"{reason} ({self.place(node)})"
         for value in flatten(node.inputs):
-            if isinstance(value, Parameter):
+            if value in self.shown:
+                self.labels.fix(self.shown[value].labels, text)
+            elif isinstance(value, Parameter):
                 self.hold(value)
             elif isinstance(value, Result):
-                self.labels.fix(self.of(value).labels, text)
+                for _, labels in self.shrinking(value):
+                    self.labels.fix(labels, text)
         return self.none(node.shapes[0])
 
     def weights_stay(self, node: Node, reason: str) -> np.ndarray:
@@ -392,7 +403,7 @@ class Flow:
                 values.extend(flatten(self.graph.nodes[value.node].inputs))
         return made
 
-    def sum_up(self, weight: Parameter, axis: int, labels: np.ndarray, form: Optional[Form],
+    def sum_up(self, weight: Value, axis: int, labels: np.ndarray, form: Optional[Form],
                entering: Optional[np.ndarray] = None) -> None:
         """
         Say that an axis of a weight sums these channels up, so that removed ones must not reach it.
@@ -400,6 +411,9 @@ class Flow:
         In layers of this form, where the weight reads the Cell's input, the masked network masks that; elsewhere it has
         zeros in the weight. `entering` are the labels of the input, where the weight's axis covers only a part of them.
         """
+        if not isinstance(weight, Parameter):
+            self._sum_up_computed(weight, axis, labels)
+            return
         # Whether a second reader is the Cell once more or some other code is not visible: zeros serve both.
         again = (weight.name, axis) in self.bindings
         self.bind(weight, axis, labels, INPUT)
@@ -411,26 +425,21 @@ class Flow:
         if again:
             self.bare.add((weight.name, axis))
 
+    def _sum_up_computed(self, weight: Value, axis: int, labels: np.ndarray) -> None:
+        assert isinstance(weight, Result)
+        self.bind(weight, axis, labels, INPUT)
+        face = self._faces[weight][axis]
+        if face and face.zero:
+            self.bare.update(face.keys)
+        else:
+            self.labels.fix(labels, "summed up by a weight that is computed, and not zero where its parameter is")
+
     def sum_up_values(self, node: Node, operands: Sequence[Labeled], labels: np.ndarray) -> None:
         """Say that an operator without a weight sums these channels up: exact if they are zero in some operand."""
         if any(operand.zero for operand in operands):
             self.zeroed.append(labels)
         else:
             self.labels.fix(labels, f"summed up where a removed channel is not zero ({self.place(node)})")
-
-    def scatter_site(self, value: Value) -> Optional[str]:
-        """Path of the Cell whose output is `value` and nothing else, read by one node only; else None."""
-        if not isinstance(value, Result) or len(self._consumers.get(value, ())) != 1:
-            return None
-        node = self.graph.nodes[value.node]
-        held = [item for item in node.inputs if isinstance(item, Parameter) and item.owners]
-        if not held or len(held[0].owners) != 1:
-            return None
-        owner = held[0].owners[0]
-        readers = [other for other in self.graph.nodes if other.operator == node.operator and held[0] in other.inputs]
-        # A Cell that runs twice would scatter both of its outputs, and only one of them is known to need it.
-        known = owner.kind in LAYERS or owner.kind in NORMALIZATIONS and NORMALIZATIONS[owner.kind].over == "batch"
-        return owner.path if known and len(readers) == 1 else None
 
     def _locate(self, node: Node) -> None:
         values = flatten(node.inputs)

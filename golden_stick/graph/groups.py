@@ -1,7 +1,7 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Set, Tuple
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from golden_stick.graph.flow import (
     Flow,
     Place,
     Site,
-    Solution,
-    components,
 )
-from golden_stick.graph.ir import Graph, Node, Parameter, Result
+from golden_stick.graph.ir import Graph, Node, Parameter, Result, Solution, components
 from golden_stick.graph.rules import RULES
 
 __all__ = ["ParameterSlice", "ChannelGroup", "CellSite", "FixedLayer", "Grouping", "WidthAttribute", "find_groups",
@@ -110,8 +108,8 @@ class Grouping(Sequence[ChannelGroup]):
         without_rule (tuple[str]): Operators that have no rule, and where.
         zeroed (tuple[ParameterSlice]): Axes that the masked network must have zeros on, where no mask can stand.
         inexact (tuple[str]): Normalizations that lose channels although that changes what they give, and where.
-        outputs (tuple): Per node of the graph, per output: int64 channels along the axis that shrinks, and that axis;
-            None where nothing can go. Tells the shapes that the slim network must have.
+        outputs (tuple): Per node of the graph, per output: each axis that shrinks, and the int64 channels along it.
+            Tells the shapes that the slim network must have.
         read_numbers (Mapping): Node whose arguments were read as widths that can change -> path of the nearest Cell
             with parameters at it or before it.
         stuck (frozenset[int]): Nodes that split channels none of which can go, and that could be read otherwise.
@@ -130,7 +128,7 @@ class Grouping(Sequence[ChannelGroup]):
     without_rule: Tuple[str, ...]
     zeroed: Tuple[ParameterSlice, ...] = ()
     inexact: Tuple[str, ...] = ()
-    outputs: Tuple[Tuple[Optional[Tuple[int, np.ndarray]], ...], ...] = ()
+    outputs: Tuple[Tuple[Tuple[Tuple[int, np.ndarray], ...], ...], ...] = ()
     read_numbers: Mapping[int, str] = field(default_factory=dict)
     stuck: FrozenSet[int] = frozenset()
     readable: FrozenSet[int] = frozenset()
@@ -253,13 +251,10 @@ def _zeroed(flow: Flow, solution: Solution) -> Tuple[ParameterSlice, ...]:
     return tuple(found)
 
 
-def _outputs(flow: Flow, node: Node, solution: Solution) -> Tuple[Optional[Tuple[int, np.ndarray]], ...]:
-    found = []
-    for index in range(len(node.shapes)):
-        seen = flow.of(Result(node.number, index))
-        channels = _channels(seen.labels.ravel(), solution) if seen.axes else np.zeros(0, np.int64)
-        found.append((seen.axes[0], channels) if (channels >= 0).any() else None)
-    return tuple(found)
+def _outputs(flow: Flow, node: Node, solution: Solution) -> Tuple[Tuple[Tuple[int, np.ndarray], ...], ...]:
+    results = (Result(node.number, index) for index in range(len(node.shapes)))
+    return tuple(tuple((axis, _channels(labels, solution)) for axis, labels in flow.shrinking(result)
+                       if solution.removable(labels).any()) for result in results)
 
 
 def _channels(labels: np.ndarray, solution: Solution) -> np.ndarray:

@@ -298,7 +298,7 @@ def normalization_after(graph: Graph) -> Dict[str, str]:
         name, axis = made.get(source, ("", None))
         if axis is None:
             continue
-        if node.operator in ("BiasAdd", "Squeeze", "Reshape"):
+        if node.operator in ("BiasAdd", "Squeeze", "Reshape", "Cast"):
             made[Result(node.number)] = name, _same_axis(graph.shape(source), axis, shape)
         elif normalizer and axis == (len(shape) - 1 if normalizer.over == "layer" else 1):
             gamma = node.inputs[normalizer.gamma]

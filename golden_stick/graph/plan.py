@@ -246,6 +246,6 @@ def shrunk_shapes(node: Node, found: Tuple, gone: np.ndarray) -> Tuple[Tuple[int
     """The shapes of a node's outputs without the channels `gone`; `found` is the node's entry in `Grouping.outputs`."""
     shapes = [list(shape) for shape in node.shapes]
     for shape, shrinking in zip(shapes, found):
-        if shrinking is not None:
-            shape[shrinking[0]] -= int(np.isin(shrinking[1], gone).sum())
+        for axis, channels in shrinking:
+            shape[axis] -= int(np.isin(channels, gone).sum())
     return tuple(map(tuple, shapes))

@@ -206,7 +206,7 @@ def _topology(graph: Graph, grouping: Grouping, group: ChannelGroup) -> Hashable
             held[item.role, item.axis, owner and owner.kind, owner and owner.attribute, parameter.shape[2:]] += 1
     passed: Counter = Counter()
     for node, outputs in zip(graph.nodes, grouping.outputs):
-        if any(labels is not None and np.isin(labels[1], group.channels).any() for labels in outputs):
+        if any(np.isin(channels, group.channels).any() for shrinking in outputs for _, channels in shrinking):
             passed[node.operator] += 1
     return frozenset(held.items()), frozenset(passed.items())
 

@@ -151,8 +151,8 @@ def _around(scope: str, nearest: str) -> List[str]:
 def _passes(cells: Mapping[str, nn.Cell], graph: Graph, grouping: Grouping, number: int, width: int) -> bool:
     """Whether a node only brings what a layer of MindSpore's reads into rows, which takes no number of the user's."""
     node, made = graph.nodes[number], grouping.outputs[number][0]
-    return (isinstance(record_of(cells.get(node.scope, nn.Cell())), Layer) and made is not None
-            and len(made[1]) == width and width in graph.shape(node.inputs[0]))
+    return (isinstance(record_of(cells.get(node.scope, nn.Cell())), Layer)
+            and [len(channels) for _, channels in made] == [width] and width in graph.shape(node.inputs[0]))
 
 
 def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, int], int]:

@@ -222,3 +222,24 @@ class TestFindInputs:
     def test_none_that_compiles(self):
         with pytest.raises(ArgumentError, match="For 'X', 'inputs' must be given"):
             find_inputs("X", nn.Dense(3, 4))
+
+
+def test_a_cast_parameter_is_the_parameter_and_says_so():
+    graph = gs.trace(nn.Dense(4, 3).to_float(ms.float16), (2, 4))
+    assert [node.operator for node in graph.nodes] == ["Cast", "MatMul", "BiasAdd"]
+    weight = graph.nodes[1].inputs[1]
+    assert (weight.type, graph.parameter("weight").type) == ("float16", "")
+    assert weight == graph.parameter("weight")
+
+
+def test_the_kind_of_a_cell_is_not_that_of_what_others_do_with_its_weight():
+    class Reads(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.plain = nn.Dense(4, 3), nn.Dense(3, 2)
+
+        def construct(self, x):
+            return self.plain(ops.dense(x, self.inner.weight))
+
+    graph = gs.trace(Reads(), (2, 4))
+    assert [graph.parameter(f"{name}.weight").owners[0].kind for name in ("inner", "plain")] == ["", "nn.Dense"]

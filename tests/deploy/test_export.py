@@ -265,3 +265,5 @@ def test_what_float16_allows():
     assert allowed_difference(1e-5, [np.zeros(2, np.float32), np.zeros(2, np.int32)]) == 1e-5
     assert allowed_difference(1e-5, [np.zeros(2, np.float32), np.zeros(2, np.float16)]) == 2 ** -7
     assert allowed_difference(0.1, [np.zeros(2, np.float16)]) == 0.1
+    assert allowed_difference(1e-5, [np.zeros(2, np.float32)], steps=3) == 2 ** -7
+    assert allowed_difference(1e-5, [np.zeros(2, np.float32)], steps=20) == 20 * 2 ** -10

@@ -4,8 +4,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, Solution
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.graph.flow import Flow
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, Solution, Value, flatten
 from golden_stick.graph.rules import RULES
 
 SPATIAL = {"Conv2D": 2, "Conv3D": 3}

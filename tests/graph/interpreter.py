@@ -9,9 +9,9 @@ from typing import Callable, Dict, Iterable, Mapping, Optional, Set
 
 import numpy as np
 
-from golden_stick.graph.flow import Flow, Solution, number
+from golden_stick.graph.flow import Flow, number
 from golden_stick.graph.groups import Grouping, find_groups
-from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, flatten
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Parameter, Result, Solution, flatten
 from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 from golden_stick.graph.rules import RULES
@@ -102,10 +102,10 @@ class Machine:
         return self.parameters[value.name] if isinstance(value, Parameter) else self.values[value]
 
     def slim_shape(self, node: Node) -> tuple:
-        labels = self.flow.of(Result(node.number)).labels
-        gone = np.isin(self.solution.classes[labels], list(self.removed))
-        return tuple(size - int(gone.sum()) if labels.shape[axis] > 1 else size
-                     for axis, size in enumerate(node.shapes[0]))
+        shape = list(node.shapes[0])
+        for axis, labels in self.flow.shrinking(Result(node.number)):
+            shape[axis] -= int(np.isin(self.solution.classes[labels], list(self.removed)).sum())
+        return tuple(shape)
 
     def run_first_input(self, node):
         return activation(self.read(node.inputs[0]), keeps_zero(node))

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from golden_stick.graph.flow import FIXED, Labels
+from golden_stick.graph.ir import FIXED, Labels
 
 
 def naive_classes(count, pairs):

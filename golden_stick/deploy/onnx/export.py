@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError, ExportError, TraceError, first_line
 from golden_stick.base.inputs import describe, resized
-from golden_stick.cells.trace import trace
+from golden_stick.cells.trace import half_steps, trace
 from golden_stick.cells.wrappers import quiet
 from golden_stick.deploy.exporters import check_outputs, run_network
 from golden_stick.deploy.free_axes import CHECKED, TRACED, FreeAxes, lengthened, with_lengths
@@ -85,6 +85,7 @@ class _Export:
         self._network, self._tensors, self._path, self._free, self._opset = network, tensors, path, free, opset
         self._input_names, self._output_names = input_names, output_names
         self._weights = {item.name: item.asnumpy() for item in network.get_parameters()}
+        self._steps = half_steps(network, tensors)
 
     def any_size(self, any_batch: bool, note: str = "any") -> None:
         """Traced at several sizes, and checked at others."""
@@ -139,7 +140,7 @@ class _Export:
             try:
                 wanted = wanted if tensors is proofs[0] else run_network("ONNX file", self._network, tensors)
                 got = run_file(self._path, [tensor.asnumpy() for tensor in tensors])
-                check_outputs("ONNX file", wanted, tensors, got, _TOLERANCE)
+                check_outputs("ONNX file", wanted, tensors, got, _TOLERANCE, self._steps)
             except ExportError as error:
                 if len(writers) == 1:
                     raise

@@ -170,9 +170,9 @@ class Writer:
         if isinstance(value, Constant):
             return self.constant(np.asarray(value.value).astype(like or self.type(value)))
         if isinstance(value, Parameter):
-            self.arrays.setdefault(value.name, self._weights[value.name])
-            self.shapes.setdefault(value.name, value.shape)
-            name = value.name
+            array, name = self._weights[value.name], f"{value.name}:{value.type}" if value.type else value.name
+            self.arrays.setdefault(name, array.astype(value.type) if value.type else array)
+            self.shapes.setdefault(name, value.shape)
         elif isinstance(value, Result) and value not in self._names:
             raise ExportError(f"For 'export', output {value.index} of {self.graph.nodes[value.node]} must not be read: "
                               f"its ONNX rule writes the others only.")
@@ -186,7 +186,7 @@ class Writer:
             written = np.asarray(value.value).dtype.name
             return "float32" if written == "float64" and not isinstance(value.value, np.ndarray) else written
         if isinstance(value, Parameter):
-            return self._weights[value.name].dtype.name
+            return value.type or self._weights[value.name].dtype.name
         if isinstance(value, Result):
             node = self.graph.nodes[value.node]
             kind, what = node.types[value.index] if value.index < len(node.types) else "", str(node)
@@ -204,7 +204,8 @@ class Writer:
     def weight(self, value: Value) -> Optional[np.ndarray]:
         """The array of a parameter or a constant; None where it is computed."""
         if isinstance(value, Parameter):
-            return self._weights[value.name]
+            array = self._weights[value.name]
+            return array.astype(value.type) if value.type else array
         return value.value if isinstance(value, Constant) and isinstance(value.value, np.ndarray) else None
 
     def number(self, node: Node, at: Optional[int], default: Any = None) -> Any:

@@ -10,7 +10,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.flow import Rule, always_zero, never_zero, zero_as_first
 from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.layers import CONVOLUTION, OPERATORS, TRANSPOSED, Form
-from golden_stick.graph.rules import arithmetic, shapes
+from golden_stick.graph.rules import arithmetic, shapes, weights
 
 __all__ = ["RULES", "add_rule"]
 
@@ -78,9 +78,17 @@ _KINDS = (
      "Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike IsFinite BitwiseNot Threshold HardTanh"),
 )
 
-RULES: Dict[str, Rule] = {
-    operator: Rule(flow, zero) for flow, zero, operators in _KINDS for operator in operators.split()
+# How rules go through weights. Where none is given, weights stay.
+_OF_WEIGHTS: Dict[Callable, Callable] = {
+    **dict.fromkeys((shapes.reshape, shapes.split, shapes.strided_slice, shapes.broadcast_to, shapes.transpose,
+                     shapes.concat, shapes.stack, shapes.unstack, shapes.reverse, shapes.tile), weights.moved),
+    **dict.fromkeys((arithmetic.first_input, arithmetic.elementwise, arithmetic.residual_sum), weights.pointwise),
+    **dict.fromkeys((arithmetic.reduction, arithmetic.reduced_sum, arithmetic.sum_of_powers, arithmetic.along_axes),
+                    weights.reduced),
 }
+
+RULES: Dict[str, Rule] = {operator: Rule(flow, zero, _OF_WEIGHTS.get(flow))
+                          for flow, zero, operators in _KINDS for operator in operators.split()}
 
 
 def add_rule(operator: str, flow: Callable, keeps_zero: bool = False) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 
 from golden_stick.graph.flow import CHANNEL, FILTER, INPUT, Flow, Labeled, Site, axes_of, is_data, number
 from golden_stick.graph.ir import Constant, Input, Node, Parameter, Result, Value, flatten
-from golden_stick.graph.layers import CONVOLUTION, DENSE, NORMALIZATIONS, NORMALIZERS, OPERATORS, TRANSPOSED
+from golden_stick.graph.layers import CONVOLUTION, DENSE, LAYERS, NORMALIZATIONS, NORMALIZERS, OPERATORS, TRANSPOSED
 
 __all__ = ["CHANNELS_FIRST", "along_axes", "channel_parameters", "control_flow", "convolution", "dense_product",
            "einsum", "einsum_letters", "elementwise", "embedding", "first_input", "group_normalization",
@@ -34,9 +34,8 @@ def elementwise(flow: Flow, node: Node) -> np.ndarray:
         seen = flow.of(value)
         own = axis - rank + len(seen.shape)
         if own < 0 or seen.shape[own] == 1:
-            if isinstance(value, Parameter):
-                flow.hold(value)
-        elif isinstance(value, Parameter):
+            flow.hold(value)
+        elif flow.is_weight(value):
             flow.bind(value, own, lead, CHANNEL)
         elif seen.axes:
             flow.labels.unite(lead, seen.labels.ravel())
@@ -72,13 +71,28 @@ def residual_sum(flow: Flow, node: Node) -> np.ndarray:
     if flow.residual == "scatter":
         # The paper prunes the block's convolutions and leaves the shortcut alone: the deepest operand is the branch.
         branch, seen = max(operands, key=lambda operand: flow.depth(operand[0]))
-        site = flow.scatter_site(branch) if seen.axes == (1,) else None
+        site = _scatter_site(flow, branch) if seen.axes == (1,) else None
         if site is not None:
             flow.scatters.append(Site(site, len(seen.shape) - 2, seen.labels.ravel()))
             operands = [operand for operand in operands if operand[0] != branch]
     for _, seen in operands:
         flow.labels.fix(seen.labels, stream)
     return flow.none(node.shapes[0])
+
+
+def _scatter_site(flow: Flow, value: Value) -> Optional[str]:
+    """Path of the Cell whose output is `value` and nothing else, read by one node only; else None."""
+    if not isinstance(value, Result) or len(flow.consumers.get(value, ())) != 1:
+        return None
+    node = flow.graph.nodes[value.node]
+    held = [item for item in node.inputs if isinstance(item, Parameter) and item.owners]
+    if not held or len(held[0].owners) != 1:
+        return None
+    owner = held[0].owners[0]
+    readers = [other for other in flow.graph.nodes if other.operator == node.operator and held[0] in other.inputs]
+    # A Cell that runs twice would scatter both of its outputs, and only one of them is known to need it.
+    known = owner.kind in LAYERS or owner.kind in NORMALIZATIONS and NORMALIZATIONS[owner.kind].over == "batch"
+    return owner.path if known and len(readers) == 1 else None
 
 
 def channel_parameters(flow: Flow, node: Node) -> Union[np.ndarray, Labeled]:
@@ -115,12 +129,12 @@ def first_input(flow: Flow, node: Node) -> np.ndarray:
     return flow.of_vector(node.inputs[0]).labels
 
 
-def _weight(flow: Flow, node: Node) -> Union[Parameter, np.ndarray]:
+def _weight(flow: Flow, node: Node) -> Union[Value, np.ndarray]:
     """The weight of a convolution, or the barrier that stands where it cannot be followed."""
     weight, axes = node.inputs[1], flow.of(node.inputs[0]).axes
-    if not isinstance(weight, Parameter):
+    if not flow.is_weight(weight):
         return flow.weights_stay(node, "the weight is computed, not a parameter")
-    if len(node.shapes[0]) != len(weight.shape):
+    if len(node.shapes[0]) != len(flow.graph.shape(weight)):
         return flow.barrier(node, "a single sample, whose channels are on axis 0")
     if node.operator == "Convolution" and number(node.inputs[6]):
         return flow.barrier(node, "a convolution that is transposed by a switch")
@@ -135,16 +149,19 @@ def _bias(flow: Flow, node: Node, made: np.ndarray) -> None:
     bias = node.inputs[at] if at is not None and len(node.inputs) > at else None
     if isinstance(bias, Parameter):
         flow.bind(bias, 0, made, CHANNEL)
+    elif bias is not None and flow.of(bias).axes:
+        flow.labels.unite(flow.of(bias).labels.ravel(), made)
     elif bias is not None and flow.graph.shape(bias) == made.shape:
         flow.labels.fix(made, f"meets a constant or computed vector ({flow.place(node)})")
 
 
-def convolution(flow: Flow, node: Node) -> np.ndarray:
+def convolution(flow: Flow, node: Node) -> Union[np.ndarray, Labeled]:
     """`weight` is (C_out, C_in / group, ...). Groups lose equal positions; a depthwise filter goes with its channel."""
     data, weight = flow.of(node.inputs[0]), _weight(flow, node)
-    if not isinstance(weight, Parameter):
+    if isinstance(weight, np.ndarray):
         return weight
-    group, filters, source = OPERATORS[node.operator].argument(node, "group", 1), weight.shape[0], data.along(1)
+    group, source = OPERATORS[node.operator].argument(node, "group", 1), data.along(1)
+    filters = flow.graph.shape(weight)[0]
     if group == len(source) and group > 1:
         made = np.repeat(source, filters // group)
         flow.bind(weight, 0, made, CHANNEL)
@@ -156,28 +173,29 @@ def convolution(flow: Flow, node: Node) -> np.ndarray:
         flow.labels.unite(made.reshape(group, -1)[:1], made.reshape(group, -1))
         flow.bind(weight, 0, made, FILTER)
     _bias(flow, node, made)
-    return flow.on(1, made, len(node.shapes[0]))
+    return Labeled(flow.on(1, made, len(node.shapes[0])), node.shapes[0], flow.is_zero_with(weight, 0))
 
 
-def transposed_convolution(flow: Flow, node: Node) -> np.ndarray:
+def transposed_convolution(flow: Flow, node: Node) -> Union[np.ndarray, Labeled]:
     """`weight` is (C_in, C_out / group, ...). Every group makes its channels by the same axis of the weight."""
     data, weight = flow.of(node.inputs[0]), _weight(flow, node)
-    if not isinstance(weight, Parameter):
+    if isinstance(weight, np.ndarray):
         return weight
     group, source = OPERATORS[node.operator].argument(node, "group", 1), data.along(1)
+    filters = flow.graph.shape(weight)[1]
     if group == len(source) and group > 1:
         # Every channel has filters of its own: they go with it, and none of a channel's filters goes alone.
         flow.bind(weight, 0, source, CHANNEL)
-        made = np.repeat(source, weight.shape[1])
+        made = np.repeat(source, filters)
     else:
         parts = source.reshape(group, -1)
         flow.labels.unite(parts[:1], parts)
         flow.sum_up(weight, 0, source, TRANSPOSED)
-        own = flow.labels.fresh(weight.shape[1])
+        own = flow.labels.fresh(filters)
         flow.bind(weight, 1, own, FILTER)
         made = np.tile(own, group)
     _bias(flow, node, made)
-    return flow.on(1, made, len(node.shapes[0]))
+    return Labeled(flow.on(1, made, len(node.shapes[0])), node.shapes[0], flow.is_zero_with(weight, 1))
 
 
 def matrix_product(flow: Flow, node: Node) -> Labeled:
@@ -255,15 +273,15 @@ def _meet(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], lette
     """What the operands that have this axis say of its channels; None if nothing can be removed there."""
     holders = [(value, letters.index(letter)) for value, letters in operands if letter in letters]
     size = max(flow.graph.shape(value)[axis] for value, axis in holders)
-    weights = [(value, axis) for value, axis in holders if isinstance(value, Parameter)]
+    weights = [(value, axis) for value, axis in holders if flow.is_weight(value)]
     if not carriers:
-        if len(weights) == 1 == len(holders) and not summed and len(weights[0][0].shape) == 2:
+        if len(weights) == 1 == len(holders) and not summed and len(flow.graph.shape(weights[0][0])) == 2:
             own = flow.labels.fresh(size)
             flow.bind(*weights[0], own, FILTER)
-            return Labeled(own, (size,), True)
+            return Labeled(own, (size,), flow.is_zero_with(*weights[0]))
         for weight, axis in weights:
             if summed:
-                flow.bind(weight, axis, np.zeros(weight.shape[axis], np.int64), INPUT)
+                flow.bind(weight, axis, np.zeros(flow.graph.shape(weight)[axis], np.int64), INPUT)
             else:
                 flow.hold(weight)
         return None
@@ -278,7 +296,7 @@ def _meet(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], lette
         plain = operands[0][1][-1] == letter
         if summed:
             flow.sum_up(weight, axis, lead, DENSE if plain else None)
-        elif weight.shape[axis] > 1:
+        elif flow.graph.shape(weight)[axis] > 1:
             flow.bind(weight, axis, lead, CHANNEL)
         else:
             flow.hold(weight)
@@ -307,10 +325,10 @@ def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> 
 def embedding(flow: Flow, node: Node) -> np.ndarray:
     """A table of vectors, read by row: it makes the channels of the last axis."""
     table, shape = node.inputs[OPERATORS[node.operator].weight], node.shapes[0]
-    if not isinstance(table, Parameter) or len(table.shape) != 2 or (
+    if not flow.is_weight(table) or len(flow.graph.shape(table)) != 2 or (
             node.operator == "Gather" and number(node.inputs[2]) != 0):
         return flow.barrier(node, "a table that is not read by its rows")
-    made = flow.labels.fresh(table.shape[1])
+    made = flow.labels.fresh(flow.graph.shape(table)[1])
     flow.bind(table, 1, made, FILTER)
     return flow.on(len(shape) - 1, made, len(shape))
 

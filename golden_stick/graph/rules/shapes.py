@@ -3,8 +3,8 @@ from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import NUMBER, Flow, Labeled, axes_of, components, number
-from golden_stick.graph.ir import Node, Parameter, flatten
+from golden_stick.graph.flow import NUMBER, Flow, Labeled, axes_of, number
+from golden_stick.graph.ir import Node, Parameter, components, flatten
 from golden_stick.graph.rules.arithmetic import embedding
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "gather", "tile",
@@ -105,7 +105,7 @@ def concat(flow: Flow, node: Node) -> np.ndarray:
     rank = len(node.shapes[0])
     axis %= rank
     axes = {own for item in seen for own in item.axes}
-    if any(isinstance(value, Parameter) for value in values) or len(axes) > 1:
+    if any(isinstance(value, Parameter) and value not in flow.shown for value in values) or len(axes) > 1:
         return flow.barrier(node, "joins parameters, or channels of two axes")
     if axes <= {axis}:
         return flow.on(axis, np.concatenate([item.along(axis) for item in seen]), rank)
@@ -240,7 +240,7 @@ def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int) -> 
 
 def gather(flow: Flow, node: Node) -> np.ndarray:
     """Reads positions of one axis, which must not be that of the channels; from a weight, it reads vectors."""
-    if isinstance(node.inputs[0], Parameter):
+    if flow.is_weight(node.inputs[0]):
         return embedding(flow, node)
     data, axis = flow.of(node.inputs[0]), number(node.inputs[2])
     if not data.axes:
