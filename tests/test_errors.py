@@ -9,7 +9,6 @@ import pytest
 
 import golden_stick
 from golden_stick import errors
-from golden_stick.base.errors import first_line
 
 PACKAGE = Path(golden_stick.__file__).parent
 LINE = re.compile(r"^(?P<indent>[│├└─ ]*)(?P<name>[A-Z]\w*Error)(?: \((?P<builtin>\w+)\))?(?P<text>.*)$")
@@ -155,12 +154,3 @@ def test_every_message_is_expected_by_some_test():
         if not found and not any(text in tail for text in EXEMPT):
             missing.append(f"{place}: {tail}")
     assert not missing, "\n".join(missing)
-
-
-@pytest.mark.parametrize("text, line", [
-    ("\n  the cause\nmore", "the cause"), ("", "ValueError"),
-    ("-----\n- Kernel select failed:\n-----\nUnsupported op [Einsum] on CPU.\n-----\n- C++ Call Stack:\n-----",
-     "Unsupported op [Einsum] on CPU."), ("-----\n- Kernel select failed:\n-----", "- Kernel select failed:"),
-])
-def test_what_mindspore_says_is_not_the_rule_above_it(text, line):
-    assert first_line(ValueError(text)) == line

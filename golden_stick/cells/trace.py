@@ -27,7 +27,7 @@ from golden_stick.cells.wrappers import (
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
 from golden_stick.graph.layers import EMBEDDING, LAYERS, NORMALIZATIONS, OPERATORS
 from golden_stick.graph.rules import RULES
-from golden_stick.graph.rules.weights import moved
+from golden_stick.graph.rules.shapes import moved
 
 __all__ = ["find_inputs", "half_steps", "located", "owners", "trace", "trace_for", "trace_hidden"]
 

@@ -217,6 +217,10 @@ class Flow:
             for index, (shape, labels) in enumerate(zip(node.shapes, every)):
                 self._known[Result(node.number, index)] = Labeled(
                     labels if labels.any() else self.none(shape), shape, zero)
+        self._finish()
+        return self
+
+    def _finish(self) -> None:
         for value in self.graph.outputs:
             if isinstance(value, Parameter):
                 self.hold(value)
@@ -224,10 +228,11 @@ class Flow:
                 self.labels.fix(labels, "output of the network")
         for one, other in self._ties:
             self.labels.unite(*(self.numbers[number][row] for number, row in (one, other)))
+        for key in self._unused:  # such as the taps of a kernel
+            self.labels.fix(self.bindings.pop(key).labels, "no operator says what this axis is")
         for (name, _), binding in self.bindings.items():
             if name in self._held:
                 self.labels.fix(binding.labels, f"parameter '{name}' is also read in a way that fixes its shape")
-        return self
 
     def _reads_weights_alone(self, node: Node) -> bool:
         """Whether a node computes from weights, of which one has more axes than a vector has."""
@@ -386,21 +391,20 @@ class Flow:
         that call for it, in words.
         """
         self.stopped[node.number] = text = f"{reason} ({self.place(node)}{numbers and f', {numbers}'})"
-        for value in flatten(node.inputs):
+        values: List[Value] = list(flatten(node.inputs))
+        seen: Set[int] = set()
+        while values:
+            value = values.pop()
             if value in self.shown:
                 self.labels.fix(self.shown[value].labels, text)
+            elif isinstance(value, Parameter):
+                self.hold(value)
             elif isinstance(value, Result):
                 for _, labels in self.shrinking(value):
                     self.labels.fix(labels, text)
-        values, seen = list(flatten(node.inputs)), set()
-        while values:
-            value = values.pop()
-            if isinstance(value, Parameter) and value not in self.shown:
-                self.hold(value)
-            elif isinstance(value, Result) and value.node not in self.moving and value.node not in seen and (
-                    value not in self._faces):  # computed of weights alone, in a way that was not followed
-                seen.add(value.node)
-                values.extend(flatten(self.graph.nodes[value.node].inputs))
+                if value.node not in self.moving | seen and value not in self._faces:  # computed of weights alone
+                    seen.add(value.node)
+                    values.extend(flatten(self.graph.nodes[value.node].inputs))
         return self.none(node.shapes[0])
 
     def sum_up(self, weight: Value, axis: int, labels: np.ndarray, form: Optional[Form],

@@ -319,8 +319,8 @@ def _kept(flow: Flow, solution: Solution) -> Dict[str, Tuple[str, ...]]:
 
 def _why_unbound(flow: Flow, parameter: Parameter) -> Tuple[str, ...]:
     """
-    Why no axis of a parameter follows channels: what is said where it, or what is computed of it alone, meets data; ()
-    if nothing reads it.
+    Why no axis of a parameter follows channels: what is said where it, or what is computed of it alone, meets data;
+    () if nothing reads it.
     """
     waiting, readers = list(flow.readers.get(parameter.name, ())), set()
     while waiting:

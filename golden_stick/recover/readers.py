@@ -6,7 +6,7 @@ from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
 import numpy as np
 
 from golden_stick.deploy.fold.plan import find_fusions
-from golden_stick.graph.ir import Graph, Node, Owner, Parameter, Result, flatten
+from golden_stick.graph.ir import Graph, Node, Owner, Parameter, Result, flatten, segments_of
 from golden_stick.graph.layers import (
     CONVOLUTION,
     DENSE,
@@ -19,7 +19,6 @@ from golden_stick.graph.layers import (
     layer_of,
     spatial_numbers,
 )
-from golden_stick.graph.segments import segments_of
 from golden_stick.recover.least_squares import Geometry
 from golden_stick.recover.streams import Addend, addend_of
 

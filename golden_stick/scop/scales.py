@@ -6,8 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.graph.ir import Graph
-from golden_stick.graph.segments import segments_of
+from golden_stick.graph.ir import Graph, segments_of
 
 __all__ = ["Mixing", "SCALE_INIT", "SCHEDULE", "plan_mixing"]
 

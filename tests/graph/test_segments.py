@@ -1,6 +1,6 @@
 """Stretches between the points that all data must pass."""
 import golden_stick as gs
-from golden_stick.graph.segments import segments_of
+from golden_stick.graph.ir import segments_of
 from tests import networks
 from tests.graph.build import Builder
 

@@ -10,7 +10,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.graph.flow import Rule, always_zero, never_zero, zero_as_first
 from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.layers import CONVOLUTION, OPERATORS, TRANSPOSED, Form
-from golden_stick.graph.rules import arithmetic, shapes, weights
+from golden_stick.graph.rules import arithmetic, shapes
 
 __all__ = ["RULES", "add_rule"]
 
@@ -81,10 +81,10 @@ _KINDS = (
 # How rules go through weights. Where none is given, weights stay.
 _OF_WEIGHTS: Dict[Callable, Callable] = {
     **dict.fromkeys((shapes.reshape, shapes.split, shapes.strided_slice, shapes.broadcast_to, shapes.transpose,
-                     shapes.concat, shapes.stack, shapes.unstack, shapes.reverse, shapes.tile), weights.moved),
-    **dict.fromkeys((arithmetic.first_input, arithmetic.elementwise, arithmetic.residual_sum), weights.pointwise),
+                     shapes.concat, shapes.stack, shapes.unstack, shapes.reverse, shapes.tile), shapes.moved),
+    **dict.fromkeys((arithmetic.first_input, arithmetic.elementwise, arithmetic.residual_sum), shapes.pointwise),
     **dict.fromkeys((arithmetic.reduction, arithmetic.reduced_sum, arithmetic.sum_of_powers, arithmetic.along_axes),
-                    weights.reduced),
+                    shapes.reduced),
 }
 
 RULES: Dict[str, Rule] = {operator: Rule(flow, zero, _OF_WEIGHTS.get(flow))
