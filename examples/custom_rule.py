@@ -1,8 +1,9 @@
 """
 An operator and a Cell of your own, taught to golden_stick in a few lines.   python examples/custom_rule.py
 
-Without its rule, an operator is a barrier: nothing that it reads is pruned, and the report names it. Without its
-resizer, a Cell that holds its width in an attribute keeps it.
+Without its rule, an operator is a barrier: nothing that it reads is pruned, and the report names it. Widths in
+attributes, and in tuples of them, are found without help; a Cell that holds its width elsewhere, here in a dict, keeps
+it without a resizer.
 """
 import os
 
@@ -19,16 +20,16 @@ from golden_stick.graph.rules import add_rule  # noqa: E402
 
 
 class Scale(nn.Cell):
-    """One factor per channel. It keeps the number of channels beside them."""
+    """One factor per channel. It keeps the number of channels beside them, in a dict."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.channels = channels
+        self.sizes = {"channels": channels}
         self.factor = Parameter(Tensor(np.linspace(0.5, 1.5, channels).astype(np.float32)), name="factor")
 
     def construct(self, x):
         # lgamma stands for an operator that golden_stick does not know.
-        return ops.lgamma(ops.abs(x) + 1.0) * self.factor.reshape(1, self.channels, 1, 1)
+        return ops.lgamma(ops.abs(x) + 1.0) * self.factor.reshape(1, self.sizes["channels"], 1, 1)
 
 
 def prune() -> None:
@@ -47,7 +48,7 @@ def main() -> None:
     # It works number by number: the channels behind it are those before it. It maps 0 to something else.
     add_rule("Lgamma", lambda flow, node: flow.of(node.inputs[0]).labels)
     prune()
-    add_resizer(Scale, lambda cell: setattr(cell, "channels", cell.factor.shape[0]))
+    add_resizer(Scale, lambda cell: cell.sizes.update(channels=cell.factor.shape[0]))
     prune()
 
 

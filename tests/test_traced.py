@@ -32,9 +32,9 @@ def compiled(monkeypatch):
     """What was really compiled, in order."""
     calls, compile_anew = [], tracing._compile
 
-    def counted(network, tensors):
+    def counted(network, tensors, training=()):
         calls.append(network)
-        return compile_anew(network, tensors)
+        return compile_anew(network, tensors, training)
 
     monkeypatch.setattr(tracing, "_compile", counted)
     monkeypatch.setattr(tracing, "_compile", shared_compilations())

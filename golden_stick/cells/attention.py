@@ -4,7 +4,7 @@ MindSpore's attention with an inner width of its own.
 `nn.MultiheadAttention` takes the width of its queries for that of its heads, so it cannot lose a channel of the one
 without the other. It is traced, and slimmed, as `OpenAttention`, which reads every width from its weights.
 """
-from typing import Any, Iterable, Tuple
+from typing import Iterable, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -116,7 +116,7 @@ def close_attentions(cells: Iterable[nn.Cell]) -> None:
         cell.__class__ = nn.MultiheadAttention
 
 
-def resize_attention(inner: int, kept: Tuple[int, ...], cell: Any) -> None:
+def resize_attention(inner: int, kept: Tuple[int, ...], cell: nn.Cell) -> None:
     """Set the widths of an attention that kept these of the `inner` channels that its heads made."""
     width = inner // cell.num_heads
     open_attentions([cell] if type(cell) is nn.MultiheadAttention else [])

@@ -17,6 +17,8 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceErro
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.cells.attention import close_attentions, open_attentions
 from golden_stick.cells.wrappers import (
+    ScatteredOutput,
+    TemporaryCell,
     copy_network,
     evaluation,
     find_cell,
@@ -29,7 +31,7 @@ from golden_stick.graph.layers import EMBEDDING, LAYERS, NORMALIZATIONS, OPERATO
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.shapes import moved
 
-__all__ = ["find_inputs", "half_steps", "located", "owners", "trace", "trace_for", "trace_hidden"]
+__all__ = ["find_inputs", "half_steps", "half_steps_in", "located", "owners", "trace", "trace_for", "trace_hidden"]
 
 
 try:
@@ -122,28 +124,28 @@ def _foreign(network: nn.Cell, graph: Graph) -> Dict[str, Tuple[Owner, ...]]:
     for node in graph.nodes:
         for value in flatten(node.inputs):
             if isinstance(value, Parameter) and len(value.owners) == 1 and value.owners[0].kind in known:
-                owner = value.owners[0]
-                # Where Cells are alike, MindSpore may take one's name for another's.
-                if owner.path != node.scope and type(_cell_at(network, node.scope)) is not type(cells[owner.path]):
+                owner, reader = value.owners[0], cells.get(node.scope)
+                # Where Cells are alike, MindSpore may take one's name for another's, or the name that it had inside
+                # another network; what is wrapped has its wrapper's.
+                if not (reader is None or owner.path == node.scope or type(reader) is type(cells[owner.path])
+                        or isinstance(reader, (ScatteredOutput, TemporaryCell))):
                     found[value.name] = (replace(owner, kind=""),)
     return found
-
-
-def _cell_at(network: nn.Cell, path: str) -> Any:
-    cell: Any = network
-    for name in path.split("."):
-        cell = cell._cells.get(name) if cell is not None else None
-    return cell
 
 
 def half_steps(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> int:
     """How many operators in a row compute in float16 at most, where Cells, weights or inputs ask for it."""
     cells = [cell for _, cell in network.cells_and_names()]
-    if not any(hasattr(cell, "_amp_level") or cell.get_flags().get("fp16") for cell in cells) and not any(
+    if not any(getattr(cell, "_amp_level", None) or cell.get_flags().get("fp16") for cell in cells) and not any(
             item.dtype == ms.float16 for item in (*network.get_parameters(), *tensors)):
         return 0
+    return half_steps_in(trace(network, tensors))
+
+
+def half_steps_in(graph: Graph) -> int:
+    """The same of a network that is traced."""
     steps: Dict[int, int] = {}
-    for node in trace(network, tensors).nodes:
+    for node in graph.nodes:
         rounds = node.types[:1] == ("float16",) and getattr(RULES.get(node.operator), "weights", None) is not moved
         steps[node.number] = rounds + max((steps[value.node] for value in flatten(node.inputs)
                                            if isinstance(value, Result)), default=0)

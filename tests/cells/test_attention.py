@@ -120,8 +120,8 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("heads", ["width", "whole"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name, heads", [("encoder", "width"), ("crossed", "whole")] + [
+    pytest.param(name, heads, marks=pytest.mark.long) for name in CASES for heads in ("width", "whole")])
 def test_attention_shrinks_inside_and_stays_equal(name, heads, mode, tmp_path):
     build, inputs = CASES[name]
     if heads == "whole" and name != "encoder":

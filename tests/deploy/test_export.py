@@ -195,8 +195,8 @@ def test_a_number_in_a_mindir(tmp_path):
 
 
 @pytest.mark.parametrize("fails, message", [
-    ("mindir", "the MindIR, whose outputs must not be None, must run on this machine, .* MindSpore says: no kernel$"),
-    ("network", "For 'export', the network must run on this machine, for the MindIR to be compared .*: no kernel$"),
+    ("mindir", "the MindIR, whose outputs must not be None, must run on this machine, .* MindSpore says: no kernel"),
+    ("network", "For 'export', the network must run on this machine, for the MindIR to be compared .*: no kernel"),
 ])
 def test_what_does_not_run_here(tmp_path, monkeypatch, fails, message):
     """Played: a MindIR with an output of None runs or not by what the process did before."""
@@ -258,7 +258,8 @@ def test_parameters_of_float16(tmp_path, residual):
     found = run_file(gs.export(slim, inputs, tmp_path / "slim", file_format="ONNX"), [inputs.asnumpy()])[0]
     np.testing.assert_allclose(found, wanted, 0, 2 ** -7 * np.abs(wanted).max())
     result = gs.verify(slim, nn.GraphCell(ms.load(gs.export(slim, inputs, tmp_path / "slim"))), inputs)
-    assert result.tolerance == 2 ** -7
+    # One rounding for each operator in the longest row of such, eight at least.
+    assert 8 * 2 ** -10 <= result.tolerance <= 16 * 2 ** -10
 
 
 def test_what_float16_allows():

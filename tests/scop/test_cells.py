@@ -177,7 +177,7 @@ class TestKnockoffInput:
         phase = gs.SCOP().apply(networks.SmallNet(), inputs=networks.SMALL_INPUT)
         nn.WithLossCell(phase, nn.MSELoss()).set_train(True)
         flags = {type(cell).__name__: cell.training for _, cell in phase.cells_and_names()}
-        assert flags["KnockoffInput"] and flags["KnockoffLayer"]
+        assert flags["OneKnockoffInput"] and flags["KnockoffLayer"]
         assert not flags["BatchNorm2d"] and not flags["SmallNet"]
         phase.set_train(False)
         assert not any(cell.training for _, cell in phase.cells_and_names())

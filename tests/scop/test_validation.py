@@ -92,7 +92,7 @@ def test_a_latency_is_not_measured_for_each_evaluation(monkeypatch):
         return sum(parameter.size for parameter in network.get_parameters())
 
     monkeypatch.setattr("golden_stick.prune.pruner.latency_ratio",
-                        lambda slim, original, inputs: size(slim) / size(original))
+                        lambda slim, original, inputs, **options: size(slim) / size(original))
     _, algorithm, phase, batch = applied("latency", target_latency=0.8)
     planned = algorithm.report.macs_after
     monkeypatch.setattr("golden_stick.prune.pruner.latency_ratio", None)

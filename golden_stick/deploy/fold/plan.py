@@ -324,8 +324,8 @@ class _Search:
         single = operator.form.channel_axis == 1 and len(node.shapes[0]) != len(self._graph.parameter(name).shape)
         if kind is None or node.operator not in kind.operators or owner.attribute != kind.weight or turned or single:
             raise CannotFold(f"'{owner.path}', a Cell of another kind ('{owner.kind}')")
-        bias = next((item for item in self._graph.parameters
-                     if kind.bias and Owner(owner.path, owner.kind, kind.bias) in item.owners), None)
+        bias = next((item for item in self._graph.parameters if kind.bias
+                     and (owner.path, kind.bias) in [(one.path, one.attribute) for one in item.owners]), None)
         if bias is not None:
             self._held(bias, f"'{owner.path}', whose bias {{}}")
         return FusedLayer(owner.path, kind, name, bias.name if bias else None, operator.argument(node, "group", 1))

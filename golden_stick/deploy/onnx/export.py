@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentError, ExportError, TraceError, first_line
 from golden_stick.base.inputs import describe, resized
-from golden_stick.cells.trace import half_steps, trace
+from golden_stick.cells.trace import half_steps_in, trace
 from golden_stick.cells.wrappers import quiet
 from golden_stick.deploy.exporters import check_outputs, run_network
 from golden_stick.deploy.free_axes import CHECKED, TRACED, FreeAxes, lengthened, with_lengths
@@ -91,7 +91,7 @@ class _Export:
         self._network, self._tensors, self._path, self._free, self._opset = network, tensors, path, free, opset
         self._input_names, self._output_names = input_names, output_names
         self._weights = {item.name: item.asnumpy() for item in network.get_parameters()}
-        self._steps = half_steps(network, tensors)
+        self._steps = 0
 
     def any_size(self, any_batch: bool, note: str = "any") -> None:
         """Traced at several sizes, and checked at others."""
@@ -127,7 +127,9 @@ class _Export:
     def trace(self, tensors: Tuple[Tensor, ...]) -> Graph:
         """The graph at one size."""
         with quiet():
-            return trace(self._network, tensors)
+            graph = trace(self._network, tensors)
+        self._steps = max(self._steps, half_steps_in(graph))
+        return graph
 
     def written(self, graph: Graph, store: Optional[Dict[str, Any]] = None) -> Writer:
         """The graph at one size, as ONNX has it."""
