@@ -3,8 +3,9 @@ import gc
 import os
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, List, Mapping, Optional, Type
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Type
 
 from mindspore import Parameter, nn
 from mindspore.experimental.optim import Optimizer
@@ -14,7 +15,8 @@ from golden_stick.base.config import Option, Registry, Switch, check_config, che
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.deploy.exporters import export
 
-__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "add_algorithm", "warn_of_optimizers"]
+__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "add_algorithm", "unwarned_of_optimizers",
+           "warn_of_optimizers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +220,9 @@ class CompAlgo(ABC):
         if not self._save_mindir:
             return None
         applied = self.applied
-        return export(self.convert(applied.network), applied.inputs, self._save_mindir_path, file_format="MINDIR")
+        with unwarned_of_optimizers():
+            slim = self.convert(applied.network)
+        return export(slim, applied.inputs, self._save_mindir_path, file_format="MINDIR")
 
 
 def _accepted(kind: Any) -> Type[CompAlgo]:
@@ -279,3 +283,11 @@ def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:
                       f"was made before trains the larger one still, and would run on without an error. Make a new one "
                       f"of slim.trainable_params(), or go on with gs.slim_optimizer(optimizer, network, slim).",
                       stacklevel=3)
+
+
+@contextmanager
+def unwarned_of_optimizers() -> Iterator[None]:
+    """Where what `convert` gives is not trained, or whoever trains it is told otherwise."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*must be trained by an optimizer of its own")
+        yield

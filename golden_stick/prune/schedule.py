@@ -9,6 +9,7 @@ from mindspore import nn
 from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.comp_algo import unwarned_of_optimizers
 from golden_stick.prune.budget import COUNTED, TARGETS, BudgetBaseline, PruningTask, least_left, refuse_unreachable
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.report import Report
@@ -129,7 +130,9 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         applied, before = algorithm.apply_task(task), slim
         plan = algorithm.applied.selection.plan
         if plan.axes:
-            slim = _converted(algorithm, applied)
+            # `train` may well know how to go on with an optimizer; if it does not, that shows when it has run.
+            with unwarned_of_optimizers():
+                slim = algorithm.convert(applied)
             _train(train, (slim, step, PruningStep(before, algorithm.report))[:arguments])
         reports.append(algorithm.report)
         baseline = task.baseline.after(task.grouping, plan)
@@ -146,13 +149,6 @@ def _budget_of(config: Mapping[str, Any]) -> Tuple[str, Mapping[str, Any]]:
         raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
                             "got one by patterns.")
     return key, whole
-
-
-def _converted(algorithm: OneShot, applied: nn.Cell) -> nn.Cell:
-    with warnings.catch_warnings():
-        # `train` may well know how to go on with an optimizer; if it does not, that shows when it has run.
-        warnings.filterwarnings("ignore", message=".*must be trained by an optimizer of its own")
-        return algorithm.convert(applied)
 
 
 def _arguments_of(train: Callable[..., None]) -> int:

@@ -124,28 +124,18 @@ def test_a_layer_that_was_replaced_and_then_pruned(tmp_path):
         assert gs.verify(again, gs.load_slim(deep(width), path), SHAPE).largest_difference == 0.0
 
 
-class WithLoss(nn.Cell):
-    """As users write it: it renames what is inside."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network, self.loss = network, nn.MSELoss()
-
-    def construct(self, x, y):
-        return self.loss(self.network(x), y)
-
-
 @pytest.mark.parametrize("kind", ["dense", "convolution", "cosine"])
 def test_a_cell_around_the_network_before_it_was_pruned(kind, tmp_path):
     """Training comes first, and renames every parameter: the file loads onto a network built without it, and back."""
     network = build(kind, 10)
-    WithLoss(network)
+    networks.WithLoss(network)
     slim = pruned(network)
     path = gs.save_slim(slim, tmp_path / "slim")
     loaded = gs.load_slim(build(kind, 10), path)
     assert gs.verify(slim, loaded, SHAPE).largest_difference == 0.0 and recipe_of(loaded) == recipe_of(slim)
     plain = gs.save_slim(pruned(build(kind, 10)), tmp_path / "plain")
-    assert gs.verify(slim, gs.load_slim(WithLoss(build(kind, 10)).network, plain), SHAPE).largest_difference == 0.0
+    inside = networks.WithLoss(build(kind, 10)).network
+    assert gs.verify(slim, gs.load_slim(inside, plain), SHAPE).largest_difference == 0.0
 
 
 class Part(nn.Cell):
@@ -199,4 +189,4 @@ def test_what_could_not_be_built_is_refused_before_it_is_written(what, tmp_path)
 
 def test_the_network_inside_a_cell_is_named(tmp_path):
     with pytest.raises(CheckpointError, match="'WithLoss' without a recipe: save the Cell at 'network', which has one"):
-        gs.save_slim(WithLoss(pruned(build("dense", 10))), tmp_path / "slim")
+        gs.save_slim(networks.WithLoss(pruned(build("dense", 10))), tmp_path / "slim")

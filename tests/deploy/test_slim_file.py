@@ -89,23 +89,12 @@ def test_every_order_of_steps(order, tmp_path):
     assert gs.verify(network, twice, SHAPE).largest_difference == 0.0
 
 
-class WithLoss(nn.Cell):
-    """As users write it. To make one renames the parameters of the network inside."""
-
-    def __init__(self, network):
-        super().__init__()
-        self.network, self.loss = network, nn.MSELoss()
-
-    def construct(self, x, y):
-        return self.loss(self.network(x), y)
-
-
 @pytest.mark.parametrize("order", ["prune", "prune fold prune"])
 def test_a_cell_around_a_network_renames_nothing_in_its_file(order, tmp_path):
     network = networks.randomize(networks.SmallNet())
     for step in order.split():
         network = gs.fold(network, SHAPE) if step == "fold" else make_slim(network=network)
-        WithLoss(network)
+        networks.WithLoss(network)
     assert "network.a.weight" in {parameter.name for parameter in network.get_parameters()}
     path = gs.save_slim(network, str(tmp_path / "slim"))
     loaded = gs.load_slim(networks.SmallNet(), path)

@@ -1,5 +1,6 @@
 """What every pruner promises, checked against each of them; and what `OneShot` adds."""
 import functools
+import warnings
 
 import mindspore as ms
 import numpy as np
@@ -391,7 +392,10 @@ class TestMindIR:
         data = ms.dataset.NumpySlicesDataset((images, np.arange(8, dtype=np.int32) % 4), shuffle=False).batch(4)
         optimizer = nn.Adam(applied.trainable_params(), 0.01)
         model = ms.Model(applied, algorithm.loss(nn.CrossEntropyLoss()), optimizer)
-        model.train(2, data, callbacks=algorithm.callbacks(), dataset_sink_mode=False)
+        with warnings.catch_warnings():
+            # Of optimizers, which is for those who train what they convert.
+            warnings.simplefilter("error", UserWarning)
+            model.train(2, data, callbacks=algorithm.callbacks(), dataset_sink_mode=False)
         slim = algorithm.convert(applied)
         # Loaded last: MindSpore's recycling of compiled graphs, which every change of shapes needs, takes it along.
         gs.verify(slim, nn.GraphCell(ms.load(str(tmp_path / "trained.mindir"))), SHAPE)
