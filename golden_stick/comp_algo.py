@@ -1,10 +1,11 @@
 """`CompAlgo`: what every compression algorithm looks like from a training script."""
-import gc
 import os
+import sys
 import warnings
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Type
 
 from mindspore import Parameter, nn
@@ -273,16 +274,28 @@ class AlgorithmCallback(Callback):
 
 def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:
     """
-    Warn of optimizers that were made for these parameters of a network that has just been made slim. Nothing else would
-    tell: gradients of parameters that a network does not have are zeros.
+    Warn of optimizers at hand where `owner` was called that were made for these parameters of a network that has just
+    been made slim. Nothing else would tell: gradients of parameters that a network does not have are zeros.
     """
     wanted = {id(parameter) for parameter in parameters}
-    alive = [found for found in gc.get_objects() if issubclass(type(found), (nn.Optimizer, Optimizer))]
-    for name in sorted({type(one).__name__ for one in alive if wanted & set(map(id, getattr(one, "parameters", ())))}):
+    for name in sorted({type(one).__name__ for one in _optimizers_at_hand(sys._getframe(1))
+                        if wanted & set(map(id, getattr(one, "parameters", ())))}):
         warnings.warn(f"For '{owner}', the slim network must be trained by an optimizer of its own: the '{name}' that "
                       f"was made before trains the larger one still, and would run on without an error. Make a new one "
                       f"of slim.trainable_params(), or go on with gs.slim_optimizer(optimizer, network, slim).",
                       stacklevel=3)
+
+
+def _optimizers_at_hand(frame: Optional[FrameType]) -> Iterator[object]:
+    """
+    Those in variables of the calling functions and one attribute deep, as a `Model` or a trainer has its own. Being
+    alive says nothing: MindSpore keeps the optimizer of every training step that it has compiled.
+    """
+    while frame is not None:
+        for value in list(frame.f_locals.values()):
+            parts = value.cells() if isinstance(value, nn.Cell) else getattr(value, "__dict__", {}).values()
+            yield from (item for item in (value, *parts) if isinstance(item, (nn.Optimizer, Optimizer)))
+        frame = frame.f_back
 
 
 @contextmanager
