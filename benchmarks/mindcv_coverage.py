@@ -23,7 +23,8 @@ from mindcv_parts.networks import CONFIG, build, distance, run
 from mindcv_parts.rows import facts, failure, run_apart, run_table
 
 import golden_stick as gs
-from golden_stick.base.errors import first_line
+from golden_stick.base.errors import NothingToPruneError, first_line
+from golden_stick.graph.plan import untouched_by
 
 TOLERANCE = 1e-5
 # Below this part of removable filters, the page says what keeps the others.
@@ -42,6 +43,8 @@ PAGE = """# The networks of mindcv
 * *difference*: the largest between the masked and the slim network's outputs on fresh inputs, as a fraction of the
   largest output, computed here and not by golden_stick. *effect*: the same between the masked and the original one:
   what equality would be worth nothing without.
+* *unaccounted*: parameters of two or more dimensions of which the report says neither how they shrink, as they do in
+  the slim network, nor why they stay.
 * *seconds*: `apply`, which traces, groups and slims once for trial, and `convert`, which slims, traces and verifies.
 * The networks are untrained. Scales and shifts of the normalizations are random, and so is every parameter that would
   begin as a single number, such as the layer scales of 0.000001, which would hide a mistake. Statistics are those of
@@ -49,10 +52,11 @@ PAGE = """# The networks of mindcv
 * *remarks*: why a network failed; operators without a rule; and, where less than half of the filters is removable, the
   most frequent reasons, with the number of layers.
 
-| family | network | input | outcome | removable | parameters | MACs | difference | effect | seconds | remarks |
-|---|---|---|---|---|---|---|---|---|---|---|
+{columns}
 {rows}
 """
+COLUMNS = ("family", "network", "input", "outcome", "removable", "parameters", "MACs", "unaccounted", "difference",
+           "effect", "seconds", "remarks")
 
 
 def measure(name, size):
@@ -63,6 +67,9 @@ def measure(name, size):
         return {"outcome": "not built", "failure": f"{type(error).__name__}: {first_line(error)}"}
     try:
         return prune(network, size)
+    except NothingToPruneError as error:
+        grouping = gs.find_groups(gs.trace(network, (1, 3, size, size)))
+        return {**failure(error), "unaccounted": unaccounted(network, network, {}, untouched_by(grouping, ()))}
     except Exception as error:  # pylint: disable=broad-except
         return failure(error)
 
@@ -85,8 +92,18 @@ def prune(network, size):
         "removable": 1 - fixed / filters, "difference": difference, "effect": effect,
         "parameters": [report.parameters_before, report.parameters_after],
         "macs": [report.macs_before, report.macs_after], "without_rule": list(report.without_rule),
+        "unaccounted": unaccounted(network, slim, report.shapes, report.untouched),
         "seconds": [applied - start, converted - applied], "reasons": reasons(report),
     }
+
+
+def unaccounted(network, slim, shapes, untouched):
+    """Names of the parameters of two or more dimensions that neither shrink as a report says nor stay for a reason."""
+    why = {name for item in untouched if item.reasons and item.remedy for name in item.parameters}
+    left = {item.name: item.shape for item in slim.get_parameters()}
+    pairs = {item.name: (item.shape, left.get(item.name)) for item in network.get_parameters() if item.ndim > 1}
+    return sorted(name for name, pair in pairs.items()
+                  if pair != shapes.get(name, (pair[0], pair[0])) or (pair[0] == pair[1]) != (name in why))
 
 
 def reasons(report):
@@ -109,6 +126,8 @@ def without_rule(row):
 def remarks(row):
     """What the numbers do not say."""
     found = [row["failure"]] if "failure" in row else []
+    if row.get("unaccounted"):
+        found.append(f"unaccounted: {', '.join(row['unaccounted'][:3])}")
     if without_rule(row):
         found.append(f"no rule: {', '.join(without_rule(row))}")
     if row.get("removable", 1) < LITTLE:
@@ -123,12 +142,13 @@ def change(before, after):
 def line(name, row):
     """One row of the page."""
     cells = [row["family"], name, str(row["input"]), row["outcome"]]
+    accounts = str(len(row["unaccounted"])) if "unaccounted" in row else ""
     if "difference" in row:
-        cells += [f"{100 * row['removable']:.0f} %", change(*row["parameters"]), change(*row["macs"]),
+        cells += [f"{100 * row['removable']:.0f} %", change(*row["parameters"]), change(*row["macs"]), accounts,
                   f"{row['difference']:.1e}", f"{row['effect']:.1e}",
                   " + ".join(f"{seconds:.0f}" for seconds in row["seconds"])]
     else:
-        cells += [""] * 6
+        cells += ["", "", "", accounts, "", "", ""]
     return f"| {' | '.join(cells + [remarks(row)])} |"
 
 
@@ -139,13 +159,15 @@ def summary(rows):
     pruned = sum("difference" in row for row in rows.values())
     others = "".join(f"; {key}: {count}" for key, count in outcomes.most_common() if key not in ("exact", "differs"))
     named = ", ".join(f"{operator} ({count} networks)" for operator, count in operators.most_common()) or "none"
+    unknown = sum(len(row.get("unaccounted", ())) for row in rows.values())
     return (f"{len(rows)} networks: {pruned} pruned, {outcomes['exact']} of them exact{others}. "
-            f"Operators without a rule: {named}.")
+            f"Parameters unaccounted for: {unknown}. Operators without a rule: {named}.")
 
 
 def page(rows):
     """The whole page."""
     return PAGE.format(config=json.dumps(CONFIG), summary=summary(rows), **facts(rows),
+                       columns=f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|",
                        rows="\n".join(line(*item) for item in rows.items()))
 
 

@@ -77,11 +77,11 @@ class DependencyError(GoldenStickError, ImportError):
 def first_line(error: BaseException) -> str:
     """
     The first line of a foreign error that says anything, and the file and line of the user's code that it names:
-    MindSpore's go on for pages, with rules of dashes around headings.
+    MindSpore's go on for pages, with rules of dashes around headings. Errors of golden_stick name their place.
     """
     lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
     said = " ".join(lines[:2]).lstrip("- ") if lines and lines[0].startswith("- ") else "".join(lines[:1])
-    said, place = said or type(error).__name__, place_of(error)
+    said, place = said or type(error).__name__, "" if isinstance(error, GoldenStickError) else place_of(error)
     return f"{said} ({place})" if place and place not in said else said
 
 

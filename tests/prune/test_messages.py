@@ -32,6 +32,12 @@ def test_a_foreign_error_in_one_line(text, said):
     assert first_line(ValueError(text)) == said
 
 
+def test_errors_of_the_library_name_their_place_themselves():
+    with pytest.raises(ArgumentError) as caught:
+        gs.OneShot({"prune_rate": 2.0})
+    assert first_line(caught.value) == str(caught.value)
+
+
 def test_the_last_line_of_the_users_code_is_meant():
     text = "In file /a/net.py:3, 1~2\nIn file /a/block.py:14~17, 4~24/\nIn file /x/mindspore/nn/layer/conv.py:372, 1~2"
     assert line_of_user(text) == "/a/block.py:14" and line_of_user("nothing") == ""

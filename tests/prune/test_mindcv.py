@@ -11,10 +11,12 @@ from types import SimpleNamespace
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 
 mindcv = pytest.importorskip("mindcv", reason="mindcv is absent: pip install --no-deps mindcv==0.3.0")
 
 import golden_stick as gs  # noqa: E402
+from golden_stick.graph.plan import Untouched  # noqa: E402
 from tests.prune.test_accounting import check_names, half  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -25,7 +27,7 @@ from mindcv_parts.networks import all_variants, table  # noqa: E402
 LIGHT = ("googlenet", "mobilenet_v3_small_075")
 TABLE = table()
 # Families of which nothing can be removed exactly, by how their names begin, and why.
-WHOLE = {"bit_": "the weight is computed, not a parameter", "convnextv2": "normalized over the channels"}
+WHOLE = {"bit_": "a weight is computed from all of it", "convnextv2": "normalized over the channels"}
 OTHERS = {name: where for name, where in all_variants().items() if name not in TABLE}
 
 
@@ -42,6 +44,7 @@ def check_exact(row):
     """Pruned, equal to the masked network, and unlike the original, without which equality would be worth nothing."""
     assert row["outcome"] == "exact", row
     assert row["difference"] <= coverage.TOLERANCE < 0.01 < row["effect"]
+    assert row["unaccounted"] == []
     for before, after in (row["parameters"], row["macs"]):
         assert after < before
 
@@ -52,7 +55,7 @@ def check(name, row):
     if reason is None:
         check_exact(row)
     else:
-        assert row["outcome"] == "nothing to prune" and reason in row["failure"], row
+        assert row["outcome"] == "nothing to prune" and reason in row["failure"] and row["unaccounted"] == [], row
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -121,13 +124,27 @@ def test_the_page_counts_outcomes_and_names_failures_and_reasons():
     rows = {
         "good": {**common, "outcome": "exact", "removable": 0.4, "difference": 1e-7, "effect": 0.5, "seconds": [1, 2],
                  "parameters": [4_000_000, 1_000_000], "macs": [8_000_000, 4_000_000],
-                 "without_rule": ["Odd in 'a'", "Odd in 'b'"], "reasons": {"is odd": 2}},
+                 "without_rule": ["Odd in 'a'", "Odd in 'b'"], "reasons": {"is odd": 2}, "unaccounted": ["a.weight"]},
         "bad": {**common, "outcome": "refused", "failure": "SlimError: a | b"},
+        "whole": {**common, "outcome": "nothing to prune", "failure": "none", "unaccounted": []},
     }
     text = coverage.page(rows)
-    assert "2 networks: 1 pruned, 1 of them exact; refused: 1. Operators without a rule: Odd (1 networks)." in text
-    assert "| 40 % | 4.00 → 1.00 (-75 %) | 8.00 → 4.00 (-50 %) | 1.0e-07 | 5.0e-01 | 1 + 2 |" in text
-    assert "| no rule: Odd; is odd (2 layers) |" in text and "| SlimError: a \\| b |" in text
+    assert ("3 networks: 1 pruned, 1 of them exact; refused: 1; nothing to prune: 1. Parameters unaccounted for: 1. "
+            "Operators without a rule: Odd (1 networks).") in text
+    assert "| 40 % | 4.00 → 1.00 (-75 %) | 8.00 → 4.00 (-50 %) | 1 | 1.0e-07 | 5.0e-01 | 1 + 2 |" in text
+    assert "| unaccounted: a.weight; no rule: Odd; is odd (2 layers) |" in text and "| SlimError: a \\| b |" in text
+    assert "| nothing to prune |  |  |  | 0 |  |  |  | none |" in text
+
+
+def test_what_a_report_leaves_out_or_tells_otherwise_is_unaccounted_for():
+    whole, cut = nn.SequentialCell(nn.Conv2d(3, 4, 3), nn.Dense(4, 5)), nn.SequentialCell(nn.Conv2d(3, 2, 3),
+                                                                                          nn.Dense(2, 5))
+    shapes = {"0.weight": ((4, 3, 3, 3), (2, 3, 3, 3)), "1.weight": ((5, 4), (5, 2))}
+    why = (Untouched(("1.weight",), ("output of the network",), "nothing to do"),)
+    assert coverage.unaccounted(whole, cut, shapes, ()) == []
+    assert coverage.unaccounted(whole, cut, {}, ()) == ["0.weight", "1.weight"]
+    assert coverage.unaccounted(whole, cut, shapes, why) == ["1.weight"]
+    assert coverage.unaccounted(whole, whole, {}, why) == ["0.weight"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "squeezenet1_1" else pytest.mark.long)
