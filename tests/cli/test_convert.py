@@ -20,7 +20,7 @@ from golden_stick.scop import GaussianSampler
 from tests import networks
 
 SHAPE = (1, 3, 32, 32)
-README = Path(__file__).parents[2] / "README.md"
+SHELL = Path(__file__).parents[2] / "docs" / "shell.md"
 FACTORY = '''
 from tests import networks
 from tests.cli import test_convert
@@ -160,7 +160,7 @@ def test_the_five_examples_and_the_readmes_commands_run_in_an_empty_folder(capsy
     for kind in ("original", "knockoff", "masked", "slim", "slim-weights"):
         assert f"of kind '{kind}'" in said
     assert Path("slim.mindir").exists() and Path("slim.onnx").exists()
-    shown = [line.split("#")[0] for line in README.read_text().splitlines() if line.startswith("golden-stick convert")]
+    shown = [line.split("#")[0] for line in SHELL.read_text().splitlines() if line.startswith("golden-stick convert")]
     assert any("--checkpoint trained.ckpt" in line and "--onnx" in line for line in shown)
     for line in shown:
         Path("slim.onnx").unlink(missing_ok=True)
