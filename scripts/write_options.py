@@ -15,10 +15,11 @@ are checked. A key that does not exist is an error that names the nearest one.
 
 ## Which budget
 
-One of `prune_rate`, `target_macs`, `target_params` and `target_latency`. A rate of 0.4 takes 40 % of the channels on
-both sides of a layer, so that 0.36 of its weights and MACs are left. A target is reached by the least rate that meets
-it; one below what the network can reach is refused, with the range that is not. The report says whether a rate was
-reached, and what held layers back.
+One of `prune_rate`, `target_macs`, `target_params`, `target_latency` and `max_drop`. A rate of 0.4 takes 40 % of the
+channels on both sides of a layer, so that 0.36 of its weights and MACs are left. A target is reached by the least
+rate that meets it; one below what the network can reach is refused, with the range that is not. The report says
+whether a rate was reached, and what held layers back. With `max_drop`, the accuracy says how much goes:
+[accuracy.md](accuracy.md).
 
 ## Data
 

@@ -18,6 +18,7 @@ from golden_stick.certify.certify import Certificate
 from golden_stick.certify.drop import PairedCounts
 from golden_stick.certify.prior_use import DataFingerprint, DataUse
 from golden_stick.knockoffs.exchangeability import Exchangeability
+from golden_stick.prune.budget import BUDGETS
 from golden_stick.prune.report import Report
 
 __all__ = ["Accuracy", "PruningCard", "pruning_card"]
@@ -153,7 +154,6 @@ _FROM_SCRATCH = "from scratch"
 # Criteria of a comparison that a card asks for, and the states of a network in it, the last first.
 _CRITERIA = ("random", "l1", "taylor")
 _STATES = ("test", "finetuned", "recalibrated")
-_BUDGETS = ("prune_rate", "target_macs", "target_params", "target_latency")
 # Conditions without which a selection by knockoff+ has no rate. The others say what it is worth.
 _NEEDED = ("C3", "C4", "C5", "C6")
 _NEVER_TESTED = ("other data than those named here", "other measures than accuracy: single classes, robustness, "
@@ -416,7 +416,7 @@ def _same_widths(trials: Sequence[Mapping[str, Any]], report: Report) -> Optiona
 def _selector(report: Report, knockoffs: Optional[Exchangeability], certificate: Optional[Certificate]
               ) -> Dict[str, Any]:
     told: Dict[str, Any] = {
-        "budget": {key: report.config[key] for key in _BUDGETS if report.config.get(key) is not None},
+        "budget": {key: report.config[key] for key in BUDGETS if report.config.get(key) is not None},
         "reached": [str(target) for target in report.targets],
         "statement": "the caller chose how much goes: by itself, that guarantees nothing",
         "eps, delta": certificate and {"eps": certificate.max_drop, "delta": 1 - certificate.confidence}}

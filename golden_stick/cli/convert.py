@@ -110,8 +110,8 @@ def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     """Refuse options that say nothing of this kind."""
     from golden_stick import SCOP, OneShot
     result = {"report", "card", "calibration_data", "recovery"}
-    meant: Dict[str, Set[str]] = {"original": {*OneShot.options, "data", *result}, "masked": result,
-                                  "knockoff": {*SCOP.options, *result}}
+    meant: Dict[str, Set[str]] = {"original": {*OneShot.options, "data", "evaluate", *result}, "masked": result,
+                                  "knockoff": {*SCOP.options, "evaluate", *result}}
     for option, name in options.given.items():
         kinds = [one for one in _KINDS if name in meant.get(one, ())]
         if kinds and kind not in kinds:

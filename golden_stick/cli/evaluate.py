@@ -10,6 +10,8 @@ from golden_stick.prune.options import COMPARISON_OPTIONS, PRUNER_OPTIONS, SCOP_
 
 __all__ = ["add_certify", "add_compare"]
 
+_COMPARED = {key: option for key, option in PRUNER_OPTIONS.items() if key != "max_drop"}  # what all can be pruned to
+
 
 def add_compare(commands: Any) -> None:
     """Add the command `compare`."""
@@ -30,7 +32,7 @@ golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
                          "train may be a function of the seed")
     command.add_argument("--criteria", required=True, type=_names, help="separated by commas: "
                          f"{', '.join(CRITERIA)}, scop, or algorithms that were added")
-    add_options(command, PRUNER_OPTIONS, prune_rate="none, a rate or a target must be given")
+    add_options(command, _COMPARED, prune_rate="none, a rate or a target must be given")
     command.add_argument("--rates", type=_numbers, default=(), help="prune rates of one-shot curves, separated by "
                          "commas (default: none)")
     command.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
@@ -56,7 +58,7 @@ def _numbers(text: str) -> Tuple[float, ...]:
 def _compare(options: argparse.Namespace) -> None:
     from golden_stick import compare
     network, inputs = network_and_inputs(options, options.checkpoint)
-    budget = {key: value for key, value in config_of(options, PRUNER_OPTIONS).items()
+    budget = {key: value for key, value in config_of(options, _COMPARED).items()
               if key == "prune_rate" or value != PRUNER_OPTIONS[key].default}
     splits, loss, scales_data = (name and call_factory(name, option=option) for name, option in (
         (options.data, "--data"), (options.loss, "--loss"), (options.scales_data, "--scales-data")))

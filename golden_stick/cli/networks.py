@@ -21,8 +21,8 @@ from golden_stick.deploy.slim_file import read_tensors
 if TYPE_CHECKING:
     from mindspore import Tensor, nn
 
-__all__ = ["build_network", "call_factory", "fill", "load_weights", "network_and_inputs", "read_inputs",
-           "trace_aloud"]
+__all__ = ["build_network", "call_factory", "fill", "find_function", "load_weights", "network_and_inputs",
+           "read_inputs", "trace_aloud"]
 
 _NAMED = 3
 _TYPES = ("float32", "float16", "float64", "int32", "int64", "int16", "int8", "uint8", "bool")
@@ -35,20 +35,32 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
     What ``'package.module:factory'`` or ``'path/to/file.py:factory'``, which `option` named, returns for keyword
     arguments in JSON. What stands beside the file, or in the working directory for a module, can be imported.
     """
+    keywords = _read_keywords(arguments)
+    from mindspore import set_seed
+    # A factory's initial weights are random: the same command shall give the same files.
+    set_seed(0)
+    with _found(name, option) as factory:
+        return _call(factory, name, keywords, option)
+
+
+def find_function(name: str, option: str) -> Callable:
+    """The function itself that an option names as `call_factory` does."""
+    with _found(name, option) as function:
+        return function
+
+
+@contextmanager
+def _found(name: str, option: str) -> Iterator[Callable]:
+    """What `option` names; in the block, what stands beside it can be imported."""
     source, separator, factory_name = name.rpartition(":")
     if not (source and separator and factory_name):
         raise ArgumentError(f"For '{CLI}', '{option}' must look like 'package.module:factory' or "
                             f"'path/to/file.py:factory', but got '{name}'.")
-    keywords = _read_keywords(arguments)
     is_file = source.endswith(".py") or os.sep in source
     if is_file and not (source.endswith(".py") and os.path.isfile(source)):
         raise ArgumentError(f"For '{CLI}', '{option}' must name a .py file that exists, but got '{source}'.")
-    from mindspore import set_seed
-    # A factory's initial weights are random: the same command shall give the same files.
-    set_seed(0)
     with _importable(os.path.dirname(os.path.abspath(source)) if is_file else os.getcwd()):
-        factory = _find_factory(_load_module(source, is_file, option), source, factory_name, option)
-        return _call(factory, name, keywords, option)
+        yield _find_factory(_load_module(source, is_file, option), source, factory_name, option)
 
 
 def _read_keywords(arguments: Optional[str]) -> Dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union, cast
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
 from golden_stick.base.inputs import describe
-from golden_stick.cli.networks import call_factory, load_weights, network_and_inputs
+from golden_stick.cli.networks import call_factory, find_function, load_weights, network_and_inputs
 from golden_stick.cli.options import (
     CLI,
     FACTORY,
@@ -41,6 +41,8 @@ def add_pruning_options(command: argparse.ArgumentParser, required: bool = True)
     command.add_argument("--recovery", choices=RECOVERIES, help="with --calibration-data, what follows slimming: "
                          "layers are solved anew, or statistics of normalizations re-estimated (default: weights, but "
                          "statistics for a masked network)")
+    command.add_argument("--evaluate", help="with --max-drop: package.module:function or path/to/file.py:function, "
+                         "which takes a network and returns a number, the higher the better, on validation data")
     command.add_argument("--output", required=required, help="where to write the slim file, a safetensors file unless "
                          "the path ends in .ckpt")
     command.add_argument("--mindir", help="where to write the slim network as MindIR besides")
@@ -92,14 +94,15 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
 def _converted(options: argparse.Namespace, algorithm: Any, applied: Any) -> Any:
     """The slim network, recovered on calibration data where there are any."""
     from golden_stick.prune import Pruner
+    measured: Dict[str, Any] = {"evaluate": find_function(options.evaluate, "--evaluate")} if options.evaluate else {}
     if options.calibration_data is None and options.recovery in (None, "none"):
         say("no --calibration-data: layers were not solved anew, and statistics of normalizations not re-estimated")
-        return algorithm.convert(applied)
+        return algorithm.convert(applied, **measured)
     if not isinstance(algorithm, Pruner):
         raise ArgumentError(f"For '{CLI}', '--calibration-data' must stand with an algorithm derived from Pruner, but "
                             f"got a '{type(algorithm).__name__}'.")
     data = options.calibration_data and call_factory(options.calibration_data, option="--calibration-data")
-    return algorithm.convert(applied, calibration_data=data, recovery=options.recovery)
+    return algorithm.convert(applied, calibration_data=data, recovery=options.recovery, **measured)
 
 
 def write_slim(options: argparse.Namespace, paths: Mapping[str, str], slim: Any, inputs: Any,

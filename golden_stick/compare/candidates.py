@@ -97,7 +97,7 @@ def _criteria(criteria: Union[str, Sequence[str]]) -> Tuple[str, ...]:
 
 def _check_budget(budget: Mapping[str, Any]) -> None:
     check_config("compare", budget, {key: option for key, option in OneShot.options.items()
-                                     if key not in ("criterion", "seed")})
+                                     if key not in ("criterion", "seed", "max_drop")})
     if not any(budget.get(key) is not None for key in ("prune_rate", *TARGETS)):
         raise ArgumentError(f"For 'compare', 'budget' must say how much goes, by one of prune_rate, "
                             f"{', '.join(TARGETS)}, but got {dict(budget)}.")

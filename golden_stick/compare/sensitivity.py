@@ -3,10 +3,8 @@
 made from that for a budget.
 """
 import glob
-import math
 import os
 from dataclasses import asdict, dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -19,11 +17,12 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, Checkpoin
 from golden_stick.base.files import read_record, whole_file, write_record
 from golden_stick.base.inputs import describe, leading_inputs
 from golden_stick.base.progress import shown
-from golden_stick.cells.wrappers import check_network, copy_network
+from golden_stick.cells.wrappers import check_network
 from golden_stick.compare.result import markdown_table, need_matplotlib, write_figure
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
-from golden_stick.prune.budget import TARGETS, PruningTask, shrunk_by
+from golden_stick.prune.budget import BUDGETS, PruningTask, shrunk_by
+from golden_stick.prune.drop import alike, checked_evaluate, score_of, trusted_score
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.options import RECOVERIES
 from golden_stick.prune.plan import Widths, make_plan
@@ -33,8 +32,7 @@ __all__ = ["Curve", "Sensitivity", "draw_sensitivity", "sensitivity"]
 
 _KIND, _RECORD, _PAGE, _FIGURES = "golden_stick sensitivity", "sensitivity.json", "sensitivity.md", ("svg", "png")
 # How much goes is what is tried; ranked together, a group's rate would not be its own.
-_TRIED = ("prune_rate", *TARGETS, "ranking", "max_rate")
-_SAME = 1e-6  # so far apart may what `evaluate` gives twice be, by roundings
+_TRIED = (*BUDGETS, "ranking", "max_rate")
 _COUNTED = {"target_macs": count_macs, "target_params": count_parameters}
 _DIGITS = 4  # of a rate
 _BISECTIONS = 30
@@ -263,9 +261,7 @@ def sensitivity(network: nn.Cell, inputs: Any, evaluate: Callable[[nn.Cell], flo
         >>> slim = gs.OneShot({"prune_rate": rates}).apply(net, (1, 4))
     """
     check_network("sensitivity", network)
-    if not callable(evaluate):
-        raise ArgumentTypeError(f"For 'sensitivity', 'evaluate' must be a function of a network, but got "
-                                f"{type(evaluate).__name__}.")
+    checked_evaluate("sensitivity", evaluate)
     if recovery is not None:
         check_value("sensitivity", "recovery", recovery, OneOf(RECOVERIES))
     seen, calibration = (None if given is None else list(leading_inputs("sensitivity", given))
@@ -275,7 +271,8 @@ def sensitivity(network: nn.Cell, inputs: Any, evaluate: Callable[[nn.Cell], flo
     trials = _Trials(settings, task, evaluate, OneShot(settings).score_filters(task), calibration, recovery)
     asked = {"oneshot": dict(settings), "inputs": describe(task.inputs), "recovery": recovery, "data": _digest(seen),
              "calibration_data": _digest(calibration)}
-    found = Sensitivity(asked, network_digest(network), _repeatable(network, evaluate), _checked(rates))
+    base = trusted_score("sensitivity", evaluate, network)
+    found = Sensitivity(asked, network_digest(network), base, _checked(rates))
     store = _Store(folder, found)
     units = _units(task.grouping)
     for curve in shown(units, "groups", len(units)):
@@ -317,8 +314,8 @@ class _Trials:
             return known[0]
         algorithm = OneShot(self.config)
         masked = algorithm.apply_task(replace(self.task, plan=plan))
-        return _number(self.evaluate, algorithm.convert(masked, calibration_data=self.calibration,
-                                                        recovery=self.recovery))
+        return score_of("sensitivity", self.evaluate, algorithm.convert(masked, calibration_data=self.calibration,
+                                                                        recovery=self.recovery))
 
 
 def _one_shot(config: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -337,36 +334,6 @@ def _checked(rates: Sequence[float]) -> Tuple[float, ...]:
     for rate in rates:
         check_value("sensitivity", "rates", rate, Interval(0.0, 1.0, open=True))
     return tuple(sorted({float(rate) for rate in rates}))
-
-
-def _number(evaluate: Callable[[nn.Cell], float], network: nn.Cell) -> float:
-    """What `evaluate` gives, which must be a finite number."""
-    network.set_train(False)
-    value = evaluate(network)
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise ArgumentTypeError(f"For 'sensitivity', 'evaluate' must return a number, but got a "
-                                f"{type(value).__name__}: of a Tensor, return float(tensor).")
-    if not math.isfinite(value):
-        raise ArgumentError(f"For 'sensitivity', 'evaluate' must return a finite number, but got {float(value)}.")
-    return float(value)
-
-
-def _repeatable(network: nn.Cell, evaluate: Callable[[nn.Cell], float]) -> float:
-    """What `evaluate` gives for the network, after it was tried twice on a copy."""
-    copied = copy_network(network, "sensitivity")
-    before = network_digest(copied)
-    first, second = _number(evaluate, copied), _number(evaluate, copied)
-    if network_digest(copied) != before:
-        raise ArgumentError("For 'sensitivity', 'evaluate' must leave the network as it is, but its parameters are "
-                            "others afterwards: do not train in it.")
-    if not _alike(first, second):
-        raise ArgumentError(f"For 'sensitivity', 'evaluate' must give the same number twice for the same network, but "
-                            f"got {first:.6g} and {second:.6g}: always take the same data, and nothing random.")
-    return first
-
-
-def _alike(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_SAME, abs_tol=_SAME)
 
 
 def _units(grouping: Grouping) -> List[Curve]:
@@ -413,7 +380,7 @@ class _Store:
                 raise CheckpointError(f"For 'sensitivity', '{self._path}' must be a sensitivity that was begun here, "
                                       f"but it is damaged: it lacks or does not know {error}.") from error
             different = [key for key in ("config", "network", "rates") if getattr(kept, key) != getattr(begun, key)]
-            different += [] if _alike(kept.base, begun.base) else ["base"]
+            different += [] if alike(kept.base, begun.base) else ["base"]
             if different:
                 raise StateError(f"For 'sensitivity', 'folder' must be new or hold the same sensitivity, but "
                                  f"'{self._path}' has another '{different[0]}': take another folder.")

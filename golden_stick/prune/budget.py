@@ -26,14 +26,15 @@ from golden_stick.prune.plan import (
 )
 from golden_stick.prune.report import RateTarget, Target
 
-__all__ = ["BudgetBaseline", "COUNTED", "PruningTask", "RateRequest", "Selection", "TARGETS", "check_budget",
-           "choose", "least_left", "nothing_removed", "outcome", "pools_of", "refuse_unreachable",
-           "request_by_counts", "shrunk_by", "trial_of"]
+__all__ = ["BUDGETS", "BudgetBaseline", "COUNTED", "PruningTask", "RateRequest", "Selection", "TARGETS", "check_budget",
+           "choose", "counted", "least_left", "macs_left", "most_removed", "nothing_removed", "outcome",
+           "pools_of", "refuse_unreachable", "request_by_counts", "shrunk_by", "trial_of"]
 
 # What a target counts, of the slim network's graph; latency is measured instead.
 COUNTED: Mapping[str, Callable[[Graph], int]] = {"target_macs": count_macs, "target_params": count_parameters}
 _MEASURED = "target_latency"
 TARGETS = (*COUNTED, _MEASURED)
+BUDGETS = ("prune_rate", *TARGETS, "max_drop")
 
 # The largest rate: floor(rate * channels) is all of them but for those that every layer keeps.
 _ALL = 1.0 - 1e-12
@@ -157,6 +158,7 @@ class Selection:
     importance: Mapping[str, np.ndarray] = field(default_factory=dict)  # name of a group with scores -> its channels'
     request: Optional[RateRequest] = None  # how many channels a rate asked for, where one did
     cost: Optional[float] = None  # what was measured when the plan was chosen, of the target if there was one
+    drop: Optional[Target] = None  # what the search for a drop found, if that was the budget
 
 
 def nothing_removed(task: PruningTask) -> Selection:
@@ -166,10 +168,10 @@ def nothing_removed(task: PruningTask) -> Selection:
 
 def check_budget(owner: str, given: Mapping[str, Any]) -> None:
     """Refuse more than one of a rate and the targets, and rates by pattern of channels that are ranked together."""
-    budgets = [key for key in ("prune_rate", *TARGETS) if given.get(key) is not None]
+    budgets = [key for key in BUDGETS if given.get(key) is not None]
     if len(budgets) > 1:
-        raise ArgumentError(f"For '{owner}', the budget must be one of 'prune_rate', 'target_macs', 'target_params' "
-                            f"and 'target_latency', but got {' and '.join(repr(key) for key in budgets)}.")
+        raise ArgumentError(f"For '{owner}', the budget must be one of {', '.join(map(repr, BUDGETS[:-1]))} and "
+                            f"'{BUDGETS[-1]}', but got {' and '.join(map(repr, budgets))}.")
     if isinstance(given.get("prune_rate"), Mapping) and given.get("ranking", "local") != "local":
         raise ArgumentError(f"For '{owner}', 'ranking' must be 'local' where 'prune_rate' is a dict, but got "
                             f"{given['ranking']!r}: cap single layers by 'max_rate' instead.")
@@ -230,6 +232,8 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     importance = {group.name: of_channels for group in grouping if (of_channels := group_importance(
         group, scores, config["reduction"], normalizer, owner)) is not None}
     base = Selection(nothing_removed(task).plan, scores, importance)
+    if config["max_drop"] is not None:
+        return base  # decided at `convert`, by what is left of the accuracy
     most: Dict[str, int] = {}
     if task.goal is not None:
         final = replace(task, config={**config, **task.goal}, goal=None)
@@ -240,7 +244,7 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     if target is None:
         return replace(base, plan=plan_of(config["prune_rate"]), request=_request_by_rate(task.baseline, config))
     cost_of, precision = (latency, _PRECISION_MEASURED) if target == _MEASURED else (
-        partial(_counted, task, target), _PRECISION)
+        partial(counted, task, target), _PRECISION)
     floor = replace(base, plan=plan_of(_ALL), cost=cost_of(plan_of(_ALL)))
     if task.baseline.grouping is not grouping and not cast(float, floor.cost) <= config[target]:
         # What an earlier step left, as where branches were scattered: the training since then is not to be lost.
@@ -249,7 +253,17 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     return _mildest(floor, plan_of, cost_of, config[target], precision)
 
 
-def _counted(task: PruningTask, target: str, plan: PruningPlan) -> float:
+def most_removed(task: PruningTask) -> PruningTask:
+    """The same task, with a budget that takes all that may go."""
+    return replace(task, config={**task.config, "max_drop": None, "prune_rate": _ALL})
+
+
+def macs_left(task: PruningTask, share: float) -> PruningTask:
+    """The same task, with a share of the MACs for its budget."""
+    return replace(task, config={**task.config, "max_drop": None, "target_macs": share})
+
+
+def counted(task: PruningTask, target: str, plan: PruningPlan) -> float:
     """What a plan leaves of what a target counts, as a fraction of the baseline."""
     return COUNTED[target](shrunk_by(task, plan)) / COUNTED[target](task.baseline.graph)
 
@@ -267,7 +281,7 @@ def least_left(task: PruningTask, target: str) -> float:
     """What is left of what a target counts where as much goes as may."""
     scores = {name: np.zeros(len(item.channels)) for name, item in task.filters.items()}
     importance = {group.name: cast(np.ndarray, group_importance(group, scores)) for group in task.grouping}
-    return _counted(task, target, _plan_at(task, importance, {}, _ALL))
+    return counted(task, target, _plan_at(task, importance, {}, _ALL))
 
 
 def _plan_at(task: PruningTask, importance: Mapping[str, np.ndarray], most: Mapping[str, int], rate: Rates
@@ -317,6 +331,8 @@ def _target_of(config: Mapping[str, Any]) -> Optional[str]:
 
 def outcome(task: PruningTask, selection: Selection, graph: Graph) -> Tuple[Tuple[Target, ...], Tuple[str, ...]]:
     """What became of the budget, by the graph of the slim network; and why a rate was missed, in sentences."""
+    if selection.drop is not None:
+        return (selection.drop,), ()
     key, config = _target_of(task.config), task.config
     remaining = task.baseline.after(task.grouping, selection.plan)
     if selection.request is not None:

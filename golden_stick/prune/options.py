@@ -22,6 +22,8 @@ PRUNER_OPTIONS: Mapping[str, Option] = {
     **{f"target_{key}": Option(None, FRACTION, f"instead of a rate: the fraction of the original {what} to be left, "
                                f"in (0, 1); the least rate that meets it is found")
        for key, what in (("macs", "MACs"), ("params", "parameters"), ("latency", "latency, measured here,"))},
+    "max_drop": Option(None, Interval(0.0, 1e9), "instead of a rate: the smallest network is found that, after its "
+                       "recovery, loses no more of what the `evaluate` of `convert` gives, in its unit"),
     "ranking": Option("local", OneOf(RANKINGS), "channels that are ranked together: local (a group's), global (all) or "
                       "isomorphic (of groups of the same topology)"),
     "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True)), "no group loses more than this fraction, in "

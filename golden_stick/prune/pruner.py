@@ -33,15 +33,19 @@ from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters, untouched_by
 from golden_stick.prune.budget import (
-    TARGETS,
+    BUDGETS,
     BudgetBaseline,
     PruningTask,
     Selection,
     check_budget,
     choose,
+    counted,
+    macs_left,
+    most_removed,
     outcome,
     shrunk_by,
 )
+from golden_stick.prune.drop import Evaluate, checked_evaluate, score_of, smallest_within, trusted_score
 from golden_stick.prune.options import PRUNER_OPTIONS, RECOVERIES
 from golden_stick.prune.report import (
     Report,
@@ -75,6 +79,14 @@ class Findings:
     control: Mapping[str, Any] = field(default_factory=dict)  # what a scientific control was and found, as plain data
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a search chose, and the slim network after its recovery, with what is to be said of that."""
+
+    selection: Selection
+    recovered: Tuple[nn.Cell, Tuple[str, ...]]
+
+
 @with_options
 class Pruner(CompAlgo):
     """
@@ -99,7 +111,7 @@ class Pruner(CompAlgo):
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         super().__init__(config)
         check_budget(type(self).__name__, config or {})
-        if any(self.settings[key] is not None for key in TARGETS):
+        if any(self.settings[key] is not None for key in BUDGETS[1:]):
             self.settings = {**self.settings, "prune_rate": None}
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
@@ -165,10 +177,13 @@ class Pruner(CompAlgo):
         return applied
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None,
-                recovery: Optional[str] = None) -> nn.Cell:
+                recovery: Optional[str] = None, evaluate: Optional[Evaluate] = None) -> nn.Cell:
         """
         The slim network, checked against the masked one: both must give the same for a batch of noise (or the inputs
         that `apply` was given), and for a batch of the calibration data where there are any. Recovery follows.
+
+        With the budget `max_drop`, about six networks are made, recovered and evaluated, to find the smallest one
+        within it, to a 64th of the MACs: the report says what each gave. `apply` then masks nothing.
 
         Args:
             net_opt (nn.Cell): The network that `apply` returned, trained. It is not changed.
@@ -180,23 +195,32 @@ class Pruner(CompAlgo):
                 normalizations are re-estimated. ``'none'``. Default: ``None``, which is ``'weights'`` where there are
                 calibration data, but ``'statistics'`` where the weights were trained after `apply`, and ``'none'``
                 without data.
+            evaluate (Callable): With the budget `max_drop`: takes a network, in evaluation, and returns a number, the
+                higher the better, on validation data: neither test data nor those of calibration. Default: ``None``.
 
         Returns:
             nn.Cell, of the class of the original network.
 
         Raises:
-            ArgumentTypeError: If `net_opt` is not a Cell or `ckpt_path` not a str.
+            ArgumentTypeError: If `net_opt` is not a Cell or `ckpt_path` not a str, or `evaluate` cannot be called or
+                gives no number.
             ArgumentError: If `recovery` is none of these, needs calibration data and there are none, or is
-                ``'weights'`` where the weights were trained after `apply`; or if the data hold too few samples.
+                ``'weights'`` where the weights were trained after `apply`; if the data hold too few samples; if
+                `evaluate` is there without the budget `max_drop`, or the other way round, changes the network or gives
+                another number for the same one; or if no network that was tried is within the drop.
             StateError: If `apply` was not called, or `net_opt` is not what it returned.
             CheckpointError: If the checkpoint cannot be read or belongs to another network.
             SlimError: If the network does not survive being slimmed.
             VerifyError: If the slim network gives other outputs than the masked one.
         """
-        self._check_convert(net_opt, ckpt_path, calibration_data, recovery)
-        task = self.applied.task
+        self._check_convert(net_opt, ckpt_path, calibration_data, recovery, evaluate)
+        task, found = self.applied.task, None
         plain, values = self.restore(net_opt, self._loaded(net_opt, ckpt_path))
-        selection = self.select(values)
+        if evaluate is not None:
+            if calibration_data is not None:
+                calibration_data = list(leading_inputs(type(self).__name__, calibration_data, len(task.inputs)))
+            found = self._search(plain, values, calibration_data, recovery, evaluate)
+        selection = found.selection if found else self.select(values)
         smaller = slim(plain, selection.plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
         graph = trace_slim(type(self).__name__, smaller, task.inputs)
@@ -208,7 +232,8 @@ class Pruner(CompAlgo):
         notes = tuple(f"not equal to the masked network: channels of {place} were removed"
                       for place in task.grouping.inexact)
         if calibration_data is not None:
-            smaller, more = self._recovered(smaller, plain, chain(first, batches), recovery)
+            smaller, more = found.recovered if found else self._recovered(smaller, plain, chain(first, batches),
+                                                                          recovery)
             notes += more
         smaller.set_train(False)
         report = self._make_report("convert", task, selection, graph, checked,
@@ -219,6 +244,23 @@ class Pruner(CompAlgo):
         warn_of_optimizers(type(self).__name__, (
             *task.network.get_parameters(), *(item for item in net_opt.get_parameters() if item.name in names)))
         return smaller
+
+    def _search(self, plain: nn.Cell, values: Mapping[str, np.ndarray], batches: Any, recovery: Optional[str],
+                measure: Evaluate) -> "_Found":
+        """The smallest network within the drop, by the values that `restore` gave."""
+        name, task = type(self).__name__, self.applied.task
+        least = counted(task, "target_macs", self.reselect(most_removed(task), values).plan)
+
+        def attempt(share: float) -> Tuple[float, float, _Found]:
+            selection = self.reselect(macs_left(task, share), values)
+            smaller = slim(plain, selection.plan)
+            made = (smaller, ()) if batches is None else self._recovered(smaller, plain, batches, recovery)
+            left = counted(task, "target_macs", selection.plan)
+            return left, score_of(name, measure, made[0]), _Found(selection, made)
+
+        base = trusted_score(name, measure, plain)
+        target, found = smallest_within(name, self.settings["max_drop"], base, least, attempt)
+        return replace(found, selection=replace(found.selection, drop=target))
 
     def _recovered(self, smaller: nn.Cell, plain: nn.Cell, batches: Iterable[Tuple[Tensor, ...]],
                    recovery: Optional[str]) -> Tuple[nn.Cell, Tuple[str, ...]]:
@@ -303,6 +345,10 @@ class Pruner(CompAlgo):
         """What `convert` carries out, by the trained values that `restore` gave. Here: what was chosen at `apply`."""
         return self.applied.selection
 
+    def reselect(self, task: PruningTask, values: Mapping[str, np.ndarray]) -> Selection:
+        """What `convert` would carry out with another budget. Here: by the scores of `apply`."""
+        return self.choose(task, self.applied.selection.scores)
+
     def unscored(self, task: PruningTask) -> Mapping[str, str]:
         """Names of groups that get no scores, and why. Here: none."""
         return {}
@@ -346,8 +392,15 @@ class Pruner(CompAlgo):
                                   f"as this one, but '{path}' keeps other positions of {', '.join(places[:3])}.")
         return loaded
 
-    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str, data: Any, recovery: Optional[str]) -> None:
+    def _check_convert(self, net_opt: nn.Cell, ckpt_path: str, data: Any, recovery: Optional[str],
+                       evaluate: Optional[Evaluate]) -> None:
         name = type(self).__name__
+        if evaluate is not None:
+            checked_evaluate(name, evaluate)
+        if (evaluate is None) != (self.settings["max_drop"] is None):
+            raise ArgumentError(f"For '{name}', the budget 'max_drop' and an 'evaluate' for 'convert' must stand "
+                                f"together, but got {'only the budget' if evaluate is None else 'no such budget'}: "
+                                f"convert(network, evaluate=...).")
         if recovery is not None:
             check_value(name, "recovery", recovery, OneOf(RECOVERIES))
         if recovery not in (None, "none") and data is None:

@@ -146,8 +146,9 @@ def _budget_of(config: Mapping[str, Any]) -> Tuple[str, Mapping[str, Any]]:
     whole = OneShot(config).config
     key = next((key for key in TARGETS if whole[key] is not None), "prune_rate")
     if not isinstance(whole[key], (int, float)):
-        raise ArgumentError("For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
-                            "got one by patterns.")
+        got = "one by patterns" if whole["max_drop"] is None else "'max_drop'"
+        raise ArgumentError(f"For 'prune_in_steps', 'prune_rate' must be a number, which is spread over the steps, but "
+                            f"got {got}.")
     return key, whole
 
 

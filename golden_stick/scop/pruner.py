@@ -282,8 +282,12 @@ class SCOP(Pruner):
 
     def select(self, values: Mapping[str, np.ndarray]) -> Selection:
         """What goes, by the trained scales."""
+        return self.reselect(self.applied.task, values)
+
+    def reselect(self, task: PruningTask, values: Mapping[str, np.ndarray]) -> Selection:
+        """What would go with another budget, by the trained scales."""
         self._check_trained(values)
-        return self._selection(self.applied.task, values)
+        return self._selection(task, values)
 
     def _selection(self, task: PruningTask, values: Mapping[str, np.ndarray]) -> Selection:
         if self.settings["prune_rate"] != "auto":

@@ -370,6 +370,11 @@ import numpy as np
 def batches():
     return np.random.default_rng(0).normal(size=(2, 16, 3, 32, 32)).astype(np.float32)
 """
+EVALUATE = """
+
+def evaluate(network):
+    return float(network[3].out_channels > 5)
+"""
 
 
 def test_recovery_on_calibration_data(capsys):
@@ -390,6 +395,17 @@ def test_recovery_on_calibration_data(capsys):
     assert "no --calibration-data: layers were not solved anew" in capsys.readouterr().out
     assert run(f"{prune} --output fourth.ckpt --recovery weights") == 2
     assert "must stand with 'calibration_data'" in capsys.readouterr().err
+
+
+def test_the_smallest_network_within_a_drop(capsys):
+    Path("my_data.py").write_text(f"{BATCHES}{EVALUATE}")
+    prune = "prune --network my_net.py:build --inputs 1,3,32,32 --output slim.ckpt --max-drop 0.5"
+    assert run(f"{prune} --evaluate my_data.py:evaluate") == 0
+    assert "max_drop 0.5: reached: evaluate gives 0 less than the 1 before" in capsys.readouterr().out
+    assert gs.load_slim(build(), "slim.ckpt")[3].out_channels == 6
+    assert run(prune) == 2 and "must stand together, but got only the budget" in capsys.readouterr().err
+    assert run(f"{prune} --evaluate my_data.py:evaluation") == 2
+    assert "has no 'evaluation'. Did you mean 'evaluate'?" in capsys.readouterr().err
 
 
 def test_of_a_masked_network_statistics_alone_are_re_estimated(capsys):

@@ -194,8 +194,8 @@ def test_a_network_takes_as_long_as_itself_and_its_latency_is_a_ratio():
 
 
 def test_budgets_that_contradict_each_other():
-    with pytest.raises(ArgumentError, match="the budget must be one of 'prune_rate', 'target_macs', 'target_params' "
-                                            "and 'target_latency', but got 'prune_rate' and 'target_macs'"):
+    with pytest.raises(ArgumentError, match="the budget must be one of 'prune_rate', 'target_macs', 'target_params', "
+                                            "'target_latency' and 'max_drop', but got 'prune_rate' and 'target_macs'"):
         gs.OneShot({"prune_rate": 0.4, "target_macs": 0.5})
     with pytest.raises(ArgumentError, match="'ranking' must be 'local' where 'prune_rate' is a dict, but got 'global'"):
         gs.OneShot({"prune_rate": {"*": 0.4}, "ranking": "global"})
