@@ -24,12 +24,10 @@ PAIR_PART, PAIR_ROUNDS = 1 / 3, 3
 FORMATS = {"MindIR": ("MINDIR", ".mindir"), "ONNX Runtime": ("ONNX", ".onnx")}
 
 
-def make(settings, rate, round_to):
+def make(name, size, config):
     """The original, the slim network and its native twin."""
-    name, size = settings["network"], settings["size"]
     original = build(name, size)
-    # Down to a multiple: up, a layer of 64 filters would lose 25 % of them instead of 45 %.
-    algorithm = gs.OneShot({"criterion": "l1", "prune_rate": rate, "round_to": round_to, "round": "down"})
+    algorithm = gs.OneShot({"criterion": "l1", **config})
     slim = algorithm.convert(algorithm.apply(original, (1, 3, size, size)))
     widths = widths_of(slim)
     twin = build(name, size, widths)
@@ -101,7 +99,9 @@ def pairs_of(turns, settings):
 
 
 def measure(settings, torch_python, gs_python, rate, round_to, folder):
-    networks, widths = make(settings, rate, round_to)
+    # Down to a multiple: up, a layer of 64 filters would lose 25 % of them instead of 45 %.
+    config = {"prune_rate": rate, "round_to": round_to, "round": "down"}
+    networks, widths = make(settings["network"], settings["size"], config)
     shape = (settings["batch"], 3, settings["size"], settings["size"])
     macs = {which: count_macs(gs.trace(network, shape)) for which, network in networks.items()}
     # Exported first and loaded afterwards: an export drops every compiled graph.

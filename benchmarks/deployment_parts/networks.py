@@ -4,10 +4,11 @@ The networks of the deployment benchmark, each a plain builder that takes the wi
 Without widths they are the networks of the papers; with those of a slim network they are its *native twin*: built by
 hand at these widths, never slimmed. `torch_side.py` builds the same under the same names in PyTorch.
 """
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
-from deployment_parts.tables import CLASSES, MOBILENET_V2, RESNETS, VGG16
+from deployment_parts.tables import CLASSES, MOBILENET_V2, RESNETS, VGG16, VITS
 
 
 class Layers:
@@ -22,6 +23,10 @@ class Layers:
     def conv(self, name, inputs, usual, kernel, stride=1, bias=False):
         outputs = self.width(name, usual)
         return nn.Conv2d(inputs, outputs, kernel, stride, pad_mode="pad", padding=kernel // 2, has_bias=bias), outputs
+
+    def dense(self, name, inputs, usual):
+        outputs = self.width(name, usual)
+        return nn.Dense(inputs, outputs), outputs
 
 
 class ResidualBlock(nn.Cell):
@@ -145,6 +150,57 @@ class MobileNetV2(nn.Cell):
         return self.head(ops.mean(self.relu(self.last_norm(self.last(x))), (2, 3)))
 
 
+class Attention(nn.Cell):
+    """Queries, keys and values from layers of their own; the heads stay as many, and become narrower."""
+
+    def __init__(self, layers, path, width, heads, tokens):
+        super().__init__()
+        self.query, shared = layers.dense(f"{path}.query", width, width)
+        self.key, _ = layers.dense(f"{path}.key", width, width)
+        self.value, made = layers.dense(f"{path}.value", width, width)
+        self.leave = nn.Dense(made, width)
+        self.tokens, self.heads, self.shared, self.made = tokens, heads, shared // heads, made // heads
+        self.scale = (width // heads) ** -0.5
+
+    def construct(self, x):
+        query = self.query(x).reshape((-1, self.tokens, self.heads, self.shared)).transpose((0, 2, 1, 3))
+        key = self.key(x).reshape((-1, self.tokens, self.heads, self.shared)).transpose((0, 2, 3, 1))
+        value = self.value(x).reshape((-1, self.tokens, self.heads, self.made)).transpose((0, 2, 1, 3))
+        out = ops.matmul(ops.softmax(ops.matmul(query, key) * self.scale, -1), value)
+        return self.leave(out.transpose((0, 2, 1, 3)).reshape((-1, self.tokens, self.heads * self.made)))
+
+
+class TransformerBlock(nn.Cell):
+    def __init__(self, layers, path, width, heads, tokens):
+        super().__init__()
+        self.attention = Attention(layers, f"{path}.attention", width, heads, tokens)
+        self.enter, hidden = layers.dense(f"{path}.enter", width, 4 * width)
+        self.act, self.leave = nn.GELU(approximate=False), nn.Dense(hidden, width)
+        self.norm1, self.norm2 = nn.LayerNorm((width,), epsilon=1e-6), nn.LayerNorm((width,), epsilon=1e-6)
+
+    def construct(self, x):
+        x = x + self.attention(self.norm1(x))
+        return x + self.leave(self.act(self.enter(self.norm2(x))))
+
+
+class ViT(nn.Cell):
+    """Dosovitskiy et al. 2020; the head reads the mean of all tokens."""
+
+    def __init__(self, name, widths=None):
+        super().__init__()
+        size, patch, depth, width, heads = VITS[name]
+        layers, tokens = Layers(widths), (size // patch) ** 2
+        self.patch = nn.Conv2d(3, width, patch, patch, pad_mode="valid", has_bias=True)
+        self.position = Parameter(Tensor(np.zeros((1, tokens, width)), ms.float32), name="position")
+        self.blocks = nn.SequentialCell([TransformerBlock(layers, f"blocks.{block}", width, heads, tokens)
+                                         for block in range(depth)])
+        self.norm, self.head = nn.LayerNorm((width,), epsilon=1e-6), nn.Dense(width, CLASSES.get(name, 1000))
+
+    def construct(self, x):
+        x = self.patch(x).flatten(start_dim=2).transpose((0, 2, 1)) + self.position
+        return self.head(ops.mean(self.norm(self.blocks(x)), 1))
+
+
 def randomize(network):
     """Random weights that keep activations in range; in evaluation."""
     generator = np.random.default_rng(0)
@@ -163,6 +219,8 @@ def build(name, size, widths=None):
     """The network of that name, randomized."""
     if name in RESNETS:
         return randomize(ResNet(name, widths))
+    if name in VITS:
+        return randomize(ViT(name, widths))
     return randomize(VGG16BN(size, widths) if name == "vgg16_bn" else MobileNetV2(widths))
 
 

@@ -47,7 +47,7 @@ def batches_of(shape):
 
 def steps_of(name, batch, size, rate):
     """Our steps by name, and the MACs of original and slim."""
-    networks, _ = make({"network": name, "size": size}, rate, 1)
+    networks, _ = make(name, size, {"prune_rate": rate})
     shape, loss = (batch, 3, size, size), nn.CrossEntropyLoss()
     original, batches = networks["original"], batches_of((batch, 3, size, size))
     macs = {which: count_macs(gs.trace(networks[which], shape)) for which in ("original", "slim")}

@@ -12,11 +12,11 @@ TORCH_TIMES = "3,000.0, 2,000.0, 1,500.0 | 2,000.0, 1,250.0, 800.0 |"
 
 @pytest.mark.parametrize("name, size", [("resnet20", 16), pytest.param("resnet18", 32, marks=pytest.mark.long),
                                         pytest.param("resnet50", 32, marks=pytest.mark.long),
-                                        pytest.param("vgg16_bn", 32, marks=pytest.mark.long),
+                                        ("vit_toy", 32), pytest.param("vgg16_bn", 32, marks=pytest.mark.long),
                                         pytest.param("mobilenet_v2", 32, marks=pytest.mark.long)])
 def test_the_twin_at_the_slim_widths_is_the_slim_network(name, size):
     from deployment_parts.measure import make
-    networks, widths = make({"network": name, "size": size}, 0.45, 8)
+    networks, widths = make(name, size, {"prune_rate": 0.45, "round_to": 8, "round": "down"})
     values = {parameter.name: parameter.value() for parameter in networks["slim"].get_parameters()}
     for parameter in networks["twin"].get_parameters():
         parameter.set_data(values[parameter.name])
