@@ -23,7 +23,8 @@ whether a rate was reached, and what held layers back. With `max_drop`, the accu
 
 ## Data
 
-The criteria `taylor` and `hessian` need labels, `activation` does not: `apply(net, inputs, data=batches, loss=loss)`.
+The criteria `taylor` and `hessian` need labels, `activation` and `reconstruction` do not: `apply(net, inputs,
+data=batches, loss=loss)`.
 `convert(network, calibration_data=batches)` recovers on unlabelled batches: [accuracy.md](accuracy.md).
 """
 

@@ -503,7 +503,7 @@ def test_wrong_network(network, message, capsys):
     ("--seed some", "argument --seed: invalid int value: 'some'; see 'golden-stick prune --help'"),
     ("--prune-rate 0.3 --target-macs 0.5", "the budget must be one of 'prune_rate', 'target_macs', 'target_params'"),
     ("--criterion l3", "'criterion' must be one of 'l1', 'l2', 'bn_scale', 'random', 'fpgm', 'lamp', 'taylor', "
-                       "'hessian', 'activation', but got 'l3'"),
+                       "'hessian', 'activation', 'reconstruction', but got 'l3'"),
     ("--pruning 3", "unrecognized arguments: --pruning 3"),
     ("--checkpoint missing.ckpt", "--checkpoint', 'path' must be a file, but got 'missing.ckpt'"),
     ("--checkpoint network.py", "--checkpoint', the checkpoint's name must end in .ckpt or .safetensors, but got"),

@@ -71,7 +71,7 @@ def test_a_phase_twice_with_one_sampler(make):
     same(knockoff_phase(sampler), knockoff_phase(sampler))
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "hessian", "activation"])
+@pytest.mark.parametrize("criterion", ["taylor", "hessian", "activation", "reconstruction"])
 def test_a_criterion_twice(criterion):
     same(by_criterion(criterion), by_criterion(criterion))
 

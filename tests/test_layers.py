@@ -217,6 +217,8 @@ def test_measured_from_data(kind, group):
     assert len(np.unique(found.round(9))) > found.shape[1] // 2
     found = collect("test", "activations", network, graph, groups, data, None)[name]
     assert (found > 0).all()
+    found = collect("test", "removal_costs", network, graph, groups, data, None)[name]
+    assert (found >= 0).all() and (found > 0).any()
 
 
 @cases

@@ -18,7 +18,8 @@ def tapped(network: nn.Cell, enters: Mapping[str, See], leaves: Mapping[str, See
     """
     For a block, a network in evaluation and PyNative mode that shows what its Cells read first and give.
 
-    `enters` and `leaves` are paths of Cells -> what is called with every array that enters or leaves them.
+    `enters` and `leaves` are paths of Cells -> what is called with every array that enters or leaves them. What it
+    returns for one that leaves, if anything, goes on in its place.
     """
     mode, handles = ms.get_context("mode"), []
     ms.set_context(mode=ms.PYNATIVE_MODE)
@@ -43,7 +44,7 @@ def _before(see: See) -> Callable[[nn.Cell, Any], None]:
 
 
 def _behind(see: See) -> Callable[[nn.Cell, Any, Any], None]:
-    def hook(_: nn.Cell, __: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            see(output.asnumpy())
+    def hook(_: nn.Cell, __: Any, output: Any) -> Any:
+        instead = see(output.asnumpy()) if isinstance(output, Tensor) else None
+        return output if instead is None else Tensor(instead, output.dtype)
     return hook

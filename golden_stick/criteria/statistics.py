@@ -1,4 +1,8 @@
-"""What data show of filters: gradients at gates, squared gradients of weights, magnitudes of channels. Weights stay."""
+"""
+What data show of filters: gradients at gates, squared gradients of weights, magnitudes of channels, and what it costs
+that these go. Weights stay.
+"""
+import math
 from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -8,12 +12,15 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.base.inputs import leading_inputs
+from golden_stick.base.progress import shown
 from golden_stick.cells.activations import tapped
-from golden_stick.cells.wrappers import GatedCell, copy_network, replace_cells
+from golden_stick.cells.wrappers import GatedCell, copy_network, leaves, replace_cells
+from golden_stick.criteria.least_squares import Moments, Regression, geometry_of, refitted, removal_costs
 from golden_stick.criteria.table import filter_rows
-from golden_stick.graph.groups import CellSite, Grouping, ParameterSlice
+from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
-from golden_stick.graph.layers import EMBEDDING, layer_of
+from golden_stick.graph.layers import DENSE, EMBEDDING, layer_of, scales_after
+from golden_stick.graph.plan import count_macs, shrink
 
 __all__ = ["collect"]
 
@@ -46,11 +53,14 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     Where no gate can stand (a weight that a Cell of the user's own or plain code multiplies with, a layer whose output
     does not begin with the samples), `gate_gradients` have one row per batch instead of one per sample: the sum over a
     filter of weight times gradient, which is the derivative by a gate that all samples share, but for the bias.
+
+    `removal_costs` are left out for filters whose channels are read by anything but layers that read them, and give
+    what their weights say of them, by their own Cells.
     """
     if data is None:
         raise ArgumentError(f"For '{owner}', 'data' must be batches for this criterion, but got None: "
                             f"apply(network, inputs, data=..., loss=...).")
-    if loss is None and needs != "activations":
+    if loss is None and needs.endswith("gradients"):
         raise ArgumentError(f"For '{owner}', 'loss' must be a function of outputs and labels for this criterion, but "
                             f"got None: apply(network, inputs, data=..., loss=...).")
     if loss is not None and not callable(loss):
@@ -60,6 +70,8 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     filters = {item.parameter: item for group in grouping for item in group.filters}
     if needs == "activations":
         found = _activations(owner, network, graph, grouping, filters, batches)
+    elif needs == "removal_costs":
+        found = _Removal(owner, network, graph, grouping, list(batches)).costs(filters)
     elif needs == "gate_gradients":
         found = _gate_gradients(owner, network, graph, filters, batches, loss)
     else:
@@ -190,6 +202,170 @@ def _activations(owner: str, network: nn.Cell, graph: Graph, grouping: Grouping,
         for channel, value in zip(site.channels.tolist(), (total / count).tolist()):
             seen.setdefault(channel, []).append(value)
     return {name: _of_channels(owner, item, seen) for name, item in filters.items()}
+
+
+class _Reader:
+    """A layer that sums channels up: what it reads, while the network runs."""
+
+    def __init__(self, weight: Parameter, graph: Graph, item: ParameterSlice):
+        parameter = graph.parameter(item.parameter)
+        geometry = geometry_of(graph, parameter)
+        self.item, self.known = item, geometry is not None and len(parameter.owners) == 1
+        if geometry is None:
+            return
+        self.name, self.path, self.geometry = item.parameter, parameter.owners[0].path, geometry
+        self.weight, self.matrix = weight.asnumpy(), geometry.matrix(weight.asnumpy())
+        self.channels = geometry.columns(item.channels)
+        self._rows = max(_LEAST, _ROWS * self.matrix.shape[1])
+        self.moments: Optional[Moments] = None
+        self._read: Optional[np.ndarray] = None
+
+    def enter(self, array: np.ndarray) -> None:
+        """Told what it reads."""
+        self._read = array
+
+    def leave(self, part: float, array: np.ndarray) -> None:
+        """Told what it gives: count rows, `part` of all that are wanted."""
+        axis = -1 if self.geometry.form is DENSE else 1
+        groups, _, filters = self.matrix.shape
+        if not self.known or self._read is None or array.shape[axis] != groups * filters:
+            self.known = False
+            return
+        count = array.size // array.shape[axis]
+        places = np.sort(np.random.default_rng(0).permutation(count)[:math.ceil(self._rows * part)])
+        reads, gives = self.geometry.rows_read(self._read, places), self.geometry.rows_given(array, places)
+        off = gives - (reads.transpose(1, 0, 2) @ self.matrix).transpose(1, 0, 2)
+        self.known = bool(np.abs(off - off.mean(0)).max() <= _OFF * np.abs(gives).max())
+        nothing = np.zeros((groups, 0))
+        self.moments = self.moments or Moments(reads.mean(0, np.float64), nothing)
+        self.moments.add(reads, gives[:, :, :0])
+
+    def regressions(self, mine: np.ndarray, scale: Optional[np.ndarray]) -> List[Regression]:
+        """Of each group that reads any of these channels: errors are fractions of what all its filters give, and behind
+        a normalization, its `scale` says how much a filter gives."""
+        assert self.moments is not None
+        covariance = self.moments.covariance()
+        given = np.einsum("gnf,gnm,gmf->gf", self.matrix, covariance, self.matrix)
+        squares = given if scale is None else np.broadcast_to(np.square(scale).reshape(-1, given.shape[1]), given.shape)
+        counts = np.divide(squares, given * squares.sum(), out=np.zeros(given.shape), where=given * squares.sum() > 0)
+        owners = np.where(np.isin(self.channels, mine), self.channels, -1)
+        return [Regression(*of_group) for of_group in zip(covariance, self.matrix * np.sqrt(counts)[:, None], owners)
+                if (of_group[2] >= 0).any()]
+
+    def without(self, gone: np.ndarray) -> Tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """Its weight without channels, the others refitted; and what shifts what it gives then to the old mean."""
+        assert self.moments is not None
+        matrix = np.stack([refitted(covariance, old, np.isin(channels, gone)) for covariance, old, channels in
+                           zip(self.moments.covariance(), self.matrix, self.channels)])
+        shift = np.einsum("gn,gnf->gf", self.moments.mean(), self.matrix - matrix).ravel()
+
+        def shifted(array: np.ndarray) -> np.ndarray:
+            trailing = 0 if self.geometry.form is DENSE else array.ndim - 2
+            return array + shift.reshape(-1, *(1,) * trailing).astype(array.dtype)
+
+        return self.geometry.weight(matrix, self.weight.shape), shifted
+
+
+# Rows for each column of what a layer reads, and at least.
+_ROWS, _LEAST = 32, 4096
+# So far may a layer be off what its weights say, as a fraction of its largest number: its roundings.
+_OFF = 1e-2
+# Errors, as fractions of what a layer gives, by which their effect is measured.
+_MEASURED = 0.05
+
+
+class _Removal:
+    """What it costs that channels go: what the network's outputs are off by, over the MACs."""
+
+    def __init__(self, owner: str, network: nn.Cell, graph: Graph, grouping: Grouping, batches: List[Any]):
+        self._owner, self._graph, self._grouping = owner, graph, grouping
+        self._network = copy_network(network)
+        self._parameters = {parameter.name: parameter for parameter in self._network.get_parameters()}
+        self._batches = [batch[:len(graph.inputs)] for batch in batches]
+        self._readers = [_Reader(self._parameters[item.parameter], graph, item) for item in grouping.slices
+                         if item.role == "input"]
+        self._outputs: List[np.ndarray] = []
+
+    def costs(self, filters: Mapping[str, ParameterSlice]) -> Found:
+        """Weight name -> those of its filters, where all its channels have any."""
+        if not self._batches:
+            return {}
+        self._look()
+        self._outputs = self._run({})
+        scales = scales_after(self._graph, {name: item.asnumpy() for name, item in self._parameters.items()})
+        seen: Dict[int, float] = {}
+        for group in shown(self._grouping, "groups scored", len(self._grouping)):
+            seen.update(self._of_group(group, scales))
+        found = {}
+        for name, item in filters.items():
+            live = item.channels >= 0
+            if seen.keys() >= set(item.channels[live].tolist()):
+                values = [seen[channel] for channel in item.channels[live].tolist()]
+                found[name] = np.full(len(live), max(values))
+                found[name][live] = values
+        if not found:
+            raise ArgumentError(f"For '{self._owner}', channels must be read by layers that sum them up, for this "
+                                f"criterion, but none are: take another one.")
+        return found
+
+    def _look(self) -> None:
+        """Run all batches, and have the readers count what they read."""
+        known = [reader for reader in self._readers if reader.known]
+        samples = sum(batch[0].shape[0] for batch in self._batches)
+        for batch in shown(self._batches, "batches", len(self._batches)):
+            part = batch[0].shape[0] / samples
+            with tapped(self._network, {reader.path: reader.enter for reader in known},
+                        {reader.path: partial(reader.leave, part) for reader in known}) as running:
+                _given(self._owner, running, batch)
+
+    def _of_group(self, group: ChannelGroup, scales: Mapping[str, np.ndarray]) -> Dict[int, float]:
+        """Channel -> what it costs; nothing where a reader of any is not known."""
+        readers = [reader for reader in self._readers if np.isin(reader.item.channels, group.channels).any()]
+        if not readers or not all(reader.known and reader.moments for reader in readers):
+            return {}
+        regressions = [one for reader in readers for one in reader.regressions(group.channels, scales.get(reader.name))]
+        costs = removal_costs(regressions, group.channels)
+        # What the layers' errors, which are fractions, do to the outputs is measured where half of the channels go, or
+        # more if their errors are too small to measure by.
+        order = np.argsort(costs, kind="stable")
+        count = max(len(costs) // 2, int(np.searchsorted(np.cumsum(costs[order]), _MEASURED)) + 1)
+        first = order[:count]
+        made = costs[first].sum()
+        costs = costs * (self._off(readers, group.channels[first]) / made if made > 0 else 0.0)
+        return dict(zip(group.channels.tolist(), (costs / self._shares(group.channels)).tolist()))
+
+    def _off(self, readers: List[_Reader], gone: np.ndarray) -> float:
+        """How far the outputs are off without these channels, as a fraction of what they vary by; 1 if they do not."""
+        shifts = {}
+        for reader in readers:
+            weight, shifts[reader.path] = reader.without(gone)
+            self._set(reader, weight)
+        outputs = self._run(shifts)
+        for reader in readers:
+            self._set(reader, reader.weight)
+        varied = [(np.square(now - before).sum(), np.square(before - before.mean(0)).sum())
+                  for now, before in zip(outputs, self._outputs)]
+        return float(np.mean([off / spread for off, spread in varied if spread > 0] or [1.0]))
+
+    def _set(self, reader: _Reader, weight: np.ndarray) -> None:
+        held = self._parameters[reader.name]
+        held.set_data(Tensor(weight, held.dtype))
+
+    def _run(self, instead: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> List[np.ndarray]:
+        """What the network gives for the first batch, with other arrays in the place of what Cells give."""
+        with tapped(self._network, {}, instead) as running:
+            outputs = leaves(_given(self._owner, running, self._batches[0]))
+        return [item.asnumpy().astype(np.float64) for item in outputs]
+
+    def _shares(self, channels: np.ndarray) -> np.ndarray:
+        """What part of all MACs goes with each channel; the same for channels that stand as often in every place."""
+        total, kinds = max(count_macs(self._graph), 1), np.zeros(len(channels), np.int64)
+        for item in self._grouping.slices:
+            counts = (item.channels[:, None] == channels).sum(0)
+            kinds = np.unique(np.stack([kinds, counts]), axis=1, return_inverse=True)[1].reshape(-1)
+        parts = {kind: 1 - count_macs(shrink(self._graph, self._grouping, channels[kinds == kind][:1])) / total
+                 for kind in set(kinds.tolist())}
+        return np.array([max(parts[kind], 1 / total) for kind in kinds.tolist()])
 
 
 def _of_channels(owner: str, item: ParameterSlice, seen: Mapping[int, List[float]]) -> np.ndarray:

@@ -7,7 +7,8 @@ import numpy as np
 from golden_stick.base.config import OneOf, Registry, check_value
 from golden_stick.base.errors import ArgumentTypeError
 
-__all__ = ["FilterStatistics", "bn_scale", "fpgm", "l1", "l2", "lamp", "random", "activation", "hessian", "taylor",
+__all__ = ["FilterStatistics", "bn_scale", "fpgm", "l1", "l2", "lamp", "random", "activation", "hessian",
+           "reconstruction", "taylor",
            "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion", "filter_rows"]
 
 
@@ -27,6 +28,8 @@ class FilterStatistics:
             information.
         activations (numpy.ndarray): float, shape (filters,), or None without data: mean magnitude of the channel that
             the filter makes, where the next layers read it.
+        removal_costs (numpy.ndarray): float, shape (filters,), or None without data: what the network's outputs are off
+            by without the channel, once the layers that read it are refitted, per share of the MACs that go with it.
     """
 
     weight: np.ndarray
@@ -35,6 +38,7 @@ class FilterStatistics:
     gate_gradients: Optional[np.ndarray] = None
     squared_gradients: Optional[np.ndarray] = None
     activations: Optional[np.ndarray] = None
+    removal_costs: Optional[np.ndarray] = None
 
 
 def filter_rows(array: np.ndarray, axis: int) -> np.ndarray:
@@ -106,7 +110,15 @@ def activation(layer: FilterStatistics) -> np.ndarray:
     return np.asarray(layer.activations)
 
 
-NEEDS = ("nothing", "gate_gradients", "squared_gradients", "activations")
+def reconstruction(layer: FilterStatistics) -> np.ndarray:
+    """What a filter is missed by once the layers that read its channel are refitted by least squares without it, over
+    the MACs that it costs: channels go one by one, the cheapest first. The error of each reader is that of the block
+    optimal brain surgeon, Hassibi and Stork 1992; it counts by what a like error does to the outputs of the network.
+    Neither labels nor gradients. It has one unit in all layers, so it is made for ranking them together."""
+    return np.asarray(layer.removal_costs)
+
+
+NEEDS = ("nothing", "gate_gradients", "squared_gradients", "activations", "removal_costs")
 NORMALIZERS = ("mean", "sum", "max", "none")
 
 
@@ -118,7 +130,7 @@ class Criterion:
     Args:
         score (Callable): Takes `FilterStatistics`, returns float scores of shape (filters,); higher means keep.
         needs (str): What of the evidence is to be computed from data: ``'nothing'``, ``'gate_gradients'``,
-            ``'squared_gradients'`` or ``'activations'``.
+            ``'squared_gradients'``, ``'activations'`` or ``'removal_costs'``.
         normalizer (str): What a layer's scores are divided by before layers are compared: their ``'mean'``, ``'sum'``
             or ``'max'`` magnitude, or ``'none'`` where they have one unit in all layers, such as the loss.
     """
@@ -148,6 +160,7 @@ CRITERIA: Registry[Criterion] = Registry("criterion", "golden_stick.criteria", {
     "taylor": Criterion(taylor, "gate_gradients", "none"),
     "hessian": Criterion(hessian, "squared_gradients", "none"),
     "activation": Criterion(activation, "activations"),
+    "reconstruction": Criterion(reconstruction, "removal_costs", "none"),
 }, _accepted)
 
 
@@ -159,8 +172,8 @@ def add_criterion(name: str, score: Callable[[FilterStatistics], np.ndarray], ne
     Args:
         name (str): Its name; one that is taken is refused.
         score (Callable): Takes an :class:`FilterStatistics`, returns float scores, shape (filters,); higher means keep.
-        needs (str): What of the evidence it reads that comes from data: ``'gate_gradients'``, ``'squared_gradients'``
-            or ``'activations'``. Default: ``'nothing'``.
+        needs (str): What of the evidence it reads that comes from data: ``'gate_gradients'``, ``'squared_gradients'``,
+            ``'activations'`` or ``'removal_costs'``. Default: ``'nothing'``.
         normalizer (str): What a layer's scores are divided by before layers are compared: their ``'mean'``, ``'sum'``
             or ``'max'`` magnitude, or ``'none'``. Default: ``'mean'``.
 

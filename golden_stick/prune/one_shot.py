@@ -1,6 +1,6 @@
 """`OneShot`: prune at once, by a criterion computed from the weights or from data."""
 from dataclasses import replace
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, FrozenSet, Mapping, Optional
 
 import numpy as np
 from mindspore import nn
@@ -36,7 +36,9 @@ class OneShot(Pruner):
             The criteria from the weights: ``'l1'``, ``'l2'``: norm of a filter's weights; ``'bn_scale'``: magnitude of
             the scale of the normalization behind it; ``'fpgm'``: distance to the other filters; ``'lamp'``: share of
             the layer's norm; ``'random'``. From data: ``'taylor'``, ``'hessian'``: what the loss changes by without the
-            filter, estimated to first and second order; ``'activation'``: mean magnitude of the channel.
+            filter, estimated to first and second order; ``'activation'``: mean magnitude of the channel;
+            ``'reconstruction'``: what it is missed by when the layers that read it are solved anew, as `convert` does
+            with calibration data: best with ``"ranking": "global"`` and a target of MACs.
             `golden_stick.criteria` has the sources, and adds one's own.
 
     Raises:
@@ -58,6 +60,7 @@ class OneShot(Pruner):
     """
 
     options = ONE_SHOT_OPTIONS
+    _scored: FrozenSet[str] = frozenset()  # the weights that a criterion from data could judge
 
     @property
     def takes_data(self) -> bool:
@@ -123,10 +126,13 @@ class OneShot(Pruner):
         if self.takes_data:
             seen = collect(type(self).__name__, criterion.needs, task.network, task.graph, task.grouping, task.data,
                            task.loss)
+            self._scored = frozenset(seen)
         values = {parameter.name: parameter.asnumpy() for parameter in task.network.get_parameters()}
         scales = scales_after(task.graph, values)
         scores = {}
         for name, weight in task.filter_weights().items():
+            if seen and name not in seen:
+                continue  # its channels are read in a way that the criterion cannot judge
             of_data = {criterion.needs: seen[name]} if seen else {}
             statistics = FilterStatistics(weight, scales.get(name), generator, **of_data)
             scores[name] = given = np.asarray(criterion.score(statistics))
@@ -134,6 +140,13 @@ class OneShot(Pruner):
                 raise ArgumentError(f"For 'OneShot', 'criterion' {self.settings['criterion']!r} must give one finite "
                                     f"score for each filter of '{name}', but got shape {given.shape}.")
         return scores
+
+
+    def unscored(self, task: PruningTask) -> Mapping[str, str]:
+        """Groups whose channels the criterion cannot judge."""
+        return {group.name: f"the criterion '{self.settings['criterion']}' sees no layer that sums these channels up"
+                for group in task.grouping if self._scored and not any(
+                    item.parameter in self._scored for item in group.filters)}
 
 
 add_algorithm("oneshot", OneShot)

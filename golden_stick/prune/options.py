@@ -50,7 +50,8 @@ PRUNER_OPTIONS: Mapping[str, Option] = {
 POLICIES = ("residual", "heads", "normalization")
 
 _CRITERION: Mapping[str, Option] = {
-    "criterion": Option("l1", OneOf(CRITERIA), "what a filter matters by; taylor, hessian and activation look at data"),
+    "criterion": Option("l1", OneOf(CRITERIA), "what a filter matters by; taylor, hessian, activation and "
+                        "reconstruction look at data"),
     "seed": Option(0, Whole(0), "of the criterion random"),
 }
 ONE_SHOT_OPTIONS: Mapping[str, Option] = {**PRUNER_OPTIONS, **_CRITERION}

@@ -8,6 +8,7 @@ from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
+from golden_stick.criteria.least_squares import Geometry, geometry_of
 from golden_stick.deploy.fold.plan import find_fusions
 from golden_stick.graph.ir import Constant, Graph, Node, Owner, Parameter, Result, flatten, segments_of
 from golden_stick.graph.layers import (
@@ -20,11 +21,9 @@ from golden_stick.graph.layers import (
     OPERATORS,
     TRANSPOSED,
     layer_of,
-    spatial_numbers,
 )
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import residual_sum
-from golden_stick.recover.least_squares import Geometry
 
 __all__ = ["Addend", "BiasPlace", "Reader", "readers_of"]
 
@@ -150,23 +149,13 @@ class _Search:
 
     def layer(self, weight: Parameter, node: Node) -> Reader:
         """What is known of a layer that a node computes."""
-        operator, kind = OPERATORS[node.operator], layer_of(weight)
+        kind, geometry = layer_of(weight), geometry_of(self._graph, weight)
         calls = [other for other in self._graph.nodes if weight in flatten(other.inputs)]
-        if kind is None or any(call.operator not in kind.operators or OPERATORS[call.operator].form is not kind.form
-                               or call.inputs[OPERATORS[call.operator].weight] != weight for call in calls):
+        if kind is None or geometry is None:
             return _left_out(weight, "its weight is read by code, or by several layers")
-        path, geometry = weight.owners[0].path, Geometry(DENSE)
+        path = weight.owners[0].path
         if self._counts.get(path) != len(calls):
             return _left_out(weight, "its weight is read by code, not by its own Cell")
-        if kind.form is not DENSE:
-            rank = len(node.shapes[0]) - 2
-            stride, dilation = (spatial_numbers(operator.argument(node, item, 1), rank)
-                                for item in ("stride", "dilation"))
-            padding = operator.argument(node, "padding", 0)
-            begin = tuple(padding[0:2 * rank:2]) if isinstance(operator.padding, str) else \
-                spatial_numbers(padding, rank)
-            geometry = Geometry(kind.form, weight.shape[2:], stride, dilation, begin, node.shapes[0][2:],
-                                operator.argument(node, "group", 1))
         bias = next((BiasPlace(item.name) for item in self._graph.parameters
                      if kind.bias and Owner(path, kind.cell, kind.bias) in item.owners), self._means.get(weight.name))
         depthwise = geometry.group > 1 and weight.shape[0] == geometry.group

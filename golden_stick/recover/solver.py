@@ -11,9 +11,9 @@ from golden_stick.base.progress import shown
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of
 from golden_stick.cells.trace import owners
+from golden_stick.criteria.least_squares import Moments
 from golden_stick.deploy.reconstruction import SolvedLayer
 from golden_stick.graph.layers import DENSE
-from golden_stick.recover.least_squares import Moments
 from golden_stick.recover.readers import Reader
 from golden_stick.recover.statistics import named_batch
 

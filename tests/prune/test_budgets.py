@@ -28,7 +28,7 @@ def data():
 
 
 @pytest.mark.parametrize("config", [
-    {"criterion": "taylor"}, {"criterion": "hessian"}, {"criterion": "activation"},
+    {"criterion": "taylor"}, {"criterion": "hessian"}, {"criterion": "activation"}, {"criterion": "reconstruction"},
     {"criterion": "taylor", "ranking": "global", "target_macs": 0.5},
     {"ranking": "isomorphic", "target_params": 0.5, "residual": "scatter"},
 ], ids=str)

@@ -4,8 +4,8 @@ import itertools
 import numpy as np
 import pytest
 
+from golden_stick.criteria.least_squares import Geometry, Moments
 from golden_stick.graph.layers import CONVOLUTION, DENSE, TRANSPOSED
-from golden_stick.recover.least_squares import Geometry, Moments
 
 
 def convolved(data, weight, geometry):

@@ -1,13 +1,17 @@
-"""Least squares of a layer: rows of what it reads and gives, sums over these, and the weights solved from the sums."""
+"""
+Least squares of a layer: rows of what it reads and gives, sums over these, the weights solved from the sums, and what
+it costs to leave columns out.
+"""
 import math
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.graph.layers import DENSE, TRANSPOSED, Form
+from golden_stick.graph.ir import Graph, Parameter, flatten
+from golden_stick.graph.layers import DENSE, OPERATORS, TRANSPOSED, Form, layer_of, spatial_numbers
 
-__all__ = ["Geometry", "Moments"]
+__all__ = ["Geometry", "Moments", "Regression", "geometry_of", "refitted", "removal_costs"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Geometry:
             parts = weight.reshape(self.group, -1, weight.shape[1], taps).transpose(0, 1, 3, 2)
             return parts.reshape(self.group, -1, weight.shape[1]).astype(np.float64)
         return weight.reshape(self.group, len(weight) // self.group, -1).transpose(0, 2, 1).astype(np.float64)
+
+    def columns(self, channels: np.ndarray) -> np.ndarray:
+        """The channel of every column, (groups, columns), from those along the axis of the weight that sums up."""
+        groups = channels.reshape(self.group, -1) if self.form is TRANSPOSED else np.tile(channels, (self.group, 1))
+        return np.repeat(groups, math.prod(self.kernel), axis=1)
 
     def weight(self, matrix: np.ndarray, shape: Sequence[int]) -> np.ndarray:
         """The weight of that shape whose `matrix` it is."""
@@ -84,6 +93,24 @@ class Geometry:
         return np.pad(array, widths)[cuts]
 
 
+def geometry_of(graph: Graph, weight: Parameter) -> Optional[Geometry]:
+    """How the layer of a weight sums up; None if code reads the weight, or several layers do."""
+    kind, calls = layer_of(weight), [node for node in graph.nodes if weight in flatten(node.inputs)]
+    if kind is None or not calls or any(
+            call.operator not in kind.operators or OPERATORS[call.operator].form is not kind.form
+            or call.inputs[OPERATORS[call.operator].weight] != weight for call in calls):
+        return None
+    if kind.form is DENSE:
+        return Geometry(DENSE)
+    node, operator = calls[0], OPERATORS[calls[0].operator]
+    rank = len(node.shapes[0]) - 2
+    stride, dilation = (spatial_numbers(operator.argument(node, item, 1), rank) for item in ("stride", "dilation"))
+    padding = operator.argument(node, "padding", 0)
+    begin = tuple(padding[0:2 * rank:2]) if isinstance(operator.padding, str) else spatial_numbers(padding, rank)
+    return Geometry(kind.form, weight.shape[2:], stride, dilation, begin, node.shapes[0][2:],
+                    operator.argument(node, "group", 1))
+
+
 class Moments:
     """
     Sums over rows of what a layer reads, (rows, groups, columns), and of what it is to give, (rows, groups, filters).
@@ -123,6 +150,15 @@ class Moments:
         """Whether all that was counted are numbers."""
         return bool(np.isfinite(self._reads).all() and np.isfinite(self._both).all() and np.isfinite(self._gives))
 
+    def mean(self) -> np.ndarray:
+        """Of what is read: (groups, columns)."""
+        return self._reads[:, -1, :-1] / self.count + self._from
+
+    def covariance(self) -> np.ndarray:
+        """Of what is read: (groups, columns, columns)."""
+        mean = self._reads[:, :-1, -1] / self.count
+        return self._reads[:, :-1, :-1] / self.count - mean[:, :, None] * mean[:, None]
+
     def spread(self) -> float:
         """What there is to explain: the sum of squares of what is given, about its mean."""
         return self._gives - float(np.square(self._both[:, -1]).sum()) / max(self.count, 1)
@@ -152,3 +188,92 @@ class Moments:
         diagonal = np.einsum("gnn->gn", reads).mean(1)
         damped = reads + (damping * np.maximum(diagonal, np.finfo(float).tiny))[:, None, None] * np.eye(reads.shape[1])
         return matrix + np.linalg.solve(damped, both - reads @ matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """
+    What a layer, or a group of one, gives as a linear function of what it reads.
+
+    Args:
+        covariance (numpy.ndarray): Of what it reads, (columns, columns).
+        matrix (numpy.ndarray): (columns, filters), each filter times the root of what its error counts.
+        channels (numpy.ndarray): int64, (columns,): whose channel a column is, or -1.
+    """
+
+    covariance: np.ndarray
+    matrix: np.ndarray
+    channels: np.ndarray
+
+
+# A fraction of the mean variance of what a layer reads, by which its weights are held near those that they were.
+_DAMPING = 1e-4
+
+
+def _damped(covariance: np.ndarray, damping: float) -> np.ndarray:
+    size = damping * np.trace(covariance) / len(covariance)
+    return covariance + max(size, np.finfo(float).tiny) * np.eye(len(covariance))
+
+
+def refitted(covariance: np.ndarray, matrix: np.ndarray, gone: np.ndarray, damping: float = _DAMPING) -> np.ndarray:
+    """A matrix, (columns, filters), whose columns that are `gone` are zero, and whose others make up for them."""
+    damped, left = _damped(covariance, damping), ~gone
+    found = np.zeros(matrix.shape)
+    found[left] = np.linalg.solve(damped[np.ix_(left, left)], damped[left] @ matrix)
+    return found
+
+
+class _Remaining:
+    """A regression from which channels go one by one, while all that is left of its matrix is refitted."""
+
+    def __init__(self, regression: Regression, channels: np.ndarray, damping: float):
+        self._inverse = np.linalg.inv(_damped(regression.covariance, damping))
+        self._matrix = regression.matrix.astype(np.float64)
+        self._columns: Dict[int, np.ndarray] = {
+            channel: columns for channel in channels.tolist()
+            if len(columns := np.flatnonzero(regression.channels == channel))}
+
+    def costs(self) -> Dict[int, float]:
+        """By how much the error rises when a channel that is left goes next: tr(W_p^T ((H^-1)_pp)^-1 W_p)."""
+        found: Dict[int, float] = {}
+        for size in {len(columns) for columns in self._columns.values()}:
+            channels = [channel for channel, columns in self._columns.items() if len(columns) == size]
+            at = np.stack([self._columns[channel] for channel in channels])
+            rows = self._matrix[at]
+            solved = np.linalg.solve(self._inverse[at[:, :, None], at[:, None]], rows)
+            found.update(zip(channels, (rows * solved).sum((1, 2)).tolist()))
+        return found
+
+    def remove(self, channel: int) -> None:
+        """Refit what is left without a channel."""
+        at = self._columns.pop(channel, None)
+        if at is not None:
+            factor = np.linalg.solve(self._inverse[np.ix_(at, at)], self._inverse[at]).T
+            self._matrix -= factor @ self._matrix[at]
+            self._inverse -= factor @ self._inverse[at]
+
+
+def removal_costs(regressions: Sequence[Regression], channels: np.ndarray, damping: float = _DAMPING
+                  ) -> np.ndarray:
+    """
+    By how much the error of all regressions rises with each of some channels, float64, of their shape: the cheapest
+    goes first, all that is left is refitted by least squares, and so on. A channel counts no less than those before it.
+
+    The block form of the optimal brain surgeon, Hassibi and Stork 1992, `Second Order Derivatives for Network Pruning
+    <https://proceedings.neurips.cc/paper/1992/hash/303ed4c69846ab36c2904d3ba8573050-Abstract.html>`_, for the squared
+    error of each layer. `damping`, a fraction of the mean variance of what is read, holds weights near what they were.
+    """
+    remaining = [_Remaining(regression, channels, damping) for regression in regressions]
+    left, found, least = channels.tolist(), np.zeros(len(channels)), 0.0
+    place = {channel: index for index, channel in enumerate(left)}
+    while left:
+        totals = dict.fromkeys(left, 0.0)
+        for one in remaining:
+            for channel, cost in one.costs().items():
+                totals[channel] += cost
+        first = min(left, key=totals.__getitem__)
+        found[place[first]] = least = max(least, totals[first])
+        left.remove(first)
+        for one in remaining:
+            one.remove(first)
+    return found
