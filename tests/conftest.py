@@ -1,8 +1,11 @@
 """Conditions that every test runs under."""
+import functools
 import gc
+import inspect
 import os
 import resource
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 # Before MindSpore starts: without it, 3x3 convolutions are about 40 times slower on CPUs with AVX-512.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
@@ -13,12 +16,27 @@ os.environ.setdefault("GLOG_v", "4")
 
 import mindspore as ms  # noqa: E402
 import pytest  # noqa: E402
+from mindspore.graph._parse import parser  # noqa: E402
 
 from golden_stick.cells import trace as tracing  # noqa: E402
 from tests.traced import shared_compilations  # noqa: E402
 
 # Queues between MindSpore's threads spin while they wait for work, which takes a quarter of the processors' time.
 ms.set_context(pynative_synchronize=True)
+
+
+@functools.lru_cache(maxsize=None)
+def _lines(code, file):
+    return inspect.getsourcelines(code)
+
+
+def _lines_of(function):
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return _lines(code, code.co_filename) if code else inspect.getsourcelines(function)
+
+
+# A compilation cuts every function out of its file anew.
+parser.inspect = SimpleNamespace(**{**vars(inspect), "getsourcelines": _lines_of})
 
 # Networks that are alike are compiled once. In the long suite and in these tests, each is.
 COMPILING, compile_anew = ("tests.cells.test_trace", "tests.test_traced"), tracing._compile

@@ -98,14 +98,17 @@ class Bottleneck(nn.Cell):
 
 
 class ResNet50(nn.Cell):
-    def __init__(self, classes: int = 10):
+    """Widths and counts of its stages may be others."""
+
+    def __init__(self, classes: int = 10, stages: tuple = ((64, 3), (128, 4), (256, 6), (512, 3))):
         super().__init__()
-        self.stem = nn.SequentialCell(nn.Conv2d(3, 64, 7, 2, pad_mode="pad", padding=3), nn.BatchNorm2d(64), nn.ReLU(),
-                                      nn.MaxPool2d(3, 2, pad_mode="same"))
-        cells, inputs = [], 64
-        for width, count in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        inputs = first = stages[0][0]
+        self.stem = nn.SequentialCell(nn.Conv2d(3, first, 7, 2, pad_mode="pad", padding=3), nn.BatchNorm2d(first),
+                                      nn.ReLU(), nn.MaxPool2d(3, 2, pad_mode="same"))
+        cells = []
+        for width, count in stages:
             for index in range(count):
-                cells.append(Bottleneck(inputs, width, 2 if index == 0 and width > 64 else 1))
+                cells.append(Bottleneck(inputs, width, 2 if index == 0 and width > first else 1))
                 inputs = 4 * width
         self.blocks = nn.CellList(cells)
         self.head = nn.Dense(inputs, classes)

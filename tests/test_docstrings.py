@@ -34,6 +34,8 @@ def fixture_pynative():
         table.update(rows)
 
 
+# Examples make an optimizer before `convert`, to show `slim_optimizer`, and train nothing where none is the matter.
+@pytest.mark.filterwarnings("ignore:.*must be trained by an optimizer of its own", "ignore:.*no weight of it changed")
 def test_examples_give_what_they_show(pynative):
     results = {name: doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
                for name in WITH_EXAMPLES}

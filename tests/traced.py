@@ -10,7 +10,6 @@ import functools
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any, Callable, Dict, List, Tuple
 
-import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 from mindspore.common.initializer import Initializer
@@ -97,8 +96,7 @@ def shared_compilations(limit: int = 500) -> Callable[..., Any]:
     def compile_once(network: nn.Cell, tensors: Tuple[Tensor, ...], training: Tuple[str, ...] = ()) -> Any:
         likeness = _Likeness()
         try:
-            key = (likeness.of(network), ms.get_context("mode"), training,
-                   tuple((item.shape, item.dtype) for item in tensors))
+            key = likeness.of(network), training, tuple((item.shape, item.dtype) for item in tensors)
         except _Unknown:
             return compile_anew(network, tensors, training)
         if key not in known:

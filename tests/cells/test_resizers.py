@@ -8,15 +8,17 @@ import golden_stick as gs
 
 
 class Between(nn.Cell):
-    """A convolution, the layer in question, and a convolution that reads it."""
+    """A convolution, the layers in question, and a convolution that reads them."""
 
-    def __init__(self, layer, dimensions, inside=8):
+    def __init__(self, kind, layers):
         super().__init__()
-        kind = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
-        self.first, self.layer, self.last = kind(3, 8, 1), layer, kind(inside, 4, 1)
+        self.first, self.layers, self.last = kind(3, 8, 1), nn.CellList(layers), kind(8, 4, 1)
 
     def construct(self, x):
-        return self.last(ops.relu(self.layer(ops.relu(self.first(x)))))
+        x = ops.relu(self.first(x))
+        for layer in self.layers:
+            x = ops.relu(layer(x))
+        return self.last(x)
 
 
 class Words(nn.Cell):
@@ -32,16 +34,11 @@ class Words(nn.Cell):
 
 
 CASES = {
-    "Conv1d": (lambda: Between(nn.Conv1d(8, 8, 3), 1), (2, 3, 9)),
-    "Conv1dTranspose": (lambda: Between(nn.Conv1dTranspose(8, 8, 3, stride=2), 1), (2, 3, 9)),
-    "Conv2dTranspose": (lambda: Between(nn.Conv2dTranspose(8, 8, 3, stride=2, has_bias=True), 2), (2, 3, 7, 7)),
-    "Conv2dTranspose in groups": (lambda: Between(nn.Conv2dTranspose(8, 8, 3, group=2), 2), (2, 3, 7, 7)),
-    "Conv2dTranspose, depthwise": (lambda: Between(nn.Conv2dTranspose(8, 8, 3, group=8), 2), (2, 3, 7, 7)),
-    "Conv3d": (lambda: Between(nn.Conv3d(8, 8, 3), 3), (2, 3, 5, 5, 5)),
-    "Conv3dTranspose": (lambda: Between(nn.Conv3dTranspose(8, 8, 3), 3), (2, 3, 4, 4, 4)),
-    "BatchNorm3d": (lambda: Between(nn.BatchNorm3d(8), 3), (2, 3, 4, 4, 4)),
-    "PReLU": (lambda: Between(nn.PReLU(8, 0.3), 2), (2, 3, 7, 7)),
-    "mint PReLU": (lambda: Between(mint.nn.PReLU(8, 0.3), 2), (2, 3, 7, 7)),
+    1: (nn.Conv1d, (2, 3, 9), lambda: [nn.Conv1d(8, 8, 3), nn.Conv1dTranspose(8, 8, 3, stride=2)]),
+    2: (nn.Conv2d, (2, 3, 7, 7), lambda: [
+        nn.Conv2dTranspose(8, 8, 3, stride=2, has_bias=True), nn.Conv2dTranspose(8, 8, 3, group=2),
+        nn.Conv2dTranspose(8, 8, 3, group=8), nn.PReLU(8, 0.3), mint.nn.PReLU(8, 0.3)]),
+    3: (nn.Conv3d, (2, 3, 4, 4, 4), lambda: [nn.Conv3d(8, 8, 3), nn.BatchNorm3d(8), nn.Conv3dTranspose(8, 8, 3)]),
 }
 
 
@@ -59,22 +56,23 @@ def check(network, inputs, rate=0.5):
     return slim
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_layer_between_two_others(name, mode):
-    build, shape = CASES[name]
-    slim = check(build(), shape)
+@pytest.mark.parametrize("dimensions", CASES)
+def test_layers_between_two_others(dimensions, mode):
+    kind, shape, layers = CASES[dimensions]
+    slim = check(Between(kind, layers()), shape)
     assert slim.first.weight.shape[0] == 4
     assert slim.last.weight.shape[1] == 4
-    if hasattr(slim.layer, "in_channels"):
-        assert (slim.layer.in_channels, slim.layer.out_channels) == (4, 4)
+    for layer in slim.layers:
+        if hasattr(layer, "in_channels"):
+            assert (layer.in_channels, layer.out_channels) == (4, 4)
 
 
-def test_embedding(mode):
+def test_embedding():
     slim = check(Words(), ms.Tensor(np.arange(6).reshape(2, 3), ms.int32))
     assert slim.layer.embedding_table.shape == (20, 4) and slim.layer.embedding_size == 4
 
 
-def test_linear_of_mint(mode):
+def test_linear_of_mint():
     slim = check(nn.SequentialCell(mint.nn.Linear(5, 8), nn.Tanh(), mint.nn.Linear(8, 3)), (2, 4, 5))
     assert (slim[0].out_features, slim[2].in_features) == (4, 4)
 

@@ -220,7 +220,8 @@ def small(train=None, validation=None, test=None, network=None, criteria=(), bud
                       test, **keys)
 
 
-def test_without_epochs_and_test_split_in_either_mode(mode):
+@pytest.mark.parametrize("mode", ["GRAPH"], indirect=True)
+def test_without_epochs_and_test_split_in_graph_mode(mode):
     found = small()
     assert [item.criterion for item in found.trials] == ["unpruned", "random"]
     assert all(item.finetuned is None and item.test is None for item in found.trials)

@@ -19,7 +19,7 @@ from tests.deploy.test_slim_file import make_slim
 SHAPE = networks.SMALL_INPUT
 
 
-@pytest.mark.parametrize("residual", ["group", "scatter"])
+@pytest.mark.parametrize("mode, residual", [("GRAPH", "scatter"), ("PYNATIVE", "group")], indirect=["mode"])
 def test_loaded_file_gives_the_same(mode, tmp_path, residual):
     slim = make_slim(residual).set_train(True)
     path = gs.export(slim, SHAPE, str(tmp_path / "slim"))
@@ -132,7 +132,7 @@ def test_several_files_are_refused(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("residual", ["group", "scatter"])
+@pytest.mark.parametrize("residual", [pytest.param("group", marks=pytest.mark.long), "scatter"])
 def test_the_file_takes_any_batch_size(tmp_path, residual):
     slim = make_slim(residual)
     path = gs.export(slim, SHAPE, str(tmp_path / "slim"))

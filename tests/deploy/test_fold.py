@@ -44,8 +44,9 @@ def numpy_convolution(data, weight, bias):
     return np.einsum("nchwij,ocij->nohw", windows, weight) + bias.reshape(1, -1, 1, 1)
 
 
-@pytest.mark.parametrize("has_bias", [False, True])
-@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("mode, order, has_bias", [
+    ("GRAPH", "before", True), ("GRAPH", "after", False), ("PYNATIVE", "before", False), ("PYNATIVE", "after", True)],
+    indirect=["mode"])
 def test_weight_and_bias_are_those_of_the_paper_and_pencil(order, has_bias, mode):
     convolution = nn.Conv2d(3, 4, 3, pad_mode="valid", has_bias=has_bias)
     cells = (convolution, normalization(4)) if order == "before" else (normalization(3), convolution)
@@ -158,7 +159,8 @@ def test_alike_layers_of_which_one_is_given_a_bias(mode):
     gs.verify(network, folded, Tensor(array(IMAGE)))
 
 
-@pytest.mark.parametrize("build", [lambda: networks.CifarResNet(1), networks.MobileNetV2Like, networks.SENet])
+@pytest.mark.parametrize("build", [
+    lambda: networks.CifarResNet(1), pytest.param(networks.MobileNetV2Like, marks=pytest.mark.long), networks.SENet])
 @pytest.mark.parametrize("prune_rate", [pytest.param(0.0, marks=pytest.mark.long), 0.5])
 def test_whole_networks(build, prune_rate):
     shape = (2, 3, 32, 32)

@@ -185,7 +185,7 @@ def test_small_network_in_both_modes(mode, tmp_path, opset):
 
 
 @pytest.mark.parametrize("make, shape", [
-    (lambda: networks.CifarResNet(1), (1, 3, 16, 16)),
+    pytest.param(lambda: networks.CifarResNet(1), (1, 3, 16, 16), marks=pytest.mark.long),
     pytest.param(networks.MobileNetV2Like, (1, 3, 32, 32), marks=pytest.mark.long),
     (Transformer, (1, 3, 16, 16)),
 ], ids=["ResNet", "MobileNet", "Transformer"])

@@ -142,7 +142,7 @@ def printed(capsys, monkeypatch):
         table.update(rows)
 
 
-@pytest.mark.parametrize("mode", ["graph", pytest.param("pynative", marks=pytest.mark.long)])
+@pytest.mark.parametrize("mode", [pytest.param("graph", marks=pytest.mark.long), "pynative"])
 def test_custom_loop(mode, printed):
     lines = printed("custom_loop.py", "--mode", mode, "--epochs", "1")
     assert float(lines[-1].rsplit("before, ", 1)[1].split()[0]) > 0.7

@@ -81,7 +81,7 @@ class Windows(BothImages):
 
 
 @pytest.mark.parametrize("kind", [BothImages, Crops, Windows])
-def test_one_encoder_for_images_side_by_side(kind, mode, tmp_path):
+def test_one_encoder_for_images_side_by_side(kind, tmp_path):
     network = networks.randomize(kind())
     algorithm = gs.OneShot({"prune_rate": 0.5})
     slim = algorithm.convert(algorithm.apply(network, (2, 3, 8, 8)))

@@ -11,7 +11,7 @@ import golden_stick as gs
 from tests.field_networks import FIELD
 
 # The others take longer; what makes them hard is tried alone in test_widths.py and test_hidden.py.
-QUICK = {"YOLOv8", "SVTR", "SRGAN"}
+QUICK = {"YOLOv8", "SVTR"}
 NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.long) for name in FIELD]
 
 

@@ -136,8 +136,8 @@ class Drawing(Layers):
         return self.head(self.b(x))
 
 
-@pytest.mark.parametrize("algorithm", [gs.OneShot, gs.SCOP])
-@pytest.mark.parametrize("how", ["Dropout2D", "Dropout3D", "StandardNormal"])
+@pytest.mark.parametrize("algorithm, how", [
+    (gs.OneShot, "Dropout2D"), (gs.OneShot, "Dropout3D"), (gs.SCOP, "StandardNormal")])
 def test_a_network_that_is_random_in_evaluation_is_refused_before_any_training(algorithm, how):
     with pytest.raises(ArgumentError, match=f"'network' must give the same for the same inputs.*is random.*{how}"):
         algorithm({"prune_rate": 0.5}).apply(Drawing(how), SHAPE)

@@ -17,6 +17,7 @@ mindcv = pytest.importorskip("mindcv", reason="mindcv is absent: pip install --n
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.graph.plan import Untouched  # noqa: E402
+from tests.marks import quick  # noqa: E402
 from tests.prune.test_accounting import check_names, half  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -58,7 +59,7 @@ def check(name, row):
         assert row["outcome"] == "nothing to prune" and reason in row["failure"] and row["unaccounted"] == [], row
 
 
-@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("name", quick(LIGHT, ["mobilenet_v3_small_075"]))
 def test_light_networks_are_pruned_exactly(name):
     row = coverage.measure(name, TABLE[name][1])
     check_exact(row)
@@ -67,6 +68,7 @@ def test_light_networks_are_pruned_exactly(name):
     assert row["without_rule"] == []
 
 
+@pytest.mark.long
 def test_networks_are_built_alike_with_normalizations_that_fit_and_nothing_at_its_default():
     ms.set_context(mode=ms.GRAPH_MODE)
     one, other = (coverage.build("ghostnet_050", 64) for _ in range(2))

@@ -8,6 +8,7 @@ import golden_stick as gs
 from golden_stick.base.errors import VerifyError
 from golden_stick.cells.trace import half_steps
 from tests import networks
+from tests.marks import both_modes
 
 
 def weight(*shape, seed=0):
@@ -142,7 +143,8 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("mode, name", both_modes(CASES, ["normalized"], [
+    "half", "packed", "tied words", "tied matrix", "standardized"]), indirect=["mode"])
 def test_pruned_exactly_to_the_widths_of_plain_layers(name, mode, tmp_path):
     build, data, shapes = CASES[name]
     network = networks.randomize(build())
@@ -168,7 +170,8 @@ def test_what_a_mean_over_a_weight_keeps_is_said():
     assert layers["0"].reasons[0].startswith("a weight is computed from all of it (ReduceMean in '2'")
 
 
-@pytest.mark.parametrize("name", HALVES)
+@pytest.mark.parametrize("mode, name", both_modes(HALVES, ["O2"], ["O1", "O3", "to_float", "layers"]),
+                         indirect=["mode"])
 def test_half_precision_prunes_what_single_precision_does(name, mode, elsewhere):
     build, data = HALVES[name]
     network = networks.randomize(build())

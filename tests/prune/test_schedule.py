@@ -54,9 +54,9 @@ def chain():
 
 
 @pytest.mark.parametrize("config, steps", [
-    ({"prune_rate": 0.3}, 3), ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 2),
-    ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 2), ({"prune_rate": 0.98, "min_width": 2}, 2),
-], ids=str)
+    ({"prune_rate": 0.3, "max_rate": {"0": 0.2}}, 2), ({"prune_rate": 0.6, "round_to": 4, "round": "nearest"}, 2),
+    *(pytest.param(*case, marks=pytest.mark.long) for case in (
+        ({"prune_rate": 0.3}, 3), ({"prune_rate": 0.98, "min_width": 2}, 2)))], ids=str)
 def test_as_much_goes_as_at_once(config, steps):
     """Nothing is lost to rounding, step by step: the widths are those of one pruning."""
     once = gs.OneShot(config)

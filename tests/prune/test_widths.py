@@ -205,8 +205,9 @@ class Steps(nn.Cell):
 
 
 @pytest.mark.parametrize("kind, options, gates", [
-    (nn.LSTM, {}, 4), (nn.LSTM, {"num_layers": 2, "bidirectional": True}, 4), (nn.GRU, {"bidirectional": True}, 3),
-    (nn.RNN, {"num_layers": 2, "has_bias": False}, 1)])
+    pytest.param(nn.LSTM, {}, 4, marks=pytest.mark.long), (nn.LSTM, {"num_layers": 2, "bidirectional": True}, 4),
+    (nn.GRU, {"bidirectional": True}, 3),
+    pytest.param(nn.RNN, {"num_layers": 2, "has_bias": False}, 1, marks=pytest.mark.long)])
 def test_recurrent_layers_lose_what_they_read_and_their_hidden_units(kind, options, gates):
     slim, report = slim_of(Recurrent(kind, **options), (2, 3, 5))
     shapes = {parameter.name: parameter.shape for parameter in slim.rnn.get_parameters()}

@@ -79,7 +79,8 @@ class TestScheduledScale:
         np.testing.assert_allclose(scale.frozen_scale.asnumpy(), [[0.1, 0.2], [0.3, 0.4]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", [nn.Adam, lambda parameters, rate: nn.Momentum(parameters, rate, 0.9)])
+@pytest.mark.parametrize("mode, optimizer", [
+    ("GRAPH", nn.Adam), ("PYNATIVE", lambda parameters, rate: nn.Momentum(parameters, rate, 0.9))], indirect=["mode"])
 def test_only_the_scales_whose_turn_it_is_move(mode, optimizer):
     algorithm = gs.SCOP({"turn_steps": 2})
     phase = algorithm.apply(small(), inputs=SHAPE)
@@ -213,6 +214,7 @@ def test_several_draws_are_scored_by_their_mean():
     algorithm.convert(phase)
 
 
+@pytest.mark.parametrize("mode", [pytest.param("GRAPH", marks=pytest.mark.long), "PYNATIVE"], indirect=True)
 def test_a_phase_is_the_same_twice_bit_for_bit(mode):
     """In graph mode, with one fitted sampler for both runs and two draws."""
     rows = np.random.default_rng(9).normal(size=(200, 4)).astype(np.float32)

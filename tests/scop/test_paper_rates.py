@@ -70,7 +70,7 @@ def cifar(blocks):
 
 
 @pytest.mark.parametrize("build, shape, macs, parameters", [
-    pytest.param(basic(2, 2, 2, 2), IMAGENET, 1_814_073_344, 11_689_512, id="resnet18"),
+    pytest.param(basic(2, 2, 2, 2), IMAGENET, 1_814_073_344, 11_689_512, id="resnet18", marks=pytest.mark.long),
     pytest.param(bottleneck(3, 4, 6, 3), IMAGENET, 4_089_184_256, 25_557_032, id="resnet50"),
 ])
 def test_the_networks_are_those_of_the_literature(build, shape, macs, parameters):
@@ -91,10 +91,10 @@ SWAPPED = {"resnet18-B"}
 
 RATES = [
     pytest.param(cifar(3), CIFAR, 0.45, 0.557, 0.563, id="resnet20"),
-    pytest.param(cifar(5), CIFAR, 0.45, 0.558, 0.562, id="resnet32"),
+    pytest.param(cifar(5), CIFAR, 0.45, 0.558, 0.562, id="resnet32", marks=pytest.mark.long),
     pytest.param(cifar(9), CIFAR, 0.45, 0.560, 0.563, id="resnet56", marks=pytest.mark.long),
-    pytest.param(basic(2, 2, 2, 2), IMAGENET, 0.30, 0.381, 0.393, id="resnet18-A"),
-    pytest.param(basic(2, 2, 2, 2), IMAGENET, 0.35, 0.435, 0.450, id="resnet18-B"),
+    pytest.param(basic(2, 2, 2, 2), IMAGENET, 0.30, 0.381, 0.393, id="resnet18-A", marks=pytest.mark.long),
+    pytest.param(basic(2, 2, 2, 2), IMAGENET, 0.35, 0.435, 0.450, id="resnet18-B", marks=pytest.mark.long),
     pytest.param(basic(3, 4, 6, 3), IMAGENET, 0.30, 0.392, 0.397, id="resnet34-A", marks=pytest.mark.long),
     pytest.param(basic(3, 4, 6, 3), IMAGENET, 0.35, 0.448, 0.456, id="resnet34-B", marks=pytest.mark.long),
     pytest.param(bottleneck(3, 4, 6, 3), IMAGENET, 0.35, 0.454, 0.428, id="resnet50-A"),

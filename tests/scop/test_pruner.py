@@ -8,6 +8,7 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, StateError
 from golden_stick.scop.report import rank_correlation
 from tests import networks
+from tests.marks import both_modes
 
 SHAPE = networks.SMALL_INPUT
 
@@ -56,7 +57,7 @@ def test_evaluation_is_the_original(mode):
     assert gs.verify(network, phase, SHAPE).largest_difference == 0.0
 
 
-@pytest.mark.parametrize("sink", [False, True])
+@pytest.mark.parametrize("mode, sink", both_modes([False, True], [True], [False]), indirect=["mode"])
 def test_model_train(mode, sink):
     algorithm = gs.SCOP({"prune_rate": 0.5, "turn_steps": 3})
     phase = algorithm.apply(tiny(), inputs=SHAPE)
@@ -73,7 +74,7 @@ def test_model_train(mode, sink):
     assert slim.c.out_channels == 3
 
 
-def test_loop_by_hand(mode):
+def test_loop_by_hand():
     algorithm = gs.SCOP({"prune_rate": 0.5, "mixing": "joint"})
     phase = algorithm.apply(tiny(), inputs=SHAPE).set_train(True)
     loss_fn, optimizer = nn.CrossEntropyLoss(), nn.Adam(phase.trainable_params(), 0.05)
@@ -107,7 +108,7 @@ def test_both_modes_learn_the_same_scales():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
 
 
-def test_a_filter_without_influence_gets_no_gradient(mode):
+def test_a_filter_without_influence_gets_no_gradient():
     network = small()
     weight = network.head.weight.asnumpy().copy()
     weight[:, :16] = 0  # what the head reads of filter 0 of `c`, an image of 4x4
@@ -124,7 +125,7 @@ def test_a_filter_without_influence_gets_no_gradient(mode):
     assert gradient[0] == 0.0 and (gradient[1:] != 0).all()
 
 
-def test_scales_choose_the_filters(mode):
+def test_scales_choose_the_filters():
     network = small()
     algorithm = gs.SCOP({"prune_rate": 0.5, "residual": "keep", "mixing": "joint"})
     phase = algorithm.apply(network, inputs=SHAPE)

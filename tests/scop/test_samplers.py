@@ -9,6 +9,7 @@ import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.scop import GaussianSampler, GeneratorSampler, NoiseSampler, PermutationSampler, Sampler
 from tests import networks
+from tests.marks import both_modes
 
 SHAPE = (6, 3, 8, 8)
 
@@ -115,8 +116,8 @@ def test_what_each_makes_has_the_shape_of_the_samples_and_is_something_else(mode
     assert np.abs(made.asnumpy() - batch.asnumpy()).max() > 0.1
 
 
-@pytest.mark.parametrize("mode, name", [*(("GRAPH", name) for name in EVERY_SAMPLER), ("PYNATIVE", "permutation"),
-                                        ("PYNATIVE", "G(x, z)")], indirect=["mode"])
+@pytest.mark.parametrize("mode, name", both_modes(EVERY_SAMPLER, ["gaussian", "G(x, z)"], [
+    "permutation", "noise", "G(z)"]), indirect=["mode"])
 def test_a_knockoff_phase_with_each(mode, name):
     sampler, batch = EVERY_SAMPLER[name](), Tensor(images())
     algorithm = gs.SCOP({"prune_rate": 0.5, "sampler": sampler, "turn_steps": 1})

@@ -7,6 +7,7 @@ from mindspore import Tensor, nn, ops
 import golden_stick as gs
 from golden_stick.base.errors import StateError
 from golden_stick.scop import FeatureSampler
+from tests.marks import both_modes
 
 SAMPLES = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
 LABELS = (np.arange(12) % 2).astype(np.int32)
@@ -58,8 +59,9 @@ def dataset(batches=3):
     return ms.dataset.NumpySlicesDataset((SAMPLES[:4 * batches], LABELS[:4 * batches]), shuffle=False).batch(4)
 
 
-@pytest.mark.parametrize("name, optimizer", [("chain", nn.Adam), ("branches", nn.SGD), ("one dimension", nn.Adam),
-                                             ("features", nn.Momentum)])
+@pytest.mark.parametrize("mode, name, optimizer", both_modes([
+    ("chain", nn.Adam), ("branches", nn.SGD), ("one dimension", nn.Adam), ("features", nn.Momentum)],
+    [("branches", nn.SGD)]), indirect=["mode"])
 def test_gradients_summed_up_over_passes_are_one_step(mode, name, optimizer):
     algorithm, phase = begun(name)
     settings = {"momentum": 0.9} if optimizer is nn.Momentum else {}
@@ -86,7 +88,7 @@ def test_gradients_summed_up_over_passes_are_one_step(mode, name, optimizer):
     algorithm.convert(phase)
 
 
-def test_a_step_that_overflows_counts_for_nothing(mode):
+def test_a_step_that_overflows_counts_for_nothing():
     algorithm, phase = begun()
     optimizer, loss = nn.Adam(phase.trainable_params(), 0.05), nn.CrossEntropyLoss()
     scaler = ms.amp.DynamicLossScaler(2.0 ** 10, 2, 100)
@@ -198,23 +200,24 @@ def trained(steps, **config):
     return algorithm, phase
 
 
-@pytest.mark.parametrize("config, told, control", [
-    ({"turn_steps": 3}, "mixing: blocks, 2 in turns of 3 steps: at least 6 steps", ["blocks", 2, 3]),
-    ({"turn_steps": 1, "mixing": "layers"}, "mixing: layers, 2 in turns of 1 steps: at least 2", ["layers", 2, 1]),
-    ({"mixing": "joint"}, "mixing: all layers at once", ["joint", 1]),
+@pytest.mark.parametrize("config, told, control, other", [
+    ({"turn_steps": 3}, "mixing: blocks, 2 in turns of 3 steps: at least 6 steps", ["blocks", 2, 3],
+     {"turn_steps": 50}),
+    ({"turn_steps": 1, "mixing": "layers"}, "mixing: layers, 2 in turns of 1 steps: at least 2", ["layers", 2, 1],
+     {"mixing": "joint"}),
+    ({"mixing": "joint"}, "mixing: all layers at once", ["joint", 1], {"mixing": "layers", "turn_steps": 1}),
 ], ids=["blocks", "layers", "joint"])
-def test_convert_reports_the_schedule_of_the_checkpoint(config, told, control, tmp_path):
+def test_convert_reports_the_schedule_of_the_checkpoint(config, told, control, other, tmp_path):
     """Whatever that of the configuration is, with which the checkpoint is converted."""
     first, phase = trained(6, **config)
     ms.save_checkpoint(phase, str(tmp_path / "phase.ckpt"))
     wanted = first.convert(phase)
-    for other in ({"turn_steps": 50}, {"mixing": "joint"}, {"mixing": "layers", "turn_steps": 1}):
-        algorithm, phase = begun(**other)
-        slim = algorithm.convert(phase, str(tmp_path / "phase.ckpt"))
-        assert told in str(algorithm.report)
-        assert [algorithm.report.control[key] for key in ("mixing", "blocks", "turn_steps")][:len(control)] == control
-        for one, two in zip(slim.get_parameters(), wanted.get_parameters()):
-            np.testing.assert_array_equal(one.asnumpy(), two.asnumpy())
+    algorithm, phase = begun(**other)
+    slim = algorithm.convert(phase, str(tmp_path / "phase.ckpt"))
+    assert told in str(algorithm.report)
+    assert [algorithm.report.control[key] for key in ("mixing", "blocks", "turn_steps")][:len(control)] == control
+    for one, two in zip(slim.get_parameters(), wanted.get_parameters()):
+        np.testing.assert_array_equal(one.asnumpy(), two.asnumpy())
 
 
 def test_a_checkpoint_that_is_not_complete_is_refused_by_its_own_schedule(tmp_path):

@@ -11,6 +11,7 @@ import golden_stick as gs
 from golden_stick.cells.wrappers import evaluate
 from golden_stick.scop import FeatureSampler
 from tests import networks
+from tests.marks import both_modes
 
 
 def numbers(*shape, seed=0):
@@ -63,7 +64,8 @@ def applied(name, **config):
     return network, algorithm, algorithm.apply(network, inputs=shape), numbers(*shape, seed=1)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "latency"])
+@pytest.mark.parametrize("mode, name", both_modes([name for name in CASES if name != "latency"], ["residual"]),
+                         indirect=["mode"])
 def test_evaluation_is_what_convert_makes(mode, name):
     network, algorithm, phase, batch = applied(name)
     x = Tensor(batch)
