@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from golden_stick.knockoffs.exchangeability import exchangeability as exchangeability
     from golden_stick.prune.one_shot import OneShot as OneShot
     from golden_stick.prune.schedule import prune_in_steps as prune_in_steps
+    from golden_stick.pruner.scop import PrunerFtCompressAlgo as PrunerFtCompressAlgo
+    from golden_stick.pruner.scop import PrunerKfCompressAlgo as PrunerKfCompressAlgo
+    from golden_stick.pruner.uni_pruning import UniPruner as UniPruner
     from golden_stick.recover.distill import distill as distill
     from golden_stick.recover.optimizer import slim_optimizer as slim_optimizer
     from golden_stick.recover.reconstruct import reconstruct as reconstruct
@@ -42,7 +45,10 @@ __version__ = "0.1.0"
 _HOME = {
     "CompAlgo": "comp_algo",
     "OneShot": "prune.one_shot",
+    "PrunerFtCompressAlgo": "pruner.scop",
+    "PrunerKfCompressAlgo": "pruner.scop",
     "SCOP": "scop.pruner",
+    "UniPruner": "pruner.uni_pruning",
     "add_algorithm": "comp_algo",
     "add_criterion": "criteria.table",
     "add_layer": "graph.layers",
@@ -70,7 +76,7 @@ _HOME = {
     "verify": "cells.slim",
 }
 # What `gs.scop.GaussianSampler` and the like go through.
-_FOLDERS = frozenset({"criteria", "graph", "knockoffs", "prune", "scop"})
+_FOLDERS = frozenset({"criteria", "graph", "knockoffs", "prune", "pruner", "scop"})
 __all__ = ["errors", *_HOME]
 
 

@@ -1,4 +1,5 @@
 """`CompAlgo`: what every compression algorithm looks like from a training script."""
+import inspect
 import os
 import sys
 import warnings
@@ -8,16 +9,18 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Type
 
-from mindspore import Parameter, nn
+from mindspore import Parameter, Tensor, nn
 from mindspore.experimental.optim import Optimizer
 from mindspore.train import Callback
 
-from golden_stick.base.config import Option, Registry, Switch, check_config, check_value
+from golden_stick.base.config import Option, Path, Registry, Switch, check_config, check_value
 from golden_stick.base.errors import ArgumentTypeError, StateError
+from golden_stick.base.inputs import leading_inputs
+from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.deploy.exporters import export
 
-__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "add_algorithm", "unwarned_of_optimizers",
-           "warn_of_optimizers"]
+__all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "ExportMindIRCallBack", "add_algorithm",
+           "unwarned_of_optimizers", "warn_of_optimizers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +31,28 @@ class Applied:
     inputs: Any  # what `construct` of the network takes, as `apply` got it
 
 
+# Of every algorithm; not among its `settings`, which say what it does to a network.
+_SAVING: Mapping[str, Option] = {"save_mindir": Option(False, Switch()),
+                                 "save_mindir_path": Option("./network", Path())}
+
+
 class CompAlgo(ABC):
     """
     Base of the compression algorithms: `apply` to a network, train with `callbacks`, `convert`.
 
-    A subclass says which configuration keys it has (`options`; their values are in `settings`), and what `apply` and
-    `convert` do. `apply` ends with ``self.applied = Applied(network, inputs)``, and what was done is given to
-    ``self.report``, if anything is to be said. The other methods it has only where it needs them: `loss`,
-    `before_training`, `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
+    A subclass says which configuration keys it has (`options`; their values are in `settings`), and what `apply` does.
+    `apply` ends with ``self.applied = Applied(network, inputs)``, and what was done is given to ``self.report``, if
+    anything is to be said. The other methods it has only where it needs them: `convert`, `loss`, `before_training`,
+    `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
 
     Two attributes tell :func:`golden_stick.compare` and the command line how to run it: `trains_phase`, whether the
     network that `apply` returns is to be trained before `convert`, and `takes_data`, whether `apply` takes batches and
     a loss as `data` and `loss`. :func:`add_algorithm` makes it known to them.
 
     Args:
-        config (dict): Configuration; the subclass documents the keys. Default: ``None``, all defaults.
+        config (dict): Configuration. Of every algorithm: `save_mindir` (bool, default ``False``), whether training with
+            `callbacks` ends with a MindIR, and `save_mindir_path` (str, default ``'./network'``). The subclass
+            documents its own keys. Default: ``None``, all defaults.
 
     Raises:
         ArgumentTypeError: If `config` is not a dict, or a value is of another type.
@@ -56,10 +66,11 @@ class CompAlgo(ABC):
     trains_phase: bool = False
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
+        given = check_config(type(self).__name__, config, {**self.options, **_SAVING})
         #: The value of every key in `options`.
-        self.settings: Mapping[str, Any] = check_config(type(self).__name__, config, self.options)
-        self._save_mindir = False
-        self._save_mindir_path = f"./{type(self).__name__.lower()}"
+        self.settings: Mapping[str, Any] = {key: given[key] for key in self.options}
+        self.set_save_mindir(given["save_mindir"])
+        self.set_save_mindir_path(given["save_mindir_path"])
         self._applied: Optional[Applied] = None
         self._report: Optional[object] = None
 
@@ -69,34 +80,53 @@ class CompAlgo(ABC):
         return False
 
     @abstractmethod
-    def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
+    def apply(self, network: nn.Cell, *args: Any, **kwargs: Any) -> nn.Cell:
         """
-        The network to train.
+        The network to train. A subclass may take more: those of golden_stick take `inputs`, what `construct` takes, or
+        the shape of its only argument.
 
         Args:
             network (nn.Cell): The network to compress. It is not changed.
-            inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only
-                argument. Default: ``None``, it is found out where possible.
 
         Returns:
             nn.Cell, a new network.
         """
 
-    @abstractmethod
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "") -> nn.Cell:
         """
-        The compressed network.
+        The compressed network. Unless a subclass says otherwise, it is `net_opt` itself: what `apply` returned needs
+        nothing of the algorithm.
 
         Args:
             net_opt (nn.Cell): The network that `apply` returned, trained.
             ckpt_path (str): A checkpoint of it to load first. Default: ``""``, none.
 
         Returns:
-            nn.Cell, a new network that needs nothing of golden_stick to train, save and export.
-        """
+            nn.Cell, a network that needs nothing of golden_stick to train, save and export.
 
-    def callbacks(self) -> List[Callback]:
-        """Callbacks for `Model.train`: they call `after_step`, and export a MindIR at the end where that is set."""
+        Raises:
+            ArgumentTypeError: If `net_opt` is not a Cell or `ckpt_path` not a str.
+            CheckpointError: If the checkpoint cannot be read or belongs to another network.
+        """
+        name = type(self).__name__
+        if not isinstance(net_opt, nn.Cell):
+            raise ArgumentTypeError(f"For '{name}', 'net_opt' must be a Cell, but got {type(net_opt).__name__}.")
+        if not isinstance(ckpt_path, str):
+            raise ArgumentTypeError(f"For '{name}', 'ckpt_path' must be a str, but got {type(ckpt_path).__name__}.")
+        if ckpt_path:
+            parameters = {parameter.name: parameter for parameter in net_opt.get_parameters()}
+            values = read_checkpoint(name, parameters, ckpt_path)
+            for key, parameter in parameters.items():
+                parameter.set_data(Tensor(values[key], parameter.dtype))
+        return net_opt
+
+    def callbacks(self, *args: Any, **kwargs: Any) -> List[Callback]:
+        """
+        Callbacks for `Model.train`: they refuse to train another network than the one that `apply` returned, call
+        `after_step`, and export a MindIR at the end where that is set. Arguments are a subclass's.
+        """
+        if self._save_mindir:
+            return [ExportMindIRCallBack(self, self._save_mindir_path)]
         return [AlgorithmCallback(self)]
 
     def after_step(self) -> None:  # noqa: B027, most algorithms need nothing here
@@ -201,16 +231,19 @@ class CompAlgo(ABC):
         Where that MindIR is written; the ending ``.mindir`` is added if it is missing.
 
         Raises:
-            ArgumentTypeError: If `save_mindir_path` is not a str.
+            ArgumentError: If `save_mindir_path` is not a path.
         """
-        if not isinstance(save_mindir_path, str) or not save_mindir_path:
-            raise ArgumentTypeError(f"For '{type(self).__name__}', 'save_mindir_path' must be a non-empty str, but got "
-                                    f"{save_mindir_path!r}.")
+        check_value(type(self).__name__, "save_mindir_path", save_mindir_path, Path())
         self._save_mindir_path = os.path.realpath(save_mindir_path)
 
-    def finish_training(self) -> Optional[str]:
+    def finish_training(self, network: Optional[nn.Cell] = None, data: Any = None) -> Optional[str]:
         """
         What must follow the last step: convert and export, where `set_save_mindir` asked for it.
+
+        Args:
+            network (nn.Cell): What was trained, for an algorithm whose `apply` leaves no record. Default: ``None``.
+            data (Iterable): Batches, the network's inputs first, for one that was not told of inputs.
+                Default: ``None``.
 
         Returns:
             str, the path of the MindIR, or None.
@@ -220,10 +253,15 @@ class CompAlgo(ABC):
         """
         if not self._save_mindir:
             return None
-        applied = self.applied
+        applied = self.applied if self.is_applied or network is None else Applied(network, None)
         with unwarned_of_optimizers():
-            slim = self.convert(applied.network)
-        return export(slim, applied.inputs, self._save_mindir_path, file_format="MINDIR")
+            made = self.convert(applied.network)
+        inputs = applied.inputs
+        if inputs is None and data is not None:
+            wanted = inspect.signature(made.construct).parameters.values()
+            count = sum(item.default is item.empty and item.kind is item.POSITIONAL_OR_KEYWORD for item in wanted)
+            inputs = next(leading_inputs(type(self).__name__, data, max(count, 1)))
+        return export(made, inputs, self._save_mindir_path, file_format="MINDIR")
 
 
 def _accepted(kind: Any) -> Type[CompAlgo]:
@@ -262,6 +300,8 @@ class AlgorithmCallback(Callback):
 
     def on_train_begin(self, run_context: Any) -> None:
         told = run_context.original_args()
+        if self._algorithm.is_applied:
+            _refuse_others(type(self._algorithm).__name__, self._algorithm.applied.network, told)
         self._algorithm.before_training(told.epoch_num * told.batch_num)
 
     def on_train_step_end(self, run_context: Any) -> None:
@@ -269,7 +309,38 @@ class AlgorithmCallback(Callback):
 
     def on_train_end(self, run_context: Any) -> None:
         self._algorithm.after_step()
-        self._algorithm.finish_training()
+        told = run_context.original_args()
+        self._algorithm.finish_training(told.get("network"), told.get("train_dataset"))
+
+
+class ExportMindIRCallBack(AlgorithmCallback):
+    """
+    As `callbacks` of an algorithm, and exports a MindIR at the end of training.
+
+    Args:
+        algo (CompAlgo): The algorithm, applied to the network that is trained.
+        save_mindir_path (str): Where the MindIR is written; the ending ``.mindir`` is added if it is missing.
+
+    Raises:
+        ArgumentError: If `save_mindir_path` is not a path.
+    """
+
+    def __init__(self, algo: CompAlgo, save_mindir_path: str):
+        super().__init__(algo)
+        algo.set_save_mindir(True)
+        algo.set_save_mindir_path(save_mindir_path)
+
+
+def _refuse_others(owner: str, network: nn.Cell, told: Mapping[str, Any]) -> None:
+    """Refuse to train another network, or with an optimizer of another one: `apply` does not change its argument."""
+    own = {id(parameter) for parameter in network.get_parameters()}
+    parts = {"network": told.get("train_network"), "optimizer": told.get("optimizer")}
+    for name, part in parts.items():
+        held = part.get_parameters() if name == "network" and part else getattr(part, "parameters", ())
+        if part is not None and own and own.isdisjoint(map(id, held)):
+            raise StateError(f"For '{owner}', the {name} in training must be of the network that 'apply' returned, but "
+                             f"is of another: 'apply' leaves its argument as it is. Write network = algorithm.apply("
+                             f"network), and after that make the optimizer, of network.trainable_params().")
 
 
 def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:

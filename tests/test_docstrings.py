@@ -62,7 +62,8 @@ def public_functions():
 
 
 def of_users(packages=("golden_stick", *(f"golden_stick.{name}" for name in (
-        "bench", "certify", "compare", "criteria", "deploy.onnx", "graph.rules", "knockoffs", "prune", "scop")))):
+        "bench", "certify", "compare", "criteria", "deploy.onnx", "graph.rules", "knockoffs", "prune", "pruner",
+        "scop")))):
     """module.name of all that users import: what the package and its folders with public names offer."""
     things = (getattr(importlib.import_module(name), item) for name in packages
               for item in getattr(importlib.import_module(name), "__all__", ()))

@@ -12,8 +12,8 @@ from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Map
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, first_line
 
-__all__ = ["Either", "FRACTION", "Interval", "Names", "OneOf", "Option", "PerPattern", "Registry", "Switch", "Whole",
-           "check_config", "check_value", "with_options"]
+__all__ = ["Either", "FRACTION", "Interval", "Names", "OfType", "OneOf", "Option", "Path", "PerPattern", "Registry",
+           "Switch", "Whole", "check_config", "check_value", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,33 @@ class Names:
 
     def __str__(self) -> str:
         return "a tuple of distinct names"
+
+
+@dataclass(frozen=True)
+class OfType:
+    """Any value of some classes, in words."""
+
+    kinds: Tuple[type, ...]
+    words: str
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return None if isinstance(value, self.kinds) else "type"
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
+class Path:
+    """Where a file is, or is to be. Anything else is a value out of range, as an empty one is."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return None if isinstance(value, str) and value.strip() else "value"
+
+    def __str__(self) -> str:
+        return "a path, not empty or blank"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from golden_stick.prune.options import SCOP_OPTIONS
 
 __all__ = ["add"]
 
-_KINDS = ("original", "knockoff", "masked", "slim", "slim-weights")
+_KINDS = ("original", "knockoff", "masked", "slim", "slim-weights", "mindspore-gs")
 # To copy and paste, one for each kind.
 _EXAMPLES = """
 original: prune by a criterion, to a checked ONNX file
@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
 The kind is read from the file. Of a network that trained on several devices, name the files of all ranks, a pattern in
 quotes, or their folder, and the strategy file if each rank holds a part of a parameter. A network that is slimmed is
 checked against the masked one, and every exported file is run and compared before it stands under its name. All files
-are written, or none.
+are written, or none. Checkpoints of both phases of MindSpore Golden Stick's SCOP are read as well: docs/migration.md.
 """, """
 golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint 'rank_*/net.ckpt' --target-macs 0.5 \\
     --output slim.safetensors --onnx slim.onnx
@@ -86,8 +86,8 @@ def _run(options: argparse.Namespace) -> None:
     _refuse_options(options, kind, source.files[0])
     say(f"read {len(source.values)} parameters of kind '{kind}' from {', '.join(source.files)}")
     options.checkpoint = list(source.files)
-    {"slim": _slim, "slim-weights": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original}[kind](
-        options, source)
+    {"slim": _slim, "slim-weights": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original,
+     "mindspore-gs": _migrated}[kind](options, source)
 
 
 def _kind(options: argparse.Namespace, source: Any) -> str:
@@ -109,9 +109,11 @@ def _kind(options: argparse.Namespace, source: Any) -> str:
 def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     """Refuse options that say nothing of this kind."""
     from golden_stick import SCOP, OneShot
+    from golden_stick.prune import Pruner
     result = {"report", "card", "calibration_data", "recovery"}
     meant: Dict[str, Set[str]] = {"original": {*OneShot.options, "data", "evaluate", *result}, "masked": result,
-                                  "knockoff": {*SCOP.options, "evaluate", *result}}
+                                  "knockoff": {*SCOP.options, "evaluate", *result},
+                                  "mindspore-gs": {*Pruner.options, "evaluate", *result}}
     for option, name in options.given.items():
         kinds = [one for one in _KINDS if name in meant.get(one, ())]
         if kinds and kind not in kinds:
@@ -136,10 +138,7 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
     from golden_stick.comp_algo import ALGORITHMS
     from golden_stick.graph.plan import PruningPlan
     from golden_stick.prune import OneShot, Pruner
-    if options.recovery == "weights":
-        raise ArgumentError(f"For '{CLI}', '--recovery' must be 'statistics' or 'none' for a masked network, whose "
-                            f"weights may have been trained since it was masked, but got 'weights'.")
-    options.recovery = options.recovery or (options.calibration_data and "statistics")
+    _refuse_weights(options)
     masked = decoded(source.values[PLAN])
     source = replace(source, values={name: array for name, array in source.values.items() if name != PLAN})
 
@@ -155,6 +154,14 @@ def _masked(options: argparse.Namespace, source: Any) -> None:
         return algorithm, lambda *given: algorithm.apply_task(replace(algorithm.find_task(*given), plan=plan))
 
     prune.make_slim(options, prepare, partial(_fill, source))
+
+
+def _refuse_weights(options: argparse.Namespace) -> None:
+    """Recover the statistics of a masked network alone."""
+    if options.recovery == "weights":
+        raise ArgumentError(f"For '{CLI}', '--recovery' must be 'statistics' or 'none' for a masked network, whose "
+                            f"weights may have been trained since it was masked, but got 'weights'.")
+    options.recovery = options.recovery or (options.calibration_data and "statistics")
 
 
 def _knockoff(options: argparse.Namespace, source: Any) -> None:
@@ -177,6 +184,19 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     # The original's parameters are there under their own names; what is there besides is of the applied network.
     prune.make_slim(options, lambda: (algorithm, algorithm.apply), partial(_fill, source, exactly=False),
                     partial(_fill, source))
+
+
+def _migrated(options: argparse.Namespace, source: Any) -> None:
+    from golden_stick.prune import Pruner
+    from golden_stick.pruner.checkpoints import Migrated
+    config = config_of(options, Pruner.options)
+    if "--residual" not in options.given:
+        config.pop("residual", None)
+    algorithm = Migrated(config, source.values)
+    if algorithm.tuned:
+        _refuse_weights(options)
+    prune.make_slim(options, lambda: (algorithm, algorithm.apply), lambda network: _fill(
+        replace(source, values=algorithm.translate(network)), network))
 
 
 def _slim(options: argparse.Namespace, source: Any) -> None:

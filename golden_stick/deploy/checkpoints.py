@@ -101,7 +101,8 @@ class Source:
     @property
     def kind(self) -> str:
         """``'slim'``, ``'knockoff'`` for a checkpoint of SCOP's knockoff phase, ``'masked'`` for one of a network that
-        `OneShot` has masked, or ``'original'``."""
+        `OneShot` has masked, ``'mindspore-gs'`` for one of either phase of MindSpore Golden Stick's SCOP, or
+        ``'original'``."""
         return "slim" if self.slim else "masked" if PLAN in self.values else _kind(self.values)
 
     def refuse_differing(self, owner: str, names: Sequence[str]) -> None:
@@ -138,7 +139,8 @@ def read_source(owner: str, paths: Sequence[str], strategy: Optional[str] = None
 
 
 def _kind(values: Mapping[str, np.ndarray]) -> str:
-    return "knockoff" if any(name.endswith(".real_scale") for name in values) else "original"
+    kinds = {".real_scale": "knockoff", ".kfscale": "mindspore-gs", ".out_index": "mindspore-gs"}
+    return next((kind for ending, kind in kinds.items() if any(name.endswith(ending) for name in values)), "original")
 
 
 def _refuse_mixed(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> None:
@@ -147,10 +149,10 @@ def _refuse_mixed(owner: str, parts: Mapping[str, Mapping[str, np.ndarray]]) -> 
     for file, values in parts.items():
         first.setdefault(_kind(values), (file, {name for name, array in values.items() if array.size > 1}))
     if len(first) > 1:
-        (plain, names), (scaled, others) = first["original"], first["knockoff"]
+        (kind, (plain, names)), (other, (scaled, others)) = sorted(first.items(), reverse=True)[:2]
         if names & others:
             raise CheckpointError(f"For '{owner}', files that are read together must be of one kind, but '{plain}' is "
-                                  f"of kind 'original' and '{scaled}' of kind 'knockoff'.")
+                                  f"of kind '{kind}' and '{scaled}' of kind '{other}'.")
 
 
 def _files(owner: str, path: str) -> List[str]:

@@ -1,4 +1,5 @@
 """The Cells of SCOP: knockoffs enter with the batch, or layer by layer, and every controlled layer mixes them in."""
+import warnings
 from typing import Callable, Optional
 
 import mindspore as ms
@@ -121,7 +122,8 @@ class PhaseNetwork(TemporaryCell):
     """
     The network of a knockoff phase: what is inside stays in evaluation, but for the Cells of SCOP.
 
-    `before_evaluation`, where it is set, is called whenever the network is put into evaluation.
+    `before_evaluation`, where it is set, is called whenever the network is put into evaluation. Once the phase is
+    `over`, that is the warning to who trains it.
     """
 
     def __init__(self, network: nn.Cell, schedule: Optional[BlockSchedule]):
@@ -129,11 +131,14 @@ class PhaseNetwork(TemporaryCell):
         self.network = network
         self.schedule = schedule
         self.before_evaluation: Optional[Callable[[], None]] = None
+        self.over = ""
         self.network.set_train(False)
 
     def add_flags_recursive(self, **flags):
         """Pass flags on, the training flag to the Cells of SCOP alone: the rest of the network stays in evaluation."""
         self.add_flags(**flags)
+        if flags.get("training") and self.over:
+            warnings.warn(self.over, stacklevel=4)
         inner = {**flags, "training": False} if "training" in flags else flags
         self.network.add_flags_recursive(**inner)
         if "training" in flags:

@@ -120,7 +120,7 @@ class SCOP(Pruner):
         sampler = self.settings["sampler"]
         return {**super().config, "sampler": sampler if isinstance(sampler, str) else sampler.name}
 
-    def callbacks(self) -> List[Callback]:
+    def callbacks(self, *args: Any, **kwargs: Any) -> List[Callback]:
         """Callbacks for `Model.train` and `Model.fit`: besides those of every algorithm, steps are counted as the
         optimizer counts them, and a training that is going to be too short is refused."""
         return [_PhaseCallback(self)]

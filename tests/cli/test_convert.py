@@ -314,10 +314,11 @@ def checkpoints(folder):
     ("slim.ckpt --recipe slim.ckpt", "and nothing else, but 'slim.ckpt' is of kind 'slim'"),
     ("trained.ckpt --kind slim-weights", "'--kind slim-weights' must stand with '--recipe': 'trained.ckpt' does not "
      "say what of the original they are"),
-    ("trained.ckpt --recipe slim.ckpt --prune-rate 0.4", "or 'knockoff', but 'trained.ckpt' is of kind 'slim-weights'"),
+    ("trained.ckpt --recipe slim.ckpt --prune-rate 0.4", "or 'mindspore-gs', but 'trained.ckpt' is of kind "
+     "'slim-weights'"),
     ("trained.ckpt --recipe trained.ckpt", "must be a file that 'save_slim' wrote, but 'trained.ckpt' has no recipe"),
     ("slim.ckpt --prune-rate 0.4", "'--prune-rate' must stand with a checkpoint of kind 'original' or "
-     "'knockoff', but 'slim.ckpt' is of kind 'slim'"),
+     "'knockoff' or 'mindspore-gs', but 'slim.ckpt' is of kind 'slim'"),
     # The default, but said.
     ("slim.ckpt --criterion l1", "'--criterion' must stand with a checkpoint of kind 'original', but"),
     ("slim.ckpt --report report.json", "'--report' must stand with"),

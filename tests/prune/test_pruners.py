@@ -407,8 +407,9 @@ class TestMindIR:
         algorithm = kind()
         with pytest.raises(ArgumentTypeError, match="'save_mindir' must be True or False, but got 'yes' of type str"):
             algorithm.set_save_mindir("yes")
-        with pytest.raises(ArgumentTypeError, match="'save_mindir_path' must be a non-empty str"):
-            algorithm.set_save_mindir_path("")
+        for wrong in ("", " ", 1, None):
+            with pytest.raises(ArgumentError, match=f"'save_mindir_path' must be a path, not empty .*got {wrong!r}"):
+                algorithm.set_save_mindir_path(wrong)
         algorithm.set_save_mindir(True)
         with pytest.raises(StateError, match="'apply' must be called first"):
             algorithm.finish_training()

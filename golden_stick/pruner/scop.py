@@ -1,0 +1,222 @@
+"""SCOP in two algorithms, as scripts of MindSpore Golden Stick have it: a knockoff phase, then fine-tuning."""
+import warnings
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any, Mapping, Optional
+
+import numpy as np
+from mindspore import nn
+
+from golden_stick.base.config import Interval, Option, Switch, check_value, with_options
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.cells.slim import recipe_of
+from golden_stick.comp_algo import Applied, CompAlgo, unwarned_of_optimizers
+from golden_stick.prune.budget import BUDGETS
+from golden_stick.prune.one_shot import OneShot
+from golden_stick.scop.pruner import SCOP
+from golden_stick.scop.scales import SCALE_INIT
+
+__all__ = ["PrunerFtCompressAlgo", "PrunerKfCompressAlgo"]
+
+
+class PrunerKfCompressAlgo(SCOP):
+    """
+    The first phase: :class:`golden_stick.SCOP` whose budget the second phase names.
+
+    Its keys are those of `SCOP`. By default all layers mix at once (``"mixing": "joint"``), as in scripts that were
+    written for MindSpore Golden Stick, so that a phase may be as short as it likes; ``"blocks"`` is better where there
+    are steps enough. `apply` returns a new network, and leaves its argument as it is.
+
+    Args:
+        config (dict): Keys of :class:`golden_stick.SCOP`. Default: ``None``, all defaults.
+
+    Raises:
+        ArgumentTypeError: If `config` is not a dict, or a value is of another type.
+        ArgumentError: If a key is unknown, or a value out of range.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> import mindspore as ms
+        >>> import numpy as np
+        >>> from golden_stick.pruner import PrunerFtCompressAlgo, PrunerKfCompressAlgo
+        >>> from mindspore import nn
+        >>> net = nn.SequentialCell(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(),
+        ...                         nn.Dense(4096, 2))
+        >>> images = np.random.rand(8, 3, 32, 32).astype(np.float32)
+        >>> data = ms.dataset.NumpySlicesDataset((images, np.arange(8, dtype=np.int32) % 2)).batch(4)
+        >>> knockoff = PrunerKfCompressAlgo({})
+        >>> net = knockoff.apply(net)
+        >>> optimizer = nn.Momentum(filter(lambda p: p.requires_grad, net.get_parameters()), 0.1, 0.9)
+        >>> ms.Model(net, nn.CrossEntropyLoss(), optimizer).train(2, data, callbacks=knockoff.callbacks())
+        >>> net = PrunerFtCompressAlgo({"prune_rate": 0.5}).apply(net)
+        >>> print(net[0].weight.shape)
+        (4, 3, 3, 3)
+    """
+
+    options = {**SCOP.options, "prune_rate": replace(SCOP.options["prune_rate"], default=0.0),
+               "mixing": replace(SCOP.options["mixing"], default="joint")}
+
+    def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
+        """The network of the knockoff phase; all else as :meth:`golden_stick.SCOP.apply`."""
+        applied = super().apply(network, inputs)
+        self.inputs = inputs  # as they were given
+        applied.knockoff_phase = self  # for the second phase: scripts hand on nothing but the network
+        return applied
+
+    def __deepcopy__(self, memo: Any) -> "PrunerKfCompressAlgo":
+        """Copies of the network are of the same phase."""
+        return self
+
+    def slim_network(self, network: nn.Cell, prune_rate: float) -> nn.Cell:
+        """
+        What is left of the network at a rate, by the scales as they are.
+
+        Args:
+            network (nn.Cell): What `apply` returned, trained.
+            prune_rate (float): Fraction of each group's removable channels to remove, in [0, 1).
+
+        Returns:
+            nn.Cell.
+
+        Raises:
+            ArgumentError: If there is a target in the configuration, and a rate.
+        """
+        target = next((key for key in BUDGETS[1:] if self.settings[key] is not None), None)
+        if target and prune_rate:
+            raise ArgumentError(f"For 'PrunerFtCompressAlgo', 'prune_rate' must stand without '{target}' of the first "
+                                f"phase, but got {prune_rate}.")
+        if not target:
+            budget = {"prune_rate": prune_rate or self.settings["prune_rate"]}
+            self.settings = {**self.settings, **budget}
+            task = self.applied.task
+            self._applied = replace(self.applied, task=replace(task, config={**task.config, **budget}))
+        return self.convert(network)
+
+    def _check_trained(self, values: Mapping[str, np.ndarray]) -> None:
+        if any((scale != SCALE_INIT).any() for scale in self._scales(values).values()):
+            super()._check_trained(values)
+        else:
+            warnings.warn("For 'PrunerFtCompressAlgo', the scales of the network must be trained to say which filters "
+                          "go, but all of them are as they began: the last ones of each layer go. That is right only "
+                          "for a network that a checkpoint of the second phase is going to fill.", stacklevel=6)
+
+
+@dataclass(frozen=True)
+class _Float(Interval):
+    """As an `Interval`, of floats alone: 1 for a rate is refused as a mistake for 100 %."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        return super().check(value) if isinstance(value, float) else "type"
+
+    def __str__(self) -> str:
+        return super().__str__().replace("number", "float")
+
+
+@with_options
+class PrunerFtCompressAlgo(CompAlgo):
+    """
+    The second phase: `apply` takes the network of the first, and returns the one to fine-tune.
+
+    That is the slim network, smaller and checked against the masked one; `convert` has nothing left to do. With
+    ``"masked": True`` it is the masked one, of the original's size, and `convert` makes the slim one of it.
+
+    Args:
+        config (dict): Keys, besides `save_mindir` and `save_mindir_path`:
+
+            {options}
+
+    Raises:
+        ArgumentTypeError: If `config` is not a dict, or a value is of another type: the rate is a float.
+        ArgumentError: If a key is unknown, or a value out of range.
+
+    Supported Platforms:
+        ``CPU``
+
+    Examples:
+        >>> from golden_stick.pruner import PrunerFtCompressAlgo
+        >>> algorithm = PrunerFtCompressAlgo({"prune_rate": 0.4})
+        >>> algorithm.set_prune_rate(0.5)
+        >>> print(algorithm.settings)
+        {'prune_rate': 0.5, 'masked': False}
+    """
+
+    options = {"prune_rate": Option(0.0, _Float(0.0, 1.0), "fraction of each group's removable channels to remove, a "
+                                    "float in [0, 1); 0.0: what the configuration of the first phase says"),
+               "masked": Option(False, Switch(), "whether the masked network is fine-tuned instead of the slim one")}
+
+    def set_prune_rate(self, prune_rate: float) -> None:
+        """
+        Another rate, before `apply`.
+
+        Raises:
+            ArgumentTypeError: If it is not a float.
+            ArgumentError: If it is not in [0, 1).
+        """
+        check_value(type(self).__name__, "prune_rate", prune_rate, self.options["prune_rate"].constraint)
+        self.settings = {**self.settings, "prune_rate": prune_rate}
+
+    @property
+    def _config(self) -> SimpleNamespace:
+        return SimpleNamespace(**self.settings)
+
+    def apply(self, network: nn.Cell) -> nn.Cell:
+        """
+        The network to fine-tune, in place of the knockoff phase's.
+
+        Args:
+            network (nn.Cell): What `apply` of :class:`golden_stick.pruner.PrunerKfCompressAlgo` returned, trained. Its
+                weights are those of the network that it was made from.
+
+        Returns:
+            nn.Cell, slim or masked.
+
+        Raises:
+            ArgumentTypeError: If `network` is not a Cell.
+            StateError: If it is not the network of a knockoff phase, or `apply` was called before.
+        """
+        name = type(self).__name__
+        self.refuse_second_apply()
+        if not isinstance(network, nn.Cell):
+            raise ArgumentTypeError(f"For '{name}', 'network' must be a Cell, but got {type(network).__name__}.")
+        phase = getattr(network, "knockoff_phase", None)
+        if not isinstance(phase, PrunerKfCompressAlgo):
+            raise StateError(f"For '{name}', 'network' must be what 'apply' of PrunerKfCompressAlgo returned, but got "
+                             f"another {type(network).__name__}: write network = algorithm.apply(network) in the first "
+                             f"phase, which leaves its argument as it is.")
+        with unwarned_of_optimizers():
+            made = phase.slim_network(network, self.settings["prune_rate"])
+        self.report = phase.report
+        if self.settings["masked"]:
+            self._masked = OneShot({key: value for key, value in phase.settings.items()
+                                    if value is not None and key in OneShot.options and key not in BUDGETS})
+            made = self._masked.apply(phase.applied.task.network, phase.applied.inputs, plan=recipe_of(made).steps[-1])
+        network.over = (f"For '{name}', the network in training must be the one that 'apply' returned, but it is the "
+                        f"knockoff phase's, which is over: write network = algorithm.apply(network).")
+        self.applied = Applied(made, phase.inputs)
+        return made
+
+    def convert(self, net_opt: nn.Cell, ckpt_path: str = "") -> nn.Cell:
+        """
+        The slim network: `net_opt`, or made of it where that is masked.
+
+        Args:
+            net_opt (nn.Cell): What `apply` returned, trained.
+            ckpt_path (str): A checkpoint of it to load first. Default: ``""``, none.
+
+        Returns:
+            nn.Cell.
+
+        Raises:
+            StateError: If the masked network is to be converted, and `apply` was not called; and all that
+                :meth:`golden_stick.CompAlgo.convert` raises.
+        """
+        if not self.settings["masked"]:
+            return super().convert(net_opt, ckpt_path)
+        if not self.is_applied:
+            raise StateError(f"For '{type(self).__name__}', 'apply' must be called before 'convert', but it was not.")
+        slim = self._masked.convert(net_opt, ckpt_path)
+        self.report = self._masked.report
+        return slim
