@@ -1,5 +1,7 @@
-"""Files that are written whole or not at all, and JSON files of a kind of their own."""
+"""Files that are written whole or not at all, JSON files of a kind of their own, and digests in SHA-256."""
 import datetime
+import hashlib
+import itertools
 import json
 import os
 import re
@@ -8,14 +10,18 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Mapping, Optional, Tuple, Union
 
+import numpy as np
 from safetensors import SafetensorError
 
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
-__all__ = ["PathLike", "now", "path_of", "placed_file", "whole_file", "read_record", "versions", "write_json",
-           "write_page", "write_record"]
+if TYPE_CHECKING:
+    from mindspore import nn
+
+__all__ = ["PathLike", "digest_of", "digest_of_samples", "network_digest", "now", "path_of", "placed_file",
+           "read_record", "sample_digests", "versions", "whole_file", "write_json", "write_page", "write_record"]
 
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -115,8 +121,8 @@ def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def versions() -> Dict[str, str]:
-    """What a record was made with: name -> version. MindSpore need not be imported for it."""
+def versions(*others: str) -> Dict[str, str]:
+    """What a record was made with, and other packages: name -> version. MindSpore need not be imported for it."""
     from importlib import metadata  # slow to import, and needed here only
 
     def installed(package: str) -> str:
@@ -126,4 +132,33 @@ def versions() -> Dict[str, str]:
             return "not installed"
 
     return {"golden_stick": installed("golden-stick"), "mindspore": installed("mindspore"),
-            "numpy": installed("numpy"), "python": sys.version.split()[0]}
+            "numpy": installed("numpy"), "python": sys.version.split()[0], **{name: installed(name) for name in others}}
+
+
+_SAMPLE_DIGITS = 16  # enough to tell samples apart
+
+
+def digest_of(parts: Iterable[Union[str, np.ndarray]]) -> str:
+    """The digest of texts and arrays in their order; types and shapes of arrays must stand before them as texts."""
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+    return whole.hexdigest()
+
+
+def sample_digests(images: np.ndarray, labels: np.ndarray) -> Tuple[str, ...]:
+    """One digest for each of (N, ...) images with its label, a whole number: of its type, shape and numbers."""
+    return tuple(digest_of((f"{image.dtype.str} {image.shape} {int(label)} ", image))[:_SAMPLE_DIGITS]
+                 for image, label in zip(images, labels))
+
+
+def digest_of_samples(samples: Iterable[str]) -> str:
+    """One digest for many samples, whatever their order."""
+    return digest_of(["\n".join(sorted(samples))])
+
+
+def network_digest(network: "nn.Cell") -> str:
+    """The digest of a network's class and of its parameters' names, types, shapes and values."""
+    parameters = sorted(network.get_parameters(), key=lambda item: item.name)
+    parts = ((f"\n{item.name} {item.dtype} {tuple(item.shape)} ", item.asnumpy()) for item in parameters)
+    return digest_of(itertools.chain([type(network).__name__], itertools.chain.from_iterable(parts)))

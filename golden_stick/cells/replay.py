@@ -1,4 +1,7 @@
-"""A network run over batches again and again, each time from the last point before which nothing changes any more."""
+"""
+What Cells read and give while a network runs over batches: handed on, and none of it kept (`tapped`), or again and
+again, each time from the last point before which nothing changes any more (`Replay`).
+"""
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,9 +12,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.cells.wrappers import evaluation, leaves
+from golden_stick.cells.wrappers import evaluation, find_cell, leaves
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "tapped"]
 
 See = Callable[[int, np.ndarray], Any]  # of the number of a call of a Cell, and what it reads first or gives
 Sees = Mapping[str, Sequence[See]]  # by the path of the Cell
@@ -201,3 +204,43 @@ class Replay:
         if key not in self._zeros:
             self._zeros[key] = Tensor(np.zeros(output.shape), output.dtype)
         return self._zeros[key]
+
+
+Tap = Callable[[np.ndarray], Any]
+
+
+@contextmanager
+def tapped(network: nn.Cell, enters: Mapping[str, Tap], leaves: Mapping[str, Tap]) -> Iterator[nn.Cell]:
+    """
+    For a block, a network in evaluation and PyNative mode that shows what its Cells read first and give.
+
+    `enters` and `leaves` are paths of Cells -> what is called with every array that enters or leaves them. What it
+    returns for one that leaves, if anything, goes on in its place.
+    """
+    mode, handles = ms.get_context("mode"), []
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        for path, see in enters.items():
+            handles.append(find_cell(network, path).register_forward_pre_hook(_before(see)))
+        for path, see in leaves.items():
+            handles.append(find_cell(network, path).register_forward_hook(_behind(see)))
+        with evaluation(network):
+            yield network
+    finally:
+        ms.set_context(mode=mode)
+        for handle in handles:
+            handle.remove()
+        ms.ms_memory_recycle()
+
+
+def _before(see: Tap) -> Callable[[nn.Cell, Any], None]:
+    def hook(_: nn.Cell, inputs: Any) -> None:
+        see(inputs[0].asnumpy())
+    return hook
+
+
+def _behind(see: Tap) -> Callable[[nn.Cell, Any, Any], None]:
+    def hook(_: nn.Cell, __: Any, output: Any) -> Any:
+        instead = see(output.asnumpy()) if isinstance(output, Tensor) else None
+        return output if instead is None else Tensor(instead, output.dtype)
+    return hook

@@ -9,9 +9,8 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.base.files import now, versions, write_page
+from golden_stick.base.files import network_digest, now, versions, write_page
 from golden_stick.bench.benchmark import Benchmark
 from golden_stick.bench.clock import machine_facts
 from golden_stick.certify.certify import Certificate

@@ -12,9 +12,8 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import FRACTION, Interval, check_value
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
-from golden_stick.base.files import now, versions, write_page
+from golden_stick.base.files import network_digest, now, versions, write_page
 from golden_stick.base.progress import shown
 from golden_stick.cells.wrappers import evaluation
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions

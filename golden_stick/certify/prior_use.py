@@ -6,9 +6,8 @@ from typing import Any, Callable, ClassVar, Collection, Dict, FrozenSet, Iterabl
 import numpy as np
 
 from golden_stick.base.config import OneOf, check_value
-from golden_stick.base.digests import digest_of_samples, sample_digests
 from golden_stick.base.errors import ArgumentError, CheckpointError, StateError, first_line
-from golden_stick.base.files import now, read_record, write_record
+from golden_stick.base.files import digest_of_samples, now, read_record, sample_digests, write_record
 from golden_stick.base.inputs import labelled_batches
 from golden_stick.base.progress import shown
 

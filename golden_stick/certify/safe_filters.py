@@ -11,9 +11,8 @@ from mindspore import nn
 from scipy import special
 
 from golden_stick.base.config import FRACTION, Interval, OneOf, Whole, check_value
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
-from golden_stick.base.files import versions, write_record
+from golden_stick.base.files import network_digest, versions, write_record
 from golden_stick.cells.trace import trace
 from golden_stick.certify.ablation import loss_increase
 from golden_stick.certify.prior_use import DataFingerprint, KnownUses, OnFreshImages, known_uses

@@ -14,13 +14,13 @@ from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
 from golden_stick.base.errors import ArgumentError, GoldenStickError
-from golden_stick.cli import bench, convert, deploy, evaluate, prune, show
+from golden_stick.cli import bench, convert, deploy, doctor, evaluate, prune, show
 
 __all__ = ["main", "build_parser"]
 
 # In the order of the help. Each adds its subcommand; MindSpore is imported when that runs.
 COMMANDS = (prune.add, convert.add, deploy.add_verify, evaluate.add_certify, evaluate.add_compare, deploy.add_export,
-            bench.add, show.add_inspect, show.add_trace)
+            bench.add, show.add_inspect, show.add_trace, doctor.add_doctor)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -4,8 +4,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mindspore import Tensor, nn
 
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentTypeError
+from golden_stick.base.files import network_digest
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.base.progress import shown
 from golden_stick.cells.trace import trace

@@ -6,8 +6,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.files import digest_of
 from golden_stick.base.inputs import labelled_batches
 from golden_stick.certify.certify import right_answers
 

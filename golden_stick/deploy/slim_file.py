@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, T
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, first_line
+from golden_stick.base.files import digest_of
 from golden_stick.deploy.fold.plan import Folding
 from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.graph.plan import PruningPlan

@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from mindspore import nn
 
 from golden_stick.base.config import OneOf, Whole, check_value
-from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.files import digest_of
 from golden_stick.comp_algo import unwarned_of_optimizers
 from golden_stick.prune.budget import COUNTED, TARGETS, BudgetBaseline, PruningTask, least_left, refuse_unreachable
 from golden_stick.prune.one_shot import OneShot

@@ -13,16 +13,17 @@ from golden_stick.graph.ir import Graph, Input, Owner, Parameter, Result, flatte
 from golden_stick.graph.layers import LAYERS, Layer
 from golden_stick.knockoffs.second_order import Moments, SecondOrder
 from golden_stick.scop.cells import (
+    Gates,
     KnockoffInput,
     KnockoffLayer,
     MixingLayer,
     OneKnockoffInput,
     PhaseNetwork,
     PhaseOfOneInput,
+    gates_of,
 )
 from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler, moments_at
 from golden_stick.scop.scales import FullPrecision, Mixing, RealScale, plan_mixing
-from golden_stick.scop.validation import Gates, gates_of
 
 __all__ = ["FeaturePhase", "InputPhase"]
 

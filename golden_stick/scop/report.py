@@ -6,8 +6,8 @@ import numpy as np
 from mindspore import Parameter
 from scipy.stats import rankdata
 
-from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import CheckpointError, StateError
+from golden_stick.base.files import digest_of
 from golden_stick.cells.wrappers import decoded, encoded
 from golden_stick.graph.groups import Grouping
 from golden_stick.knockoffs.selection import least_passing, select, select_derandomized

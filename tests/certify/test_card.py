@@ -9,8 +9,8 @@ import pytest
 from mindspore import Tensor
 
 import golden_stick as gs
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.files import network_digest
 from golden_stick.certify import Accuracy, DataUse, compare_predictions, fingerprint
 from golden_stick.compare import Comparison, Trial
 from tests import networks

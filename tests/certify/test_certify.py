@@ -8,8 +8,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.base.digests import digest_of, network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
+from golden_stick.base.files import digest_of, network_digest
 from golden_stick.certify import Certificate, DataFingerprint, drop_p_value, fingerprint
 from golden_stick.certify.prior_use import read_ledger
 from tests.certify.networks import Reader, labelled

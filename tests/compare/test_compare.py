@@ -9,8 +9,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, DependencyError, StateError
+from golden_stick.base.files import network_digest
 from golden_stick.compare import compare as compare_again
 from golden_stick.compare.training import TrainingBatches, digest_of_batches
 from golden_stick.compare.training import train as train_all

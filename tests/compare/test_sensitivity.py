@@ -7,8 +7,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
+from golden_stick.base.files import network_digest
 from golden_stick.compare import Curve, Sensitivity, draw_sensitivity, sensitivity
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.prune.plan import rates_of

@@ -7,8 +7,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.base.digests import network_digest
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.files import network_digest
 from golden_stick.prune.drop import smallest_within
 from tests import networks
 

@@ -5,8 +5,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from golden_stick.base.digests import digest_of
 from golden_stick.base.errors import ExportError
+from golden_stick.base.files import digest_of
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Parameter, Result, Value, flatten
 
 __all__ = ["Expression", "Writer", "is_none"]
