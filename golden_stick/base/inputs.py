@@ -1,8 +1,9 @@
 """
-What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape; and batches of data. MindSpore is imported where
-Tensors are made, since files of other runtimes are measured without it.
+What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape; and batches of data, read and counted. MindSpore
+is imported where Tensors are made, since files of other runtimes are measured without it.
 """
-from typing import TYPE_CHECKING, Any, Iterator, Optional, Tuple
+import sys
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional, Tuple, TypeVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from mindspore import Tensor
 
 __all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "describe_with_types", "first_inputs",
-           "labelled_batches", "leading_inputs", "resized"]
+           "labelled_batches", "leading_inputs", "resized", "shown"]
 
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
@@ -141,3 +142,18 @@ def labelled_batches(owner: str, data: Any) -> Iterator[Tuple[np.ndarray, np.nda
                                 f"but got {labels.dtype} labels of shape {labels.shape} for images of shape "
                                 f"{images.shape}.")
         yield images, labels
+
+
+Item = TypeVar("Item")
+
+
+def shown(items: Iterable[Item], what: str, total: Optional[int] = None) -> Iterator[Item]:
+    """The same items; a terminal's error stream counts them as `what`, such as ``'batches'``."""
+    stream = sys.stderr if sys.stderr.isatty() else None
+    for number, item in enumerate(items, 1):
+        yield item
+        if stream:
+            stream.write(f"\r{number:,}{f' of {total:,}' if total else ''} {what} ")
+            stream.flush()
+    if stream:
+        stream.write("\n")

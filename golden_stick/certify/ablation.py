@@ -7,7 +7,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.errors import ArgumentError
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import shown
 from golden_stick.cells.wrappers import GatedCell, copy_network, replace_cells
 from golden_stick.certify.prior_use import DataFingerprint, digested_batches, fingerprint_of
 from golden_stick.graph.groups import CellSite, Grouping

@@ -14,7 +14,7 @@ from mindspore import Tensor, nn
 from golden_stick.base.config import FRACTION, Interval, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
 from golden_stick.base.files import network_digest, now, versions, write_page
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import shown
 from golden_stick.cells.wrappers import evaluation
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
 from golden_stick.certify.prior_use import DataFingerprint, OnFreshImages, digested_batches, fingerprint_of, known_uses

@@ -188,7 +188,7 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
 
 def _migrated(options: argparse.Namespace, source: Any) -> None:
     from golden_stick.prune import Pruner
-    from golden_stick.pruner.checkpoints import Migrated
+    from golden_stick.pruner.scop import Migrated
     config = config_of(options, Pruner.options)
     if "--residual" not in options.given:
         config.pop("residual", None)

@@ -6,8 +6,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.files import network_digest
-from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import as_tensors, describe, shown
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.candidates import Settings, check_settings, slim_networks

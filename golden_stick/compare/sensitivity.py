@@ -14,8 +14,7 @@ from mindspore import Tensor, nn
 from golden_stick.base.config import FRACTION, Interval, OneOf, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.files import digest_of, network_digest, read_record, whole_file, write_record
-from golden_stick.base.inputs import describe, leading_inputs
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import describe, leading_inputs, shown
 from golden_stick.cells.wrappers import check_network
 from golden_stick.compare.result import markdown_table, need_matplotlib, write_figure
 from golden_stick.graph.groups import ChannelGroup, Grouping

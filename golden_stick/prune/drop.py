@@ -8,7 +8,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import network_digest
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import shown
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.prune.report import Target
 

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import shown
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of
 from golden_stick.cells.trace import owners

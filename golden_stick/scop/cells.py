@@ -1,15 +1,10 @@
-<<<<<<< HEAD
-"""The Cells of SCOP: knockoffs enter with the batch, or layer by layer, and every controlled layer mixes them in."""
-import warnings
-from typing import Callable, Optional
-=======
 """
 The Cells of SCOP: knockoffs enter with the batch, or layer by layer, and every controlled layer mixes them in. In
 evaluation, gates hide what would go, were the network pruned by its scales as they are.
 """
+import warnings
 from functools import partial
 from typing import Callable, Dict, Optional, Sequence, Tuple
->>>>>>> 2a4b5f5 (golden-stick doctor: is this machine set up for it; digests stand with files, taps with replays, the phase's gates with its Cells)
 
 import mindspore as ms
 import numpy as np

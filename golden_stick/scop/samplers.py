@@ -10,8 +10,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
-from golden_stick.base.inputs import first_inputs
-from golden_stick.base.progress import shown
+from golden_stick.base.inputs import first_inputs, shown
 from golden_stick.cells.replay import tapped
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of

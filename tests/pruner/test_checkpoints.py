@@ -10,7 +10,7 @@ import golden_stick as gs
 from golden_stick import cli
 from golden_stick.base.errors import CheckpointError
 from golden_stick.cells.wrappers import replace_cells
-from golden_stick.pruner.checkpoints import Migrated, _wrapped
+from golden_stick.pruner.scop import Migrated, _wrapped
 from tests import networks
 from tests.pruner.test_scop import WIDTH, small
 
