@@ -38,7 +38,8 @@ def write_json(path, record):
 
 
 def write_page(path, text):
-    path.write_text(text, encoding="utf-8")
+    """Messages name files of the user's, here those of this repository."""
+    path.write_text(text.replace(f"{ROOT}/", ""), encoding="utf-8")
     print(f"wrote {path}")
 
 
