@@ -5,7 +5,7 @@ Accuracy after pruning, without training: nothing done, statistics re-estimated,
     python benchmarks/recovery.py --data cifar10-jpeg.zip --weights resnet56-cifar10.npz --network resnet56 [--resume]
 
 ResNets on CIFAR-10 as JPEG files; data and weights as for cifar_criteria.py. The network is first adapted to the JPEG
-images. It is pruned by each criterion at each rate, and recovered on unlabelled training images; only then accuracies
+images. It is pruned by each criterion to each budget, and recovered on unlabelled training images; only then accuracies
 are read off the test images, by which nothing is chosen. Rows are kept in --output, and the page has those of all
 networks there.
 """
@@ -37,8 +37,10 @@ INTRODUCTION = """\
 
 Written by `benchmarks/recovery.py`; unlabelled training images, nothing trained. Accuracies in per cent, on the
 {test:,} test images of **CIFAR-10 (JPEG)**, a copy of the images as JPEG files: they must not be put beside those
-on CIFAR-10 itself. Nothing was chosen by the test images. Channels of residual streams go together, every layer loses
-the same fraction, one seed.
+on CIFAR-10 itself. Nothing was chosen by the test images. One seed. "Every layer": all lose the same fraction, and
+channels of residual streams go together; "inside": the streams stay whole (`"residual": "keep"`); "inside, shared out":
+besides, channels of all layers are ranked together by their scores over their MACs (`"ranking": "global", "per":
+"macs"`). `reconstruction` looks at the same images that the layers are solved with.
 
 `none`: as pruned. `statistics`: the statistics of normalizations re-estimated. `weights`: `gs.reconstruct`, the default
 of `convert` where it is given calibration data: each layer is solved anew by least squares, from what it reads in the
@@ -51,6 +53,9 @@ the criterion `taylor`, which reads those of {labelled} training images. Seconds
 {cores} cores that other work had a share in; CPU seconds are those of all threads.
 """
 BATCH, LABELLED = 256, 256
+# What is pruned, and how layers share the budget.
+HOW = {"layers": ("every layer", {}), "inside": ("inside", {"residual": "keep"}),
+       "shared": ("inside, shared out", {"residual": "keep", "ranking": "global", "per": "macs"})}
 
 
 def parse(arguments=None):
@@ -58,8 +63,9 @@ def parse(arguments=None):
     parser.add_argument("--data", required=True, help="folder or .zip of images")
     parser.add_argument("--weights", required=True, help=".npz of trained weights")
     parser.add_argument("--network", default="resnet20", help="factory in examples/resnet_cifar10/resnet.py")
-    parser.add_argument("--criteria", default="l1,taylor,random")
-    parser.add_argument("--rates", default="0.3,0.45")
+    parser.add_argument("--criteria", default="reconstruction:shared,l1:inside,l1:layers,random:inside",
+                        help=f"each with one of {', '.join(HOW)}")
+    parser.add_argument("--targets", default="0.61,0.41", help="of the MACs")
     parser.add_argument("--images", default="1024", help="how many to recover on")
     parser.add_argument("--adapt-epochs", type=int, default=2)
     parser.add_argument("--adapt-images", type=int, default=15000)
@@ -88,14 +94,17 @@ class Measured:
                 for at in range(0, count, BATCH)]
 
     def row(self, name):
-        """A row of the table, by its name: a criterion, a rate and how many images, or the original."""
+        """A row of the table, by its name: a criterion and how, the MACs and how many images; or the original."""
         if name == "original":
             return {"date": today(), "accuracy": accuracy(self.network, self.splits.test, self.splits)}
-        criterion, rate, images = name.split()
-        algorithm = gs.OneShot({"criterion": criterion, "prune_rate": float(rate)})
-        data = {"data": self.batches(LABELLED), "loss": nn.CrossEntropyLoss()} if algorithm.takes_data else {}
+        (criterion, how), target, images = _key(name)
+        algorithm = gs.OneShot({"criterion": criterion, "target_macs": target, **HOW[how][1]})
+        row, calibration = {"date": today()}, [pixels for pixels, _ in self.batches(images)]
+        data = {"data": calibration} if criterion == "reconstruction" else \
+            {"data": self.batches(LABELLED), "loss": nn.CrossEntropyLoss()} if algorithm.takes_data else {}
+        begin = time.perf_counter()
         masked = algorithm.apply(self.network, INPUTS, **data)
-        row, calibration = {"date": today()}, [pixels for pixels, _ in self.batches(int(images))]
+        row["apply seconds"] = time.perf_counter() - begin
         for recovery in RECOVERIES:
             wall, cpu = time.perf_counter(), time.process_time()
             slim = algorithm.convert(masked, calibration_data=calibration, recovery=recovery)
@@ -112,21 +121,23 @@ def said(name, row):
 
 
 def _key(name):
-    criterion, rate, images = name.split()
-    return float(rate), criterion, int(images)
+    criterion, target, images = name.split()
+    return tuple(criterion.split(":")), float(target), int(images)
 
 
 def section(network, rows):
     """The table of a network."""
     base = rows["original"]["accuracy"]
     lines = []
-    for (_, criterion, images), name in sorted((_key(name), name) for name in rows if name != "original"):
+    order = sorted(set(rows) - {"original"}, key=lambda name: (-_key(name)[1], rows[name]["weights"]))
+    for name in order:
+        (criterion, how), _, images = _key(name)
         row = rows[name]
         wall, cpu = np.subtract(row["weights seconds"], row["none seconds"])
-        lines.append([criterion, f"{row['macs']:.2f}", f"{images:,}", *(f"{100 * row[key]:.1f}" for key in
+        lines.append([criterion, HOW[how][0], f"{row['macs']:.3f}", f"{images:,}", *(f"{100 * row[key]:.1f}" for key in
                      ("none", "statistics")), f"**{100 * row['weights']:.1f}**",
                      f"{100 * (base - row['weights']):.1f}", f"{wall:.0f}", f"{cpu:.0f}"])
-    head = ["removed by", "MACs left", "images", "none", "statistics", "weights", "points lost", "seconds",
+    head = ["removed by", "where", "MACs left", "images", "none", "statistics", "weights", "points lost", "seconds",
             "CPU seconds"]
     return f"## {network}\n\nBefore pruning: {100 * base:.1f}.\n\n{table(head, lines)}\n"
 
@@ -144,7 +155,7 @@ def main(arguments=None):
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(0)
     measured = Measured(options)
-    names = ["original", *(f"{criterion} {rate} {images}" for rate in options.rates.split(",")
+    names = ["original", *(f"{criterion} {target} {images}" for target in options.targets.split(",")
                            for criterion in options.criteria.split(",") for images in options.images.split(","))]
     collect(names, options.output / f"{options.network}.json", options.resume, measured.row, said)
     found = {path.stem: json.loads(path.read_text()) for path in sorted(Path(options.output).glob("*.json"))}

@@ -206,8 +206,9 @@ def test_prune_verify_export(capsys):
         assert words in re.sub(" +", " ", text)
     report = json.loads(Path("report.json").read_text())
     assert report["config"] == {"prune_rate": 0.5, "target_macs": None, "target_params": None, "target_latency": None,
-                                "max_drop": None, "ranking": "local", "max_rate": 1.0, "reduction": "mean",
-                                "normalizer": "auto", "residual": "group", "normalization": "exact", "heads": "width",
+                                "max_drop": None, "ranking": "local", "per": "channel", "max_rate": 1.0,
+                                "reduction": "mean", "normalizer": "auto", "residual": "group",
+                                "normalization": "exact", "heads": "width",
                                 "round_to": 1, "round": "up", "min_width": 1, "runtime": None,
                                 "criterion": "l1", "seed": 0}
     assert {layer["path"]: layer["after"] for layer in report["layers"]} == {"a": 4, "b": 4, "c": 3, "head": 4}

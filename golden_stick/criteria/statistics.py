@@ -19,7 +19,6 @@ from golden_stick.criteria.table import filter_rows
 from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import DENSE, EMBEDDING, layer_of, scales_after
-from golden_stick.graph.plan import count_macs, shrink
 
 __all__ = ["collect"]
 
@@ -274,7 +273,7 @@ _MEASURED = 0.05
 
 
 class _Removal:
-    """What it costs that channels go: what the network's outputs are off by, over the MACs."""
+    """What it costs that channels go: what the network's outputs are off by."""
 
     def __init__(self, owner: str, network: nn.Cell, graph: Graph, grouping: Grouping, batches: List[Any]):
         self._owner, self._graph, self._grouping = owner, graph, grouping
@@ -331,7 +330,7 @@ class _Removal:
         first = order[:count]
         made = costs[first].sum()
         costs = costs * (self._off(readers, group.channels[first]) / made if made > 0 else 0.0)
-        return dict(zip(group.channels.tolist(), (costs / self._shares(group.channels)).tolist()))
+        return dict(zip(group.channels.tolist(), costs.tolist()))
 
     def _off(self, readers: List[_Reader], gone: np.ndarray) -> float:
         """How far the outputs are off without these channels, as a fraction of what they vary by; 1 if they do not."""
@@ -355,16 +354,6 @@ class _Removal:
         with tapped(self._network, {}, instead) as running:
             outputs = leaves(_given(self._owner, running, self._batches[0]))
         return [item.asnumpy().astype(np.float64) for item in outputs]
-
-    def _shares(self, channels: np.ndarray) -> np.ndarray:
-        """What part of all MACs goes with each channel; the same for channels that stand as often in every place."""
-        total, kinds = max(count_macs(self._graph), 1), np.zeros(len(channels), np.int64)
-        for item in self._grouping.slices:
-            counts = (item.channels[:, None] == channels).sum(0)
-            kinds = np.unique(np.stack([kinds, counts]), axis=1, return_inverse=True)[1].reshape(-1)
-        parts = {kind: 1 - count_macs(shrink(self._graph, self._grouping, channels[kinds == kind][:1])) / total
-                 for kind in set(kinds.tolist())}
-        return np.array([max(parts[kind], 1 / total) for kind in kinds.tolist()])
 
 
 def _of_channels(owner: str, item: ParameterSlice, seen: Mapping[int, List[float]]) -> np.ndarray:

@@ -29,7 +29,7 @@ class FilterStatistics:
         activations (numpy.ndarray): float, shape (filters,), or None without data: mean magnitude of the channel that
             the filter makes, where the next layers read it.
         removal_costs (numpy.ndarray): float, shape (filters,), or None without data: what the network's outputs are off
-            by without the channel, once the layers that read it are refitted, per share of the MACs that go with it.
+            by without the channel, once the layers that read it are refitted, as a fraction of what they vary by.
     """
 
     weight: np.ndarray
@@ -111,10 +111,10 @@ def activation(layer: FilterStatistics) -> np.ndarray:
 
 
 def reconstruction(layer: FilterStatistics) -> np.ndarray:
-    """What a filter is missed by once the layers that read its channel are refitted by least squares without it, over
-    the MACs that it costs: channels go one by one, the cheapest first. The error of each reader is that of the block
-    optimal brain surgeon, Hassibi and Stork 1992; it counts by what a like error does to the outputs of the network.
-    Neither labels nor gradients. It has one unit in all layers, so it is made for ranking them together."""
+    """What a filter is missed by once the layers that read its channel are refitted by least squares without it:
+    channels go one by one, the cheapest first. The error of each reader is that of the block optimal brain surgeon,
+    Hassibi and Stork 1992; it counts by what a like error does to the outputs of the network. Neither labels nor
+    gradients. It has one unit in all layers, so it is made for ranking them together."""
     return np.asarray(layer.removal_costs)
 
 

@@ -229,8 +229,8 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     as a fraction of the original's.
     """
     config, grouping = task.config, task.grouping
-    importance = {group.name: of_channels for group in grouping if (of_channels := group_importance(
-        group, scores, config["reduction"], normalizer, owner)) is not None}
+    importance = {group.name: of_channels / _prices(task, group) for group in grouping if (
+        of_channels := group_importance(group, scores, config["reduction"], normalizer, owner)) is not None}
     base = Selection(nothing_removed(task).plan, scores, importance)
     if config["max_drop"] is not None:
         return base  # decided at `convert`, by what is left of the accuracy
@@ -261,6 +261,21 @@ def most_removed(task: PruningTask) -> PruningTask:
 def macs_left(task: PruningTask, share: float) -> PruningTask:
     """The same task, with a share of the MACs for its budget."""
     return replace(task, config={**task.config, "max_drop": None, "target_macs": share})
+
+
+def _prices(task: PruningTask, group: ChannelGroup) -> np.ndarray:
+    """What scores of channels are divided by: the share of the network's costs that goes with each, or 1."""
+    if task.config["per"] == "channel" or task.config["ranking"] == "local":
+        return np.ones(len(group.channels))
+    count = COUNTED[f"target_{task.config['per']}"]
+    total, kinds = max(count(task.graph), 1), np.zeros(len(group.channels), np.int64)
+    # It is the same for channels that stand as often in every place.
+    for item in task.grouping.slices:
+        stands = (item.channels[:, None] == group.channels).sum(0)
+        kinds = np.unique(np.stack([kinds, stands]), axis=1, return_inverse=True)[1].reshape(-1)
+    shares = [1.0 - count(shrink(task.graph, task.grouping, group.channels[kinds == kind][:1])) / total
+              for kind in range(kinds.max() + 1)]
+    return np.maximum(np.array(shares)[kinds], 1.0 / total)
 
 
 def counted(task: PruningTask, target: str, plan: PruningPlan) -> float:

@@ -38,7 +38,7 @@ class OneShot(Pruner):
             the layer's norm; ``'random'``. From data: ``'taylor'``, ``'hessian'``: what the loss changes by without the
             filter, estimated to first and second order; ``'activation'``: mean magnitude of the channel;
             ``'reconstruction'``: what it is missed by when the layers that read it are solved anew, as `convert` does
-            with calibration data: best with ``"ranking": "global"`` and a target of MACs.
+            with calibration data: best with ``"ranking": "global"``, ``"per": "macs"`` and a target of MACs.
             `golden_stick.criteria` has the sources, and adds one's own.
 
     Raises:

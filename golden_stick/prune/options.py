@@ -7,7 +7,7 @@ from typing import Mapping
 from golden_stick.base.config import FRACTION, Either, Interval, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.criteria.table import CRITERIA, NORMALIZERS
 from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
-from golden_stick.prune.plan import RANKINGS, REDUCTIONS, ROUNDINGS
+from golden_stick.prune.plan import PRICES, RANKINGS, REDUCTIONS, ROUNDINGS
 
 __all__ = ["COMPARISON_OPTIONS", "ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "RECOVERIES", "SCOP_OPTIONS"]
 
@@ -26,6 +26,9 @@ PRUNER_OPTIONS: Mapping[str, Option] = {
                        "recovery, loses no more of what the `evaluate` of `convert` gives, in its unit"),
     "ranking": Option("local", OneOf(RANKINGS), "channels that are ranked together: local (a group's), global (all) or "
                       "isomorphic (of groups of the same topology)"),
+    "per": Option("channel", OneOf(PRICES), "what scores are compared by where channels of several groups are ranked "
+                  "together: channel, as they are; macs or params, over the share of the network's MACs or parameters "
+                  "that goes with the channel"),
     "max_rate": Option(1.0, PerPattern(Interval(0.0, 1.0, closed=True)), "no group loses more than this fraction, in "
                        "[0, 1], whatever the ranking; or pattern -> fraction"),
     "reduction": Option("mean", OneOf(REDUCTIONS), "how the scores of the filters that make a channel become one: "

@@ -11,11 +11,12 @@ from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, plan_without
 
-__all__ = ["RANKINGS", "REDUCTIONS", "ROUNDINGS", "Rates", "Widths", "caps_of", "group_importance", "make_plan",
-           "plan_of_counts", "plan_of_rates", "rates_of", "removable_first", "rounded_down"]
+__all__ = ["PRICES", "RANKINGS", "REDUCTIONS", "ROUNDINGS", "Rates", "Widths", "caps_of", "group_importance",
+           "make_plan", "plan_of_counts", "plan_of_rates", "rates_of", "removable_first", "rounded_down"]
 
 
 RANKINGS = ("local", "global", "isomorphic")
+PRICES = ("channel", "macs", "params")
 ROUNDINGS = ("nearest", "up", "down")
 
 # A fraction for all groups, or by pattern of their layers' paths.

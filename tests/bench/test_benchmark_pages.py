@@ -35,6 +35,7 @@ def test_accuracy_after_recovery():
     from recovery import page
     row = {"date": "2026-01-01", "none": 0.3, "statistics": 0.652, "weights": 0.8314, "macs": 0.613,
            "none seconds": [1.0, 2.0], "weights seconds": [21.0, 32.0]}
-    text = page({"resnet20": {"original": {"date": "2026-01-01", "accuracy": 0.88}, "l1 0.3 1024": row}}, 5000, 2)
-    assert "| l1 | 0.61 | 1,024 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
+    original = {"date": "2026-01-01", "accuracy": 0.88}
+    text = page({"resnet20": {"original": original, "l1:inside 0.61 1024": row}}, 5000, 2)
+    assert "| l1 | inside | 0.613 | 1,024 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
     assert "Before pruning: 88.0." in text and "5,000 test images" in text

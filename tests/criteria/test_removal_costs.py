@@ -91,7 +91,7 @@ def test_what_is_redundant_goes_first_and_costs_nothing(kind, mode):
     np.testing.assert_allclose(slim(Tensor(data[1])).asnumpy(), outputs, rtol=0.02, atol=0.02)
 
 
-def test_costs_are_output_errors_per_share_of_the_macs():
+def test_costs_are_errors_of_the_outputs():
     network, data = planted("dense")
     algorithm = gs.OneShot({"criterion": "reconstruction", "prune_rate": 0.5})
     data = data[:1]
@@ -106,10 +106,24 @@ def test_costs_are_output_errors_per_share_of_the_macs():
         return np.square(made - rows @ matrix).sum() / np.square(rows @ matrix - (rows @ matrix).mean(0)).sum()
 
     order = np.argsort(scores)
-    # All channels have the same share of the MACs, a sixth.
     cheapest = min(off(list(gone)) for gone in itertools.combinations(range(6), 4))
     np.testing.assert_allclose(off(order[:4].tolist()), cheapest, rtol=1e-6)
-    np.testing.assert_allclose(np.sort(scores)[:4].sum() / 6, cheapest, rtol=0.02)
+    np.testing.assert_allclose(np.sort(scores)[:4].sum(), cheapest, rtol=0.02)
+
+
+@pytest.mark.parametrize("per, shares", [("macs", (14, 9)), ("params", (15, 10)), ("channel", (1, 1))])
+def test_scores_over_what_goes_with_a_channel(per, shares):
+    network = networks.randomize(nn.SequentialCell(
+        nn.Dense(4, 6), nn.ReLU(), nn.Dense(6, 10), nn.ReLU(), nn.Dense(10, 3)))
+    algorithm = gs.OneShot({"per": per, "ranking": "global", "prune_rate": 0.5, "normalizer": "none"})
+    algorithm.apply(network, (1, 4))
+    prices = [np.abs(network[at].weight.asnumpy()).sum(1) / share for at, share in zip((0, 2), shares)]
+    # Half of the sixteen; each layer keeps its best.
+    best = [values.argmax() for values in prices]
+    order = sorted((value, layer) for layer, values in enumerate(prices) for at, value in enumerate(values)
+                   if at != best[layer])
+    lost = [layer for _, layer in order[:8]]
+    assert [layer.after for layer in algorithm.report.layers][:2] == [6 - lost.count(0), 10 - lost.count(1)]
 
 
 def test_channels_that_no_layer_sums_up_stay_and_the_report_says_so():
