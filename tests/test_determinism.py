@@ -12,6 +12,7 @@ from mindspore import Tensor, nn
 import golden_stick as gs
 from golden_stick.scop import FeatureSampler, GeneratorSampler
 from tests import networks
+from tests.marks import quick
 
 SHAPE = networks.SMALL_INPUT
 
@@ -71,7 +72,8 @@ def test_a_phase_twice_with_one_sampler(make):
     same(knockoff_phase(sampler), knockoff_phase(sampler))
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "hessian", "activation", "reconstruction"])
+@pytest.mark.parametrize("criterion", quick(["taylor", "hessian", "activation", "reconstruction"],
+                                            ["hessian", "reconstruction"]))
 def test_a_criterion_twice(criterion):
     same(by_criterion(criterion), by_criterion(criterion))
 

@@ -63,6 +63,7 @@ def test_planting_keeps_the_function_but_for_weak_random_filters(base, planted, 
     assert 1e-5 < planted.weak_difference < 0.1 or exact
 
 
+@pytest.mark.long
 def test_planting_changes_neither_the_base_nor_what_it_is_drawn_from(base, gratings):
     before = read(base)
     first, second = plant(base, gratings, 5), plant(base, gratings, 5)
@@ -126,6 +127,7 @@ def test_rank_correlation_is_the_mean_over_layers_and_nothing_where_scores_do_no
     assert measures.spearman([rising, rising, falling, same], [falling, 10 * rising, falling, rising]) == 0.25
 
 
+@pytest.mark.long
 def test_a_network_without_filters_is_the_slim_network(base, gratings):
     planted = plant(base, gratings, 3)
     scores = by_criterion("l1", planted.network, gratings, 0)

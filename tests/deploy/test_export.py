@@ -239,7 +239,7 @@ def test_a_full_disk(tmp_path, small_files, file_format):
     assert path.read_text() == "precious" and os.listdir(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("residual", ["group", "scatter"])
+@pytest.mark.parametrize("residual", [pytest.param("group", marks=pytest.mark.long), "scatter"])
 def test_parameters_of_float16(tmp_path, residual):
     """Pruned, folded, saved and exported; outputs in float16 agree within eight roundings, 2 ** -7, of the largest."""
     def build():

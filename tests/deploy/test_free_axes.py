@@ -67,7 +67,7 @@ def assert_same(network, path, *shapes):
 
 
 @pytest.mark.parametrize("make, inputs, file_format, shapes", [
-    (Segmenter, DYNAMIC, "ONNX", ((1, 3, 32, 48), (3, 3, 20, 14))),
+    pytest.param(Segmenter, DYNAMIC, "ONNX", ((1, 3, 32, 48), (3, 3, 20, 14)), marks=pytest.mark.long),
     (Segmenter, (1, 3, -1, None), "MINDIR", ((1, 3, 32, 48), (3, 3, 20, 14))),
     (Pyramid, ANY, "ONNX", ((1, 3, 33, 47), (2, 3, 64, 50))),
 ], ids=["Segmenter", "MindIR", "Pyramid"])

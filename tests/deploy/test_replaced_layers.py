@@ -8,6 +8,7 @@ import golden_stick as gs
 from golden_stick.base.errors import CheckpointError
 from golden_stick.cells.slim import recipe_of
 from tests import networks
+from tests.marks import quick
 
 SHAPE = (2, 3, 8, 8)
 
@@ -79,7 +80,7 @@ def with_head(slim, kind, classes=3):
     return slim
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", quick(HEADS, ["dense", "convolution", "cosine"]))
 def test_another_number_of_classes_loads_onto_either(kind, tmp_path):
     slim = with_head(pruned(build(kind, 10)), kind)
     path = gs.save_slim(slim, tmp_path / ("slim.ckpt" if kind == "dense" else "slim.safetensors"))
@@ -124,7 +125,7 @@ def test_a_layer_that_was_replaced_and_then_pruned(tmp_path):
         assert gs.verify(again, gs.load_slim(deep(width), path), SHAPE).largest_difference == 0.0
 
 
-@pytest.mark.parametrize("kind", ["dense", "convolution", "cosine"])
+@pytest.mark.parametrize("kind", quick(["dense", "convolution", "cosine"], ["cosine"]))
 def test_a_cell_around_the_network_before_it_was_pruned(kind, tmp_path):
     """Training comes first, and renames every parameter: the file loads onto a network built without it, and back."""
     network = build(kind, 10)

@@ -21,6 +21,7 @@ from golden_stick.cells.slim import recipe_of
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.deploy.slim_file import architecture_digest, read_slim, weights_digest
 from tests import networks
+from tests.marks import quick
 
 SHAPE = networks.SMALL_INPUT
 
@@ -75,7 +76,8 @@ def test_each_list_stands_in_the_file_once(tmp_path):
     assert recipe_of(gs.load_slim(networks.SmallNet(), path)) == recipe_of(slim)
 
 
-@pytest.mark.parametrize("order", ["fold", "prune fold", "fold prune", "prune fold prune"])
+@pytest.mark.parametrize("order", quick(["fold", "prune fold", "fold prune", "prune fold prune"], [
+    "prune fold", "prune fold prune"]))
 def test_every_order_of_steps(order, tmp_path):
     network = networks.randomize(networks.SmallNet())
     for step in order.split():

@@ -436,7 +436,7 @@ class TestOneShot:
 
     @pytest.mark.parametrize("criterion, score", [
         ("l1", lambda weight, gamma: np.abs(weight).sum((1, 2, 3))),
-        ("l2", lambda weight, gamma: (weight ** 2).sum((1, 2, 3))),
+        pytest.param("l2", lambda weight, gamma: (weight ** 2).sum((1, 2, 3)), marks=pytest.mark.long),
         ("bn_scale", lambda weight, gamma: np.abs(gamma)),
     ])
     def test_the_lowest_go(self, criterion, score):

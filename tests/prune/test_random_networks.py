@@ -13,8 +13,8 @@ TOLERANCE = 1e-4
 # So many networks of a run must really lose parameters: otherwise, refusing all of them would pass.
 PRUNED = 0.8
 
-CHUNKS = [range(3)]
-LONG = [pytest.param(range(start, start + 50), marks=pytest.mark.long) for start in (3, *range(1000, 2000, 50))]
+CHUNKS = [range(2)]
+LONG = [pytest.param(range(start, start + 50), marks=pytest.mark.long) for start in (2, *range(1000, 2000, 50))]
 
 
 def arrays(output):

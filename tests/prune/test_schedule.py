@@ -32,7 +32,7 @@ def test_widths_follow_the_schedule(schedule, widths):
     assert len(recipe_of(slim).steps) == 3
 
 
-@pytest.mark.parametrize("key", ["target_macs", "target_params"])
+@pytest.mark.parametrize("key", ["target_macs", pytest.param("target_params", marks=pytest.mark.long)])
 def test_a_target_is_that_of_the_whole(key):
     network = networks.randomize(networks.SmallNet())
     slim, reports = gs.prune_in_steps(network, SHAPE, {key: 0.5, "ranking": "global"}, 2, lambda net, step: None)
@@ -89,7 +89,7 @@ def test_what_earlier_steps_have_put_out_of_reach_is_no_error_and_said():
     assert not prune(float(re.search(r"in \[([.0-9]+)", str(error.value))[1]) + 0.01)[-1].targets[0].met
 
 
-@pytest.mark.parametrize("key", ["target_macs", "target_params"])
+@pytest.mark.parametrize("key", [pytest.param("target_macs", marks=pytest.mark.long), "target_params"])
 def test_the_last_report_says_whether_the_whole_budget_was_met(key):
     config = {key: 0.5}
     slim, reports = gs.prune_in_steps(chain(), SHAPE, config, 2, lambda net, step: None)
@@ -161,8 +161,10 @@ def test_rounded_widths_take_turns_and_empty_steps_train_nothing():
 
 
 @pytest.mark.parametrize("build, config", [
-    (chain, {"prune_rate": 0.45, "round_to": 4}), (chain, {"prune_rate": 0.55, "round_to": 3, "round": "down"}),
-    (networks.SmallNet, {"prune_rate": 0.7, "round_to": 2}), (two_widths, {"target_params": 0.5, "round_to": 16}),
+    (chain, {"prune_rate": 0.45, "round_to": 4}), (two_widths, {"target_params": 0.5, "round_to": 16}),
+    *(pytest.param(*case, marks=pytest.mark.long) for case in (
+        (chain, {"prune_rate": 0.55, "round_to": 3, "round": "down"}),
+        (networks.SmallNet, {"prune_rate": 0.7, "round_to": 2}))),
 ], ids=lambda item: getattr(item, "__name__", str(item)))
 def test_rounded_steps_go_no_further_than_one_pruning_does(build, config):
     """However near the schedule the steps between come. At a rate, the end is the same; a target may need less."""

@@ -59,7 +59,7 @@ class Heads(nn.Cell):
 
 @pytest.mark.parametrize("split, width, mode", [
     ("computed", 9, "GRAPH"), ("heads left open", 8, "PYNATIVE"), ("hard-coded", 12, "PYNATIVE"),
-    ("width left open", 9, "PYNATIVE")], indirect=["mode"])
+    pytest.param("width left open", 9, "PYNATIVE", marks=pytest.mark.long)], indirect=["mode"])
 def test_heads_lose_width_or_go_whole_or_stay(split, width, mode):
     """Of 3 heads of width 4: one position in every head, or a whole head, or nothing."""
     network = networks.randomize(Heads(split))

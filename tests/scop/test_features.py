@@ -13,6 +13,7 @@ from golden_stick.scop.phase import _FeatureKnockoff
 from golden_stick.scop.samplers import FeatureSite, KnockoffChange, moments_at
 from golden_stick.scop.scales import RealScale
 from tests import networks
+from tests.marks import both_modes
 
 SHAPE = (4, 3, 8, 8)
 
@@ -35,7 +36,7 @@ def correlated(count, channels=4):
     return generator.normal(size=(count, channels)) @ mix + 3.0
 
 
-@pytest.mark.parametrize("trailing, repeats", [(2, 1), (0, 1), (0, 9)])
+@pytest.mark.parametrize("mode, trailing, repeats", both_modes([(2, 1), (0, 1), (0, 9)], [(2, 1)]), indirect=["mode"])
 def test_knockoffs_are_exchangeable_channel_by_channel(mode, trailing, repeats):
     rows, scale = correlated(3600), RealScale("x", 4)
     ops.assign(scale.real_scale, Tensor(np.zeros(4), ms.float32))
@@ -69,6 +70,7 @@ def test_moments_are_those_of_what_enters_the_cell():
     assert flat.mean.shape == (6,)
 
 
+@pytest.mark.parametrize("mode", ["GRAPH", pytest.param("PYNATIVE", marks=pytest.mark.long)], indirect=True)
 def test_a_phase_from_apply_to_convert(mode):
     data = [(images(16, seed), np.zeros(16, np.int32)) for seed in range(4)]
     algorithm = gs.SCOP({"sampler": FeatureSampler(data), "turn_steps": 1, "prune_rate": 0.5, "mixing": "layers"})

@@ -87,7 +87,8 @@ def train(algorithm, phase, sample, steps=4):
         algorithm.after_step()
 
 
-@pytest.mark.parametrize("mode, kind", both_modes(NETWORKS, ["transposed"]), indirect=["mode"])
+@pytest.mark.parametrize("mode, kind", both_modes(NETWORKS, ["transposed"], ["dense", "three dimensions"]),
+                         indirect=["mode"])
 def test_from_apply_to_convert(mode, kind):
     whole_way(kind, "permutation", ("first", "second"))
 

@@ -61,7 +61,7 @@ def dataset(batches=3):
 
 @pytest.mark.parametrize("mode, name, optimizer", both_modes([
     ("chain", nn.Adam), ("branches", nn.SGD), ("one dimension", nn.Adam), ("features", nn.Momentum)],
-    [("branches", nn.SGD)]), indirect=["mode"])
+    [("branches", nn.SGD)], [("chain", nn.Adam), ("features", nn.Momentum)]), indirect=["mode"])
 def test_gradients_summed_up_over_passes_are_one_step(mode, name, optimizer):
     algorithm, phase = begun(name)
     settings = {"momentum": 0.9} if optimizer is nn.Momentum else {}

@@ -64,8 +64,8 @@ def applied(name, **config):
     return network, algorithm, algorithm.apply(network, inputs=shape), numbers(*shape, seed=1)
 
 
-@pytest.mark.parametrize("mode, name", both_modes([name for name in CASES if name != "latency"], ["residual"]),
-                         indirect=["mode"])
+@pytest.mark.parametrize("mode, name", both_modes([name for name in CASES if name != "latency"], ["residual"], [
+    "scatter", "lines", "dense by features"]), indirect=["mode"])
 def test_evaluation_is_what_convert_makes(mode, name):
     network, algorithm, phase, batch = applied(name)
     x = Tensor(batch)
