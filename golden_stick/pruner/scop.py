@@ -79,15 +79,8 @@ class PrunerKfCompressAlgo(SCOP):
         """
         What is left of the network at a rate, by the scales as they are.
 
-        Args:
-            network (nn.Cell): What `apply` returned, trained.
-            prune_rate (float): Fraction of each group's removable channels to remove, in [0, 1).
-
-        Returns:
-            nn.Cell.
-
         Raises:
-            ArgumentError: If there is a target in the configuration, and a rate.
+            ArgumentError: If there is another budget in the configuration.
         """
         target = next((key for key in BUDGETS[1:] if self.settings[key] is not None), None)
         if target and prune_rate:
@@ -140,13 +133,6 @@ class PrunerFtCompressAlgo(CompAlgo):
 
     Supported Platforms:
         ``CPU``
-
-    Examples:
-        >>> from golden_stick.pruner import PrunerFtCompressAlgo
-        >>> algorithm = PrunerFtCompressAlgo({"prune_rate": 0.4})
-        >>> algorithm.set_prune_rate(0.5)
-        >>> print(algorithm.settings)
-        {'prune_rate': 0.5, 'masked': False}
     """
 
     options = {"prune_rate": Option(0.0, _Float(0.0, 1.0), "fraction of each group's removable channels to remove, a "
@@ -154,13 +140,7 @@ class PrunerFtCompressAlgo(CompAlgo):
                "masked": Option(False, Switch(), "whether the masked network is fine-tuned instead of the slim one")}
 
     def set_prune_rate(self, prune_rate: float) -> None:
-        """
-        Another rate, before `apply`.
-
-        Raises:
-            ArgumentTypeError: If it is not a float.
-            ArgumentError: If it is not in [0, 1).
-        """
+        """Another rate, before `apply`: a float in [0, 1)."""
         check_value(type(self).__name__, "prune_rate", prune_rate, self.options["prune_rate"].constraint)
         self.settings = {**self.settings, "prune_rate": prune_rate}
 
@@ -206,18 +186,10 @@ class PrunerFtCompressAlgo(CompAlgo):
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "") -> nn.Cell:
         """
-        The slim network: `net_opt`, or made of it where that is masked.
-
-        Args:
-            net_opt (nn.Cell): What `apply` returned, trained.
-            ckpt_path (str): A checkpoint of it to load first. Default: ``""``, none.
-
-        Returns:
-            nn.Cell.
+        The slim network: `net_opt`, or made of it where that is masked; of a checkpoint of it, if there is one.
 
         Raises:
-            StateError: If the masked network is to be converted, and `apply` was not called; and all that
-                :meth:`golden_stick.CompAlgo.convert` raises.
+            StateError: If the masked network is to be converted, and `apply` was not called.
         """
         if not self.settings["masked"]:
             return super().convert(net_opt, ckpt_path)

@@ -70,18 +70,8 @@ class UniPruner(CompAlgo):
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """
-        Find out what can be removed. The network is not changed before it is trained.
-
-        Args:
-            network (nn.Cell): The network to train.
-            inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, where that is not one Tensor of
-                the shape `input_size`. Default: ``None``.
-
-        Returns:
-            nn.Cell, `network`.
-
-        Raises:
-            StateError: If `apply` was called before; and all that :meth:`golden_stick.OneShot.apply` raises.
+        Find out what can be removed; `network` itself is returned, and changed in training alone. `inputs` are what
+        `construct` takes, where that is not one Tensor of the shape `input_size`. Raises what `OneShot.apply` raises.
         """
         self.refuse_second_apply()
         inputs = tuple(self.settings["input_size"]) if inputs is None else inputs
@@ -102,12 +92,7 @@ class UniPruner(CompAlgo):
                         "min_width": told["filter_lower_threshold"]})
 
     def zero(self) -> None:
-        """
-        Let the channels that matter least be zeros, now. `callbacks` sees to it; a loop of one's own calls it.
-
-        Raises:
-            StateError: If `apply` was not called.
-        """
+        """Let the channels that matter least be zeros. `callbacks` sees to it; a loop of one's own calls it."""
         parameters = {parameter.name: parameter for parameter in self.applied.network.trainable_params()}
         plan = self._pruner.choose(self._task, self._pruner.score_filters(self._task)).plan
         for axis in (axis for axis in plan.axes if axis.parameter in parameters):
@@ -118,29 +103,14 @@ class UniPruner(CompAlgo):
             ops.assign(parameters[axis.parameter], Tensor(values, parameters[axis.parameter].dtype))
 
     def callbacks(self, *args: Any, **kwargs: Any) -> List[Callback]:
-        """
-        One for `Model.train`, which zeroes before every `frequency`-th epoch, from the first, and after the last.
-
-        Raises:
-            StateError: If `apply` was not called.
-        """
+        """One for `Model.train`: it zeroes before every `frequency`-th epoch, from the first, and after the last."""
         _ = self.applied
         return [_Zeroing(self)]
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "") -> nn.Cell:
         """
-        The slim network, checked against the masked one. The channels that are zero go first.
-
-        Args:
-            net_opt (nn.Cell): The network, trained. It is not changed, but for the checkpoint.
-            ckpt_path (str): A checkpoint of it to load first. Default: ``""``, none.
-
-        Returns:
-            nn.Cell.
-
-        Raises:
-            CheckpointError: If the checkpoint cannot be read or belongs to another network; and all that
-                :meth:`golden_stick.OneShot.apply` and its `convert` raise.
+        The slim network, checked against the masked one: what is zero goes first. `net_opt` is not changed, but for a
+        checkpoint at `ckpt_path`. Raises what `apply` and `convert` of `OneShot` raise.
         """
         network, pruner = super().convert(net_opt, ckpt_path), self._one_shot()
         inputs = self.applied.inputs if self.is_applied else tuple(self.settings["input_size"])
@@ -205,15 +175,6 @@ class MaskedCell(nn.Cell):
 
     Supported Platforms:
         ``CPU``
-
-    Examples:
-        >>> import numpy as np
-        >>> from golden_stick.pruner import MaskedConv2d
-        >>> from mindspore import nn
-        >>> masked = MaskedConv2d(nn.Conv2d(3, 2, 1))
-        >>> masked.set_out_mask(np.array([1, 0], np.int8))
-        >>> print(masked.prune().weight.shape)
-        (1, 3, 1, 1)
     """
 
     kind: Type[nn.Cell] = nn.Cell
@@ -238,21 +199,11 @@ class MaskedCell(nn.Cell):
         return Parameter(Tensor(np.ones(shape, np.int8)), name=f"{side}_mask", requires_grad=False)
 
     def set_in_mask(self, in_mask: np.ndarray) -> None:
-        """
-        Set the mask of inputs: int8, of the shape that it has.
-
-        Raises:
-            ArgumentError: If it is of another type or shape.
-        """
+        """Set the mask of inputs: int8, of the shape that it has."""
         self._set("in_mask", in_mask)
 
     def set_out_mask(self, out_mask: np.ndarray) -> None:
-        """
-        Set the mask of outputs: int8, of the shape that it has.
-
-        Raises:
-            ArgumentError: If it is of another type or shape.
-        """
+        """Set the mask of outputs: int8, of the shape that it has."""
         self._set("out_mask", out_mask)
 
     def _set(self, name: str, mask: np.ndarray) -> None:
