@@ -43,6 +43,16 @@ COMPILING, compile_anew = ("tests.cells.test_trace", "tests.test_traced"), traci
 tracing._compile = shared_compilations()
 
 
+# At the end, they would keep one worker busy after the others.
+SLOWEST = {"test_demo", "test_training_script", "test_mypy_finds_nothing", "test_examples_give_what_they_show",
+           "test_step_by_step_in_the_published_form"}
+
+
+def pytest_collection_modifyitems(items):
+    """The slowest first."""
+    items.sort(key=lambda item: item.name.split("[")[0] not in SLOWEST)
+
+
 @pytest.fixture(autouse=True)
 def fresh_compilations(request, monkeypatch):
     """What each test compiles by: see above."""

@@ -339,40 +339,44 @@ def test_what_cannot_be_solved_is_named():
 
 
 class TestConvert:
-    def converted(self, recovery, data, network=None, train=False):
-        network = network or networks.randomize(Residual())
-        algorithm = gs.OneShot({"prune_rate": 0.5})
-        applied = algorithm.apply(network, inputs=(2, *IMAGE))
-        if train:
-            bias = next(item for item in applied.get_parameters() if item.name == "head.bias")
-            bias.set_data(Tensor(np.ones(5, np.float32)))
-        return algorithm.convert(applied, calibration_data=data, recovery=recovery), algorithm
+    data = batches(*IMAGE)
 
-    def test_statistics_and_none(self):
-        data = batches(*IMAGE)
-        plain, _ = self.converted(None, None)
-        same, algorithm = self.converted("none", data)
-        assert "reconstruction" not in str(algorithm.report) and algorithm.report.to_dict()["reconstruction"] is None
-        estimated, algorithm = self.converted("statistics", data)
-        assert "re-estimated on 4 batches" in str(algorithm.report)
+    @pytest.fixture
+    def converted(self):
+        algorithm = gs.OneShot({"prune_rate": 0.5})
+        applied = algorithm.apply(networks.randomize(Residual()), inputs=(2, *IMAGE))
+
+        def convert(recovery, data=self.data, train=False):
+            if train:
+                bias = next(item for item in applied.get_parameters() if item.name == "head.bias")
+                bias.set_data(Tensor(np.ones(5, np.float32)))
+            return algorithm.convert(applied, calibration_data=data, recovery=recovery), algorithm.report
+
+        return convert
+
+    def test_statistics_and_none(self, converted):
+        plain, _ = converted(None, None)
+        same, report = converted("none")
+        assert "reconstruction" not in str(report) and report.to_dict()["reconstruction"] is None
+        estimated, report = converted("statistics")
+        assert "re-estimated on 4 batches" in str(report)
         for one, other, third in zip(*(item.get_parameters() for item in (plain, same, estimated))):
             np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
             assert np.array_equal(one.asnumpy(), third.asnumpy()) != ("moving" in one.name)
 
-    def test_weights_that_were_trained_since_stay(self):
-        data = batches(*IMAGE)
-        slim, algorithm = self.converted(None, data, train=True)
-        assert "trained after 'apply'" in str(algorithm.report) and "re-estimated on 4" in str(algorithm.report)
+    def test_weights_that_were_trained_since_stay(self, converted):
+        _, report = converted(None, train=True)
+        assert "trained after 'apply'" in str(report) and "re-estimated on 4" in str(report)
         with pytest.raises(ArgumentError, match="'statistics' or 'none' where the weights were trained after 'apply'"):
-            self.converted("weights", data, train=True)
+            converted("weights")
 
-    def test_refusals(self):
+    def test_refusals(self, converted):
         with pytest.raises(ArgumentError, match="'recovery' must be one of 'weights', 'statistics', 'none'"):
-            self.converted("distil", batches(*IMAGE))
+            converted("distil")
         with pytest.raises(ArgumentError, match="'recovery' 'weights' must stand with 'calibration_data'"):
-            self.converted("weights", None)
+            converted("weights", None)
         with pytest.raises(ArgumentError, match="'calibration_data' must hold at least two samples"):
-            self.converted("weights", [batches(*IMAGE)[0][:1]])
+            converted("weights", [self.data[0][:1]])
 
 
 def test_a_failure_on_the_way_leaves_the_slim_network_as_it_was(monkeypatch):
