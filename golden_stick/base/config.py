@@ -1,19 +1,21 @@
 """
 What a user may choose: configurations, each a dict that is checked key by key, with one grammar for all that is wrong;
-and registries, tables of names that calls and entry points of installed packages fill.
+registries, tables of names that calls and entry points of installed packages fill; and in whose name errors speak.
 """
 import difflib
 import math
+import re
 import textwrap
 import warnings
 from dataclasses import dataclass
+from functools import wraps
 from numbers import Integral, Real
-from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Mapping, Optional, Tuple, TypeVar
+from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Mapping, Optional, Tuple, TypeVar, cast
 
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, first_line
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, GoldenStickError, first_line
 
 __all__ = ["Either", "FRACTION", "Interval", "Names", "OfType", "OneOf", "Option", "Path", "PerPattern", "Registry",
-           "Switch", "Whole", "check_config", "check_value", "with_options"]
+           "Switch", "Whole", "check_config", "check_value", "in_own_name", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -302,3 +304,21 @@ class Registry(Mapping, Generic[Item]):
                     warnings.warn(f"the {self._kind} '{point.name}' of the entry point '{point.value}' is left out: "
                                   f"its name is taken", stacklevel=3)
         return self._found
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+# What users call, and what is also called for them.
+_INNER = re.compile(r"^For '(slim|unslim|verify|trace|find_groups|plan_without)',")
+
+
+def in_own_name(function: Function) -> Function:
+    """A function or method whose errors, where a function of golden_stick that it calls raises them, name itself."""
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except GoldenStickError as error:
+            owner = type(args[0]).__name__ if "." in function.__qualname__ else function.__name__
+            error.args = (_INNER.sub(f"For '{owner}',", str(error)), *error.args[1:])
+            raise
+    return cast(Function, called)

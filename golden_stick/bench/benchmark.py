@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.base.config import OneOf, Whole, check_value
+from golden_stick.base.config import OneOf, Whole, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
 from golden_stick.base.files import versions
 from golden_stick.base.inputs import as_arrays, describe
@@ -141,6 +141,7 @@ def _row(one: Measurement) -> Tuple[str, ...]:
     return tuple(cells + [cell(value, ".2f") for value in (one.speed_up, one.macs_ratio, one.efficiency)])
 
 
+@in_own_name
 def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
               threads: Sequence[Optional[int]] = (None,), modes: Sequence[str] = (GRAPH,),
               baseline: Optional[str] = None, rounds: int = 20, warm_up: int = 2,

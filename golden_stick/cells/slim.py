@@ -1,7 +1,8 @@
 """A plan carried out: the smaller Cell, the recipe it remembers, the way back, and the check against the masked one."""
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple
+from functools import partial, reduce
+from operator import getitem
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -27,7 +28,8 @@ from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
 __all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "common_names", "compare",
-           "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of", "slim", "unslim", "verify", "why_fixed"]
+           "moved", "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of", "slim", "unslim", "verify",
+           "why_fixed"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -124,6 +126,25 @@ def common_names(here: Iterable[str], there: Iterable[str]) -> Dict[str, str]:
     return {}
 
 
+def moved(step: Any, network: nn.Cell, names: Mapping[str, str], back: bool = False) -> Any:
+    """
+    A step for a network that holds another or is held by it, as where a Cell was made around it. `names` are those of
+    the parameters here -> there: Cells are found there as they were here, or `back`.
+    """
+    wrapped = [f"{path}." for path, cell in network.cells_and_names() if isinstance(cell, ScatteredOutput)]
+    paths = {}
+    for path, parameter in network.parameters_and_names():
+        for start in wrapped:
+            path = start + path[len(start) + 5:] if path.startswith(f"{start}cell.") else path
+        paths[path] = names.get(parameter.name, parameter.name)
+    path, name = next(iter(common_names(paths, paths.values()).items()), ("", ""))
+    here, there = path[:max(0, len(path) - len(name))], name[:max(0, len(name) - len(path))]
+    here, there = (there, here) if back else (here, there)
+    if here == there or not hasattr(step, "with_paths"):
+        return step
+    return step.with_paths(lambda path: (there + path[len(here):]).strip("."))
+
+
 def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     """Write into a network that it was made from `source` by one more step."""
     recipe = recipe_of(source)
@@ -134,6 +155,7 @@ def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     by_path = {path: names.get(parameter.name, parameter.name[len(prefix):])
                for path, parameter in made.parameters_and_names()}
     changed = frozenset(by_path.values()) ^ frozenset(names.values())
+    step = moved(step, made, {parameter.name: by_path[path] for path, parameter in made.parameters_and_names()})
     made.slim_recipe = Recipe(
         recipe.steps + (step.renamed(names) if isinstance(step, PruningPlan) else step,), recipe.original,
         OriginalNames(by_path), recipe.built ^ changed)
@@ -173,15 +195,27 @@ def resize(network: nn.Cell, values: Mapping[str, np.ndarray], cuts: Mapping[str
 
 def _set_width(cell: nn.Cell, width: KeptWidth) -> None:
     held: Any = getattr(cell, width.name, None)
-    value = held[width.item] if width.item >= 0 and isinstance(held, (tuple, list)) else held
+    try:
+        value = reduce(getitem, width.item, held)
+    except (TypeError, LookupError):
+        value = None
     if value == width.after:  # a resizer of the user's has been here
         return
     if value != width.before:
         raise SlimError(f"For 'slim', attribute '{width.name}' of '{width.path}' must hold {width.before}, the width "
                         f"that the plan was made for, but got {held!r}.")
-    if width.item >= 0:
-        held = type(held)(width.after if at == width.item else item for at, item in enumerate(held))
-    setattr(cell, width.name, held if width.item >= 0 else width.after)
+    setattr(cell, width.name, _with_item(held, width.item, width.after))
+
+
+def _with_item(held: Any, place: Sequence[Any], number: int) -> Any:
+    """The same tuples and dicts, with another number at a place."""
+    if not place:
+        return number
+    made = dict(held) if isinstance(held, dict) else list(held)
+    made[place[0]] = _with_item(made[place[0]], place[1:], number)
+    if isinstance(held, (dict, list)):
+        return type(held)(made)
+    return type(held)(*made) if hasattr(held, "_fields") else type(held)(made)
 
 
 Resizer = Callable[[nn.Cell], None]

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.config import FRACTION, Interval, check_value
+from golden_stick.base.config import FRACTION, Interval, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
 from golden_stick.base.files import network_digest, now, versions, write_page
 from golden_stick.base.inputs import shown
@@ -200,6 +200,7 @@ class Certificate(OnFreshImages):
                                   f"damaged or another file: {first_line(error)}") from error
 
 
+@in_own_name
 def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.Cell]], data: Any,
             max_drop: float = 0.01, confidence: float = 0.9, *, order: Optional[Sequence[str]] = None,
             used: Sequence[Any] = (), reuse: str = "refuse", path: Optional[str] = None,

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import nn
 from scipy import special
 
-from golden_stick.base.config import FRACTION, Interval, OneOf, Whole, check_value
+from golden_stick.base.config import FRACTION, Interval, OneOf, Whole, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
 from golden_stick.base.files import network_digest, versions, write_record
 from golden_stick.cells.trace import trace
@@ -206,6 +206,7 @@ class SafeFilters(_Claim):
         return {**self._facts(), "q": self.q, "correction": self.correction, "groups": groups}
 
 
+@in_own_name
 def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: float = 0.001, q: float = 0.1,
                  correction: str = "bh", *, used: Sequence[Any] = (), reuse: str = "refuse",
                  ledger: Optional[str] = None, residual: str = "group", normalization: str = "exact",
@@ -336,6 +337,7 @@ class SafeTogether(_Claim):
                 **{name: list(getattr(self, name)) for name in ("removed", "order", "sizes", "cost", "p_values")}}
 
 
+@in_own_name
 def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell, eps: float = 0.005,
                   confidence: float = 0.9, tests: int = 100, *, used: Sequence[Any] = (), reuse: str = "refuse",
                   ledger: Optional[str] = None) -> SafeTogether:

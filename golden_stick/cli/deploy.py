@@ -67,7 +67,7 @@ def _verify(options: argparse.Namespace) -> None:
     from golden_stick.deploy.fold.network import check_folding
     from golden_stick.deploy.reconstruction import Reconstruction
     from golden_stick.deploy.slim_file import read_slim
-    from golden_stick.deploy.slim_network import original_of, take_step
+    from golden_stick.deploy.slim_network import original_of, placed, take_step
     from golden_stick.graph.plan import PruningPlan
     network, inputs = network_and_inputs(options)
     narrow = load_slim(network, options.slim)
@@ -77,11 +77,12 @@ def _verify(options: argparse.Namespace) -> None:
     trace_aloud(network, inputs)
     stages = [original_of(network, file, options.slim)]
     for step in steps[:-1]:
-        stages.append(take_step(stages[-1], step))
+        stages.append(take_step(stages[-1], placed(stages[-1], step)))
     whose = "the weights of the file"
     # From the last to the first: what one step came from, the step before led to.
     for number in range(len(steps), 0, -1):
-        step, stage = steps[number - 1], stages[number - 1]
+        stage = stages[number - 1]
+        step = placed(stage, steps[number - 1])
         if isinstance(step, PruningPlan):
             wide = unslim(stage, narrow, step)
             result = verify(masked_network(wide, step), narrow, inputs, options.tolerance)

@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mindspore import Tensor, nn
 
+from golden_stick.base.config import in_own_name
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.files import network_digest
 from golden_stick.base.inputs import as_tensors, describe, shown
@@ -20,6 +21,7 @@ from golden_stick.recover.statistics import calibrate
 __all__ = ["compare"]
 
 
+@in_own_name
 def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], budget: Mapping[str, Any],
             train_data: Any, validation_data: Any, test_data: Any = None, *, loss: Optional[Callable] = None,
             optimizer: Optional[Callable] = None, learning_rate: float = 0.01, epochs: int = 1,

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.config import FRACTION, Interval, OneOf, check_value
+from golden_stick.base.config import FRACTION, Interval, OneOf, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.files import digest_of, network_digest, read_record, whole_file, write_record
 from golden_stick.base.inputs import describe, leading_inputs, shown
@@ -200,6 +200,7 @@ def draw_sensitivity(sensitivity: Sensitivity, path: str) -> None:
     write_figure("sensitivity", path, (8, 5), paint)
 
 
+@in_own_name
 def sensitivity(network: nn.Cell, inputs: Any, evaluate: Callable[[nn.Cell], float],
                 config: Optional[Mapping[str, Any]] = None, rates: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9), *,
                 data: Any = None, loss: Optional[Callable] = None, calibration_data: Any = None,

@@ -5,7 +5,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.config import OneOf, check_value
+from golden_stick.base.config import OneOf, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
 from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.base.inputs import describe
@@ -16,6 +16,7 @@ from golden_stick.deploy.free_axes import opened_inputs
 __all__ = ["check_outputs", "export", "run_network"]
 
 
+@in_own_name
 def export(slim: nn.Cell, inputs: Any, path: PathLike, file_format: str = "MINDIR", opset: Optional[int] = None,
            dynamic_batch: bool = True, **options: Any) -> str:
     """

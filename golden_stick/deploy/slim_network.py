@@ -8,12 +8,14 @@ import numpy as np
 from mindspore import Tensor, nn
 from safetensors.numpy import save_file
 
+from golden_stick.base.config import in_own_name
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError
 from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.cells.slim import (
     Recipe,
     architecture_of,
     common_names,
+    moved,
     recipe_of,
     remember,
     resize,
@@ -36,9 +38,10 @@ from golden_stick.deploy.slim_file import (
 )
 from golden_stick.graph.plan import PruningPlan
 
-__all__ = ["load_slim", "original_of", "save_slim", "take_step"]
+__all__ = ["load_slim", "original_of", "placed", "save_slim", "take_step"]
 
 
+@in_own_name
 def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[str, Any]] = None) -> str:
     """
     Write a slim network to one file: its weights, and the recipe that makes it from the original network.
@@ -88,6 +91,7 @@ def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[
     return path
 
 
+@in_own_name
 def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
     """
     The slim network that a file holds. Nothing is traced, and no algorithm is needed.
@@ -133,10 +137,10 @@ def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
     smaller = original_of(network, file, path)
     try:
         for step in file.steps:
-            smaller = take_step(smaller, step)
+            smaller = take_step(smaller, placed(smaller, step))
     except SlimError as error:
         raise CheckpointError(f"For 'load_slim', 'network' must be of the kind that '{path}' was made from, but: "
-                              f"{error}") from error
+                              f"{str(error).partition(', ')[2]}") from error
     difference = _difference(tuple((name, array.shape) for name, array in file.values.items()),
                              architecture_of(smaller))
     if difference:
@@ -222,6 +226,11 @@ def _refused_widths(network: nn.Cell, recipe: Recipe, parameters: Mapping[str, m
             if left.get(axis, size) != size else why_fixed(*owners[id(parameters[name])], axis, size)
             for axis, size in enumerate(now) if left.get(axis, size) != size or begun[name][axis] != shape[axis]]
         yield from (f"'{name}' {now} instead of {wanted}: {reason}" for reason in dict.fromkeys(filter(None, reasons)))
+
+
+def placed(network: nn.Cell, step: Step) -> Step:
+    """A step of a slim file with the paths of Cells in this network, which may be around the file's or inside it."""
+    return moved(step, network, {}, back=True)
 
 
 def take_step(network: nn.Cell, step: Step) -> nn.Cell:

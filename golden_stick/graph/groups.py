@@ -77,11 +77,11 @@ class CellSite:
 
 @dataclass(frozen=True, eq=False)
 class WidthAttribute:
-    """A number that a Cell holds, or item `item` of a tuple (-1: no tuple), which is how many `channels` there are."""
+    """How many `channels` there are: a number that a Cell holds, or in tuples and dicts that at the keys `item`."""
 
     path: str
     name: str
-    item: int
+    item: Tuple[Any, ...]
     channels: np.ndarray
 
 
@@ -237,7 +237,7 @@ def _grouping(flow: Flow, heads: str) -> Grouping:
         read_numbers={number: flow.path(flow.graph.nodes[number]) for number in sorted(flow.numbers)},
         widths={number: tuple(_channels(row, solution) for row in rows) for number, rows in flow.numbers.items()},
         counts={number: (at, _channels(row, solution)) for number, (at, row) in flow.counts.items()},
-        attributes=tuple(WidthAttribute(owner.path, name, -1, _channels(row, solution))
+        attributes=tuple(WidthAttribute(owner.path, name, (), _channels(row, solution))
                          for owner, name, row in flow.attributes if solution.removable(row).any()),
         stuck=frozenset(number for number, (labels, more) in flow.splits.items()
                         if more and not solution.removable(labels).any()),

@@ -23,6 +23,7 @@ __all__ = ["CONVOLUTION", "DENSE", "EMBEDDING", "FILTERS", "GROUPS", "INPUTS", "
 INPUTS = "inputs"  # channels that it reads
 FILTERS = "filters"  # channels that it makes
 GROUPS = "groups"  # groups of channels that it works on one by one
+PARTS = "parts"  # the filters of one group
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class Layer:
         """The widths of a Cell whose weight has this shape."""
         totals = (shape[0], shape[1] * group)
         inputs = totals[0 if self.form.input_axis is None else self.form.input_axis]
-        return {INPUTS: inputs, FILTERS: totals[self.form.filter_axis], GROUPS: group}
+        filters = totals[self.form.filter_axis]
+        return {INPUTS: inputs, FILTERS: filters, GROUPS: group, PARTS: filters // group}
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,8 @@ _TURNED = {"out_channel": INPUTS, "group": GROUPS}
 LAYERS: Dict[str, Layer] = {layer.cell: layer for layer in (
     _convolution(1, "Conv2D", "conv2d", _PRIMITIVE),
     _convolution(2, "Conv2D", "conv2d", _PRIMITIVE),
-    # In groups, it calls its primitive for one after the other: weights of such stay as they are.
-    _convolution(3, "Conv3D", "conv3d", {"out_channel": FILTERS}),
+    # In groups, it calls its primitive for one after the other.
+    _convolution(3, "Conv3D", "conv3d", {"out_channel": PARTS}),
     _convolution(1, "Conv2DBackpropInput Conv2DTranspose", "conv2d_transpose", _TURNED, "Transpose"),
     _convolution(2, "Conv2DTranspose Conv2DBackpropInput", "conv2d_transpose", _TURNED, "Transpose"),
     _convolution(3, "Conv3DTranspose", "conv3d_transpose",

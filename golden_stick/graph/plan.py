@@ -53,11 +53,11 @@ class LayerWidth:
 
 @dataclass(frozen=True)
 class KeptWidth:
-    """A width that the Cell at `path` holds in attribute `name`, or in item `item` of it (-1: all of it)."""
+    """A width that the Cell at `path` holds in attribute `name`, in tuples and dicts there at the keys `item`."""
 
     path: str
     name: str
-    item: int
+    item: Tuple[Any, ...]
     before: int
     after: int
 
@@ -125,6 +125,13 @@ class PruningPlan:
         untouched = tuple(replace(item, parameters=tuple(names.get(name, name) for name in item.parameters))
                           for item in self.untouched)
         return replace(self, axes=axes, zeros=zeros, untouched=untouched)
+
+    def with_paths(self, change: Callable[[str], str]) -> "PruningPlan":
+        """The plan for a network whose Cells have other paths."""
+        def there(items: Sequence[Any]) -> Tuple[Any, ...]:
+            return tuple(replace(item, path=change(item.path)) for item in items)
+
+        return replace(self, masks=there(self.masks), scatters=there(self.scatters), attributes=there(self.attributes))
 
     def shapes(self, graph: Graph) -> Dict[str, Tuple[Tuple[int, ...], Tuple[int, ...]]]:
         """Name of every parameter of the network, whose graph this is -> its shape before and after."""

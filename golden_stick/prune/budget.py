@@ -249,7 +249,7 @@ def choose(owner: str, task: PruningTask, scores: Mapping[str, np.ndarray], norm
     if task.baseline.grouping is not grouping and not cast(float, floor.cost) <= config[target]:
         # What an earlier step left, as where branches were scattered: the training since then is not to be lost.
         return floor
-    refuse_unreachable(owner, target, config[target], cast(float, floor.cost))
+    refuse_unreachable(owner, target, config[target], cast(float, floor.cost), config["runtime"] or "mindspore")
     return _mildest(floor, plan_of, cost_of, config[target], precision)
 
 
@@ -283,13 +283,15 @@ def counted(task: PruningTask, target: str, plan: PruningPlan) -> float:
     return COUNTED[target](shrunk_by(task, plan)) / COUNTED[target](task.baseline.graph)
 
 
-def refuse_unreachable(owner: str, target: str, wanted: float, least: float) -> None:
+def refuse_unreachable(owner: str, target: str, wanted: float, least: float, runtime: str = "") -> None:
     """Refuse a target below what is left where every layer keeps as little as it may."""
     # Written so that NaN fails: every comparison with it is False.
     if not least <= wanted:
+        measured = (f": measured with 'runtime' {runtime!r}, batch and size as in 'inputs'; another runtime, or larger "
+                    f"'inputs', may gain more") if target == _MEASURED else ""
         raise ArgumentError(f"For '{owner}', '{target}' must be in [{math.ceil(least * 1e4) / 1e4:g}, 1) for this "
                             f"network, since so much is left where every layer keeps no more than 'min_width', "
-                            f"'round_to' and 'max_rate' make it, but got {wanted:g}.")
+                            f"'round_to' and 'max_rate' make it, but got {wanted:g}{measured}.")
 
 
 def least_left(task: PruningTask, target: str) -> float:

@@ -8,8 +8,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from golden_stick.base.config import OneOf, check_value, with_options
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
+from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
@@ -55,7 +55,7 @@ from golden_stick.prune.report import (
     notes_on_unreached,
     notes_on_widths,
 )
-from golden_stick.prune.trial import refuse_random, surviving_groups, trace_slim, with_hidden
+from golden_stick.prune.trial import refuse_inputs, refuse_random, surviving_groups, trace_slim, with_hidden
 from golden_stick.recover.reconstruct import solved
 from golden_stick.recover.statistics import named_batch, reestimate
 
@@ -139,6 +139,7 @@ class Pruner(CompAlgo):
         """
         return self.apply_task(self.find_task(network, inputs))
 
+    @in_own_name
     def find_task(self, network: nn.Cell, inputs: Any) -> PruningTask:
         """
         What is to be pruned, after slimming for trial: the first half of `apply`. Whoever knows more, such as data, a
@@ -169,6 +170,7 @@ class Pruner(CompAlgo):
         return PruningTask(network, tensors, graph, grouping, config, BudgetBaseline(network, graph, grouping),
                            tuple(notes), noise=noise)
 
+    @in_own_name
     def apply_task(self, task: PruningTask) -> nn.Cell:
         """The network to train: the second half of `apply`."""
         applied, selection = self.prepare(task)
@@ -176,6 +178,7 @@ class Pruner(CompAlgo):
         self.applied = AppliedPruning(applied, task.inputs, task, selection, OriginalNames.of(applied))
         return applied
 
+    @in_own_name
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "", calibration_data: Any = None,
                 recovery: Optional[str] = None, evaluate: Optional[Evaluate] = None) -> nn.Cell:
         """
@@ -285,7 +288,11 @@ class Pruner(CompAlgo):
         """What the two networks were compared on -> how far they are apart."""
         check = compare if task.grouping.inexact else verify
         kind = "a batch of noise" if task.noise else "the inputs given"
-        checked = {f"{kind} {describe(task.inputs)}": check(masked, smaller, task.inputs)}
+        try:
+            checked = {f"{kind} {describe(task.inputs)}": check(masked, smaller, task.inputs)}
+        except VerifyError:
+            refuse_inputs(type(self).__name__, task.network, task.inputs)
+            raise
         for batch in batches:
             with named_batch(type(self).__name__, batch):
                 evaluate(smaller, batch)

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from mindspore import nn
 
-from golden_stick.base.config import OneOf, Whole, check_value
+from golden_stick.base.config import OneOf, Whole, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import digest_of
 from golden_stick.comp_algo import unwarned_of_optimizers
@@ -43,6 +43,7 @@ class PruningStep:
         return {layer.path: layer.before - layer.after for layer in self.report.layers if layer.after < layer.before}
 
 
+@in_own_name
 def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], steps: int,
                    train: Callable[..., None], schedule: str = "linear",
                    data: Optional[Callable[[], Iterable]] = None, loss: Optional[Callable] = None

@@ -40,7 +40,7 @@ from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
 
-__all__ = ["refuse_random", "surviving_groups", "trace_slim", "with_hidden"]
+__all__ = ["refuse_inputs", "refuse_random", "surviving_groups", "trace_slim", "with_hidden"]
 
 
 # Every attempt refutes at least one reading; a network that needs more of them is refused.
@@ -71,11 +71,7 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         plan = trial_of(name, grouping, config)
         if not plan.axes:
             return named(grouping, ties)
-        failure: Optional[SlimError] = None
-        try:
-            wrong = _attempt(name, network, graph, grouping, plan, tensors)
-        except SlimError as error:
-            wrong, failure = set(grouping.read_numbers), error
+        wrong, failure = _tried(name, network, graph, grouping, plan, tensors)
         if not wrong and not failure:
             if not _hidden_fits(name, network, graph, grouping, plan, tensors):
                 policies["hidden_stays"] = True
@@ -86,8 +82,12 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         if left_out:
             continue
         others = None
-        if failure:
+        if failure and (not graph.hidden or policies.get("hidden_stays")):
             raise failure
+        if failure:
+            # What nobody reads may meet channels in code that the graph does not show.
+            policies["hidden_stays"] = True
+            continue
         again = _read_otherwise(graph, grouping, wrong)
         if again:
             rejected_readings.update(again)
@@ -102,8 +102,8 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
                     f"network's code have failed. Take them from the inputs' shapes instead.")
 
 
-# An attribute of a class, and an item of it.
-_Key = Tuple[type, str, int]
+# An attribute of a class, and keys of tuples and dicts in it.
+_Key = Tuple[type, str, Tuple[Any, ...]]
 # So many sets of attributes are tried before all of them are left out.
 _CHOICES = 7
 
@@ -146,7 +146,7 @@ def _with_attributes(network: nn.Cell, graph: Graph, grouping: Grouping, left_ou
     they tie together."""
     cells = dict(network.cells_and_names())
     held = {path: _numbers_in(cell) for path, cell in cells.items()}
-    found: Dict[Tuple[str, str, int], List[Place]] = {}
+    found: Dict[Tuple[str, str, Tuple[Any, ...]], List[Place]] = {}
     for number, rows in grouping.widths.items():
         for row, channels in enumerate(rows):
             if (channels >= 0).any() and not _passes(cells, graph, grouping, number, len(channels)):
@@ -177,17 +177,22 @@ def _passes(cells: Mapping[str, nn.Cell], graph: Graph, grouping: Grouping, numb
             and [len(channels) for _, channels in made] == [width] and width in graph.shape(node.inputs[0]))
 
 
-def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, int], int]:
-    """The whole numbers above 1 that a Cell's code reads: attribute, and item of a tuple (-1: no tuple) -> number."""
+def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, Tuple[Any, ...]], int]:
+    """The whole numbers above 1 that a Cell's code reads: attribute, and keys of tuples and dicts in it -> number."""
     if record_of(cell) is not None:  # the slimmer knows its attributes
         return {}
-    found = {}
-    for name in names_read(cell) & set(vars(cell)):
-        held = vars(cell)[name]
-        for item, value in enumerate(held) if isinstance(held, (tuple, list)) else [(-1, held)]:
-            if isinstance(value, int) and not isinstance(value, bool) and value > 1:
-                found[name, item] = value
-    return found
+    return {(name, place): value for name in names_read(cell) & set(vars(cell))
+            for place, value in _whole_numbers(vars(cell)[name]) if value > 1}
+
+
+def _whole_numbers(held: Any) -> Iterator[Tuple[Tuple[Any, ...], int]]:
+    """The whole numbers in tuples, lists and dicts of such, and by which keys they are reached."""
+    if isinstance(held, int) and not isinstance(held, bool):
+        yield (), held
+    items = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, (tuple, list)) else ()
+    for key, item in items:
+        if isinstance(key, (int, str)):
+            yield from (((key, *place), value) for place, value in _whole_numbers(item))
 
 
 # What a reason says that a line of the user's code is to blame for.
@@ -203,6 +208,15 @@ def _with_lines(network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], 
         return grouping
     again = groups_without(located(graph, network, tensors), rejected_readings, ties=ties, **policies)
     return replace(grouping, fixed=again.fixed, kept=again.kept, other_heads=again.other_heads)
+
+
+def _tried(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
+           tensors: Tuple[ms.Tensor, ...]) -> Tuple[Set[int], Optional[SlimError]]:
+    """`_attempt`; or where nothing says which number is wrong, all that were read, and the error."""
+    try:
+        return _attempt(name, network, graph, grouping, plan, tensors), None
+    except SlimError as error:
+        return set(grouping.read_numbers), error
 
 
 def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
@@ -225,9 +239,9 @@ def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan
         try:
             verify(masked_network(network, plan), smaller, tensors)
         except VerifyError as error:
-            _refuse_inputs(name, network, tensors)
+            refuse_inputs(name, network, tensors)
             raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
-                            f"number in its code depends on a width. {error}") from error
+                            f"number in its code depends on a width: {str(error).partition(', ')[2]}") from error
     return set()
 
 
@@ -271,7 +285,7 @@ def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> G
                         f"{first_line(error.__cause__ or error)}") from error
 
 
-def _refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
+def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
     """Where the network itself does not run on the inputs, they are to blame, and no number in its code."""
     try:
         evaluate(network, tensors)

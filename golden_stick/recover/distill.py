@@ -4,7 +4,7 @@ from typing import Any, Callable, Optional
 
 from mindspore import nn, ops
 
-from golden_stick.base.config import Interval, Whole, check_value
+from golden_stick.base.config import Interval, Whole, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.cells.wrappers import copy_network
 
@@ -80,6 +80,7 @@ class Distillation(nn.Cell):
         return self.weight * soft + (1.0 - self.weight) * self.loss(output, *batch[self.inputs:]).float()
 
 
+@in_own_name
 def distill(slim: nn.Cell, teacher: nn.Cell, loss: Optional[Callable] = None, temperature: float = 4.0,
             weight: float = 0.9, inputs: int = 1, logits: Optional[Callable] = None) -> Distillation:
     """

@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from mindspore.nn.learning_rate_schedule import LearningRateSchedule
 
+from golden_stick.base.config import in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.cells.slim import common_names, recipe_of
 from golden_stick.deploy.fold.plan import Folding
@@ -20,6 +21,7 @@ _OWNER = "slim_optimizer"
 Put = Callable[[Any], Any]
 
 
+@in_own_name
 def slim_optimizer(optimizer: nn.Cell, network: nn.Cell, slim: nn.Cell) -> nn.Cell:
     """
     An optimizer for a slim network that goes on where the one of the larger network stands.

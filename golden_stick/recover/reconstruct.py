@@ -4,6 +4,7 @@ from typing import Any, Tuple
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.config import in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.replay import Replay
@@ -21,6 +22,7 @@ __all__ = ["reconstruct", "reconstruction_report", "solved"]
 _GIGABYTE = 1e9
 
 
+@in_own_name
 def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, memory: float = 1.0) -> nn.Cell:
     """
     A copy of a slim network whose layers give again what they gave in the original, as nearly as they can.

@@ -246,7 +246,8 @@ class Boxes(nn.Cell):
         corner = x[0, :, :, :2].reshape(-1, 2) * 4
         boxes = ops.concat((corner, corner + ops.abs(x[0, :, :, 2:4].reshape(-1, 2)) * 4 + 1,
                             ops.sigmoid(x[0, :, :, 4:5].reshape(-1, 1))), 1)
-        return ops.NMSWithMask(0.3)(boxes)
+        return (*ops.NMSWithMask(0.3)(boxes), ops.IOU()(boxes[:, :4], boxes[2:, :4]),
+                ops.IOU("iof")(boxes[:5, :4], boxes[1:, :4]))
 
 
 class Recurrent(nn.Cell):

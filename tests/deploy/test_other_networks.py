@@ -44,6 +44,17 @@ class Renamed(networks.SmallNet):
         self.other.weight.name = "b.weight"
 
 
+class RenamedNormalization(networks.SmallNet):
+    """The same of a normalization."""
+
+    def __init__(self):
+        super().__init__()
+        del self.norm_b
+        self.other = nn.BatchNorm2d(8)
+        for parameter in self.other.get_parameters():
+            parameter.name = parameter.name.replace("other", "norm_b")
+
+
 class Scale(nn.Cell):
     """Four vectors, as a normalization has; it is none."""
 
@@ -84,7 +95,7 @@ def test_cells_that_are_declared_in_another_order(tmp_path):
 @pytest.mark.parametrize("network, message", [
     (ChangedPlaces, r"a 'SmallNet', but this 'ChangedPlaces' differs: of another shape are 'a.weight' \(8, 8, 3, 3\) "
                     r"instead of \(8, 3, 3, 3\), 'b.weight' \(8, 3, 3, 3\) instead of \(8, 8, 3, 3\)\."),
-    (lambda: nn.SequentialCell(networks.SmallNet()),
+    (RenamedNormalization,
      "must be of the kind that .* was made from, but: .* must have a Cell at 'norm_b', but got none"),
 ])
 def test_what_differs_is_named(network, message, tmp_path):

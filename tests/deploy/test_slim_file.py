@@ -106,6 +106,31 @@ def test_a_cell_around_a_network_renames_nothing_in_its_file(order, tmp_path):
         {parameter.name for parameter in networks.SmallNet().get_parameters()} | {"a.bias", "b.bias", "c.bias"}
 
 
+class Around(nn.Cell):
+    def __init__(self, network):
+        super().__init__()
+        self.inner = nn.SequentialCell(network)
+
+    def construct(self, *inputs):
+        return self.inner[0](*inputs) * 1.0
+
+
+@pytest.mark.parametrize("order", ["prune", "prune prune", "prune fold prune"])
+@pytest.mark.parametrize("residual", ["scatter", "group"])
+def test_a_file_loads_into_a_cell_around_its_network_and_back(residual, order, tmp_path):
+    """Where Cells are wrapped, and what was folded, is found in either."""
+    network = networks.randomize(networks.SmallNet())
+    for number, step in enumerate(order.split()):
+        network = gs.fold(network, SHAPE) if step == "fold" else pruned(residual, network)
+        path = gs.save_slim(network, str(tmp_path / f"{number}"))
+        around = gs.load_slim(Around(networks.SmallNet()), path)
+        assert gs.verify(network, around, SHAPE).largest_difference == 0.0
+    back = gs.load_slim(networks.SmallNet(), gs.save_slim(pruned(residual, around), str(tmp_path / "around")))
+    assert sum(item.size for item in back.get_parameters()) < sum(item.size for item in network.get_parameters())
+    again = gs.load_slim(Around(networks.SmallNet()), gs.save_slim(back, str(tmp_path / "back")))
+    assert gs.verify(back, again, SHAPE).largest_difference == 0.0
+
+
 def test_what_the_file_says(tmp_path):
     network = networks.randomize(networks.SmallNet())
     original = {item.name: item.asnumpy() for item in network.get_parameters()}

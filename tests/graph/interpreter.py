@@ -115,6 +115,8 @@ class Machine:
         mean = data.mean(tuple(range(2, data.ndim)), keepdims=True)
         return np.broadcast_to(activation(mean, keeps_zero(node)), data.shape[:2] + node.shapes[0][2:])
 
+    run_sampled = run_spatial
+
     def run_elementwise(self, node):
         first, second = ([self.read(value) for value in node.inputs] + [0.5])[:2]
         zero = RULES[node.operator].zero

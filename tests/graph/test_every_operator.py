@@ -14,6 +14,7 @@ from golden_stick.graph.rules.arithmetic import (
     reduced_sum,
     reduction,
     residual_sum,
+    sampled,
     spatial,
 )
 from tests.graph.build import Builder
@@ -68,6 +69,10 @@ def cases():
     for operator in of_rule(spatial):
         case(operator, "alone", lambda b, o=operator: b.node(o, [first_layer(b)], (2, 6, 2, 2)))
         case(operator, "channels last", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE, format="NHWC"), False)
+    for operator in of_rule(sampled):
+        case(operator, "alone", lambda b, o=operator: b.node(o, [first_layer(b), b.input(2, 2, 2, 2)], (2, 6, 2, 2)))
+        case(operator, "channels last", lambda b, o=operator: b.node(
+            o, [first_layer(b), b.input(2, 2, 2, 2)], SHAPE, format="NHWC"), False)
     assert set(of_rule(spatial)) and set(of_rule(along_axes))
     for operator in of_rule(along_axes):
         case(operator, "space", lambda b, o=operator: b.node(o, [first_layer(b)], SHAPE, axis=(-1,)))

@@ -51,6 +51,25 @@ def test_it_loses_half_of_its_parameters_exactly(name):
     assert report.output_scale > 0
 
 
+@pytest.mark.parametrize("name", [pytest.param("BERT", marks=pytest.mark.long), pytest.param("CLIP",
+                                                                                           marks=pytest.mark.long)])
+def test_a_transformer_loses_its_rate_of_every_weight_inside_and_nothing_of_its_stream(name):
+    """What a layer normalization reads keeps its width, so that a weight that reads or makes it loses 40 %: no more."""
+    report = pruned(name)[0].report
+    inside = [(int(np.prod(before)), int(np.prod(after))) for before, after in report.shapes.values()
+              if before != after]
+    assert all(after == 0.6 * before for before, after in inside)
+    lost = sum(before - after for before, after in inside)
+    assert lost == report.parameters_before - report.parameters_after
+    assert lost == 0.4 * sum(before for before, _ in inside)
+    kept = {name: item.reasons for item in report.untouched for name in item.parameters}
+    assert all(any(words in " ".join(kept[name]) for words in ("normalized over the channels", "output of the network"))
+               for name, (before, _) in report.shapes.items() if name in kept and len(before) > 1)
+    free = gs.OneShot({"criterion": "l1", "prune_rate": 0.4, "normalization": "approximate"})
+    free.apply(filled(FIELD[name][0]()), inputs=inputs_of(name))
+    assert free.report.parameters_after < 0.4 * free.report.parameters_before
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_slim_network_takes_a_training_step(name):
     slim = copy.deepcopy(pruned(name)[1]).set_train()

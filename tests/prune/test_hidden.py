@@ -52,6 +52,33 @@ def test_a_layer_whose_result_nobody_reads_shrinks_with_what_it_reads(kind, read
     assert named.after == named.before and named.reasons == ("evaluation does not read what it makes",)
 
 
+class Inline(nn.Cell):
+    """What nobody reads meets the channels that others read."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.a, self.b, self.head = kind, nn.Dense(4, 16), nn.Dense(16, 16), nn.Dense(16, 3)
+        self.fc = nn.Dense(16, 16)
+
+    def construct(self, x):
+        x = ops.relu(self.b(ops.relu(self.a(x))))
+        if self.kind == "sum":
+            _ = self.fc(x) + x
+        elif self.kind == "product":
+            _ = ops.relu(self.fc(x)) * x
+        else:
+            _ = ops.concat((self.fc(x), x), 1).reshape((-1, 2, 16))
+        return self.head(x)
+
+
+@pytest.mark.parametrize("kind", ["sum", "product", "concat"])
+def test_what_meets_the_result_that_nobody_reads_stays_and_the_rest_shrinks(kind):
+    slim, report = slim_of(Inline(kind), (2, 4))
+    assert slim.a.weight.shape == (8, 4) and slim.b.weight.shape == (16, 8) and slim.fc.weight.shape == (16, 16)
+    reasons = next(layer for layer in report.layers if layer.path == "b").reasons
+    assert any("read by a branch that fits these widths only" in reason for reason in reasons)
+
+
 def test_a_number_in_what_nobody_reads_keeps_the_layer_before_it_alone():
     slim, _ = slim_of(Written(), (2, 4))
     assert slim.a.weight.shape == (16, 4) and slim.b.weight.shape == (6, 16)

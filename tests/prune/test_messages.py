@@ -1,13 +1,24 @@
 """What is said where a network, its inputs or a number in its code is to blame: the cause, the place and the remedy."""
 import inspect
 import re
+from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.base.errors import ArgumentError, ExportError, TraceError, VerifyError, first_line, line_of_user
+from golden_stick.base.errors import (
+    ArgumentError,
+    CheckpointError,
+    ExportError,
+    SlimError,
+    TraceError,
+    VerifyError,
+    first_line,
+    line_of_user,
+)
 from tests import networks
 
 SHAPE = (2, 3, 8, 8)
@@ -82,14 +93,14 @@ class Wraps(Layers):
 
     def __init__(self, how):
         super().__init__()
-        self.how, self.sizes, self.tail = how, {"width": 8}, nn.Dense(6 if how == "slice" else 8, 4)
+        self.how, self.sizes, self.tail = how, {"half": 4}, nn.Dense(6 if how == "slice" else 8, 4)
 
     def construct(self, x):
         x = self.b(ops.relu(self.a(x)))
         if self.how == "call":
             x = x.reshape(-1, 8, 64)
         elif self.how == "attribute":
-            x = x.view((x.shape[0], self.sizes["width"], -1))
+            x = x.view((x.shape[0], self.sizes["half"] * 2, -1))
         elif self.how == "function":
             x = flattened(x)
         else:
@@ -157,6 +168,24 @@ def test_checks_blame_chance_and_nan_before_they_blame_a_layer(tmp_path):
         gs.fold(broken, SHAPE)
     with pytest.raises(ExportError, match="the network must give numbers.*parameter 'head.bias' holds NaN"):
         gs.export(broken, SHAPE, tmp_path / "broken.mindir")
+
+
+def test_errors_of_what_a_function_calls_name_the_function_that_was_called(tmp_path):
+    network = nn.SequentialCell(nn.Dense(8, 6), nn.ReLU(), nn.Dense(6, 6), nn.ReLU(), nn.Dense(6, 3))
+    algorithm = gs.OneShot({"prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(network, (2, 8)))
+    path = gs.save_slim(slim, str(tmp_path / "slim"))
+    plan = slim.slim_recipe.steps[-1]
+    wrong = replace(plan, axes=(replace(plan.axes[0], size=5, kept=(0,)), *plan.axes[1:]))
+    with pytest.raises(SlimError, match="^For 'slim', axis"):
+        gs.slim(network, wrong)
+    with patch("golden_stick.deploy.slim_network.take_step", lambda *_: gs.slim(network, wrong)), \
+            pytest.raises(CheckpointError, match="^For 'load_slim', 'network' must be of the kind .*, but: axis 0"):
+        gs.load_slim(network, path)
+    with pytest.raises(TraceError, match="^For 'safe_filters', 'SequentialCell' could not be compiled"):
+        gs.safe_filters(network, (2, 7), [], nn.MSELoss())
+    with pytest.raises(TraceError, match="^For 'fold', 'SequentialCell' could not be compiled"):
+        gs.fold(network, (2, 7))
 
 
 class Heads(nn.Cell):
@@ -236,5 +265,5 @@ def test_a_network_that_does_not_run_is_no_fault_of_a_number_or_a_layer():
         gs.OneShot({"prune_rate": 0.5, "residual": "scatter"}).apply(network, SHAPE)
     algorithm = gs.OneShot({"prune_rate": 0.5})
     masked = algorithm.apply(network, SHAPE)
-    with pytest.raises(VerifyError, match=r"'masked' must run on inputs of shape .*Unsupported op \[Einsum\] on CPU"):
+    with pytest.raises(TraceError, match="For 'OneShot', 'Einsum' must run on 'inputs' of .*Unsupported op"):
         algorithm.convert(masked)

@@ -6,7 +6,7 @@ import pytest
 import golden_stick as gs
 from golden_stick.base.errors import NothingToPruneError, SlimError
 from golden_stick.cells.wrappers import PLAN
-from tests.prune.test_accounting import check_report
+from tests.prune.test_accounting import check_names, check_report, half
 from tests.random_networks import describe, draw, settings
 
 TOLERANCE = 1e-4
@@ -70,6 +70,8 @@ def prune(seed, network, inputs):
         slim = algorithm.convert(masked)
     except (NothingToPruneError, SlimError) as error:
         check_refusal(error, network)
+        graph = gs.trace(network, inputs)
+        check_names(network, graph, half(graph))
         assert distance(before, run(network, data)) == 0, "the original has changed"
         return False
     mode = ms.PYNATIVE_MODE if seed % 2 else ms.GRAPH_MODE

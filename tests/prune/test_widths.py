@@ -237,3 +237,83 @@ class Moved(nn.Cell):
 def test_channels_that_become_places_and_parts_that_are_cut_out():
     slim, _ = slim_of(Moved(), (1, 3, 8, 8))
     assert slim.a.weight.shape == (8, 3, 3, 3) and slim.b.weight.shape == (3, 2, 3, 3) and slim.c.weight.shape[1] == 6
+
+
+class Volumes(nn.Cell):
+    """Convolutions of volumes in groups, which MindSpore splits into one for each group."""
+
+    def __init__(self, groups=2, bias=True, width=16):
+        super().__init__()
+        self.a, self.b = nn.Conv3d(2, width, 3), nn.Conv3d(width, 12, 3, group=groups, has_bias=bias)
+        self.norm, self.c = nn.BatchNorm3d(12), nn.Conv3d(12, 3, 1)
+
+    def construct(self, x):
+        return self.c(ops.relu(self.norm(self.b(ops.relu(self.a(x))))))
+
+
+@pytest.mark.parametrize("groups, bias, width, reads", [(2, True, 16, 4), (4, False, 16, 2), (2, True, 12, 3)])
+def test_convolutions_of_volumes_in_groups_lose_the_same_of_each(groups, bias, width, reads, mode):
+    slim, report = slim_of(Volumes(groups, bias, width), (1, 2, 4, 4, 4))
+    assert slim.b.weight.shape[:2] == (6 if groups < 4 else 8, reads) and slim.a.weight.shape[0] == reads * groups
+    assert slim.b.in_channels == reads * groups and report.largest_difference <= 1e-5 * report.output_scale
+
+
+class Nested(nn.Cell):
+    """Widths in tuples of tuples and in dicts, and numbers beside them that are none."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.a, self.b = kind, nn.Dense(5, 16), nn.Dense(16, 3)
+        self.shapes = ((-1, 2, 8), [(-1, 16)])
+        self.sizes = {"parts": 2, "width": 16, "each": {"width": 8}}
+        self.pair = {"split": (2, 8), "join": (16,)}
+
+    def construct(self, x):
+        x = ops.relu(self.a(x))
+        if self.kind == "tuples":
+            return self.b(ops.flip(x.reshape(self.shapes[0]), (1,)).reshape(self.shapes[1][0]))
+        if self.kind == "dicts":
+            x = x.reshape((-1, self.sizes["parts"], self.sizes["each"]["width"]))
+            return self.b(ops.flip(x, (1,)).reshape((-1, self.sizes["width"])))
+        return self.b(ops.flip(x.reshape((-1,) + self.pair["split"]), (1,)).reshape((-1,) + self.pair["join"]))
+
+
+@pytest.mark.parametrize("kind, held", [
+    ("tuples", ("shapes", ((-1, 2, 4), [(-1, 8)]))),
+    ("dicts", ("sizes", {"parts": 2, "width": 8, "each": {"width": 4}})),
+    ("both", ("pair", {"split": (2, 4), "join": (8,)}))])
+def test_widths_in_nested_attributes_shrink_and_are_saved(kind, held, tmp_path):
+    slim, _ = slim_of(Nested(kind), (2, 5))
+    assert getattr(slim, held[0]) == held[1] and slim.a.weight.shape == (8, 5)
+    loaded = gs.load_slim(Nested(kind), gs.save_slim(slim, str(tmp_path / "slim")))
+    assert getattr(loaded, held[0]) == held[1] and Nested(kind).shapes[0] == (-1, 2, 8)
+
+
+class Sampled(nn.Cell):
+    """Features that are read at places which the network computes: a grid, boxes, offsets of a deformable layer."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.a, self.b = kind, nn.Conv2d(3, 16, 3), nn.Conv2d(16, 3, 1)
+        self.places, self.width = nn.Conv2d(16, 54 if kind == "two groups" else 27, 3), nn.Conv2d(16, 2, 3)
+        self.kernel = Parameter(Tensor(np.ones((12, 16, 3, 3)), ms.float32), name="kernel")
+        self.boxes = Tensor(np.array([[0, 0.5, 0.5, 6, 5], [1, 1, 1, 7, 8]]), ms.float32)
+
+    def construct(self, x):
+        x = ops.relu(self.a(x))
+        if self.kind == "grid":
+            return self.b(ops.grid_sample(x, ops.tanh(self.width(x)).transpose(0, 2, 3, 1), align_corners=True))
+        if self.kind == "boxes":
+            return self.b(ops.ROIAlign(3, 3, 0.5, 2)(x, self.boxes))
+        places = ops.tanh(self.places(x))
+        x = ops.deformable_conv2d(x, self.kernel, places, (3, 3), (1, 1, 1, 1), (1, 1, 1, 1),
+                                  deformable_groups=2 if self.kind == "two groups" else 1)
+        return ops.relu(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("kind", ["grid", "boxes", "offsets", "two groups"])
+def test_features_that_are_sampled_lose_channels_and_what_says_where_does_not(kind):
+    slim, report = slim_of(Sampled(kind), (2, 3, 8, 8))
+    assert slim.a.weight.shape[0] == 8 and report.largest_difference <= 1e-5 * report.output_scale
+    reader = {"grid": slim.width, "boxes": slim.b}.get(kind, slim.places)
+    assert reader.weight.shape[:2] == ({"grid": 2, "boxes": 3, "offsets": 27}.get(kind, 54), 8)

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from golden_stick.base.config import in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors
 from golden_stick.cells.slim import compare, recipe_of, refuse_faulty, remember
@@ -17,6 +18,7 @@ from golden_stick.graph.layers import EMBEDDING, FILTERS, GROUPS, LAYERS, NORMAL
 __all__ = ["check_folding", "fold", "fold_report", "restructured"]
 
 
+@in_own_name
 def fold(network: nn.Cell, inputs: Any, tolerance: Optional[float] = None) -> nn.Cell:
     """
     A copy of a network in which batch normalizations are part of the convolutions and dense layers beside them.

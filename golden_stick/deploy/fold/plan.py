@@ -3,7 +3,7 @@ Where in a traced graph a batch normalization can become part of a layer beside 
 did of it, as plain data: the step of a recipe, and the report.
 """
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
@@ -49,6 +49,13 @@ class Folding:
         lines = [f"{len(self.folded)} of {len(self.folded) + len(self.kept)} batch normalizations folded"]
         lines += [f"  {item.normalization} -> {', '.join(item.layers)}" for item in self.folded]
         return "\n".join(lines + [f"  {item.normalization} stays: {item.reason}" for item in self.kept])
+
+    def with_paths(self, change: Callable[[str], str]) -> "Folding":
+        """The folding of a network whose Cells have other paths."""
+        return Folding(
+            tuple(replace(item, normalization=change(item.normalization), layers=tuple(map(change, item.layers)))
+                  for item in self.folded),
+            tuple(replace(item, normalization=change(item.normalization)) for item in self.kept))
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""

@@ -151,6 +151,22 @@ def _roi_align(writer: Writer, node: Node) -> str:
                        sampling_ratio=attributes.get("sample_num", 2))
 
 
+def _overlap(writer: Writer, node: Node) -> str:
+    """Of boxes (left, top, right, bottom), whose last pixels are theirs: a row for each of the second input's."""
+    ways = {"iou": False, "iof": True, 0: False, 1: True}
+    boxes = [writer.unsqueeze(writer.of(value, node.types[0]), [axis]) for axis, value in enumerate(node.inputs[:2])]
+    (first, last), (begin, finish) = ([Expression(writer, node, writer.slice(box, 2, *part))
+                                       for part in ((0, 2), (2, 4))] for box in boxes)
+
+    def area(start: Expression, end: Expression) -> Expression:
+        sides = (end - start + 1)("Max", 0)
+        across, down = (Expression(writer, node, writer.slice(sides.name, 2, *part)) for part in ((0, 1), (1, 2)))
+        return across * down
+    shared, own, other = area(first("Max", begin), last("Min", finish)), area(first, last), area(begin, finish)
+    whole = other if ways[node.attributes.get("mode", writer.number(node, 2, 0))] else own + other - shared
+    return writer.squeeze((shared / whole).name, [2])
+
+
 def _suppress(writer: Writer, boxes: str, scores: str, numbers: Sequence[str]) -> str:
     """Which boxes stay, the best first, as a column of ONNX's triples. `numbers`: how many at most, overlap, least."""
     given = [writer.unsqueeze(boxes, [0]), writer.unsqueeze(scores, [0, 1])]
@@ -233,6 +249,7 @@ PLACES: Tuple[Tuple[Callable, str], ...] = (
     (_affine_grid, "AffineGrid"),
     (_deformable_offsets, "DeformableOffsets"),
     (_roi_align, "ROIAlign"),
+    (_overlap, "IOU"),
     (_sorted_suppression, "NMSWithMask"),
     (_suppression, "NonMaxSuppressionV3"),
     (_lstm, "LSTM"),

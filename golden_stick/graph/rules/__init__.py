@@ -42,6 +42,7 @@ _KINDS = (
      "AvgPool2D MaxPoolWithMask MaxPoolWithIndices MaxPoolWithArgmaxV2 MaxPool3DWithArgmax ResizeBilinear "
      "ResizeBilinearV2 ResizeNearestNeighbor ResizeNearestNeighborV2 ResizeBicubic ResizeLinear1D UpsampleNearest2D "
      "UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D UpsampleTrilinear3D"),
+    (arithmetic.sampled, zero_as_first, "GridSampler2D GridSampler3D ROIAlign DeformableOffsets"),
     (arithmetic.along_axes, never_zero, "Softmax LogSoftmax LogSoftmaxExt CumSum CumsumExt CumProd Sort SortExt"),
     (arithmetic.sum_of_powers, zero_as_first, "L2Normalize"),
     (arithmetic.reduction, zero_as_first,

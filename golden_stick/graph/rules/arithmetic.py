@@ -10,7 +10,7 @@ from golden_stick.graph.layers import CONVOLUTION, DENSE, LAYERS, NORMALIZATIONS
 __all__ = ["CHANNELS_FIRST", "along_axes", "channel_parameters", "control_flow", "convolution", "dense_product",
            "einsum", "einsum_letters", "elementwise", "embedding", "first_input", "group_normalization",
            "layer_normalization", "lstm", "matrix_product", "recurrent", "reduced_sum", "reduction", "residual_sum",
-           "spatial", "sum_of_powers", "transposed_convolution"]
+           "sampled", "spatial", "sum_of_powers", "transposed_convolution"]
 
 
 CHANNELS_FIRST = ("NCHW", "NCDHW")
@@ -122,6 +122,19 @@ def spatial(flow: Flow, node: Node) -> np.ndarray:
     if data.axes not in ((), (1,)) or node.attributes.get("format", "NCHW") not in CHANNELS_FIRST:
         return flow.barrier(node, "the channel axis is not axis 1")
     return data.labels
+
+
+def sampled(flow: Flow, node: Node) -> np.ndarray:
+    """Samples of every channel of axis 1, all at the places that the other inputs say; of groups, each at its own."""
+    for value in node.inputs[1:]:
+        if is_data(value):
+            flow.labels.fix(flow.of(value).labels, f"says where channels are read ({flow.place(node)})")
+        elif isinstance(value, Parameter):
+            flow.hold(value)
+    labels = spatial(flow, node)
+    parts = flow.of(node.inputs[0]).along(1).reshape(node.attributes.get("deformable_groups", 1), -1)
+    flow.labels.unite(parts[:1], parts)
+    return labels
 
 
 def first_input(flow: Flow, node: Node) -> np.ndarray:
