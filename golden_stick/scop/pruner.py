@@ -50,8 +50,8 @@ class SCOP(Pruner):
 
     `apply` returns the network of the knockoff phase. Every sample is joined by a control, convolutions and dense
     layers mix the two with one scale per filter, and only the scales are trained. `convert` scores the filters by
-    ``|gamma| * (2 * scale - 1)``, with gamma 1 where no normalization follows, removes the lowest of every group, and
-    returns the slim network.
+    ``|gamma| * (2 * scale - 1)``, with gamma 1 where no normalization follows or ``"score": "scale"``, removes the
+    lowest of every group, and returns the slim network.
 
     Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
@@ -331,9 +331,10 @@ class SCOP(Pruner):
         """
         Weight name -> importance of its filters by each draw, ``|gamma| * (s - (1 - s))``, shape (draws, filters).
 
-        Negative where the knockoff does better. As in the paper and its released code; gamma is 1 without one.
+        Negative where the knockoff does better. As in the paper and its released code; gamma is 1 without one, and
+        where the option `score` says so.
         """
-        gammas = self._gammas(values)
+        gammas = self._gammas(values) if self.settings["score"] == "gamma" else {}
         return {weight: gammas.get(weight, 1.0) * (2.0 * scale.astype(np.float64) - 1.0)
                 for weight, scale in self._scales(values).items()}
 

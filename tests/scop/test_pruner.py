@@ -51,6 +51,18 @@ def test_only_the_scales_train():
     assert all((p.asnumpy() == 0.5).all() for p in phase.trainable_params())
 
 
+@pytest.mark.parametrize("score", ["gamma", "scale"])
+def test_scores_with_gamma_and_without(score):
+    network, algorithm = tiny(), gs.SCOP({"score": score, "mixing": "joint"})
+    phase = algorithm.apply(network, inputs=SHAPE)
+    scales = {"a": np.array([0.2, 0.9, 0.5, 1.0], np.float32), "c": np.linspace(0, 1, 6).astype(np.float32)}
+    for parameter in phase.trainable_params():
+        parameter.set_data(Tensor(scales[parameter.name[0]]))
+    gamma = np.abs(network.norm_a.gamma.asnumpy()) if score == "gamma" else 1.0
+    np.testing.assert_allclose(algorithm.filter_scores()["a.weight"], gamma * (2 * scales["a"] - 1), rtol=1e-6)
+    np.testing.assert_allclose(algorithm.filter_scores()["c.weight"], 2 * scales["c"] - 1, rtol=1e-6, atol=1e-9)
+
+
 def test_evaluation_is_the_original(mode):
     network = small()
     phase = gs.SCOP().apply(network, inputs=SHAPE)
