@@ -121,7 +121,7 @@ def test_the_ground_floor_imports_the_standard_library_and_numpy_only():
 def test_the_package_stays_small():
     """500 lines of a file are a question; lines of 120 characters fit side by side."""
     lines = {name: path.read_text().splitlines() for name, path in MODULES.items()}
-    assert len(lines) <= 114
+    assert len(lines) <= 110
     assert {name: len(text) for name, text in lines.items() if len(text) > 500} == {}
     assert [f"{name}:{number}" for name, text in lines.items() for number, line in enumerate(text, 1)
             if len(line) > 120 or line != line.rstrip()] == []
