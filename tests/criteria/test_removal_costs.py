@@ -111,6 +111,21 @@ def test_costs_are_errors_of_the_outputs():
     np.testing.assert_allclose(np.sort(scores)[:4].sum(), cheapest, rtol=0.02)
 
 
+def test_behind_a_normalization_errors_count_by_what_it_gives():
+    network = networks.randomize(nn.SequentialCell(nn.Dense(4, 6), nn.ReLU(), nn.Dense(6, 5), nn.BatchNorm1d(5)))
+    gamma = np.array([3.0, 0.1, 1.0, 0.5, 2.0], np.float32)
+    network[3].gamma.set_data(Tensor(gamma))
+    data = np.random.default_rng(0).normal(size=(1, 64, 4)).astype(np.float32)
+    algorithm = gs.OneShot({"criterion": "reconstruction"})
+    algorithm.apply(network, (1, 4), data=data)
+    scores = algorithm.filter_scores()["0.weight"]
+    rows = np.maximum(data[0] @ network[0].weight.asnumpy().T + network[0].bias.asnumpy(), 0).astype(np.float64)
+    covariance, matrix = np.cov(rows.T, bias=True), network[2].weight.asnumpy().T.astype(np.float64)
+    scaled = matrix * gamma / np.sqrt(np.diag(matrix.T @ covariance @ matrix))
+    wanted = removal_costs([Regression(covariance, scaled, np.arange(6))], np.arange(6))
+    np.testing.assert_allclose(scores / scores.sum(), wanted / wanted.sum(), rtol=1e-3)
+
+
 @pytest.mark.parametrize("per, shares", [("macs", (14, 9)), ("params", (15, 10)), ("channel", (1, 1))])
 def test_scores_over_what_goes_with_a_channel(per, shares):
     network = networks.randomize(nn.SequentialCell(
