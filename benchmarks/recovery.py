@@ -48,7 +48,8 @@ slim network towards what it gave in the original.
 """
 REMARKS = """\
 Weights are those of the original images; the network was adapted to the JPEG images before it was pruned, by two epochs
-on 15,000 of them by default (`--adapt-images`, `--adapt-epochs`), which is short. No row was made by labels, but for
+on 15,000 of them by default (`--adapt-images`, `--adapt-epochs`), which is short; ResNet-56 here not at all
+(`--adapt-epochs 0`). No row was made by labels, but for
 the criterion `taylor`, which reads those of {labelled} training images. Seconds are those of the reconstruction, on
 {cores} cores that other work had a share in; CPU seconds are those of all threads.
 """
