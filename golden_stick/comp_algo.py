@@ -13,7 +13,7 @@ from mindspore import Parameter, Tensor, nn
 from mindspore.experimental.optim import Optimizer
 from mindspore.train import Callback
 
-from golden_stick.base.config import Option, Path, Registry, Switch, check_config, check_value
+from golden_stick.base.config import Option, Path, Registry, Switch, check_config, check_value, level_of_user
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.deploy.checkpoints import read_checkpoint
@@ -354,7 +354,7 @@ def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:
         warnings.warn(f"For '{owner}', the slim network must be trained by an optimizer of its own: the '{name}' that "
                       f"was made before trains the larger one still, and would run on without an error. Make a new one "
                       f"of slim.trainable_params(), or go on with gs.slim_optimizer(optimizer, network, slim).",
-                      stacklevel=3)
+                      stacklevel=level_of_user())
 
 
 def _optimizers_at_hand(frame: Optional[FrameType]) -> Iterator[object]:

@@ -4,7 +4,9 @@ registries, tables of names that calls and entry points of installed packages fi
 """
 import difflib
 import math
+import os
 import re
+import sys
 import textwrap
 import warnings
 from dataclasses import dataclass
@@ -15,7 +17,8 @@ from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Map
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, GoldenStickError, first_line
 
 __all__ = ["Either", "FRACTION", "Interval", "Names", "OfType", "OneOf", "Option", "Path", "PerPattern", "Registry",
-           "Switch", "Whole", "check_config", "check_value", "in_own_name", "with_options"]
+           "Switch", "Whole", "check_config", "check_value", "in_own_name",
+           "level_of_user", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -306,6 +309,7 @@ class Registry(Mapping, Generic[Item]):
         return self._found
 
 
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 Function = TypeVar("Function", bound=Callable[..., Any])
 # What users call, and what is also called for them.
 _INNER = re.compile(r"^For '(slim|unslim|verify|trace|find_groups|plan_without)',")
@@ -322,3 +326,11 @@ def in_own_name(function: Function) -> Function:
             error.args = (_INNER.sub(f"For '{owner}',", str(error)), *error.args[1:])
             raise
     return cast(Function, called)
+
+
+def level_of_user() -> int:
+    """The `stacklevel` by which a warning, given where this is called, names the line of the user's code."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -363,7 +363,8 @@ def check_network(owner: str, network: Any) -> None:
 def nan_parameters(network: nn.Cell) -> List[str]:
     """Names of the parameters that hold NaN."""
     return [parameter.name for parameter in network.get_parameters()
-            if np.isnan(parameter.float().asnumpy()).any()]
+            # numpy has no bfloat16.
+            if np.isnan((parameter.float() if parameter.dtype == ms.bfloat16 else parameter).asnumpy()).any()]
 
 
 def own_fault(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> str:

@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.base.config import level_of_user
 from golden_stick.base.errors import ExportError, first_line
 from golden_stick.base.inputs import resized
 from golden_stick.cells.trace import half_steps
@@ -45,7 +46,8 @@ def write_mindir(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynam
     _export(network, tensors, path)
     _check(network, tensors, path)
     if dynamic_batch and tensors[0].shape:
-        warnings.warn(f"For 'export', the MindIR takes inputs of batch size {batch} only: {reason}", stacklevel=4)
+        warnings.warn(f"For 'export', the MindIR takes inputs of batch size {batch} only: {reason}",
+                      stacklevel=level_of_user())
 
 
 def _write_any_size(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dynamic_batch: bool, free: FreeAxes
@@ -62,7 +64,7 @@ def _write_any_size(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, dy
         ms.ms_memory_recycle()
         _write_any_size(network, tensors, path, False, free)
         warnings.warn(f"For 'export', the MindIR takes inputs of batch size {batch} only: {first_line(error)}",
-                      stacklevel=5)
+                      stacklevel=level_of_user())
 
 
 def _opened(tensor: Tensor, batch: Optional[int], axes: Sequence[int] = ()) -> Tensor:

@@ -153,8 +153,6 @@ class Pruner(CompAlgo):
         if inputs is None:
             inputs = find_inputs(name, network)
             notes.append(f"inputs were not given: taken as {describe(inputs)}")
-        # Refused here in this algorithm's name: whatever comes next copies the network.
-        copy_network(network, name)
         tensors = as_tensors(name, inputs)
         graph = trace_for(name, network, tensors)
         refuse_random(name, network, graph, tensors)

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from mindspore import nn
 
-from golden_stick.base.config import OneOf, Whole, check_value, in_own_name
+from golden_stick.base.config import OneOf, Whole, check_value, in_own_name, level_of_user
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import digest_of
 from golden_stick.comp_algo import unwarned_of_optimizers
@@ -178,7 +178,7 @@ def _train(train: Callable[..., None], arguments: Tuple[Any, ...]) -> None:
         # Without the step's number: of warnings that are alike, Python shows the first.
         warnings.warn("For 'prune_in_steps', 'train' must train the network that it is given, but no weight of it "
                       "changed: an optimizer that was made before trains another network. Make one of "
-                      "slim.trainable_params(), or go on with gs.slim_optimizer.", stacklevel=3)
+                      "slim.trainable_params(), or go on with gs.slim_optimizer.", stacklevel=level_of_user())
 
 
 def _so_far(key: str, whole: float, done: float) -> float:

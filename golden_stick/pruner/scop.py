@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.config import Interval, Option, Switch, check_value, with_options
+from golden_stick.base.config import Interval, Option, Switch, check_value, level_of_user, with_options
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.cells.slim import recipe_of
 from golden_stick.comp_algo import Applied, CompAlgo, unwarned_of_optimizers
@@ -99,7 +99,8 @@ class PrunerKfCompressAlgo(SCOP):
         else:
             warnings.warn("For 'PrunerFtCompressAlgo', the scales of the network must be trained to say which filters "
                           "go, but all of them are as they began: the last ones of each layer go. That is right only "
-                          "for a network that a checkpoint of the second phase is going to fill.", stacklevel=6)
+                          "for a network that a checkpoint of the second phase is going to fill.",
+                          stacklevel=level_of_user())
 
 
 @dataclass(frozen=True)

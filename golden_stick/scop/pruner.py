@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.train import Callback
 
-from golden_stick.base.config import Option, with_options
+from golden_stick.base.config import Option, level_of_user, with_options
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.cells.wrappers import OriginalNames, copy_network
 from golden_stick.comp_algo import AlgorithmCallback, add_algorithm
@@ -347,7 +347,7 @@ class SCOP(Pruner):
         if correlation >= _SAME:
             warnings.warn(f"For 'SCOP', scores must tell more than |gamma| to be of use, but their rank correlation "
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
-                          stacklevel=4)
+                          stacklevel=level_of_user())
         held_out, sampler, mixing = self.settings["held_out"], description_in(values), self._recorded(values)
         sampler.pop("mixing", None)
         weights = {name: np.moveaxis(values[name], item.axis, 0)

@@ -39,3 +39,12 @@ def test_accuracy_after_recovery():
     text = page({"resnet20": {"original": original, "l1:inside 0.61 1024": row}}, 5000, 2)
     assert "| l1 | inside | 0.613 | 1,024 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
     assert "Before pruning: 88.0." in text and "5,000 test images" in text
+
+
+def test_the_cost_of_apply_and_convert():
+    pytest.importorskip("mindcv", reason="mindcv is absent: pip install --no-deps mindcv==0.3.0")
+    from cost import line
+    found = {"compile": 10.0, "trace": 11.0, "apply": 21.0, "compiled in apply": 2, "convert": 15.5,
+             "compiled in convert": 1}
+    assert line("net", found) == ("net: CPU seconds: compile 10.0, trace 11.0, apply 21.0 (2.10 times, 2 compiled), "
+                                  "convert 15.5 (1.55 times, 1 compiled)")

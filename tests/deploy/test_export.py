@@ -160,8 +160,9 @@ class TwoSamples(nn.Cell):
 
 def test_a_batch_size_in_the_code_is_said_and_kept(tmp_path):
     network = TwoSamples()
-    with pytest.warns(UserWarning, match="For 'export', the MindIR takes inputs of batch size 2 only: "):
+    with pytest.warns(UserWarning, match="For 'export', the MindIR takes inputs of batch size 2 only: ") as warned:
         path = gs.export(network, (2, 3, 8, 8), str(tmp_path / "two"))
+    assert {warning.filename for warning in warned if 'batch size 2 only' in str(warning.message)} == {__file__}
     gs.verify(network, nn.GraphCell(ms.load(path)), (2, 3, 8, 8))
 
 

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.base.config import level_of_user
 from golden_stick.base.errors import ArgumentError, ExportError, TraceError, first_line
 from golden_stick.base.inputs import describe, resized
 from golden_stick.cells.trace import half_steps_in, trace
@@ -74,7 +75,7 @@ def write_onnx(network: nn.Cell, tensors: Tuple[Tensor, ...], path: str, opset: 
                           f"give the inputs a length there.") from error
     if dynamic_batch:
         what = "one batch size" if free_axes else f"inputs of shape {describe(tensors)}"
-        warnings.warn(f"For 'export', the ONNX file takes {what} only: {reason}.", stacklevel=4)
+        warnings.warn(f"For 'export', the ONNX file takes {what} only: {reason}.", stacklevel=level_of_user())
 
 
 def model_of(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> Any:
