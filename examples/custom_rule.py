@@ -20,16 +20,16 @@ from golden_stick.graph.rules import add_rule  # noqa: E402
 
 
 class Scale(nn.Cell):
-    """One factor per channel. It keeps the number of channels beside them, in a dict."""
+    """One factor per channel. Beside them it keeps half their number, which is no width of any layer."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.sizes = {"channels": channels}
+        self.half = channels // 2
         self.factor = Parameter(Tensor(np.linspace(0.5, 1.5, channels).astype(np.float32)), name="factor")
 
     def construct(self, x):
         # lgamma stands for an operator that golden_stick does not know.
-        return ops.lgamma(ops.abs(x) + 1.0) * self.factor.reshape(1, self.sizes["channels"], 1, 1)
+        return ops.lgamma(ops.abs(x) + 1.0) * self.factor.reshape(1, 2 * self.half, 1, 1)
 
 
 def prune() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     # It works number by number: the channels behind it are those before it. It maps 0 to something else.
     add_rule("Lgamma", lambda flow, node: flow.of(node.inputs[0]).labels)
     prune()
-    add_resizer(Scale, lambda cell: cell.sizes.update(channels=cell.factor.shape[0]))
+    add_resizer(Scale, lambda cell: setattr(cell, "half", cell.factor.shape[0] // 2))
     prune()
 
 

@@ -36,7 +36,7 @@ ANYTHING = {
         "objects of onnx and onnxruntime, which may be missing; numbers of a graph, of any type",
     r"golden_stick\.cli\..*": "groups of commands have no public type; nor has MindSpore before it is imported",
     r"golden_stick\.(certify\.card\.pruning_card\(controls\)|deploy\.slim_network\.take_step\(step\)"
-    r"|cells\.slim\.remember\(step\))": "of several classes, of folders above",
+    r"|cells\.slim\.(remember\(step\)|moved\(.*\)))": "of several classes, of folders above",
 }
 
 

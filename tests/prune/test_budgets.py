@@ -189,7 +189,7 @@ def test_a_network_takes_as_long_as_itself_and_its_latency_is_a_ratio():
     network = networks.randomize(networks.SmallNet())
     inputs = (Tensor(np.ones(SHAPE, np.float32)),)
     assert 0.2 < latency_ratio(network, network, inputs, rounds=15) < 5
-    wide = nn.SequentialCell(*(nn.Conv2d(c, 256, 3) for c in (3, 256, 256, 256)))
+    wide = nn.SequentialCell(*(nn.Conv2d(c, 512, 3) for c in (3, 512, 512, 512)))
     assert latency_ratio(network, wide, inputs, rounds=15) < 1
 
 
