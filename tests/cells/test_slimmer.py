@@ -6,7 +6,7 @@ from mindspore import nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, SlimError
-from golden_stick.cells.slim import recipe_of, unslim
+from golden_stick.cells.slim import common_names, recipe_of, unslim
 from golden_stick.cells.wrappers import (
     MaskedCell,
     ScatteredOutput,
@@ -230,3 +230,10 @@ def test_expanded_network_is_the_way_back(mode):
             np.testing.assert_array_equal(wide.norm_a.beta.asnumpy()[list(axis.kept)], slim.norm_a.beta.asnumpy())
     with pytest.raises(gs.errors.VerifyError):
         gs.verify(wide, slim, networks.SMALL_INPUT)
+
+
+def test_names_of_one_network_inside_a_cell_and_outside():
+    inner, outer = ["a.weight", "b.weight"], ["net.a.weight", "net.b.weight", "loss.weight"]
+    assert common_names(inner, outer) == dict(zip(inner, outer))
+    assert common_names(outer, inner) == dict(zip(outer, inner))
+    assert common_names(inner, ["net.a.weight", "net.c.weight"]) == {}

@@ -89,7 +89,7 @@ def _batch_normalization(writer: Writer, node: Node) -> str:
     statistics = [node.inputs[at] for at in (record.mean, record.variance) if at is not None]
     if writer.number(node, record.training, False) or any(is_none(value) for value in statistics):
         raise writer.refuse(node, "it normalizes by the statistics of the batch")
-    check_layout(writer, node, {0: "NCHW", 1: "NHWC", 2: "NCDHW"}.get(writer.number(node, 8, 0), "NCHW"))
+    check_layout(writer, node, {1: "NHWC", 2: "NCDHW"}.get(writer.number(node, 8, 0), "NCHW"))
     ones = np.ones(writer.shape(statistics[0]), node.types[0])
     gamma, beta = (writer.constant(fill) if is_none(node.inputs[at]) else writer.of(node.inputs[at])
                    for at, fill in ((record.gamma, ones), (record.beta, 0 * ones)))
