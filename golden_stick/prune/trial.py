@@ -261,6 +261,8 @@ def _hidden_fits(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, 
     gone = removed_channels(grouping, plan)
     return all(traced.nodes[node.number].shapes[0] == shrunk_shapes(node, grouping.outputs[node.number], gone)[0]
                for node in graph.hidden)
+
+
 _DRAWING = ("Dropout", "Rand", "Normal", "Uniform", "Bernoulli", "Multinomial", "Poisson", "Gamma")
 
 
