@@ -65,9 +65,13 @@ class ScopRun:
         return tuple(~kept for kept in _by_layer(selected_filters(rows, rate)))
 
     def removed(self) -> LayerArrays:
-        """Of each layer, the filters that `convert` removes: bool."""
+        """Of each layer, the filters that `convert` removes: bool. None where it selects none, which it refuses."""
         gone = {conv_of(layer): np.zeros(len(score), bool) for layer, score in enumerate(self.scores)}
-        for axis in recipe_of(self.algorithm.convert(self.phase)).steps[-1].axes:
+        try:
+            slim = self.algorithm.convert(self.phase)
+        except gs.errors.StateError:
+            return _by_layer(gone)
+        for axis in recipe_of(slim).steps[-1].axes:
             if axis.axis == 0 and axis.parameter in gone:
                 gone[axis.parameter][np.setdiff1d(np.arange(axis.size), axis.kept)] = True
         return _by_layer(gone)
