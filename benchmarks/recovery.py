@@ -35,7 +35,7 @@ from golden_stick.prune.options import RECOVERIES  # noqa: E402
 INTRODUCTION = """\
 # Accuracy after pruning, without training
 
-Written by `benchmarks/recovery.py`; unlabelled training images, nothing trained. Accuracies in per cent, on the
+Written by `benchmarks/recovery.py`; unlabelled training images, no weight trained. Accuracies in per cent, on the
 {test:,} test images of **CIFAR-10 (JPEG)**, a copy of the images as JPEG files: they must not be put beside those
 on CIFAR-10 itself. Nothing was chosen by the test images. One seed. "Every layer": all lose the same fraction, and
 channels of residual streams go together; "inside": the streams stay whole (`"residual": "keep"`); "inside, shared out":
@@ -47,12 +47,14 @@ of `convert` where it is given calibration data: each layer is solved anew by le
 slim network towards what it gave in the original.
 """
 REMARKS = """\
-Weights are those of the original images; the network was adapted to the JPEG images before it was pruned, by two
-epochs on 15,000 of them by default (`--adapt-images`, `--adapt-epochs`), which is short; ResNet-56 here not at all
-(`--adapt-epochs 0`). No row was made by labels, but for the criterion `taylor`, which reads those of {labelled}
-training images, and SCOP, whose scales were trained on {steps} batches of 64, {turn} steps a turn: `scop` by the
-published score with Adam at 0.01, `scop_scale` by `"score": "scale"` with SGD at 0.03. Seconds are those of the
-reconstruction, on {cores} cores that other work had a share in; CPU seconds are those of all threads.
+Weights are those of the original images; "adapted" networks were trained further on the JPEG images before they were
+pruned (`--adapt-epochs`, `--adapt-images`). No row was made by labels, but for the criterion `taylor`, which reads
+those of {labelled} training images, and SCOP, whose scales were trained on {steps} batches of 64, {turn} steps a turn:
+
+{scop}
+
+Seconds are those of the reconstruction, on {cores} cores that other work may have had a share in; CPU seconds are those
+of all threads.
 """
 BATCH, LABELLED = 256, 256
 # SCOP's scales: options, optimizer and learning rate. Each block has its turns twice, but the last ones.
@@ -88,7 +90,7 @@ class Measured:
         folder = options.output / options.network
         folder.mkdir(parents=True, exist_ok=True)
         options.output, folder = str(folder), options.output
-        self.network = adapted(options, self.splits)
+        self.network, self.adapted = adapted(options, self.splits), [options.adapt_epochs, options.adapt_images]
         options.output = folder
         self.order = np.random.default_rng(1).permutation(len(self.splits.train))
 
@@ -101,7 +103,8 @@ class Measured:
     def row(self, name):
         """A row of the table, by its name: a criterion and how, the MACs and how many images; or the original."""
         if name == "original":
-            return {"date": today(), "accuracy": accuracy(self.network, self.splits.test, self.splits)}
+            return {"date": today(), "accuracy": accuracy(self.network, self.splits.test, self.splits),
+                    "adapted": self.adapted}
         (criterion, how), target, images = _key(name)
         config = {"target_macs": target, **HOW[how][1]}
         algorithm = (gs.SCOP({**config, "turn_steps": TURN, **SCOP[criterion][0]}) if criterion in SCOP else
@@ -151,15 +154,20 @@ def section(network, rows):
                      f"{100 * (base - row['weights']):.1f}", f"{wall:.0f}", f"{cpu:.0f}"])
     head = ["removed by", "where", "MACs left", "images", "none", "statistics", "weights", "points lost", "seconds",
             "CPU seconds"]
-    return f"## {network}\n\nBefore pruning: {100 * base:.1f}.\n\n{table(head, lines)}\n"
+    epochs, images = rows["original"]["adapted"]
+    adapted_by = f"adapted to the JPEG images by {epochs} epochs on {images:,} of them" if epochs else "not adapted"
+    return f"## {network}\n\nBefore pruning: {100 * base:.1f}; {adapted_by}.\n\n{table(head, lines)}\n"
 
 
 def page(found, test, cores):
     """The page, of rows by network."""
     dates = [row["date"] for rows in found.values() for row in rows.values()]
+    scop = "\n".join(f"- `{name}`: {'score ' + config['score'] if config else 'the published score'}, "
+                     f"{kind.__name__} at {rate:g}" for name, (config, kind, rate) in SCOP.items())
+    remarks = REMARKS.format(labelled=LABELLED, cores=cores, steps=STEPS, turn=TURN, scop=scop)
     return "\n".join([INTRODUCTION.format(test=test),
                       *(section(network, rows) for network, rows in sorted(found.items())),
-                      REMARKS.format(labelled=LABELLED, cores=cores, steps=STEPS, turn=TURN), setting({}, dates), ""])
+                      remarks, setting({}, dates), ""])
 
 
 def main(arguments=None):

@@ -17,8 +17,7 @@ from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Map
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, GoldenStickError, first_line
 
 __all__ = ["Either", "FRACTION", "Interval", "Names", "OfType", "OneOf", "Option", "Path", "PerPattern", "Registry",
-           "Switch", "Whole", "check_config", "check_value", "in_own_name",
-           "level_of_user", "with_options"]
+           "Switch", "Whole", "check_config", "check_value", "in_own_name", "level_of_user", "with_options"]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Tuple
 
+from golden_stick import __version__
 from golden_stick.base.errors import StateError, first_line
 from golden_stick.base.files import versions
 from golden_stick.cli.options import CLI, add_command, say
@@ -55,7 +56,7 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _packages() -> Iterator[Finding]:
-    found = versions("scipy", "onnx", "onnxruntime")
+    found = {**versions("scipy", "onnx", "onnxruntime"), "golden_stick": __version__}  # which need not be installed
     needed, optional = ("golden_stick", "python", "mindspore", "numpy", "scipy"), ("onnx", "onnxruntime")
     for name in needed:
         missing = found[name] == "not installed"

@@ -8,8 +8,7 @@ from golden_stick.base.config import OneOf, Registry, check_value
 from golden_stick.base.errors import ArgumentTypeError
 
 __all__ = ["FilterStatistics", "bn_scale", "fpgm", "l1", "l2", "lamp", "random", "activation", "hessian",
-           "reconstruction", "taylor",
-           "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion", "filter_rows"]
+           "reconstruction", "taylor", "CRITERIA", "NEEDS", "Criterion", "NORMALIZERS", "add_criterion", "filter_rows"]
 
 
 @dataclass(frozen=True, eq=False)

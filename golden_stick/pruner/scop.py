@@ -147,6 +147,7 @@ class PrunerFtCompressAlgo(CompAlgo):
 
     @property
     def _config(self) -> SimpleNamespace:
+        """Under the name that scripts of MindSpore Golden Stick read."""
         return SimpleNamespace(**self.settings)
 
     def apply(self, network: nn.Cell) -> nn.Cell:
@@ -206,9 +207,10 @@ _SCALE, _KEPT = ".kfscale", ".out_index"
 
 class Migrated(Pruner):
     """
-    A pruner by such a checkpoint. Of a knockoff phase, ``|gamma| * (2 * scale - 1)`` scores the filters, and the
-    configuration says how many go; of fine-tuning, just those go that its masks took out, so that a sum keeps its width
-    (``"residual": "scatter"``). Layers of which it says nothing stay, unless they share channels with others.
+    A pruner by a checkpoint of MindSpore Golden Stick's SCOP. Of a knockoff phase, ``|gamma| * (2 * scale - 1)`` scores
+    the filters, and the configuration says how many go; of fine-tuning, just those go that its masks took out, so that
+    a sum keeps its width (``"residual": "scatter"``). Layers of which it says nothing stay, unless they share channels
+    with others.
     """
 
     def __init__(self, config: Optional[Mapping[str, Any]], values: Mapping[str, np.ndarray]):

@@ -35,10 +35,13 @@ def test_accuracy_after_recovery():
     from recovery import page
     row = {"date": "2026-01-01", "none": 0.3, "statistics": 0.652, "weights": 0.8314, "macs": 0.613,
            "none seconds": [1.0, 2.0], "weights seconds": [21.0, 32.0]}
-    original = {"date": "2026-01-01", "accuracy": 0.88}
-    text = page({"resnet20": {"original": original, "l1:inside 0.61 1024": row}}, 5000, 2)
+    original = {"date": "2026-01-01", "accuracy": 0.88, "adapted": [2, 15000]}
+    other = {"original": {**original, "accuracy": 0.83, "adapted": [0, 15000]}}
+    text = page({"resnet20": {"original": original, "l1:inside 0.61 1024": row}, "resnet56": other}, 5000, 2)
     assert "| l1 | inside | 0.613 | 1,024 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
-    assert "Before pruning: 88.0." in text and "5,000 test images" in text
+    assert "Before pruning: 88.0; adapted to the JPEG images by 2 epochs on 15,000 of them." in text
+    assert "Before pruning: 83.0; not adapted." in text and "5,000 test images" in text
+    assert "- `scop`: the published score, Adam at 0.01\n- `scop_scale`: score scale, SGD at 0.03" in text
 
 
 def test_the_cost_of_apply_and_convert():
