@@ -4,13 +4,14 @@ MindSpore's attention with an inner width of its own.
 `nn.MultiheadAttention` takes the width of its queries for that of its heads, so it cannot lose a channel of the one
 without the other. It is traced, and slimmed, as `OpenAttention`, which reads every width from its weights.
 """
-from typing import Iterable, Tuple
+from contextlib import contextmanager
+from typing import Iterator, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-__all__ = ["OpenAttention", "close_attentions", "open_attentions", "resize_attention"]
+__all__ = ["OpenAttention", "close_attention", "open_attention", "opened", "resize_attention"]
 
 
 class OpenAttention(nn.MultiheadAttention):
@@ -58,7 +59,7 @@ class OpenAttention(nn.MultiheadAttention):
         if self.dropout > 0:
             scores = ops.dropout(scores, self.dropout, self.training)
         made = ops.matmul(scores, value).transpose(0, 2, 1, 3)
-        made = self._project(made.reshape(made.shape[0], made.shape[1], -1), self.out_proj.weight, self.out_proj.bias)
+        made = self.out_proj(made.reshape(made.shape[0], made.shape[1], -1))
         if not batched:
             made = made.squeeze(0)
         elif not self.batch_first:
@@ -101,17 +102,31 @@ class OpenAttention(nn.MultiheadAttention):
         return ops.concat((mask, ops.zeros(mask.shape[:-1] + (width - mask.shape[-1],), mask.dtype)), -1)
 
 
-def open_attentions(cells: Iterable[nn.Cell]) -> None:
-    """Let these attentions be open ones."""
-    for cell in cells:
-        cell.__class__ = OpenAttention
-        # What scores are divided by stays, however narrow heads become.
-        cell.root = Tensor(np.sqrt(np.sqrt(np.float32(cell.head_dim))), cell.dtype)
+@contextmanager
+def opened(network: nn.Cell) -> Iterator[None]:
+    """A block in which every `nn.MultiheadAttention` of a network is an open one."""
+    cells = [cell for _, cell in network.cells_and_names() if open_attention(cell)]
+    try:
+        yield
+    finally:
+        for cell in cells:
+            close_attention(cell)
 
 
-def close_attentions(cells: Iterable[nn.Cell]) -> None:
-    """Undo `open_attentions`."""
-    for cell in cells:
+def open_attention(cell: nn.Cell) -> bool:
+    """Open an `nn.MultiheadAttention`; say whether the Cell was one. A subclass may compute something else."""
+    if type(cell) is not nn.MultiheadAttention:
+        return False
+    cell.__class__ = OpenAttention
+    # What scores are divided by stays, however narrow heads become.
+    cell.root = Tensor(np.sqrt(np.sqrt(np.float32(cell.head_dim))), cell.dtype)
+    return True
+
+
+def close_attention(cell: nn.Cell) -> None:
+    """Undo `open_attention`, unless its heads have changed since."""
+    if type(cell) is OpenAttention and cell.head_dim * cell.num_heads == cell.embed_dim \
+            and np.isclose(cell.root.asnumpy(), cell.head_dim ** 0.25):
         del cell.root
         cell.__class__ = nn.MultiheadAttention
 
@@ -119,7 +134,7 @@ def close_attentions(cells: Iterable[nn.Cell]) -> None:
 def resize_attention(inner: int, kept: Tuple[int, ...], cell: nn.Cell) -> None:
     """Set the widths of an attention that kept these of the `inner` channels that its heads made."""
     width = inner // cell.num_heads
-    open_attentions([cell] if type(cell) is nn.MultiheadAttention else [])
+    open_attention(cell)
     cell.num_heads = len({position // width for position in kept})
     cell.head_dim = len(kept) // cell.num_heads
     weights = [weight for weight in (cell.in_proj_weight, cell.q_proj_weight) if weight is not None]

@@ -12,6 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.cells.attention import opened
 from golden_stick.cells.wrappers import evaluation, find_cell, leaves
 
 __all__ = ["Replay", "tapped"]
@@ -71,9 +72,9 @@ class Replay:
         mode, cells = ms.get_context("mode"), list(self._network.cells_and_names())
         ms.set_context(mode=ms.PYNATIVE_MODE)
         try:
-            for path, cell in cells:
-                object.__setattr__(cell, "construct", partial(self._called, path, cell.construct))
-            with evaluation(self._network):
+            with evaluation(self._network), opened(self._network):
+                for path, cell in cells:
+                    object.__setattr__(cell, "construct", partial(self._called, path, cell.construct))
                 yield self
         finally:
             for _, cell in cells:
@@ -224,7 +225,7 @@ def tapped(network: nn.Cell, enters: Mapping[str, Tap], leaves: Mapping[str, Tap
             handles.append(find_cell(network, path).register_forward_pre_hook(_before(see)))
         for path, see in leaves.items():
             handles.append(find_cell(network, path).register_forward_hook(_behind(see)))
-        with evaluation(network):
+        with evaluation(network), opened(network):
             yield network
     finally:
         ms.set_context(mode=mode)

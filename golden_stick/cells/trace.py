@@ -15,7 +15,7 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line, line_of_user
 from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.attention import close_attentions, open_attentions
+from golden_stick.cells.attention import opened
 from golden_stick.cells.wrappers import (
     ScatteredOutput,
     TemporaryCell,
@@ -282,14 +282,10 @@ def _compile(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[s
 
 def _model_of(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> ModelProto:
     phase, level = None, ms.get_context("jit_syntax_level")
-    # A subclass may compute something else.
-    attentions = [cell for _, cell in network.cells_and_names() if type(cell) is nn.MultiheadAttention]
     # The conditions of an export.
     ms.set_context(jit_syntax_level=ms.STRICT)
-    if attentions:
-        open_attentions(attentions)
     try:
-        with scratch_directory(), evaluation(network):
+        with scratch_directory(), evaluation(network), opened(network):
             for path in training:
                 find_cell(network, path).add_flags(training=True)
             # A fresh phase each time: MindSpore's cache knows nothing of changed shapes, attributes or flags.
@@ -300,8 +296,6 @@ def _model_of(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[
             proto.ParseFromString(_executor._get_func_graph_proto(network, phase, "mind_ir"))
             return proto
     finally:
-        if attentions:
-            close_attentions(attentions)
         ms.set_context(jit_syntax_level=level)
         if phase is not None:
             _executor.del_net_res(network, {phase})

@@ -19,6 +19,7 @@ import numpy as np
 from mindspore import Tensor, mint, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, first_line
+from golden_stick.cells.attention import close_attention, open_attention
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
@@ -297,13 +298,18 @@ def find_cell(network: nn.Cell, path: str, owner: str = "slim") -> nn.Cell:
 
 def replace_cells(network: nn.Cell, wrappers: Mapping[str, Callable[[nn.Cell], nn.Cell]]) -> None:
     """Put `wrappers[path](cell)` where the Cell at `path` is, wherever it is referred to. Parameter names stay."""
+    for path in wrappers:
+        open_attention(find_cell(network, path.rpartition(".")[0]))  # one that is not open does not call its Cells
     last = {id(find_cell(network, path)): path for path in wrappers}
     _exchange(network, {key: wrappers[path](find_cell(network, path)) for key, path in last.items()})
 
 
 def unwrap_cells(network: nn.Cell, kind: Type[Any]) -> None:
     """Put the Cell that it wraps where a wrapper of class `kind` is."""
-    _exchange(network, {id(cell): cell.cell for _, cell in network.cells_and_names() if isinstance(cell, kind)})
+    wrapped = {id(cell): cell.cell for _, cell in network.cells_and_names() if isinstance(cell, kind)}
+    _exchange(network, wrapped)
+    for _, cell in network.cells_and_names() if wrapped else ():
+        close_attention(cell)
 
 
 def _exchange(network: nn.Cell, made: Mapping[int, nn.Cell]) -> None:

@@ -5,7 +5,7 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.cells.attention import OpenAttention, close_attentions, open_attentions
+from golden_stick.cells.attention import OpenAttention, opened
 from tests.marks import both_modes
 
 WIDTH, HEADS = 16, 4
@@ -57,18 +57,17 @@ def test_an_open_attention_gives_what_mindspores_own_gives(name):
         data = [QUERY, key, key if not options.get("vdim") else value]
         data = data if batch_first else [item.swapaxes(0, 1) for item in data]
         wanted = cell.set_train(False)(*data, **call)
-        open_attentions([cell])
-        assert type(cell) is OpenAttention
-        assert_close(wanted, cell(*data, **call))
-        close_attentions([cell])
+        with opened(cell):
+            assert type(cell) is OpenAttention
+            assert_close(wanted, cell(*data, **call))
         assert type(cell) is nn.MultiheadAttention and not hasattr(cell, "root")
 
 
 def test_a_single_sample_has_no_batch():
     cell = randomize(nn.MultiheadAttention(WIDTH, HEADS))
     wanted = cell.set_train(False)(QUERY[0], KEY[0], KEY[0])
-    open_attentions([cell])
-    assert_close(wanted, cell(QUERY[0], KEY[0], KEY[0]))
+    with opened(cell):
+        assert_close(wanted, cell(QUERY[0], KEY[0], KEY[0]))
 
 
 class Encoder(nn.Cell):
