@@ -14,6 +14,34 @@ from mindspore import Tensor, nn, ops
 __all__ = ["OpenAttention", "close_attention", "open_attention", "opened", "resize_attention"]
 
 
+class _Projection(nn.Cell):
+    """
+    A dense layer whose weight is handed to it.
+
+    Inputs:
+        - **data** (Tensor) - Shape (..., C_in).
+        - **weight** (Tensor) - Shape (C_out, C_in).
+        - **bias** (Tensor) - Shape (C_out,), or None.
+
+    Outputs:
+        Tensor, shape (..., C_out).
+
+    Supported Platforms:
+        ``CPU``
+    """
+
+    def __init__(self):
+        super().__init__()
+        # Functions of `ops` are compiled once for all Cells, so that the graph would tell of another one.
+        self.matmul, self.bias_add, self.reshape = ops.MatMul(transpose_b=True), ops.BiasAdd(), ops.Reshape()
+
+    def construct(self, data, weight, bias):
+        made = self.matmul(self.reshape(data, (-1, data.shape[-1])), weight)
+        if bias is not None:
+            made = self.bias_add(made, bias)
+        return self.reshape(made, data.shape[:-1] + (weight.shape[0],))
+
+
 class OpenAttention(nn.MultiheadAttention):
     """
     `nn.MultiheadAttention` whose heads may be fewer or narrower than the queries are wide.
@@ -44,9 +72,9 @@ class OpenAttention(nn.MultiheadAttention):
         biases = (None, None, None)
         if self.in_proj_bias is not None:
             biases = ops.split(self.in_proj_bias, self.in_proj_bias.shape[0] // 3)
-        query = self._project(query, weights[0], biases[0])
-        key = self._project(key, weights[1], biases[1])
-        value = self._project(value, weights[2], biases[2])
+        query = self.query(query, weights[0], biases[0])
+        key = self.key(key, weights[1], biases[1])
+        value = self.value(value, weights[2], biases[2])
         if self.bias_k is not None:
             key = ops.concat((key, self.bias_k.tile((key.shape[0], 1, 1))), 1)
             value = ops.concat((value, self.bias_v.tile((value.shape[0], 1, 1))), 1)
@@ -69,10 +97,6 @@ class OpenAttention(nn.MultiheadAttention):
         if average_attn_weights:
             scores = scores.sum(axis=1) / self.num_heads
         return made, scores if batched else scores.squeeze(0)
-
-    def _project(self, data, weight, bias):
-        made = ops.matmul(data, weight.swapaxes(-1, -2))
-        return made if bias is None else made + bias
 
     def _heads(self, data):
         return data.reshape(data.shape[0], data.shape[1], self.num_heads, -1).transpose(0, 2, 1, 3)
@@ -118,6 +142,7 @@ def open_attention(cell: nn.Cell) -> bool:
     if type(cell) is not nn.MultiheadAttention:
         return False
     cell.__class__ = OpenAttention
+    cell.query, cell.key, cell.value = _Projection(), _Projection(), _Projection()
     # What scores are divided by stays, however narrow heads become.
     cell.root = Tensor(np.sqrt(np.sqrt(np.float32(cell.head_dim))), cell.dtype)
     return True
@@ -127,7 +152,7 @@ def close_attention(cell: nn.Cell) -> None:
     """Undo `open_attention`, unless its heads have changed since."""
     if type(cell) is OpenAttention and cell.head_dim * cell.num_heads == cell.embed_dim \
             and np.isclose(cell.root.asnumpy(), cell.head_dim ** 0.25):
-        del cell.root
+        del cell.root, cell.query, cell.key, cell.value
         cell.__class__ = nn.MultiheadAttention
 
 

@@ -69,10 +69,11 @@ class Replay:
     @contextmanager
     def entered(self) -> Iterator["Replay"]:
         """A block in which the network is in evaluation and PyNative mode, and every call of a Cell is seen."""
-        mode, cells = ms.get_context("mode"), list(self._network.cells_and_names())
+        mode, cells = ms.get_context("mode"), []
         ms.set_context(mode=ms.PYNATIVE_MODE)
         try:
             with evaluation(self._network), opened(self._network):
+                cells.extend(self._network.cells_and_names())
                 for path, cell in cells:
                     object.__setattr__(cell, "construct", partial(self._called, path, cell.construct))
                 yield self

@@ -65,8 +65,7 @@ def _verify(options: argparse.Namespace) -> None:
     from golden_stick.cells.slim import unslim
     from golden_stick.cells.wrappers import masked_network
     from golden_stick.deploy.fold.network import check_folding
-    from golden_stick.deploy.reconstruction import Reconstruction
-    from golden_stick.deploy.slim_file import read_slim
+    from golden_stick.deploy.slim_file import Reconstruction, read_slim
     from golden_stick.deploy.slim_network import original_of, placed, take_step
     from golden_stick.graph.plan import PruningPlan
     network, inputs = network_and_inputs(options)

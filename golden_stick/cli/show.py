@@ -66,7 +66,7 @@ def inspection(path: str) -> Dict[str, Any]:
 def _inspection_of_slim(file: Any) -> Dict[str, Any]:
     """What only a slim file holds."""
     from golden_stick.deploy.fold.plan import Folding
-    from golden_stick.deploy.reconstruction import Reconstruction
+    from golden_stick.deploy.slim_file import Reconstruction
     from golden_stick.graph.plan import PruningPlan, in_words
     widths: Dict[str, List[int]] = {}
     lengths: Dict[Tuple[str, int], int] = {}

@@ -24,12 +24,12 @@ from golden_stick.cells.slim import (
 )
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.deploy.fold.network import restructured
-from golden_stick.deploy.reconstruction import Reconstruction
 from golden_stick.deploy.slim_file import (
     CHECKPOINT,
     KEY,
     SAFETENSORS,
     Architecture,
+    Reconstruction,
     SlimFile,
     Step,
     kept_positions,

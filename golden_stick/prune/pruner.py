@@ -29,7 +29,7 @@ from golden_stick.cells.wrappers import (
 )
 from golden_stick.comp_algo import Applied, CompAlgo, warn_of_optimizers
 from golden_stick.deploy.checkpoints import read_checkpoint
-from golden_stick.deploy.reconstruction import Reconstruction
+from golden_stick.deploy.slim_file import Reconstruction
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters, untouched_by
 from golden_stick.prune.budget import (

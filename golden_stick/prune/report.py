@@ -8,7 +8,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError
 from golden_stick.base.files import whole_file
-from golden_stick.deploy.reconstruction import Reconstruction
+from golden_stick.deploy.slim_file import Reconstruction
 from golden_stick.graph.groups import Grouping
 from golden_stick.graph.ir import Graph, Shape
 from golden_stick.graph.plan import PruningPlan, Untouched, cause_and_place, first_three, remedy_of

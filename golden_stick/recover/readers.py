@@ -1,16 +1,16 @@
 """
-Which layers of a slim network read something else than they did in the original, how each of them sums up, and what is
-added to what it gives, as in residual networks.
+Which layers of a slim network read something else than they did in the original, how each of them sums up, what is
+added to what it gives, as in residual networks, and what it is multiplied by, as queries are by keys.
 """
 import math
 from dataclasses import dataclass
-from typing import Dict, Mapping, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from golden_stick.criteria.least_squares import Geometry, geometry_of
 from golden_stick.deploy.fold.plan import find_fusions
-from golden_stick.graph.ir import Constant, Graph, Node, Owner, Parameter, Result, flatten, segments_of
+from golden_stick.graph.ir import Constant, Graph, Input, Node, Owner, Parameter, Result, flatten, segments_of
 from golden_stick.graph.layers import (
     CONVOLUTION,
     DENSE,
@@ -24,8 +24,9 @@ from golden_stick.graph.layers import (
 )
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import residual_sum
+from golden_stick.recover.products import Meeting, Product, products_of
 
-__all__ = ["Addend", "BiasPlace", "Reader", "readers_of"]
+__all__ = ["Addend", "BiasPlace", "Keys", "Reader", "readers_of"]
 
 Kept = Mapping[str, Mapping[int, Sequence[int]]]  # parameter -> axis -> the positions in the original that are left
 
@@ -37,6 +38,25 @@ class BiasPlace:
     parameter: str
     sign: int = 1
     channels: Optional[np.ndarray] = None  # where the layer's channels stand in it; None if it has no others
+
+
+@dataclass(frozen=True, eq=False)
+class Keys:
+    """
+    The layer whose channels those of another are multiplied by, head by head, where nothing else is done with either.
+
+    Args:
+        weight, cell (str): Its weight, and the path of its Cell below the one that holds that weight.
+        own, other (numpy.ndarray): Shape (heads, width): channels of the layer in the original, and those of the keys
+            that they meet.
+        kept (numpy.ndarray): Of the original's keys, those that are left.
+    """
+
+    weight: str
+    cell: str
+    own: np.ndarray
+    other: np.ndarray
+    kept: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,6 +94,8 @@ class Reader:
         kept (numpy.ndarray): Which channels of the original's output are left; None for all.
         bias (BiasPlace): None if there is none.
         addend (Addend): What is added to what it gives; None if nothing is, or it cannot be seen.
+        part (Product): Where code reads the weight: the part of it that the Cell reads; None for all of it.
+        keys (Keys): What it is multiplied by, if channels of both have gone; None if nothing is.
         reason (str): Why it cannot be solved; empty if it can.
     """
 
@@ -89,19 +111,27 @@ class Reader:
     kept: Optional[np.ndarray]
     bias: Optional[BiasPlace]
     addend: Optional[Addend] = None
+    part: Optional[Product] = None
+    keys: Optional[Keys] = None
     reason: str = ""
 
+    @property
+    def cell(self) -> str:
+        """The path of its Cell below the one that holds its weight; '' for that one."""
+        return self.path[len(self.part.owner):] if self.part else ""
 
-def readers_of(graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int]
-               ) -> Tuple[Reader, ...]:
+
+def readers_of(graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int],
+               met: Sequence[Tuple[Meeting, Meeting]] = ()) -> Tuple[Reader, ...]:
     """
     Those of a slim network's graph, in an order of execution. `kept` says what pruning has left of the original's
-    parameters, which had these `shapes`; `counts` how often every Cell of the slim network is called.
+    parameters, which had these `shapes`; `counts` how often every Cell of the slim network is called; `met` which
+    products meet in the original, and where in the slim network.
     """
-    search = _Search(graph, kept, shapes, counts)
+    search = _Search(graph, kept, shapes, counts, met)
     found = [search.normalization(weight) if node.operator in NORMALIZERS else search.layer(weight, node)
-             for weight, node in search.changed().items()]
-    readers = [reader for reader in found if reader is not None]
+             for weight, node in search.changed()]
+    readers = list({(item.path, item.name, item.reason): item for item in found if item is not None}.values())
     means = {reader.bias.parameter for reader in readers if reader.bias and reader.bias.sign < 0}
     behind = {owner.path for item in graph.parameters if item.name in means for owner in item.owners}
     known = {reader.name for reader in readers}
@@ -112,43 +142,54 @@ def readers_of(graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], co
 
 def _left_out(weight: Parameter, reason: str) -> Reader:
     path = (weight.owners[0].path if weight.owners else "") or weight.name
-    return Reader(weight.name, path, 0, Geometry(DENSE), 0, 0, 0, False, 0, None, None, None, reason)
+    return Reader(weight.name, path, 0, Geometry(DENSE), 0, 0, 0, False, 0, None, None, reason=reason)
 
 
 class _Search:
     """Questions to the graph of a slim network."""
 
-    def __init__(self, graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int]):
+    def __init__(self, graph: Graph, kept: Kept, shapes: Mapping[str, Sequence[int]], counts: Mapping[str, int],
+                 met: Sequence[Tuple[Meeting, Meeting]]):
         self._graph, self._kept, self._shapes, self._counts = graph, kept, shapes, counts
-        self._stretches = segments_of(graph)
+        self._stretches, self._products, self._moving = segments_of(graph), products_of(graph), graph.moving()
+        self._met = {(now.first.path, int(now.first.rows[0])): (before, now) for before, now in met
+                     if now.own.shape[1] < before.own.shape[1]}
         fusions, _ = find_fusions(graph, lambda fusion: "")
         self._means: Dict[str, BiasPlace] = {}  # weight -> the moving mean behind it
         for fusion in fusions:
             for layer, channels in fusion.layers if fusion.before else ():
                 self._means.setdefault(layer.weight, BiasPlace(fusion.normalization.parameters[2], -1, channels))
 
-    def changed(self) -> Dict[Parameter, Node]:
+    def changed(self) -> List[Tuple[Parameter, Node]]:
         """Weights of layers, and betas of normalizations, that meet something else than in the original; and where."""
         changed: Set[int] = set()
-        found: Dict[Parameter, Node] = {}
+        found: Dict[Any, Tuple[Parameter, Node]] = {}
         for node in self._graph.nodes:
-            weight = _weight(node)
+            product, weight = self._products.get(node.number), _weight(node)
+            coded = weight is None and product is not None
+            weight = product.weight if product and weight is None else weight
             # A product of two feature maps has no weight: whether it lost channels does not show.
             if any(isinstance(value, Result) and value.node in changed for value in flatten(node.inputs)) \
                     or node.operator in OPERATORS and weight is None \
-                    or weight is not None and node.operator in OPERATORS and self.lost_inputs(weight):
+                    or weight is not None and node.operator in OPERATORS and self.lost_inputs(weight, product) \
+                    or product is not None and self._keys(product) is not None:
                 changed.add(node.number)
                 if weight is not None:
-                    found.setdefault(weight, node)
-        return found
+                    found.setdefault(node.number if coded else weight, (weight, node))
+        return list(found.values())
 
-    def lost_inputs(self, weight: Parameter) -> bool:
+    def lost_inputs(self, weight: Parameter, product: Optional[Product] = None) -> bool:
         """Whether pruning has shortened the axis of a weight that sums up; any axis where that is not known."""
         axes, kind = self._kept.get(weight.name, {}), layer_of(weight)
+        if kind is None and product is not None:
+            return 1 - product.axis in axes
         return bool(axes) if kind is None else kind.form.input_axis in axes
 
     def layer(self, weight: Parameter, node: Node) -> Reader:
         """What is known of a layer that a node computes."""
+        product = self._products.get(node.number)
+        if product is not None and layer_of(weight) is None:
+            return self._coded(product, node)
         kind, geometry = layer_of(weight), geometry_of(self._graph, weight)
         calls = [other for other in self._graph.nodes if weight in flatten(other.inputs)]
         if kind is None or geometry is None:
@@ -164,7 +205,46 @@ class _Search:
         addend = _addend_of(self._graph, node, self._counts) if len(calls) == 1 and not depthwise else None
         places = sum(math.prod(call.shapes[0]) for call in calls) // widths[FILTERS]
         return Reader(weight.name, path, self._stretches.get(weight.name, 0), geometry, columns, widths[FILTERS],
-                      places, not depthwise, len(calls), self._channels(weight, geometry), bias, addend)
+                      places, not depthwise, len(calls), self._channels(weight, geometry), bias, addend,
+                      keys=self._keys(product) if product else None)
+
+    def _coded(self, product: Product, node: Node) -> Reader:
+        """What is known of a product with a weight that code reads, in a Cell that does nothing else."""
+        outer = product.data
+        while isinstance(outer, Result) and _within(self._graph.nodes[outer.node], product.path) \
+                and self._graph.nodes[outer.node].operator == "Reshape":
+            outer = self._graph.nodes[outer.node].inputs[0]
+        read = {value for item in self._graph.nodes if _within(item, product.path) for value in flatten(item.inputs)
+                if isinstance(value, Input) or isinstance(value, Result) and value.node in self._moving
+                and not _within(self._graph.nodes[value.node], product.path)}
+        others = [item for item in self._products.values() if item.weight is product.weight and item is not product]
+        # The reshaping may stand in the Cell beside it, which reads the same.
+        wide = self._graph.shape(outer)[-1:] != (product.weight.shape[1 - product.axis],)
+        if read not in ({outer}, {product.data}) or wide or any(set(item.rows) & set(product.rows) for item in others) \
+                or self._counts.get(product.path) != 1 or not f"{product.path}.".startswith(f"{product.owner}."):
+            return _left_out(product.weight, "its weight is read by code that does more with it, or with what it reads")
+        width, columns = len(product.rows), product.weight.shape[1 - product.axis]
+        return Reader(product.weight.name, product.path, self._stretches.get(product.weight.name, 0), Geometry(DENSE),
+                      columns, width, math.prod(node.shapes[0]) // width, True, 1, self._filters(product),
+                      BiasPlace(product.bias[0], 1, product.bias[1].ravel()) if product.bias else None,
+                      part=product, keys=self._keys(product))
+
+    def _filters(self, product: Product) -> Optional[np.ndarray]:
+        """Which filters of a product in the original its slim one has; parts of one weight are of one width."""
+        axes = self._kept.get(product.weight.name, {})
+        if product.axis not in axes:
+            return None
+        parts = len(axes[product.axis]) // len(product.rows)
+        width = self._shapes[product.weight.name][product.axis] // parts
+        return np.array(axes[product.axis])[product.rows] % width
+
+    def _keys(self, product: Product) -> Optional[Keys]:
+        before, now = self._met.get((product.path, int(product.rows[0])), (None, None))
+        if before is None or now is None:
+            return None
+        kept = self._filters(now.second)
+        cell = now.second.path[len(now.second.owner):]
+        return Keys(now.second.weight.name, cell, before.own, before.other, kept) if kept is not None else None
 
     def _channels(self, weight: Parameter, geometry: Geometry) -> Optional[np.ndarray]:
         """Which channels of what a layer gave in the original its slim one gives."""

@@ -10,9 +10,10 @@ from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of, remember
 from golden_stick.cells.trace import trace_for
-from golden_stick.deploy.reconstruction import Reconstruction
-from golden_stick.deploy.slim_file import kept_positions
+from golden_stick.deploy.slim_file import Reconstruction, kept_positions
+from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan
+from golden_stick.recover.products import Meeting, meetings_of, products_of
 from golden_stick.recover.readers import readers_of
 from golden_stick.recover.solver import Rows, Solver, kept_aside
 from golden_stick.recover.statistics import named_batch
@@ -31,8 +32,9 @@ def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, me
     order: from what it reads in the slim network by then, towards what it gave in the original. Nothing is trained, and
     no labels are read. The weights are held near those that they had, by a damping that is chosen on every eighth
     sample, which is kept aside; a layer whose error there does not fall stays as it is. Normalizations and depthwise
-    convolutions, which work channel by channel, are shifted alone. Re-estimating statistics afterwards would undo a
-    part of it.
+    convolutions, which work channel by channel, are shifted alone. Queries of an attention that lost channels are
+    solved towards what gives the old products with the keys that are left. Re-estimating statistics afterwards would
+    undo a part of it.
 
     Source: He et al., `Channel Pruning for Accelerating Very Deep Neural Networks <https://arxiv.org/abs/1707.06168>`_,
     ICCV 2017, without its selection of channels.
@@ -116,12 +118,13 @@ def solved(owner: str, name: str, slim: nn.Cell, original: nn.Cell, data: Any, m
     work = recipe_of(slim).names.copy(slim)
     with named_batch(owner, batches[0]):
         graph = trace_for(owner, work, batches[0])
+        met = _met(owner, graph, original, batches[0])
     shapes = {key: item.shape for key, item in recipe_of(original).names.parameters(original).items()}
     replay = Replay(work, batches, memory * _GIGABYTE / 2)
     with replay.entered():
         with named_batch(owner, batches[0]):
             counts = replay.calls()[-1].counts
-        readers = readers_of(graph, kept, shapes, counts)
+        readers = readers_of(graph, kept, shapes, counts, met)
         rows = Rows(readers, batches, memory * _GIGABYTE / 2)
         rows.watch(owner, original)
         layers = tuple(Solver(work, replay, rows).layers(readers))
@@ -131,6 +134,18 @@ def solved(owner: str, name: str, slim: nn.Cell, original: nn.Cell, data: Any, m
         parameter.name = named.name
     remember(work, slim, done)
     return work
+
+
+def _met(owner: str, graph: Graph, original: nn.Cell, batch: Any) -> Tuple[Tuple[Meeting, Meeting], ...]:
+    """The products that meet in the original, and where in a slim network's graph; none where their number differs."""
+    now = meetings_of(graph, products_of(graph))
+    if not now:
+        return ()
+    whole = trace_for(owner, recipe_of(original).names.copy(original), batch)
+    before = meetings_of(whole, products_of(whole))
+    alike = [(item.first.weight.name, item.second.weight.name) for item in before] == [
+        (item.first.weight.name, item.second.weight.name) for item in now]
+    return tuple(zip(before, now)) if alike else ()
 
 
 def _prunings(owner: str, slim: nn.Cell, original: nn.Cell) -> Tuple[PruningPlan, ...]:

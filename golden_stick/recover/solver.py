@@ -1,6 +1,6 @@
 """Layers solved one after the other, from what they read by then, towards what they gave in the original."""
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -12,9 +12,9 @@ from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of
 from golden_stick.cells.trace import owners
 from golden_stick.criteria.least_squares import Moments
-from golden_stick.deploy.reconstruction import SolvedLayer
+from golden_stick.deploy.slim_file import SolvedLayer
 from golden_stick.graph.layers import DENSE
-from golden_stick.recover.readers import Reader
+from golden_stick.recover.readers import Keys, Reader
 from golden_stick.recover.statistics import named_batch
 
 __all__ = ["Rows", "Solver", "kept_aside"]
@@ -52,6 +52,7 @@ class Rows:
         # By layer, batch and call; and by layer and batch, what was added to what it gave.
         self.given: Dict[Tuple[int, int, int], _Given] = {}
         self.added: Dict[Tuple[int, int], np.ndarray] = {}
+        self._keys: Dict[int, np.ndarray] = {}  # layer -> products of its keys with one another, (heads, width, width)
 
     def _share(self, room: float) -> np.ndarray:
         """How many rows of each layer there is room for, in bytes: as many for each column."""
@@ -75,18 +76,33 @@ class Rows:
                 leaves: Dict[str, List[Any]] = {}
                 for index, reader in enumerate(self._readers):
                     if not reader.reason:
-                        path = held[names[reader.name].name][0].path
+                        path = held[names[reader.name].name][0].path + reader.cell
                         leaves.setdefault(path, []).append(partial(self._keep, index, batch))
+                    if reader.keys:
+                        path = held[names[reader.keys.weight].name][0].path + reader.keys.cell
+                        leaves.setdefault(path, []).append(partial(self._count_keys, index))
                     if reader.addend:
                         table = enters if reader.addend.enters else leaves
                         table.setdefault(reader.addend.path, []).append(partial(self._keep_added, index, batch))
                 with named_batch(owner, self.batches[batch]):
                     replay.run(batch, enters, leaves)
+        for (index, batch, call), given in self.given.items():
+            reader = self._readers[index]
+            if reader.keys:
+                mix = _towards_keys(reader.keys, self._keys[index], given.rows.shape[-1], reader.kept)
+                self.given[index, batch, call] = replace(given, rows=given.rows @ mix)
+
+    def _count_keys(self, index: int, _: int, array: np.ndarray) -> None:
+        keys = self._readers[index].keys
+        assert keys is not None
+        heads = array.reshape(-1, array.shape[-1])[:, keys.other].astype(np.float64).transpose(1, 0, 2)
+        self._keys[index] = self._keys.get(index, 0.0) + heads.transpose(0, 2, 1) @ heads
 
     def _keep(self, index: int, batch: int, call: int, array: np.ndarray) -> None:
         places, count = self._places(index, batch, call, array)
         samples = self._first[batch] + places * self._sizes[batch] // count
-        rows = self._readers[index].geometry.rows_given(array, places, self._readers[index].kept)
+        reader = self._readers[index]
+        rows = reader.geometry.rows_given(array, places, None if reader.keys else reader.kept)
         self.given[index, batch, call] = _Given(places, kept_aside(samples), rows)
 
     def _keep_added(self, index: int, batch: int, call: int, array: np.ndarray) -> None:
@@ -103,6 +119,22 @@ class Rows:
         if count <= wanted:
             return np.arange(count), count
         return np.sort(np.random.default_rng((index, batch, call)).choice(count, wanted, replace=False)), count
+
+
+def _towards_keys(keys: Keys, products: np.ndarray, width: int, kept: Optional[np.ndarray]) -> np.ndarray:
+    """
+    What queries are to be multiplied by so that, with the keys that are left, they give nearly what all of them gave.
+
+    Head by head, keys that are gone are nearly sums of those that are left, K = L B. So Q K' is nearly (Q B') L'.
+    """
+    matrix, columns = np.eye(width), np.arange(width) if kept is None else kept
+    for own, other, product in zip(keys.own, keys.other, products):
+        left = np.isin(other, keys.kept)
+        # With next to no damping: keys may be alike.
+        inner = product[np.ix_(left, left)]
+        inner = inner + 1e-6 * np.trace(inner) / max(len(inner), 1) * np.eye(len(inner))
+        matrix[np.ix_(own, own[left])] = np.linalg.solve(inner, product[left]).T
+    return matrix[:, columns]
 
 
 class Solver:
@@ -136,6 +168,10 @@ class Solver:
     def _value(self, name: str) -> np.ndarray:
         return self._parameters[name].asnumpy().astype(np.float64)
 
+    def _weight(self, reader: Reader) -> np.ndarray:
+        part, value = reader.part, self._value(reader.name)
+        return value if part is None else np.moveaxis(value, part.axis, 0)[part.rows]
+
     def _now(self, reader: Reader) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
         """
         The matrix and the bias that a layer has, and what its channels are multiplied by before something is added to
@@ -146,10 +182,11 @@ class Solver:
             return np.ones((groups, 1, 1)), np.zeros((groups, 1)), scale.reshape(groups, -1)
         own = reader.bias is not None and reader.bias.sign > 0
         bias = self._value(reader.bias.parameter) if reader.bias and own else np.zeros(reader.width)
+        bias = bias[reader.bias.channels] if reader.bias and own and reader.bias.channels is not None else bias
         if reader.addend and reader.addend.normalization:
             gamma, variance, epsilon = reader.addend.normalization
             scale = self._value(gamma) / np.sqrt(self._value(variance) + epsilon)
-        return (reader.geometry.matrix(self._value(reader.name)), bias.reshape(groups, -1), scale.reshape(groups, -1))
+        return (reader.geometry.matrix(self._weight(reader)), bias.reshape(groups, -1), scale.reshape(groups, -1))
 
     def _look(self, index: int, batch: int, reader: Reader, sums: "_Sums") -> None:
         """Run a batch as far as a layer, and count what it reads, and what it shall give."""
@@ -181,8 +218,12 @@ class Solver:
 
     def _write(self, reader: Reader, matrix: np.ndarray, bias: np.ndarray) -> None:
         if reader.mixes:
-            weight = self._parameters[reader.name]
-            weight.set_data(Tensor(reader.geometry.weight(matrix, weight.shape), weight.dtype))
+            weight, part = self._parameters[reader.name], reader.part
+            solved = reader.geometry.weight(matrix, self._weight(reader).shape)
+            if part is not None:
+                rows, solved = solved, self._value(reader.name)
+                np.moveaxis(solved, part.axis, 0)[part.rows] = rows
+            weight.set_data(Tensor(solved, weight.dtype))
         if reader.bias is None:
             return
         held, values = self._parameters[reader.bias.parameter], self._value(reader.bias.parameter)

@@ -9,7 +9,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateErro
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of
 from golden_stick.criteria.least_squares import Moments
-from golden_stick.deploy.reconstruction import Reconstruction
+from golden_stick.deploy.slim_file import Reconstruction
 from golden_stick.recover.readers import readers_of
 from golden_stick.recover.solver import kept_aside
 from tests import networks
