@@ -4,14 +4,13 @@ MindSpore's attention with an inner width of its own.
 `nn.MultiheadAttention` takes the width of its queries for that of its heads, so it cannot lose a channel of the one
 without the other. It is traced, and slimmed, as `OpenAttention`, which reads every width from its weights.
 """
-from contextlib import contextmanager
-from typing import Iterator, Tuple
+from typing import Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-__all__ = ["OpenAttention", "close_attention", "open_attention", "opened", "resize_attention"]
+__all__ = ["OpenAttention", "close_attention", "open_attention", "resize_attention"]
 
 
 class _Projection(nn.Cell):
@@ -126,32 +125,17 @@ class OpenAttention(nn.MultiheadAttention):
         return ops.concat((mask, ops.zeros(mask.shape[:-1] + (width - mask.shape[-1],), mask.dtype)), -1)
 
 
-@contextmanager
-def opened(network: nn.Cell) -> Iterator[None]:
-    """A block in which every `nn.MultiheadAttention` of a network is an open one."""
-    cells = [cell for _, cell in network.cells_and_names() if open_attention(cell)]
-    try:
-        yield
-    finally:
-        for cell in cells:
-            close_attention(cell)
-
-
-def open_attention(cell: nn.Cell) -> bool:
-    """Open an `nn.MultiheadAttention`; say whether the Cell was one. A subclass may compute something else."""
-    if type(cell) is not nn.MultiheadAttention:
-        return False
+def open_attention(cell: nn.Cell) -> None:
+    """Make an `nn.MultiheadAttention` an open one."""
     cell.__class__ = OpenAttention
     cell.query, cell.key, cell.value = _Projection(), _Projection(), _Projection()
     # What scores are divided by stays, however narrow heads become.
     cell.root = Tensor(np.sqrt(np.sqrt(np.float32(cell.head_dim))), cell.dtype)
-    return True
 
 
 def close_attention(cell: nn.Cell) -> None:
     """Undo `open_attention`, unless its heads have changed since."""
-    if type(cell) is OpenAttention and cell.head_dim * cell.num_heads == cell.embed_dim \
-            and np.isclose(cell.root.asnumpy(), cell.head_dim ** 0.25):
+    if cell.head_dim * cell.num_heads == cell.embed_dim and np.isclose(cell.root.asnumpy(), cell.head_dim ** 0.25):
         del cell.root, cell.query, cell.key, cell.value
         cell.__class__ = nn.MultiheadAttention
 
@@ -159,7 +143,8 @@ def close_attention(cell: nn.Cell) -> None:
 def resize_attention(inner: int, kept: Tuple[int, ...], cell: nn.Cell) -> None:
     """Set the widths of an attention that kept these of the `inner` channels that its heads made."""
     width = inner // cell.num_heads
-    open_attention(cell)
+    if type(cell) is nn.MultiheadAttention:
+        open_attention(cell)
     cell.num_heads = len({position // width for position in kept})
     cell.head_dim = len(kept) // cell.num_heads
     weights = [weight for weight in (cell.in_proj_weight, cell.q_proj_weight) if weight is not None]

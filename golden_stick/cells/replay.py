@@ -12,8 +12,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.cells.attention import opened
-from golden_stick.cells.wrappers import evaluation, find_cell, leaves
+from golden_stick.cells.wrappers import evaluation, find_cell, leaves, opened
 
 __all__ = ["Replay", "tapped"]
 

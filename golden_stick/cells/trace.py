@@ -15,7 +15,6 @@ from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line, line_of_user
 from golden_stick.base.inputs import as_tensors, describe
-from golden_stick.cells.attention import opened
 from golden_stick.cells.wrappers import (
     ScatteredOutput,
     TemporaryCell,
@@ -24,6 +23,7 @@ from golden_stick.cells.wrappers import (
     find_cell,
     kind_of,
     names_read,
+    opened,
     scratch_directory,
 )
 from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten

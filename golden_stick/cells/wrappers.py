@@ -19,14 +19,14 @@ import numpy as np
 from mindspore import Tensor, mint, nn, ops
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, first_line
-from golden_stick.cells.attention import close_attention, open_attention
+from golden_stick.cells.attention import OpenAttention, close_attention, open_attention
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
 __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell",
            "allowed_difference", "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
-           "find_cell", "kind_of", "leaves", "masked_network", "names_read", "nan_parameters", "own_fault", "quiet",
-           "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
+           "find_cell", "kind_of", "leaves", "masked_network", "names_read", "nan_parameters", "opened", "own_fault",
+           "quiet", "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -117,6 +117,20 @@ def evaluation(network: nn.Cell) -> Iterator[None]:
             # Not set_train, which passes the flag on to all children.
             cell.add_flags(training=training)
             cell._phase = phase
+
+
+@contextmanager
+def opened(network: nn.Cell) -> Iterator[None]:
+    """A block in which every `nn.MultiheadAttention` of a network is an open one."""
+    # A subclass may compute something else.
+    cells = [cell for _, cell in network.cells_and_names() if type(cell) is nn.MultiheadAttention]
+    for cell in cells:
+        open_attention(cell)
+    try:
+        yield
+    finally:
+        for cell in cells:
+            close_attention(cell)
 
 
 @contextmanager
@@ -298,8 +312,9 @@ def find_cell(network: nn.Cell, path: str, owner: str = "slim") -> nn.Cell:
 
 def replace_cells(network: nn.Cell, wrappers: Mapping[str, Callable[[nn.Cell], nn.Cell]]) -> None:
     """Put `wrappers[path](cell)` where the Cell at `path` is, wherever it is referred to. Parameter names stay."""
-    for path in wrappers:
-        open_attention(find_cell(network, path.rpartition(".")[0]))  # one that is not open does not call its Cells
+    for parent in [find_cell(network, path.rpartition(".")[0]) for path in wrappers]:
+        if type(parent) is nn.MultiheadAttention:
+            open_attention(parent)  # one that is not does not call its Cells
     last = {id(find_cell(network, path)): path for path in wrappers}
     _exchange(network, {key: wrappers[path](find_cell(network, path)) for key, path in last.items()})
 
@@ -309,7 +324,8 @@ def unwrap_cells(network: nn.Cell, kind: Type[Any]) -> None:
     wrapped = {id(cell): cell.cell for _, cell in network.cells_and_names() if isinstance(cell, kind)}
     _exchange(network, wrapped)
     for _, cell in network.cells_and_names() if wrapped else ():
-        close_attention(cell)
+        if type(cell) is OpenAttention:
+            close_attention(cell)
 
 
 def _exchange(network: nn.Cell, made: Mapping[int, nn.Cell]) -> None:

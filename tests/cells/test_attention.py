@@ -5,7 +5,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import golden_stick as gs
-from golden_stick.cells.attention import OpenAttention, opened
+from golden_stick.cells.attention import OpenAttention
+from golden_stick.cells.wrappers import opened
 from tests.marks import both_modes
 
 WIDTH, HEADS = 16, 4
