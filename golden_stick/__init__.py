@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from golden_stick.compare.compare import compare as compare
     from golden_stick.compare.sensitivity import sensitivity as sensitivity
     from golden_stick.criteria.table import add_criterion as add_criterion
+    from golden_stick.deploy.checkpoints import load_state as load_state
+    from golden_stick.deploy.checkpoints import save_state as save_state
     from golden_stick.deploy.exporters import export as export
     from golden_stick.deploy.fold.network import fold as fold
     from golden_stick.deploy.fold.network import fold_report as fold_report
@@ -62,6 +64,7 @@ _HOME = {
     "fold": "deploy.fold.network",
     "fold_report": "deploy.fold.network",
     "load_slim": "deploy.slim_network",
+    "load_state": "deploy.checkpoints",
     "prune_in_steps": "prune.schedule",
     "pruning_card": "certify.card",
     "reconstruct": "recover.reconstruct",
@@ -69,6 +72,7 @@ _HOME = {
     "safe_filters": "certify.safe_filters",
     "safe_together": "certify.safe_filters",
     "save_slim": "deploy.slim_network",
+    "save_state": "deploy.checkpoints",
     "sensitivity": "compare.sensitivity",
     "slim": "cells.slim",
     "slim_optimizer": "recover.optimizer",

@@ -13,10 +13,11 @@ from mindspore import Parameter, Tensor, nn
 from mindspore.experimental.optim import Optimizer
 from mindspore.train import Callback
 
-from golden_stick.base.config import Option, Path, Registry, Switch, check_config, check_value, level_of_user
+from golden_stick.base.config import Option, Path, Registry, Switch, Whole, check_config, check_value, level_of_user
 from golden_stick.base.errors import ArgumentTypeError, StateError
+from golden_stick.base.files import PathLike, path_of
 from golden_stick.base.inputs import leading_inputs
-from golden_stick.deploy.checkpoints import read_checkpoint
+from golden_stick.deploy.checkpoints import difference_of_state, read_checkpoint, save_state
 from golden_stick.deploy.exporters import export
 
 __all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "ExportMindIRCallBack", "add_algorithm",
@@ -120,14 +121,32 @@ class CompAlgo(ABC):
                 parameter.set_data(Tensor(values[key], parameter.dtype))
         return net_opt
 
-    def callbacks(self, *args: Any, **kwargs: Any) -> List[Callback]:
+    def callbacks(self, *args: Any, checkpoint: Optional[PathLike] = None, every: int = 100, **kwargs: Any
+                  ) -> List[Callback]:
         """
         Callbacks for `Model.train`: they refuse to train another network than the one that `apply` returned, call
-        `after_step`, and export a MindIR at the end where that is set. Arguments are a subclass's.
+        `after_step`, and export a MindIR at the end where that is set. Other arguments are a subclass's.
+
+        Args:
+            checkpoint (Union[str, os.PathLike]): Where the state of the training is kept while it goes on, a file
+                ending in ``.ckpt`` or ``.safetensors``. A script that calls :func:`golden_stick.load_state` for it
+                before it trains goes on where it was interrupted. Default: ``None``, nothing is written.
+            every (int): After how many batches it is written anew; at the end it always is. Default: 100.
+
+        Returns:
+            list[Callback].
+
+        Raises:
+            ArgumentTypeError: If `checkpoint` is no path, or `every` no whole number.
+            ArgumentError: If `every` is less than 1.
         """
+        return [self.main_callback(), *([] if checkpoint is None else [_StateCallback(self, checkpoint, every)])]
+
+    def main_callback(self) -> Callback:
+        """What ties the algorithm to a training; for a subclass that has another one."""
         if self._save_mindir:
-            return [ExportMindIRCallBack(self, self._save_mindir_path)]
-        return [AlgorithmCallback(self)]
+            return ExportMindIRCallBack(self, self._save_mindir_path)
+        return AlgorithmCallback(self)
 
     def after_step(self) -> None:  # noqa: B027, most algorithms need nothing here
         """What must follow an optimizer step. `callbacks` sees to it; a loop of one's own calls it after each step."""
@@ -302,7 +321,7 @@ class AlgorithmCallback(Callback):
         told = run_context.original_args()
         if self._algorithm.is_applied:
             _refuse_others(type(self._algorithm).__name__, self._algorithm.applied.network, told)
-        self._algorithm.before_training(told.epoch_num * told.batch_num)
+        self._algorithm.before_training(told.epoch_num * told.batch_num - _seen(told) % told.batch_num)
 
     def on_train_step_end(self, run_context: Any) -> None:
         self._algorithm.after_step()
@@ -311,6 +330,43 @@ class AlgorithmCallback(Callback):
         self._algorithm.after_step()
         told = run_context.original_args()
         self._algorithm.finish_training(told.get("network"), told.get("train_dataset"))
+
+
+def _seen(told: Mapping[str, Any]) -> int:
+    """How many batches a training that goes on leaves out, by what its data set was told."""
+    return getattr(told.get("train_dataset"), "get_init_step", int)()
+
+
+class _StateCallback(Callback):
+    """Keeps the state of a training in a file; one that is there must be where the training begins."""
+
+    def __init__(self, algorithm: CompAlgo, path: PathLike, every: int):
+        super().__init__()
+        self._owner = type(algorithm).__name__
+        check_value(self._owner, "every", every, Whole(1))
+        self._path, self._every, self._begun, self._written = path_of(self._owner, path), every, 0, 0
+
+    def on_train_begin(self, run_context: Any) -> None:
+        told = run_context.original_args()
+        self._begun = self._written = _seen(told)
+        if os.path.exists(self._path):
+            why = difference_of_state(self._owner, self._path, told.network, told.train_network, self._begun)
+            if why:
+                raise StateError(f"For '{self._owner}', a training must go on where '{self._path}' stands, but {why}: "
+                                 f"call step = gs.load_state(path, network, optimizer) and data.set_init_step(step) "
+                                 f"before, or delete the file to begin anew.")
+
+    def on_train_step_end(self, run_context: Any) -> None:
+        told = run_context.original_args()
+        if (self._begun + told.cur_step_num) // self._every > self._written // self._every:
+            self._write(told)
+
+    def on_train_end(self, run_context: Any) -> None:
+        self._write(run_context.original_args())
+
+    def _write(self, told: Any) -> None:
+        self._written = self._begun + told.cur_step_num
+        save_state(self._path, told.network, told.train_network, self._written)
 
 
 class ExportMindIRCallBack(AlgorithmCallback):

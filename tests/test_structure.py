@@ -16,9 +16,9 @@ FOLDERS = ("base", "graph", "cells", "deploy", "bench", "criteria", "recover", "
            "scop", "pruner", "certify", "compare", "cli")
 PUBLIC = {"CompAlgo", "OneShot", "PrunerFtCompressAlgo", "PrunerKfCompressAlgo", "SCOP", "UniPruner", "add_algorithm",
           "add_criterion", "add_layer", "benchmark", "certify", "compare", "distill", "errors", "exchangeability",
-          "export", "find_groups", "fold", "fold_report", "load_slim", "prune_in_steps", "pruning_card", "reconstruct",
-          "reconstruction_report", "safe_filters", "safe_together", "save_slim", "sensitivity", "slim",
-          "slim_optimizer", "trace", "verify"}
+          "export", "find_groups", "fold", "fold_report", "load_slim", "load_state", "prune_in_steps", "pruning_card",
+          "reconstruct", "reconstruction_report", "safe_filters", "safe_together", "save_slim", "save_state",
+          "sensitivity", "slim", "slim_optimizer", "trace", "verify"}
 
 
 def module_name(path):
@@ -183,7 +183,7 @@ HELPERS = {
         "along_one_axis", "reduction", "reshape", "transpose", "concat", "strided_slice", "pad", "first_input",
     },
     "golden_stick.scop.cells": {"MixingLayer", "OneKnockoffInput", "PhaseNetwork", "PhaseOfOneInput"},
-    "golden_stick.scop.samplers": {"KnockoffChange"},
+    "golden_stick.scop.samplers": {"KnockoffChange", "StandardNormal"},
     "golden_stick.scop.scales": {"BlockSchedule", "FullPrecision", "RealScale", "ScheduledScale"},
 }
 

@@ -81,8 +81,11 @@ def parse_options(step: str, arguments: Optional[Sequence[str]] = None, descript
     known = {**_COMMON, **_OF_STEP[step]}
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--config", help="YAML file with defaults")
-    if step in ("train", "finetune"):
+    if step in ("train", "prune", "finetune"):
         parser.add_argument("--distributed", action="store_true", help="data-parallel, as one of msrun's workers")
+    if step == "prune":
+        parser.add_argument("--resume", action="store_true",
+                            help="keep the state of the knockoff phase in the output folder, and go on from it")
     for name, (kind, default, text) in known.items():
         text = f"{text} (default: {default})"
         parser.add_argument("--" + name.replace("_", "-"), type=kind, default=default, help=text)

@@ -118,11 +118,15 @@ class _Progress(Callback):
 
 
 def fit(network: nn.Cell, loss, optimizer: nn.Optimizer, data, epochs: int, title: str,
-        callbacks: Iterable[Callback] = ()) -> Tuple[List[float], float]:
-    """Train with `Model.train`; `loss` is None for a network that gives it itself. Returns the mean loss of each epoch,
-    and the seconds it took."""
-    progress, start = _Progress(title, epochs * data.get_dataset_size()), time.perf_counter()
-    ms.Model(network, loss, optimizer).train(epochs, data, callbacks=[progress, *callbacks], dataset_sink_mode=False)
+        callbacks: Iterable[Callback] = (), seen: int = 0) -> Tuple[List[float], float]:
+    """Train with `Model.train`; `loss` is None for a network that gives it itself. So many batches were `seen` before.
+    Returns the mean loss of each epoch, and the seconds it took."""
+    steps = data.get_dataset_size()
+    progress, start = _Progress(title, epochs * steps - seen), time.perf_counter()
+    if seen < epochs * steps:
+        data.set_init_step(seen)
+        ms.Model(network, loss, optimizer).train(epochs, data, callbacks=[progress, *callbacks],
+                                                 dataset_sink_mode=False, initial_epoch=seen // steps)
     return progress.epochs, time.perf_counter() - start
 
 

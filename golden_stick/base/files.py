@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, Mapping, Option
 import numpy as np
 from safetensors import SafetensorError
 
+from golden_stick.base.devices import rank
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, first_line
 
 if TYPE_CHECKING:
     from mindspore import nn
 
-__all__ = ["PathLike", "digest_of", "digest_of_samples", "network_digest", "now", "path_of", "placed_file",
-           "read_record", "sample_digests", "versions", "whole_file", "write_json", "write_page", "write_record"]
+__all__ = ["PathLike", "digest_of", "digest_of_samples", "make_folder", "network_digest", "now", "path_of",
+           "placed_file", "read_record", "sample_digests", "versions", "whole_file", "write_json", "write_page",
+           "write_record"]
 
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -39,7 +41,8 @@ def path_of(owner: str, path: Any) -> str:
 @contextmanager
 def whole_file(owner: str, path: str) -> Iterator[str]:
     """
-    A temporary path beside `path`, which takes its place once the block has ended without an error.
+    A temporary path beside `path`, which takes its place once the block has ended without an error; of several
+    processes, in the first alone.
 
     The block writes the file and does nothing else that may meet an error of the operating system: any becomes a
     CheckpointError in the name of `owner`.
@@ -80,10 +83,21 @@ def placed_file(owner: str, path: str) -> Iterator[str]:
         yield temporary
         with _writing(owner, path):
             os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            # Of several processes, all of which have made it, one puts it there.
+            if rank() == 0:
+                os.replace(temporary, path)
     finally:
         # MindSpore leaves a folder there when weights do not fit into one file.
         shutil.rmtree(scratch)
+
+
+def make_folder(owner: str, path: str) -> None:
+    """Make the folder that a user called `folder`, if it is not there."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"For '{owner}', 'folder' must be a folder that can be made and written to, but got "
+                              f"'{path}' ({error.strerror}).") from error
 
 
 def read_record(owner: str, path: str, kind: str) -> Dict[str, Any]:

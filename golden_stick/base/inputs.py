@@ -1,19 +1,21 @@
 """
-What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape; and batches of data, read and counted. MindSpore
-is imported where Tensors are made, since files of other runtimes are measured without it.
+What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape, some of whose axes may take any length; and
+batches of data, read and counted. MindSpore is imported where Tensors are made, since files of other runtimes are
+measured without it.
 """
 import sys
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, ExportError, TraceError
 
 if TYPE_CHECKING:
     from mindspore import Tensor
 
-__all__ = ["as_arrays", "as_tensors", "batches_of", "describe", "describe_with_types", "first_inputs",
-           "labelled_batches", "leading_inputs", "resized", "shown"]
+__all__ = ["CHECKED", "FreeAxes", "TRACED", "as_arrays", "as_tensors", "batches_of", "describe", "describe_with_types",
+           "first_inputs", "labelled_batches", "leading_inputs", "lengthened", "opened_inputs", "resized", "shown",
+           "with_lengths"]
 
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
@@ -86,6 +88,72 @@ def resized(tensors: Tuple["Tensor", ...], size: int) -> Tuple["Tensor", ...]:
                 for at in range(size)]
         made.append(Tensor(np.stack(rows), tensor.dtype))
     return tuple(made)
+
+
+# For each input, the axes behind the first that take any length. The first is the batch's.
+FreeAxes = Tuple[Tuple[int, ...], ...]
+Made = TypeVar("Made")
+
+# Lengths are a step times these, a row for each axis, a column for each turn: none follows another by chance.
+_TIMES = ((3, 5, 4, 7, 6, 2), (4, 7, 6, 3, 2, 5), (5, 3, 7, 4, 2, 6), (7, 4, 5, 3, 6, 2))
+_BATCHES = (2, 3, 5, 4, 1, 6)
+TRACED, CHECKED = (0, 1, 2, 3), (4, 5)
+# Odd lengths show which way halves are rounded. A network that joins what it halved and doubled takes multiples only.
+_STEPS = (13, 32, 64, 4)
+
+
+def opened_inputs(owner: str, inputs: Any) -> Tuple[Tuple["Tensor", ...], FreeAxes]:
+    """What a network takes, as Tensors, and which axes take any length: those of length None or -1."""
+    from mindspore import Tensor
+
+    items = [inputs] if isinstance(inputs, Tensor) else list(inputs) if isinstance(inputs, (tuple, list)) else []
+    if items and all(isinstance(item, Tensor) for item in items):
+        given = [(list(item.shape), item) for item in items]
+    elif any(item is None or type(item) is int and item == -1 for item in items):
+        given = [(items, None)]
+    else:
+        return as_tensors(owner, inputs), ()
+    tensors, free = [], []
+    for shape, tensor in given:
+        opened = [axis for axis, size in enumerate(shape) if size in (None, -1)]
+        sizes = tuple((_STEPS[0] if axis else 1) if axis in opened else size for axis, size in enumerate(shape))
+        drawn = tensor if tensor is not None and not opened else as_tensors(owner, sizes)[0]
+        if tensor is not None and opened:
+            # Indices that any table has.
+            array = drawn.asnumpy() if "Float" in str(tensor.dtype) else np.int32(drawn.asnumpy() > 0)
+            drawn = Tensor(array, tensor.dtype)
+        tensors.append(drawn)
+        free.append(tuple(axis for axis in opened if axis))
+    if len(set(sum(free, ()))) > len(_TIMES):
+        raise ArgumentError(f"For '{owner}', 'inputs' must have at most {len(_TIMES)} free axes besides the batch, but "
+                            f"got {sorted(set(sum(free, ())))}.")
+    return tuple(tensors), tuple(free) if any(free) else ()
+
+
+def lengthened(tensors: Tuple["Tensor", ...], free: FreeAxes, step: int, turn: int, any_batch: bool
+               ) -> Tuple["Tensor", ...]:
+    """Inputs of the lengths and of the batch size of a turn. Axes of the same place in two inputs are of one length."""
+    from mindspore import Tensor
+
+    lengths = dict(zip(sorted(set(sum(free, ()))), (step * times[turn] for times in _TIMES)))
+    made = []
+    for tensor, axes in zip(resized(tensors, _BATCHES[turn]) if any_batch else tensors, free):
+        shape = [lengths[axis] if axis in axes else size for axis, size in enumerate(tensor.shape)]
+        made.append(Tensor(np.resize(tensor.asnumpy(), shape), tensor.dtype) if axes else tensor)
+    return tuple(made)
+
+
+def with_lengths(tensors: Tuple["Tensor", ...], free: FreeAxes, any_batch: bool, turns: Sequence[int],
+                 work: Callable[[Tuple["Tensor", ...]], Made]) -> Tuple[List[Made], int]:
+    """What `work` makes of each turn's inputs, with the first step whose lengths the network takes, and that step."""
+    reason = None
+    for step in _STEPS:
+        try:
+            return [work(lengthened(tensors, free, step, turn, any_batch)) for turn in turns], step
+        except (ExportError, TraceError) as error:
+            reason = reason or error
+    raise ExportError(f"For 'export', the network must take other lengths of the axes of 'inputs' that are free, but "
+                      f"takes none that were tried: {reason}") from reason
 
 
 def batches_of(data: Any) -> Iterator[Tuple[Any, ...]]:

@@ -176,7 +176,7 @@ def _knockoff(options: argparse.Namespace, source: Any) -> None:
     options.draws = len(held[0]) if held and held[0].ndim == 2 else 1
     # The sampler has done its work when there is a checkpoint; what it had fitted is in there all the same.
     source = replace(source, values={name: array for name, array in source.values.items()
-                                     if not name.startswith("sampler.")})
+                                     if not name.startswith(("sampler.", "mixing.sampler."))})
     config = config_of(options, (key for key in SCOP.options if key != "sampler"))
     features = any(name.endswith(".knockoff_mean") for name in source.values)
     config["sampler"] = FeatureSampler(None) if features else PermutationSampler()

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import in_own_name
+from golden_stick.base.devices import refuse_several
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.files import network_digest
 from golden_stick.base.inputs import as_tensors, describe, shown
@@ -101,6 +102,7 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         >>> print([trial.criterion for trial in found.trials])
         ['unpruned', 'l1', 'random']
     """
+    refuse_several("compare")
     settings = check_settings(
         criteria, budget, rates, seeds, scop, scales_data is not None, loss, optimizer, epochs=epochs,
         calibration_batches=calibration_batches, knockoff_steps=knockoff_steps,

@@ -12,8 +12,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import FRACTION, Interval, OneOf, check_value, in_own_name
+from golden_stick.base.devices import refuse_several
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
-from golden_stick.base.files import digest_of, network_digest, read_record, whole_file, write_record
+from golden_stick.base.files import digest_of, make_folder, network_digest, read_record, whole_file, write_record
 from golden_stick.base.inputs import describe, leading_inputs, shown
 from golden_stick.cells.wrappers import check_network
 from golden_stick.compare.result import markdown_table, need_matplotlib, write_figure
@@ -259,6 +260,7 @@ def sensitivity(network: nn.Cell, inputs: Any, evaluate: Callable[[nn.Cell], flo
         >>> rates = found.budget_rates(net, (1, 4), {"target_macs": 0.75})
         >>> slim = gs.OneShot({"prune_rate": rates}).apply(net, (1, 4))
     """
+    refuse_several("sensitivity")
     check_network("sensitivity", network)
     checked_evaluate("sensitivity", evaluate)
     if recovery is not None:
@@ -366,11 +368,7 @@ class _Store:
         if not folder:
             return
         need_matplotlib("sensitivity")
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as error:
-            raise CheckpointError(f"For 'sensitivity', 'folder' must be a folder that can be made and written to, but "
-                                  f"got '{folder}' ({error.strerror}).") from error
+        make_folder("sensitivity", folder)
         if os.path.exists(self._path):
             record = read_record("sensitivity", self._path, _KIND)
             try:

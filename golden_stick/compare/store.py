@@ -8,7 +8,7 @@ import mindspore as ms
 from mindspore import nn
 
 from golden_stick.base.errors import CheckpointError, StateError, first_line
-from golden_stick.base.files import whole_file, write_json
+from golden_stick.base.files import make_folder, whole_file, write_json
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.result import Comparison, Trial, draw, need_matplotlib
 from golden_stick.deploy.slim_network import load_slim, save_slim
@@ -34,11 +34,8 @@ class Store:
         if folder:
             # Now, not at the end of hours.
             need_matplotlib("compare")
-            try:
-                os.makedirs(os.path.join(folder, _NETWORKS), exist_ok=True)
-            except OSError as error:
-                raise CheckpointError(f"For 'compare', 'folder' must be a folder that can be made and written to, but "
-                                      f"got '{folder}' ({error.strerror}).") from error
+            make_folder("compare", folder)
+            make_folder("compare", os.path.join(folder, _NETWORKS))
             self._resume(os.path.join(folder, _RECORD))
 
     def done(self, criterion: str, seed: int) -> bool:

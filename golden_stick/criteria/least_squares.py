@@ -8,6 +8,7 @@ from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
+from golden_stick.base.devices import gathered, ranks, summed
 from golden_stick.graph.ir import Graph, Parameter, flatten
 from golden_stick.graph.layers import DENSE, OPERATORS, TRANSPOSED, Form, layer_of, spatial_numbers
 
@@ -139,6 +140,21 @@ class Moments:
         self._reads += other._reads
         self._both += other._both
         self._gives += other._gives
+
+    def add_others(self) -> None:
+        """Count the rows of all processes, about the origin of the first."""
+        if ranks() == 1:
+            return
+        reads, gives = gathered(self._from)[0], gathered(self._to)[0]
+        moved = np.tile(np.eye(reads.shape[1] + 1), (len(reads), 1, 1))
+        moved[:, -1, :-1] = self._from - reads
+        shift = self._to - gives
+        self._gives += float((2 * self._both[:, -1] * shift + self._reads[:, -1, -1:] * np.square(shift)).sum())
+        self._both = moved.transpose(0, 2, 1) @ (self._both + self._reads[:, :, -1:] * shift[:, None])
+        self._reads = moved.transpose(0, 2, 1) @ self._reads @ moved
+        self._from, self._to = reads, gives
+        self._reads, self._both = summed(self._reads), summed(self._both)
+        self._gives = float(summed(np.array(self._gives)))
 
     @property
     def count(self) -> int:

@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from golden_stick.base.devices import from_first, gathered, summed, total_of
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
 from golden_stick.base.inputs import leading_inputs, shown
 from golden_stick.cells.replay import tapped
@@ -43,7 +44,7 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
             loss: Optional[Callable]) -> Found:
     """
     What a criterion needs of the data: weight name -> the array that `FilterStatistics` has under the name `needs`.
-    Data and loss are those of `OneShot.apply`.
+    Data and loss are those of `OneShot.apply`; of several processes, the data of all.
 
     The network is in evaluation meanwhile: normalizations use their moving statistics, nothing is dropped, and so no
     sample's loss depends on another sample.
@@ -113,7 +114,9 @@ def _gate_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapping
             else:
                 product = filter_rows(gradient * parameter.asnumpy(), filters[parameter.name].axis)
                 rows.setdefault(parameter.name, []).append(product.sum(axis=1)[None])
-    return {name: np.concatenate(found) for name, found in rows.items()}
+    nothing = {name: [np.zeros((0, len(item.channels)))] for name, item in filters.items()}
+    whole = {name: np.concatenate(gathered(np.concatenate(found))) for name, found in {**nothing, **rows}.items()}
+    return {name: found for name, found in whole.items() if len(found)}
 
 
 def _gates(graph: Graph, filters: Mapping[str, ParameterSlice]) -> Dict[str, Tuple[str, List[int]]]:
@@ -162,6 +165,7 @@ def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapp
                        batches: Iterator[Tuple[Tensor, ...]], loss: Optional[Callable]) -> Found:
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
+    wanted = [parameter.name for parameter in parameters]
     step = _differentiate(copy, graph, parameters, loss)
     found: Found = {}
     count = 0
@@ -173,7 +177,8 @@ def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapp
                 rows = filter_rows(gradient.asnumpy().astype(np.float64), filters[parameter.name].axis)
                 found[parameter.name] = found.get(parameter.name, 0.0) + np.square(rows)
             count += 1
-    return {name: total / count for name, total in found.items()}
+    count = int(summed(np.array(count)))
+    return {name: summed(found.get(name, np.zeros(1))) / count for name in wanted} if count else {}
 
 
 def _activations(owner: str, network: nn.Cell, graph: Graph, grouping: Grouping,
@@ -193,11 +198,12 @@ def _activations(owner: str, network: nn.Cell, graph: Graph, grouping: Grouping,
         for batch in batches:
             _given(owner, running, batch[:len(graph.inputs)])
             count += 1
+    count = int(summed(np.array(count)))
     if not count:
         return {}
     seen: Dict[int, List[float]] = {}
     for site, total in totals:
-        for channel, value in zip(site.channels.tolist(), (total / count).tolist()):
+        for channel, value in zip(site.channels.tolist(), (summed(total) / count).tolist()):
             seen.setdefault(channel, []).append(value)
     return {name: _of_channels(owner, item, seen) for name, item in filters.items()}
 
@@ -286,9 +292,10 @@ class _Removal:
 
     def costs(self, filters: Mapping[str, ParameterSlice]) -> Found:
         """Weight name -> those of its filters, where all its channels have any."""
-        if not self._batches:
+        samples = total_of(self._owner, "data", sum(batch[0].shape[0] for batch in self._batches))
+        if not samples:
             return {}
-        self._look()
+        self._look(samples)
         self._outputs = self._run({})
         scales = scales_after(self._graph, {name: item.asnumpy() for name, item in self._parameters.items()})
         seen: Dict[int, float] = {}
@@ -306,15 +313,18 @@ class _Removal:
                                 f"criterion, but none are: take another one.")
         return found
 
-    def _look(self) -> None:
-        """Run all batches, and have the readers count what they read."""
+    def _look(self, samples: int) -> None:
+        """Run all batches, which are of so many samples in all processes, and have the readers count what they read."""
         known = [reader for reader in self._readers if reader.known]
-        samples = sum(batch[0].shape[0] for batch in self._batches)
         for batch in shown(self._batches, "batches", len(self._batches)):
             part = batch[0].shape[0] / samples
             with tapped(self._network, {reader.path: reader.enter for reader in known},
                         {reader.path: partial(reader.leave, part) for reader in known}) as running:
                 _given(self._owner, running, batch)
+        for reader in known:
+            reader.known = all(gathered(np.array(reader.known)))
+            if reader.known and reader.moments:
+                reader.moments.add_others()
 
     def _of_group(self, group: ChannelGroup, scales: Mapping[str, np.ndarray]) -> Dict[int, float]:
         """Channel -> what it costs; nothing where a reader of any is not known."""
@@ -333,7 +343,8 @@ class _Removal:
         return dict(zip(group.channels.tolist(), costs.tolist()))
 
     def _off(self, readers: List[_Reader], gone: np.ndarray) -> float:
-        """How far the outputs are off without these channels, as a fraction of what they vary by; 1 if they do not."""
+        """How far the outputs are off without these channels, as a fraction of what they vary by; 1 if they do not. Of
+        several processes, the first one's batch tells."""
         shifts = {}
         for reader in readers:
             weight, shifts[reader.path] = reader.without(gone)
@@ -343,7 +354,7 @@ class _Removal:
             self._set(reader, reader.weight)
         varied = [(np.square(now - before).sum(), np.square(before - before.mean(0)).sum())
                   for now, before in zip(outputs, self._outputs)]
-        return float(np.mean([off / spread for off, spread in varied if spread > 0] or [1.0]))
+        return from_first(float(np.mean([off / spread for off, spread in varied if spread > 0] or [1.0])))
 
     def _set(self, reader: _Reader, weight: np.ndarray) -> None:
         held = self._parameters[reader.name]

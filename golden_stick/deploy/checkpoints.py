@@ -1,4 +1,7 @@
-"""Checkpoints of every kind: read, put together from the ranks that wrote them, and told apart."""
+"""
+Checkpoints of every kind: read, put together from the ranks that wrote them, and told apart; and the state of a
+training, written and read again.
+"""
 import glob
 import os
 import re
@@ -9,13 +12,16 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Parameter, Tensor, nn, ops
+from safetensors.numpy import save_file
 
-from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
+from golden_stick.base.config import Whole, check_value
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
+from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.cells.wrappers import PLAN
 from golden_stick.deploy.slim_file import CHECKPOINT, SAFETENSORS, read_tensors
 
-__all__ = ["read_checkpoint", "Source", "read_source"]
+__all__ = ["read_checkpoint", "Source", "difference_of_state", "load_state", "read_source", "save_state"]
 
 
 _RANK = re.compile(r"rank[_-]?(\d+)")
@@ -179,3 +185,132 @@ def _differing(parts: Mapping[str, Mapping[str, np.ndarray]], values: Mapping[st
                 found.setdefault(name, f"'{whole}' and '{file}' differ in '{name}', of shapes {first.shape} and "
                                        f"{other.shape}")
     return found
+
+
+_STEP = "golden_stick.step"  # what a file of a state holds besides parameters
+
+
+def save_state(path: PathLike, network: nn.Cell, optimizer: nn.Cell, step: int) -> str:
+    """
+    Write the state of a training to one file, whole or not at all: every parameter of the network and of the optimizer,
+    scales, moments, schedules and counts among them, and how many batches were seen. It is a checkpoint as well.
+
+    `callbacks(checkpoint=path)` of an algorithm does it in `Model.train`.
+
+    Args:
+        path (Union[str, os.PathLike]): Where to write, ending in ``.ckpt`` or ``.safetensors``; the folder must exist.
+            Of several processes, the first one writes.
+        network (nn.Cell): What is trained, such as what `apply` of an algorithm returned.
+        optimizer (nn.Cell): What trains it: an optimizer, or all of ``Model.train_network``, which holds a loss scale
+            besides.
+        step (int): How many batches were seen.
+
+    Returns:
+        str, the path.
+
+    Raises:
+        ArgumentTypeError: If `path` is no path, `step` no whole number, or the others are not Cells.
+        ArgumentError: If `step` is negative, `path` ends otherwise, or two parameters have one name.
+        CheckpointError: If the file cannot be written there.
+
+    Examples:
+        >>> import os, tempfile
+        >>> import golden_stick as gs
+        >>> from mindspore import nn
+        >>> net = nn.Dense(4, 3)
+        >>> optimizer = nn.Adam(net.trainable_params(), 0.01)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = gs.save_state(os.path.join(folder, "training.ckpt"), net, optimizer, 100)
+        ...     print(gs.load_state(path, net, optimizer))
+        100
+    """
+    path = _state_path("save_state", path)
+    check_value("save_state", "step", step, Whole(0))
+    held = {name: item.asnumpy() for name, item in _held("save_state", network, optimizer).items()}
+    held[_STEP] = np.array([step], np.int64)
+    with whole_file("save_state", path) as temporary:
+        if path.endswith(SAFETENSORS):
+            save_file({name: np.array(array, order="C") for name, array in held.items()}, temporary)
+        else:
+            ms.save_checkpoint([{"name": name, "data": Tensor(array)} for name, array in held.items()], temporary)
+    return path
+
+
+def load_state(path: PathLike, network: nn.Cell, optimizer: nn.Cell) -> int:
+    """
+    Put a network and an optimizer into the state that `save_state` wrote: the same script, run again, goes on.
+
+    Give `Model.train` a data set that begins behind the batches that were seen, ``data.set_init_step(step)``, and
+    ``initial_epoch=step // data.get_dataset_size()``. In a loop of one's own, skip as many batches.
+
+    Args:
+        path (Union[str, os.PathLike]): A file that `save_state` or a callback wrote, or where one is going to be.
+        network (nn.Cell): As for `save_state`, made anew.
+        optimizer (nn.Cell): As for `save_state`, made anew.
+
+    Returns:
+        int, how many batches were seen; 0 if there is no such file yet, and then nothing is changed.
+
+    Raises:
+        ArgumentTypeError: If `path` is no path, or the others are not Cells.
+        ArgumentError: If `path` ends otherwise, or two parameters have one name.
+        CheckpointError: If the file cannot be read, or is of another network, optimizer or configuration.
+    """
+    path = _state_path("load_state", path)
+    held = _held("load_state", network, optimizer)
+    if not os.path.exists(path):
+        return 0
+    values, step = _read_state("load_state", path)
+    for name in (*held, *values):
+        if name not in held or name not in values or values[name].shape != tuple(held[name].shape):
+            there, here = (tuple(known[name].shape) if name in known else "missing" for known in (values, held))
+            raise CheckpointError(f"For 'load_state', '{path}' must be of this network and optimizer, but '{name}' is "
+                                  f"{there} in it and {here} here: build both as before, and give Model.train_network "
+                                  f"as 'optimizer' where there is a loss scale.")
+        # Bytes are records: of how a network was masked, or what its knockoffs are drawn from.
+        if values[name].dtype == np.uint8 and not np.array_equal(values[name], held[name].asnumpy()):
+            raise CheckpointError(f"For 'load_state', '{path}' must be of a training of this network with this "
+                                  f"configuration, but '{name}', which tells of both, is another: take another path, "
+                                  f"or delete it to begin anew.")
+    for name, item in held.items():
+        # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
+        ops.assign(item, Tensor(values[name], item.dtype))
+    return step
+
+
+def difference_of_state(owner: str, path: str, network: nn.Cell, optimizer: nn.Cell, step: int) -> str:
+    """What is otherwise in a file of a state than in the training that is about to begin; empty if nothing is."""
+    values, stored = _read_state(owner, path)
+    if stored != step:
+        return f"it was written after {stored:,} batches, and this training begins after {step:,}"
+    name = next((name for name, item in _held(owner, network, optimizer).items()
+                 if name in values and not np.array_equal(values[name], item.asnumpy(), equal_nan=True)), None)
+    return f"it holds another '{name}'" if name else ""
+
+
+def _state_path(owner: str, path: PathLike) -> str:
+    text = path_of(owner, path)
+    if not text.endswith((CHECKPOINT, SAFETENSORS)):
+        raise ArgumentError(f"For '{owner}', 'path' must end in {CHECKPOINT} or {SAFETENSORS}, but got '{text}'.")
+    return text
+
+
+def _held(owner: str, network: nn.Cell, optimizer: nn.Cell) -> Dict[str, Parameter]:
+    """Every parameter of the two, by name."""
+    held: Dict[str, Parameter] = {}
+    for argument, cell in (("network", network), ("optimizer", optimizer)):
+        if not isinstance(cell, nn.Cell):
+            raise ArgumentTypeError(f"For '{owner}', '{argument}' must be a Cell, but got {type(cell).__name__}.")
+        for item in cell.get_parameters():
+            if held.setdefault(item.name, item) is not item:
+                raise ArgumentError(f"For '{owner}', parameters must have names of their own, but two are called "
+                                    f"'{item.name}'.")
+    return held
+
+
+def _read_state(owner: str, path: str) -> Tuple[Dict[str, np.ndarray], int]:
+    values, _ = read_tensors(owner, path)
+    if _STEP not in values:
+        raise CheckpointError(f"For '{owner}', '{path}' must be a file that 'save_state' wrote, but it does not tell "
+                              f"how many batches were seen.")
+    return values, int(values.pop(_STEP)[0])

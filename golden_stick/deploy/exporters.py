@@ -8,10 +8,9 @@ from mindspore import Tensor, nn
 from golden_stick.base.config import OneOf, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
 from golden_stick.base.files import PathLike, path_of, whole_file
-from golden_stick.base.inputs import describe
+from golden_stick.base.inputs import describe, opened_inputs
 from golden_stick.cells.wrappers import allowed_difference, evaluation, leaves, nan_parameters, quiet, scratch_directory
 from golden_stick.deploy.formats import FORMATS
-from golden_stick.deploy.free_axes import opened_inputs
 
 __all__ = ["check_outputs", "export", "run_network"]
 

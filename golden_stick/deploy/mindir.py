@@ -10,11 +10,10 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.config import level_of_user
 from golden_stick.base.errors import ExportError, first_line
-from golden_stick.base.inputs import resized
+from golden_stick.base.inputs import CHECKED, FreeAxes, resized, with_lengths
 from golden_stick.cells.trace import half_steps
 from golden_stick.cells.wrappers import evaluate, quiet
 from golden_stick.deploy.exporters import check_outputs, run_network
-from golden_stick.deploy.free_axes import CHECKED, FreeAxes, with_lengths
 
 __all__ = ["write_mindir"]
 

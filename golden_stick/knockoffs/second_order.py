@@ -4,6 +4,7 @@ from typing import Callable, Iterable, Mapping, Optional
 
 import numpy as np
 
+from golden_stick.base.devices import gathered, ranks
 from golden_stick.base.errors import ArgumentError
 
 __all__ = ["METHODS", "Moments", "RunningMoments", "SecondOrder", "equicorrelated", "minimum_variance", "moments_of",
@@ -42,11 +43,22 @@ class RunningMoments:
         rows = np.asarray(batch, np.float64)
         if not np.isfinite(rows).all():
             raise ArgumentError("For 'moments_of', every number must be finite, but got NaN or infinity.")
-        own, total = rows.mean(0), self.count + len(rows)
-        centered, shift = rows - own, own - self._mean
-        among = np.outer(shift, shift) * (self.count * len(rows) / total)
-        self._scatter = self._scatter + centered.T @ centered + among
-        self._mean = self._mean + shift * (len(rows) / total)
+        own = rows.mean(0)
+        self._join(len(rows), own, (rows - own).T @ (rows - own))
+
+    def add_others(self) -> None:
+        """Take the rows of all processes in."""
+        if ranks() > 1:
+            parts = zip(*map(gathered, (np.array(self.count), self._mean, self._scatter)))
+            self.count, self._mean, self._scatter = 0, np.zeros(1), np.zeros((1, 1))
+            for count, mean, scatter in parts:
+                if count:
+                    self._join(int(count), mean, scatter)
+
+    def _join(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
+        total, shift = self.count + count, mean - self._mean
+        self._scatter = self._scatter + scatter + np.outer(shift, shift) * (self.count * count / total)
+        self._mean = self._mean + shift * (count / total)
         self.count = total
 
     def moments(self) -> Moments:
@@ -57,12 +69,13 @@ class RunningMoments:
 
 
 def moments_of(batches: Iterable[np.ndarray], progress: Optional[Callable[[int], None]] = None) -> Moments:
-    """Those of batches of shape (samples, variables); `progress` hears after each how many samples were seen."""
+    """Those of batches of shape (samples, variables), of all processes; `progress` hears how many were seen by now."""
     running = RunningMoments()
     for batch in batches:
         running.update(batch)
         if progress is not None:
             progress(running.count)
+    running.add_others()
     return running.moments()
 
 

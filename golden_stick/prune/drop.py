@@ -6,6 +6,7 @@ from typing import Callable, Tuple, TypeVar
 
 from mindspore import nn
 
+from golden_stick.base.devices import from_first
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import network_digest
 from golden_stick.base.inputs import shown
@@ -60,7 +61,7 @@ def checked_evaluate(owner: str, evaluate: Evaluate) -> None:
 
 
 def score_of(owner: str, evaluate: Evaluate, network: nn.Cell) -> float:
-    """What `evaluate` gives, which must be a finite number."""
+    """What `evaluate` gives, which must be a finite number; of several processes, in the first."""
     network.set_train(False)
     value = evaluate(network)
     if isinstance(value, bool) or not isinstance(value, Real):
@@ -68,7 +69,7 @@ def score_of(owner: str, evaluate: Evaluate, network: nn.Cell) -> float:
                                 f"{type(value).__name__}: of a Tensor, return float(tensor).")
     if not math.isfinite(value):
         raise ArgumentError(f"For '{owner}', 'evaluate' must return a finite number, but got {float(value)}.")
-    return float(value)
+    return from_first(float(value))
 
 
 def trusted_score(owner: str, evaluate: Evaluate, network: nn.Cell) -> float:

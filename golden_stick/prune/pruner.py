@@ -2,13 +2,14 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
+from golden_stick.base.devices import from_first, refuse_differing
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, VerifyError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
@@ -148,6 +149,7 @@ class Pruner(CompAlgo):
         self.refuse_second_apply()
         name, notes, config = type(self).__name__, [], self.settings
         check_network(name, network)
+        refuse_differing(name, "'network'", _named_values(network), "load the same checkpoint in each")
         given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
         noise = not any(isinstance(item, Tensor) for item in given)
         if inputs is None:
@@ -159,7 +161,7 @@ class Pruner(CompAlgo):
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
             widths = best_multiple(config["runtime"])
-            config = {**config, "round_to": widths.multiple}
+            config = {**config, "round_to": from_first(widths.multiple)}
             notes.append(f"round_to 'auto': {widths}")
         whole = with_hidden(name, network, tensors, graph)
         grouping = surviving_groups(name, network, whole, tensors, config)
@@ -172,6 +174,7 @@ class Pruner(CompAlgo):
     def apply_task(self, task: PruningTask) -> nn.Cell:
         """The network to train: the second half of `apply`."""
         applied, selection = self.prepare(task)
+        self._refuse_differing_plans(selection.plan)
         self.report = self._make_report("apply", task, selection, shrunk_by(task, selection.plan), {}, Findings())
         self.applied = AppliedPruning(applied, task.inputs, task, selection, OriginalNames.of(applied))
         return applied
@@ -217,11 +220,15 @@ class Pruner(CompAlgo):
         self._check_convert(net_opt, ckpt_path, calibration_data, recovery, evaluate)
         task, found = self.applied.task, None
         plain, values = self.restore(net_opt, self._loaded(net_opt, ckpt_path))
+        refuse_differing(type(self).__name__, "'net_opt'", values.items(), "have gradients averaged in training, by "
+                         "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
+                         "normalizations that learn")
         if evaluate is not None:
             if calibration_data is not None:
                 calibration_data = list(leading_inputs(type(self).__name__, calibration_data, len(task.inputs)))
             found = self._search(plain, values, calibration_data, recovery, evaluate)
         selection = found.selection if found else self.select(values)
+        self._refuse_differing_plans(selection.plan)
         smaller = slim(plain, selection.plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
         graph = trace_slim(type(self).__name__, smaller, task.inputs)
@@ -372,11 +379,16 @@ class Pruner(CompAlgo):
     def choose(self, task: PruningTask, scores: Mapping[str, np.ndarray]) -> Selection:
         """What is to go within the budget of a task, by scores as of `score_filters`."""
         def latency(plan: PruningPlan) -> float:
-            return latency_ratio(slim(task.network, plan), task.baseline.network, task.inputs, owner=name,
-                                 runtime=task.config["runtime"] or "mindspore")
+            return from_first(latency_ratio(slim(task.network, plan), task.baseline.network, task.inputs, owner=name,
+                                            runtime=task.config["runtime"] or "mindspore"))
 
         name = type(self).__name__
         return choose(name, task, scores, self.normalizer, latency)
+
+    def _refuse_differing_plans(self, plan: PruningPlan) -> None:
+        refuse_differing(type(self).__name__, "what is pruned", (
+            (f"axis {item.axis} of {item.parameter}", np.array(item.kept)) for item in plan.axes),
+                         "give all the same configuration and seeds, and scores that do not hang on a process")
 
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:
@@ -439,6 +451,10 @@ class Pruner(CompAlgo):
             control=findings.control, shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched,
             chosen=chosen,
         )
+
+
+def _named_values(network: nn.Cell) -> Iterator[Tuple[str, np.ndarray]]:
+    return ((parameter.name, parameter.asnumpy()) for parameter in network.get_parameters())
 
 
 def _untrained(plain: nn.Cell, before: nn.Cell) -> Optional[nn.Cell]:

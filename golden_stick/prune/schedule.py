@@ -1,15 +1,20 @@
 """`prune_in_steps`: a little at a time, with training between."""
 import inspect
+import json
+import os
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Tuple
 
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from golden_stick.base.config import OneOf, Whole, check_value, in_own_name, level_of_user
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.base.files import digest_of
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.files import PathLike, digest_of, make_folder, network_digest, path_of
+from golden_stick.cells.slim import recipe_of
 from golden_stick.comp_algo import unwarned_of_optimizers
+from golden_stick.deploy.slim_file import SAFETENSORS, kept_positions, read_slim
+from golden_stick.deploy.slim_network import save_slim
 from golden_stick.prune.budget import COUNTED, TARGETS, BudgetBaseline, PruningTask, least_left, refuse_unreachable
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.report import Report
@@ -46,8 +51,8 @@ class PruningStep:
 @in_own_name
 def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], steps: int,
                    train: Callable[..., None], schedule: str = "linear",
-                   data: Optional[Callable[[], Iterable]] = None, loss: Optional[Callable] = None
-                   ) -> Tuple[nn.Cell, Tuple[Report, ...]]:
+                   data: Optional[Callable[[], Iterable]] = None, loss: Optional[Callable] = None,
+                   folder: Optional[PathLike] = None) -> Tuple[nn.Cell, Tuple[Report, ...]]:
     """
     Prune a network by a criterion in several steps, each of which scores the filters anew.
 
@@ -74,6 +79,10 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
             <https://arxiv.org/abs/1710.01878>`_). Default: ``'linear'``.
         data (Callable): For criteria that look at data: gives batches, in every step anew. Default: ``None``.
         loss (Callable): For criteria that look at gradients. Default: ``None``.
+        folder (Union[str, os.PathLike]): Where the slim network of each step is kept once it is trained. The same call
+            goes on where the last one was interrupted: `train` is called for the steps that it has not finished. What
+            `train` keeps besides from step to step, such as an optimizer, it must keep itself
+            (:func:`golden_stick.save_state`). Default: ``None``, nothing is written.
 
     Returns:
         tuple, the slim network after the last training, and the report of each step, of empty ones too. A report's
@@ -84,6 +93,8 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
         ArgumentTypeError: If `config` is not a dict, `train` or `data` not a function, `train` takes other arguments,
             or a value is of another type.
         ArgumentError: If `steps` is less than 1, `schedule` unknown, or the budget is one by patterns or out of reach.
+        StateError: If `folder` holds steps of another network or of another call.
+        CheckpointError: If `folder` cannot be read or written.
 
     Supported Platforms:
         ``CPU``
@@ -110,8 +121,8 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     if data is not None and not callable(data):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'data' must be a function that gives batches, in every step "
                                 f"anew, but got {type(data).__name__}.")
-    slim: nn.Cell = network
-    reports: List[Report] = []
+    kept = _Kept(folder, network, {"config": whole, "steps": steps, "schedule": schedule})
+    slim, reports = network, []
     baseline: Optional[BudgetBaseline] = None
     found: Optional[PruningTask] = None
     # Nearer to the schedule than `round` says, but never beyond what it leaves in the end. Nothing is measured twice.
@@ -134,10 +145,44 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
             # `train` may well know how to go on with an optimizer; if it does not, that shows when it has run.
             with unwarned_of_optimizers():
                 slim = algorithm.convert(applied)
-            _train(train, (slim, step, PruningStep(before, algorithm.report))[:arguments])
+            if not kept.restore(slim, step):
+                _train(train, (slim, step, PruningStep(before, algorithm.report))[:arguments])
+                kept.write(slim, step)
         reports.append(algorithm.report)
         baseline = task.baseline.after(task.grouping, plan)
     return slim, tuple(reports)
+
+
+class _Kept:
+    """The slim networks of finished steps, each in a file of a folder; without a folder, none is kept."""
+
+    def __init__(self, folder: Optional[PathLike], network: nn.Cell, asked: Mapping[str, Any]):
+        self._folder = None if folder is None else path_of("prune_in_steps", folder)
+        if self._folder is None:
+            return
+        self._asked = json.loads(json.dumps({**asked, "network": network_digest(network)}, default=str))
+        make_folder("prune_in_steps", self._folder)
+
+    def restore(self, slim: nn.Cell, step: int) -> bool:
+        """Give a network the weights that it had after a step; whether they are known."""
+        path = self._path(step)
+        if not os.path.exists(path):
+            return False
+        file, parameters = read_slim(path), recipe_of(slim).names.parameters(slim)
+        if file.metadata != {**self._asked, "step": step} or file.kept != kept_positions(recipe_of(slim).steps):
+            raise StateError(f"For 'prune_in_steps', 'folder' must be new or hold the same steps, but '{path}' is of "
+                             f"another network or call: take another folder.")
+        for name, parameter in parameters.items():
+            parameter.set_data(Tensor(file.values[name], parameter.dtype))
+        return True
+
+    def write(self, slim: nn.Cell, step: int) -> None:
+        """Keep a network as it is after a step."""
+        if self._folder is not None:
+            save_slim(slim, self._path(step), {**self._asked, "step": step})
+
+    def _path(self, step: int) -> str:
+        return "" if self._folder is None else os.path.join(self._folder, f"step_{step}{SAFETENSORS}")
 
 
 def _budget_of(config: Mapping[str, Any]) -> Tuple[str, Mapping[str, Any]]:

@@ -1,16 +1,29 @@
 """`reconstruct`: the layers of a slim network solved anew, so that they give what they gave in the original."""
-from typing import Any, Tuple
+import json
+import os
+from dataclasses import asdict
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
+from safetensors.numpy import save_file
 
 from golden_stick.base.config import in_own_name
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.devices import gathered, refuse_differing, summed, total_of
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, first_line
+from golden_stick.base.files import PathLike, digest_of, make_folder, network_digest, path_of, whole_file
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of, remember
 from golden_stick.cells.trace import trace_for
-from golden_stick.deploy.slim_file import Reconstruction, kept_positions
+from golden_stick.deploy.slim_file import (
+    KEY,
+    SAFETENSORS,
+    Reconstruction,
+    SolvedLayer,
+    kept_positions,
+    read_tensors,
+)
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.plan import PruningPlan
 from golden_stick.recover.products import Meeting, meetings_of, products_of
@@ -21,10 +34,12 @@ from golden_stick.recover.statistics import named_batch
 __all__ = ["reconstruct", "reconstruction_report", "solved"]
 
 _GIGABYTE = 1e9
+_FILE = f"reconstruction{SAFETENSORS}"
 
 
 @in_own_name
-def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, memory: float = 1.0) -> nn.Cell:
+def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, memory: float = 1.0,
+                folder: Optional[PathLike] = None) -> nn.Cell:
     """
     A copy of a slim network whose layers give again what they gave in the original, as nearly as they can.
 
@@ -48,6 +63,8 @@ def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, me
         inputs (int): How many items at the beginning of a batch the networks take. Default: 1.
         memory (float): How many gigabytes of what layers give may be held besides. With less, it takes longer, and
             layers are solved with fewer rows. Default: 1.0.
+        folder (Union[str, os.PathLike]): Where layers are kept once they are solved. The same call goes on where the
+            last one was interrupted. Default: ``None``, nothing is written.
 
     Returns:
         nn.Cell, of the class of `slim`. It saves, loads, folds, exports and trains as `slim` does.
@@ -57,6 +74,8 @@ def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, me
         ArgumentTypeError: If a network is not a Cell, or a batch is none of these.
         ArgumentError: If `original` is not what `slim` was made from, `slim` lost no channels or was folded since,
             `memory` is not positive, or there are fewer than two samples, or a batch is not what the networks take.
+        StateError: If `folder` holds a reconstruction of other networks or from other data.
+        CheckpointError: If `folder` cannot be read or written.
         TraceError: If MindSpore cannot compile the slim network for the data.
 
     Supported Platforms:
@@ -80,7 +99,8 @@ def reconstruct(slim: nn.Cell, original: nn.Cell, data: Any, inputs: int = 1, me
         if not isinstance(network, nn.Cell):
             raise ArgumentTypeError(f"For 'reconstruct', both networks must be Cells, but '{name}' is a "
                                     f"{type(network).__name__}.")
-    return solved("reconstruct", "data", slim, original, leading_inputs("reconstruct", data, inputs), memory)
+    kept = None if folder is None else path_of("reconstruct", folder)
+    return solved("reconstruct", "data", slim, original, leading_inputs("reconstruct", data, inputs), memory, kept)
 
 
 def reconstruction_report(network: nn.Cell) -> Reconstruction:
@@ -107,11 +127,13 @@ def reconstruction_report(network: nn.Cell) -> Reconstruction:
     return steps[-1]
 
 
-def solved(owner: str, name: str, slim: nn.Cell, original: nn.Cell, data: Any, memory: float = 1.0) -> nn.Cell:
+def solved(owner: str, name: str, slim: nn.Cell, original: nn.Cell, data: Any, memory: float = 1.0,
+           folder: Optional[str] = None) -> nn.Cell:
     """`reconstruct`, for the caller `owner`, who calls the batches `name`; each is the inputs of the networks."""
     kept = kept_positions(_prunings(owner, slim, original))
     batches = list(data)
-    samples = sum(batch[0].shape[0] for batch in batches)
+    own = sum(batch[0].shape[0] for batch in batches)
+    samples = total_of(owner, name, own)
     if samples < 2:
         raise ArgumentError(f"For '{owner}', '{name}' must hold at least two samples, one of them to be kept aside, "
                             f"but got {samples}.")
@@ -125,10 +147,16 @@ def solved(owner: str, name: str, slim: nn.Cell, original: nn.Cell, data: Any, m
         with named_batch(owner, batches[0]):
             counts = replay.calls()[-1].counts
         readers = readers_of(graph, kept, shapes, counts, met)
-        rows = Rows(readers, batches, memory * _GIGABYTE / 2)
+        rows = Rows(readers, batches, samples, memory * _GIGABYTE / 2)
         rows.watch(owner, original)
-        layers = tuple(Solver(work, replay, rows).layers(readers))
-    aside = int(kept_aside(np.arange(samples)).sum())
+        store = _Store(owner, folder, work, original, batches, memory)
+        layers: Tuple[SolvedLayer, ...] = ()
+        for layer in Solver(work, replay, rows).layers(readers, store.restore()):
+            layers += (layer,)
+            store.write(layers)
+    refuse_differing(owner, "the solved layers", ((item.name, item.asnumpy()) for item in work.get_parameters()),
+                     "their processors round differently, so call it in one process")
+    aside = int(summed(kept_aside(np.arange(own)).sum()))
     done = Reconstruction(layers, samples - aside, aside)
     for (_, parameter), (_, named) in zip(work.parameters_and_names(), slim.parameters_and_names()):
         parameter.name = named.name
@@ -146,6 +174,53 @@ def _met(owner: str, graph: Graph, original: nn.Cell, batch: Any) -> Tuple[Tuple
     alike = [(item.first.weight.name, item.second.weight.name) for item in before] == [
         (item.first.weight.name, item.second.weight.name) for item in now]
     return tuple(zip(before, now)) if alike else ()
+
+
+class _Store:
+    """The folder that layers are kept in while they are solved, in one file; without one, nothing is kept."""
+
+    def __init__(self, owner: str, folder: Optional[str], work: nn.Cell, original: nn.Cell,
+                 batches: Sequence[Tuple[Tensor, ...]], memory: float):
+        self._owner, self._path, self._known = owner, folder and os.path.join(folder, _FILE), 0
+        self._parameters = {parameter.name: parameter for parameter in work.get_parameters()}
+        if not folder:
+            return
+        make_folder(owner, folder)
+        self._before = {name: parameter.asnumpy().copy() for name, parameter in self._parameters.items()}
+        seen = digest_of(part for batch in batches for item in batch for part in (f"{item.dtype} {item.shape} ",
+                                                                                  item.asnumpy()))
+        everywhere = digest_of(gathered(np.frombuffer(seen.encode(), np.uint8)))
+        self._asked = digest_of([network_digest(work), network_digest(original), everywhere, str(memory)])
+
+    def restore(self) -> Tuple[SolvedLayer, ...]:
+        """The layers that were solved by now, whose weights the network is given."""
+        if not self._path or not os.path.exists(self._path):
+            return ()
+        values, text = read_tensors(self._owner, self._path, "folder")
+        try:
+            record = json.loads(text or "")
+            layers = tuple(SolvedLayer(**layer) for layer in record["layers"])
+            asked = record["asked"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"For '{self._owner}', '{self._path}' must be a reconstruction that was begun here, "
+                                  f"but it is damaged or another file: {first_line(error)}") from error
+        if asked != self._asked:
+            raise StateError(f"For '{self._owner}', 'folder' must be new or hold the same reconstruction, but "
+                             f"'{self._path}' is of other networks or from other data: take another folder.")
+        for name, array in values.items():
+            self._parameters[name].set_data(Tensor(array, self._parameters[name].dtype))
+        self._known = len(layers)
+        return layers
+
+    def write(self, layers: Tuple[SolvedLayer, ...]) -> None:
+        """Keep what was solved by now."""
+        if not self._path or len(layers) <= self._known:
+            return
+        changed = {name: np.ascontiguousarray(parameter.asnumpy()) for name, parameter in self._parameters.items()
+                   if not np.array_equal(parameter.asnumpy(), self._before[name], equal_nan=True)}
+        record = {"asked": self._asked, "layers": [asdict(layer) for layer in layers]}
+        with whole_file(self._owner, self._path) as temporary:
+            save_file(changed, temporary, {KEY: json.dumps(record)})
 
 
 def _prunings(owner: str, slim: nn.Cell, original: nn.Cell) -> Tuple[PruningPlan, ...]:

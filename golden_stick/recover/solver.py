@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.base.devices import gathered, ranks, summed
 from golden_stick.base.inputs import shown
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of
@@ -42,13 +43,17 @@ class _Given:
 
 
 class Rows:
-    """What the original gave, at so many places of each layer as there is room for."""
+    """
+    What the original gave, at so many places of each layer as there is room for; `samples` are those of all processes,
+    of which each has such room.
+    """
 
-    def __init__(self, readers: Sequence[Reader], batches: Sequence[Tuple[Tensor, ...]], room: float):
+    def __init__(self, readers: Sequence[Reader], batches: Sequence[Tuple[Tensor, ...]], samples: int, room: float):
         self._readers, self.batches = readers, batches
         self._sizes = [batch[0].shape[0] for batch in batches]
         self._first = np.cumsum([0, *self._sizes])
-        self._wanted = self._share(room)
+        self._samples = samples
+        self._wanted = self._share(room * ranks())
         # By layer, batch and call; and by layer and batch, what was added to what it gave.
         self.given: Dict[Tuple[int, int, int], _Given] = {}
         self.added: Dict[Tuple[int, int], np.ndarray] = {}
@@ -59,7 +64,7 @@ class Rows:
         columns, width, places = (np.array([getattr(reader, name) for reader in self._readers], float)
                                   for name in ("columns", "width", "places"))
         each = 4 * width * [2 if reader.addend else 1 for reader in self._readers]
-        there, rows = places * self._first[-1] / self._sizes[0], float(_ROWS)
+        there, rows = places * self._samples / self._sizes[0], float(_ROWS)
         while True:
             wanted = np.minimum(np.maximum(rows * columns, rows * _LEAST / _ROWS), there)
             if wanted @ each <= room or rows < 1:
@@ -86,6 +91,8 @@ class Rows:
                         table.setdefault(reader.addend.path, []).append(partial(self._keep_added, index, batch))
                 with named_batch(owner, self.batches[batch]):
                     replay.run(batch, enters, leaves)
+        for index in self._keys:
+            self._keys[index] = summed(self._keys[index])
         for (index, batch, call), given in self.given.items():
             reader = self._readers[index]
             if reader.keys:
@@ -115,7 +122,7 @@ class Rows:
         """The places, drawn alike for arrays of one shape, and of how many."""
         reader = self._readers[index]
         count = array.size // array.shape[-1 if reader.geometry.form is DENSE else 1]
-        wanted = math.ceil(self._wanted[index] * self._sizes[batch] / self._first[-1] / reader.calls)
+        wanted = math.ceil(self._wanted[index] * self._sizes[batch] / self._samples / reader.calls)
         if count <= wanted:
             return np.arange(count), count
         return np.sort(np.random.default_rng((index, batch, call)).choice(count, wanted, replace=False)), count
@@ -144,10 +151,13 @@ class Solver:
         self._replay, self._rows = replay, rows
         self._parameters = {parameter.name: parameter for parameter in network.get_parameters()}
 
-    def layers(self, readers: Sequence[Reader]) -> Iterator[SolvedLayer]:
-        """Solve them, in their order."""
+    def layers(self, readers: Sequence[Reader], known: Sequence[SolvedLayer] = ()) -> Iterator[SolvedLayer]:
+        """Solve them, in their order; the first ones are `known`, whose weights the network has by now."""
         stretch = None
         for index, reader in enumerate(shown(readers, "layers solved", len(readers))):
+            if index < len(known):
+                yield known[index]
+                continue
             if not reader.reason and reader.stretch != stretch:
                 self._replay.advance(reader.path)
                 stretch = reader.stretch
@@ -160,6 +170,7 @@ class Solver:
         sums = _Sums(reader, *self._now(reader))
         for batch in range(len(self._rows.batches)):
             self._look(index, batch, reader, sums)
+        sums.add_others()
         layer, matrix, bias = sums.solve()
         if layer.change != "nothing":
             self._write(reader, matrix, bias)
@@ -259,6 +270,13 @@ class _Sums:
         self._fit.add(reads[~aside], wanted[~aside])
         self._aside.add(reads[aside], wanted[aside])
         self._own.add(reads[aside][:, :, :0], gives[aside])
+
+    def add_others(self) -> None:
+        """Count the rows of all processes."""
+        assert self._fit is not None
+        self._off = max(map(float, gathered(np.array(self._off))))
+        for moments in (self._fit, self._aside, self._own):
+            moments.add_others()
 
     def solve(self) -> Tuple[SolvedLayer, np.ndarray, np.ndarray]:
         """What lowers the error most on the samples kept aside, and the matrix and the bias, from all samples."""

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from golden_stick.base.devices import gathered
 from golden_stick.base.errors import ArgumentError, first_line
 from golden_stick.base.inputs import describe, leading_inputs
 from golden_stick.cells.wrappers import record_of
@@ -48,17 +49,19 @@ def reestimate(owner: str, name: str, network: nn.Cell, batches: Iterable[Tuple[
     before = [tuple(held.asnumpy().copy() for held in _statistics(cell)) for cell in inner]
     try:
         statistics = [_batch_statistics(owner, network, inner, batch) for batch in batches]
-        if not statistics:
+        count = sum(map(int, gathered(np.array(len(statistics)))))
+        if not count:
             raise ArgumentError(f"For '{owner}', '{name}' must hold at least one batch, but got none.")
-        means = [np.stack(of_cell) for of_cell in zip(*(mean for mean, _ in statistics))]
-        spreads = [np.stack(of_cell) for of_cell in zip(*(variance for _, variance in statistics))]
+        means, spreads = ([np.concatenate(gathered(np.reshape([pair[kind][at] for pair in statistics],
+                                                              (len(statistics), cell.num_features))))
+                           for at, cell in enumerate(inner)] for kind in (0, 1))
         before = [(mean.mean(0), spread.mean(0) + mean.var(0)) for mean, spread in zip(means, spreads)]
     finally:
         for cell, values in zip(inner, before):
             _write(cell, *values)
         network.set_train(False)
         ms.ms_memory_recycle()
-    return len(statistics)
+    return count
 
 
 def _statistics(cell: nn.Cell) -> Tuple[Parameter, ...]:

@@ -12,6 +12,7 @@ from mindspore.train import Callback
 
 from golden_stick.base.config import Option, level_of_user, with_options
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
+from golden_stick.base.files import network_digest
 from golden_stick.cells.wrappers import OriginalNames, copy_network
 from golden_stick.comp_algo import AlgorithmCallback, add_algorithm
 from golden_stick.deploy.checkpoints import read_checkpoint
@@ -33,7 +34,7 @@ from golden_stick.scop.report import (
     rank_correlation,
     unselected_channels,
 )
-from golden_stick.scop.samplers import FeatureSampler, SamplerOption
+from golden_stick.scop.samplers import DRAWS, FeatureSampler, SamplerOption
 from golden_stick.scop.scales import SCALE_INIT, Mixing
 
 __all__ = ["SCOP"]
@@ -41,6 +42,7 @@ __all__ = ["SCOP"]
 
 # At this rank correlation with |gamma|, the scores are |gamma|.
 _SAME = 0.95
+_DIGITS = 16  # of a digest that a phase holds
 
 
 @with_options
@@ -120,10 +122,10 @@ class SCOP(Pruner):
         sampler = self.settings["sampler"]
         return {**super().config, "sampler": sampler if isinstance(sampler, str) else sampler.name}
 
-    def callbacks(self, *args: Any, **kwargs: Any) -> List[Callback]:
-        """Callbacks for `Model.train` and `Model.fit`: besides those of every algorithm, steps are counted as the
-        optimizer counts them, and a training that is going to be too short is refused."""
-        return [_PhaseCallback(self)]
+    def main_callback(self) -> Callback:
+        """As of every algorithm; and steps are counted as the optimizer counts them, and a training that is going to be
+        too short is refused."""
+        return _PhaseCallback(self)
 
     def after_step(self) -> None:
         """
@@ -228,9 +230,13 @@ class SCOP(Pruner):
         applied = phase.build(inner)
         fit = [parameter for parameter in applied.get_parameters() if parameter.name not in self._trained
                and not parameter.name.startswith("mixing.") and not parameter.name.endswith("_scale")]
-        description = {**describe_sampler(phase.sampler, fit), "mixing": phase.mixing.unit}
+        description = {**describe_sampler(phase.sampler, fit), "mixing": phase.mixing.unit,
+                       "network": network_digest(network)[:_DIGITS]}
         applied.description = Parameter(Tensor(encoded_description(description)), name=DESCRIPTION, requires_grad=False)
         self._held = {item.name: item for item in applied.get_parameters() if item.name not in self._trained}
+        for name in self._held:
+            if name.endswith(DRAWS):
+                self._assign(name, 0)  # a sampler may have served another phase before
         ms.ms_memory_recycle()
         undecided = self.settings["prune_rate"] == "auto"
         return applied, nothing_removed(task) if undecided else self.choose(task, self.score_filters(task))
@@ -349,7 +355,8 @@ class SCOP(Pruner):
                           f"with it is {correlation:.2f}: criterion 'bn_scale' gives the same for nothing.",
                           stacklevel=level_of_user())
         held_out, sampler, mixing = self.settings["held_out"], description_in(values), self._recorded(values)
-        sampler.pop("mixing", None)
+        for key in ("mixing", "network"):
+            sampler.pop(key, None)
         weights = {name: np.moveaxis(values[name], item.axis, 0)
                    for name, item in self._scored(self.applied.task).items()}
         conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing, self._statistics(values),
@@ -387,7 +394,7 @@ class _PhaseCallback(AlgorithmCallback):
 
     def __init__(self, algorithm: SCOP):
         super().__init__(algorithm)
-        self._phase, self._before, self._counted_before = algorithm, 0, 0
+        self._phase, self._before, self._counted_before, self._epochs = algorithm, 0, 0, 0
         self._optimizers: List[nn.Optimizer] = []
 
     def on_train_begin(self, run_context: Any) -> None:
@@ -396,7 +403,7 @@ class _PhaseCallback(AlgorithmCallback):
         roots = [cell for cell in (told.get("train_network"), told.get("optimizer")) if isinstance(cell, nn.Cell)]
         self._optimizers = [cell for root in roots for _, cell in root.cells_and_names()
                             if isinstance(cell, nn.Optimizer)]
-        self._before, self._counted_before = self._phase._steps_made(), self._counted()
+        self._before, self._counted_before, self._epochs = self._phase._steps_made(), self._counted(), 0
 
     def on_train_step_end(self, run_context: Any) -> None:
         super().on_train_step_end(run_context)
@@ -405,9 +412,9 @@ class _PhaseCallback(AlgorithmCallback):
     def on_train_epoch_end(self, run_context: Any) -> None:
         """Refuse what turns out to be too short, gradients being summed up over several passes."""
         told, made = run_context.original_args(), self._phase._steps_made() - self._before
+        self._epochs += 1
         if 2 * made <= told.cur_step_num:
-            left = told.epoch_num - told.cur_epoch_num
-            self._phase.before_training(made * left // told.cur_epoch_num)
+            self._phase.before_training(made * (told.epoch_num - self._epochs) // self._epochs)
 
     def _counted(self) -> int:
         """The least of what the optimizers have counted: one may be wrapped in another."""

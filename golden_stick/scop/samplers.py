@@ -9,6 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import OneOf, Whole, check_value
+from golden_stick.base.devices import rank
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import first_inputs, shown
 from golden_stick.cells.replay import tapped
@@ -16,8 +17,12 @@ from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
 from golden_stick.scop.scales import FullPrecision
 
-__all__ = ["FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "NoiseSampler",
+__all__ = ["DRAWS", "FeatureSampler", "FeatureSite", "GaussianSampler", "GeneratorSampler", "NoiseSampler",
            "PermutationSampler", "Sampler", "SamplerOption", "as_sampler", "moments_at"]
+
+
+# How the names of parameters end that count draws.
+DRAWS = "draws"
 
 
 class Sampler(nn.Cell):
@@ -70,6 +75,41 @@ class PermutationSampler(Sampler):
         return ops.concat((x[1:], x[:1]))
 
 
+class StandardNormal(FullPrecision):
+    """
+    Standard normal numbers, float32, of the shape of what it is given, drawn anew each time.
+
+    They follow from the seed, from the rank of the process and from how often numbers were drawn, which is a parameter:
+    a training that goes on from a checkpoint draws what it would have drawn. On devices other than CPUs MindSpore's own
+    generator draws, whose state stays out of reach.
+
+    Source: Salmon et al., *Parallel random numbers: as easy as 1, 2, 3*, 2011, https://doi.org/10.1145/2063384.2063405
+    """
+
+    def __init__(self, name: str, seed: int):
+        super().__init__()
+        self.draws = Parameter(Tensor(0, ms.int32), name=f"mixing.{name}{DRAWS}", requires_grad=False)
+        self.assign, self.on_host = ops.Assign(), ms.get_context("device_target") == "CPU"
+        self.normal = _on_host(seed) if self.on_host else ops.StandardNormal(seed=seed, seed2=1 + rank())
+
+    def construct(self, like):
+        if not self.on_host:
+            return self.normal(like.shape)
+        made = self.normal(like, self.draws + 0)
+        self.assign(self.draws, self.draws + 1)
+        return ops.stop_gradient(made)
+
+
+def _on_host(seed: int) -> ops.Custom:
+    """An operator that numpy computes: of what the numbers are to be like, and how often numbers were drawn."""
+    def normal(like: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        key = np.random.SeedSequence((seed, rank())).generate_state(2, np.uint64)
+        generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, int(draws)]))
+        return generator.standard_normal(like.shape, np.float32)
+
+    return ops.Custom(normal, lambda like, _: like, ms.float32, func_type="pyfunc")
+
+
 class NoiseSampler(Sampler):
     """
     White noise of the batch's mean and deviation, channel by channel: the ablation. What ranks filters as well with
@@ -93,13 +133,13 @@ class NoiseSampler(Sampler):
     def __init__(self, seed: int = 0):
         super().__init__()
         self.seed = seed
-        self.normal = ops.StandardNormal(seed=seed, seed2=1)
+        self.normal = StandardNormal("sampler.", seed)
 
     def construct(self, x):
         axes = (0,) + tuple(range(2, x.ndim))
         mean = x.mean(axes, True)
         deviation = ops.sqrt(((x - mean) ** 2).mean(axes, True))
-        return (self.normal(x.shape) * deviation + mean).astype(x.dtype)
+        return (self.normal(x) * deviation + mean).astype(x.dtype)
 
 
 class GeneratorSampler(Sampler):
@@ -142,10 +182,10 @@ class GeneratorSampler(Sampler):
             parameter.requires_grad = False
             parameter.name = f"sampler.{parameter.name}"
         self.sees_data, self.latent_size, self.seed = count == 2, latent_size, seed
-        self.normal = ops.StandardNormal(seed=seed, seed2=1)
+        self.normal = StandardNormal("sampler.", seed)
 
     def construct(self, x):
-        z = self.normal((x.shape[0], self.latent_size))
+        z = self.normal(ops.zeros((x.shape[0], self.latent_size), ms.float32))
         made = self.generator(x, z) if self.sees_data else self.generator(z)
         return made.astype(x.dtype)
 
@@ -163,11 +203,11 @@ class KnockoffChange(FullPrecision):
         self.mean, self.deviation, self.shift, self.root = (
             Parameter(Tensor(np.ascontiguousarray(array, np.float32)), name=f"{name}{key}", requires_grad=False)
             for key, array in zip(("mean", "deviation", "shift", "root"), law))
-        self.normal = ops.StandardNormal(seed=seed, seed2=1)
+        self.normal = StandardNormal(name, seed)
 
     def construct(self, rows):
         standard = (rows.astype(ms.float32) - self.mean) / self.deviation
-        noise = ops.matmul(self.normal(standard.shape), self.root)
+        noise = ops.matmul(self.normal(standard), self.root)
         return (noise - ops.matmul(standard, self.shift)) * self.deviation
 
 
@@ -320,7 +360,7 @@ def moments_at(sampler: FeatureSampler, network: nn.Cell, sites: Mapping[str, Fe
     if sampler.data is None:
         return {path: Moments(np.zeros(site.width), np.zeros((site.width, site.width)), 2)
                 for path, site in sites.items()}
-    running, generator = {path: RunningMoments() for path in sites}, np.random.default_rng(sampler.seed)
+    running, generator = {path: RunningMoments() for path in sites}, np.random.default_rng((sampler.seed, rank()))
 
     def see(path: str, array: np.ndarray) -> None:
         running[path].update(sites[path].vectors(array, sampler.positions, generator))
@@ -328,6 +368,8 @@ def moments_at(sampler: FeatureSampler, network: nn.Cell, sites: Mapping[str, Fe
     with tapped(network, {path: partial(see, path) for path in sites}, {}) as shows:
         for batch in shown(first_inputs("FeatureSampler", sampler.data), "batches for the moments of features"):
             shows(batch)
+    for item in running.values():
+        item.add_others()
     if not all(item.count for item in running.values()):
         raise ArgumentError("For 'FeatureSampler', 'data' must hold batches for the network, but got none.")
     return {path: item.moments() for path, item in running.items()}

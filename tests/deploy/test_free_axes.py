@@ -7,9 +7,9 @@ from mindspore import Tensor, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ExportError
+from golden_stick.base.inputs import lengthened, opened_inputs
 from golden_stick.cells.wrappers import evaluate
 from golden_stick.deploy.formats import FORMATS, Format
-from golden_stick.deploy.free_axes import lengthened, opened_inputs
 from golden_stick.deploy.onnx.export import run_file
 from tests.deploy.test_onnx_rules import randomized
 

@@ -61,13 +61,13 @@ def test_step_by_step_in_the_published_form(trained, tmp_path):
         return ["--output", str(tmp_path), "--checkpoint", str(tmp_path / name)]
 
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    record = pruned(trained, tmp_path, "resnet56_published.yaml")
+    record = pruned(trained, tmp_path, "resnet56_published.yaml", "--resume")
     finetune.main(DIGITS + SHORT + file("slim.ckpt") + ["--teacher", str(tmp_path / "network.ckpt")])
     found = evaluate.main(DIGITS + PLAIN + file("finetuned.ckpt") + ["--split", "test"])
     export.main(DIGITS + PLAIN + file("finetuned.ckpt"))
     assert sorted(os.listdir(tmp_path)) == [
         "eval_finetuned_test.json", "finetune.json", "finetuned.ckpt", "finetuned.mindir", "knockoff.ckpt",
-        "network.ckpt", "prune.json", "slim.ckpt", "train.json",
+        "knockoff_state.ckpt", "network.ckpt", "prune.json", "slim.ckpt", "train.json",
     ]
     assert 0.05 < found <= 1
     report = record["report"]

@@ -8,6 +8,7 @@ import pytest
 from batches import training_data
 from data import Split, load_splits
 from mindspore import nn
+from mindspore.train import Callback
 from training import (
     accuracy,
     build_network,
@@ -152,3 +153,42 @@ def test_training_lowers_the_loss_and_the_same_seed_gives_the_same_losses(tmp_pa
         found.append(fit(network, nn.CrossEntropyLoss(), optimizer, data, 4, "test")[0])
     assert len(found[0]) == 4 and found[0][-1] < found[0][0]
     assert found[0] == found[1]
+
+
+class Interrupted(Callback):
+    """Keeps the state after so many batches, and stops."""
+
+    def __init__(self, path, network, optimizer, batches):
+        super().__init__()
+        self.path, self.cells, self.batches = path, (network, optimizer), batches
+
+    def on_train_step_end(self, run_context):
+        self.batches -= 1
+        if self.batches == 0:
+            gs.save_state(self.path, *self.cells, run_context.original_args().cur_step_num)
+            raise KeyboardInterrupt
+
+
+def test_training_goes_on_in_the_middle_of_an_epoch_with_the_same_images(tmp_path):
+    splits, loss = prepare(options(tmp_path)), nn.CrossEntropyLoss()
+
+    def begun():
+        network = Line()
+        return network, nn.Adam(network.trainable_params(), 1e-3), training_data(splits, 32, seed=0, limit=128)
+
+    ms.set_seed(0)
+    whole, optimizer, data = begun()
+    first = {parameter.name: parameter.asnumpy().copy() for parameter in whole.get_parameters()}
+    fit(whole, loss, optimizer, data, 3, "whole")
+    part, optimizer, data = begun()
+    ms.load_param_into_net(part, {name: ms.Parameter(array, name=name) for name, array in first.items()})
+    path = tmp_path / "state.ckpt"
+    with pytest.raises(KeyboardInterrupt):
+        fit(part, loss, optimizer, data, 3, "part", [Interrupted(path, part, optimizer, 6)])
+    again, optimizer, data = begun()
+    seen = gs.load_state(path, again, optimizer)
+    losses, _ = fit(again, loss, optimizer, data, 3, "again", seen=seen)
+    assert (seen, len(losses)) == (6, 2)
+    for one, other in zip(again.get_parameters(), whole.get_parameters()):
+        np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
+    assert fit(again, loss, optimizer, data, 3, "nothing", seen=12)[0] == []

@@ -140,7 +140,8 @@ def test_the_generator_is_copied_and_not_trained():
     generator = FromNoise()
     sampler = GeneratorSampler(generator, 16)
     assert all(parameter.requires_grad for parameter in generator.get_parameters())
-    assert [parameter.name for parameter in sampler.get_parameters()] == ["sampler.dense.weight", "sampler.dense.bias"]
+    assert [parameter.name for parameter in sampler.get_parameters()] == [
+        "sampler.dense.weight", "sampler.dense.bias", "mixing.sampler.draws"]
 
 
 class ThreeArguments(nn.Cell):

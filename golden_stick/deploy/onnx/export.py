@@ -8,11 +8,10 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.config import level_of_user
 from golden_stick.base.errors import ArgumentError, ExportError, TraceError, first_line
-from golden_stick.base.inputs import describe, resized
+from golden_stick.base.inputs import CHECKED, TRACED, FreeAxes, describe, lengthened, resized, with_lengths
 from golden_stick.cells.trace import half_steps_in, trace
 from golden_stick.cells.wrappers import quiet
 from golden_stick.deploy.exporters import check_outputs, run_network
-from golden_stick.deploy.free_axes import CHECKED, TRACED, FreeAxes, lengthened, with_lengths
 from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.sizes import FixedSizes, merge
 from golden_stick.deploy.onnx.writer import Writer
