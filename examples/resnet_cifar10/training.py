@@ -124,6 +124,7 @@ def fit(network: nn.Cell, loss, optimizer: nn.Optimizer, data, epochs: int, titl
     steps = data.get_dataset_size()
     progress, start = _Progress(title, epochs * steps - seen), time.perf_counter()
     if seen < epochs * steps:
+        ms.dataset.config.set_fast_recovery(False)  # images are augmented as if all batches had been made
         data.set_init_step(seen)
         ms.Model(network, loss, optimizer).train(epochs, data, callbacks=[progress, *callbacks],
                                                  dataset_sink_mode=False, initial_epoch=seen // steps)

@@ -1,7 +1,7 @@
 """`UniPruner`: training that zeroes the least channels again and again. And layers with masks, zeroed or cut."""
 import os
 from types import SimpleNamespace
-from typing import Any, List, Sequence, Tuple, Type, Union
+from typing import Any, Sequence, Tuple, Type, Union
 
 import mindspore as ms
 import numpy as np
@@ -102,10 +102,10 @@ class UniPruner(CompAlgo):
             # Not set_data: in PyNative mode that would cut the parameter off from its optimizer.
             ops.assign(parameters[axis.parameter], Tensor(values, parameters[axis.parameter].dtype))
 
-    def callbacks(self, *args: Any, **kwargs: Any) -> List[Callback]:
-        """One for `Model.train`: it zeroes before every `frequency`-th epoch, from the first, and after the last."""
+    def main_callback(self) -> Callback:
+        """For `Model.train`: it zeroes before every `frequency`-th epoch, from the first, and after the last."""
         _ = self.applied
-        return [_Zeroing(self)]
+        return _Zeroing(self)
 
     def convert(self, net_opt: nn.Cell, ckpt_path: str = "") -> nn.Cell:
         """
