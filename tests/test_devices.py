@@ -199,10 +199,10 @@ def loaded(folder, rank):
 
 
 TOLD = [
-    r"For 'OneShot', 'network' must be the same in all processes, but ranks 1 differ from rank 0 in .*: load the same",
-    r"For 'SCOP', 'net_opt' must be the same .* ranks 1 differ from rank 0 in .*real_scale.*: have gradients averaged",
+    r"For 'OneShot', 'network' must be the same in all processes, but rank 1 differs from rank 0 in .*: load the same",
+    r"For 'SCOP', 'net_opt' must be the same .* rank 1 differs from rank 0 in .*real_scale.*: have gradients averaged",
     r"For 'OneShot', what is pruned must be the same .* in axis 0 of .*: give all the same configuration and seeds",
-    r"For 'OneShot', 'data' must hold data in every process, but got none at ranks 1 of 2: share it out evenly",
+    r"For 'OneShot', 'data' must hold data in every process, but got none at rank 1 of 2: share it out evenly",
     r"For 'compare', there must be one process, but got 2", r"For 'sensitivity', there must be one process, but got 2",
 ]
 

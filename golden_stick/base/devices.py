@@ -78,10 +78,10 @@ def summed(array: np.ndarray) -> np.ndarray:
 def total_of(owner: str, name: str, count: int) -> int:
     """How many samples, or batches, of the argument `name` all processes have; none has none if others have some."""
     counts = [int(item) for item in gathered(np.array(count))]
-    empty = [str(number) for number, item in enumerate(counts) if not item]
+    empty = [number for number, item in enumerate(counts) if not item]
     if empty and any(counts):
-        raise StateError(f"For '{owner}', '{name}' must hold data in every process, but got none at ranks "
-                         f"{', '.join(empty)} of {len(counts)}: share it out evenly.")
+        raise StateError(f"For '{owner}', '{name}' must hold data in every process, but got none at {_named(empty)} of "
+                         f"{len(counts)}: share it out evenly.")
     return sum(counts)
 
 
@@ -109,8 +109,14 @@ def refuse_differing(owner: str, name: str, parts: Iterable[Tuple[str, np.ndarra
     if found:
         places = list(dict.fromkeys(part for differing in found.values() for part in differing))
         more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-        raise StateError(f"For '{owner}', {name} must be the same in all processes, but ranks "
-                         f"{', '.join(map(str, found))} differ from rank 0 in {', '.join(places[:3])}{more}: {remedy}.")
+        raise StateError(f"For '{owner}', {name} must be the same in all processes, but {_named(found)} "
+                         f"{'differs' if len(found) == 1 else 'differ'} from rank 0 in {', '.join(places[:3])}{more}: "
+                         f"{remedy}.")
+
+
+def _named(numbers: Iterable[int]) -> str:
+    texts = [str(number) for number in numbers]
+    return f"rank{'s' if len(texts) > 1 else ''} {', '.join(texts)}"
 
 
 def refuse_several(owner: str) -> None:
