@@ -43,8 +43,8 @@ class CompAlgo(ABC):
 
     A subclass says which configuration keys it has (`options`; their values are in `settings`), and what `apply` does.
     `apply` ends with ``self.applied = Applied(network, inputs)``, and what was done is given to ``self.report``, if
-    anything is to be said. The other methods it has only where it needs them: `convert`, `loss`, `before_training`,
-    `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
+    anything is to be said. The other methods it has only where it needs them: `convert`, `loss`, `main_callback`,
+    `before_training`, `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
 
     Two attributes tell :func:`golden_stick.compare` and the command line how to run it: `trains_phase`, whether the
     network that `apply` returns is to be trained before `convert`, and `takes_data`, whether `apply` takes batches and

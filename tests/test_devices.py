@@ -48,6 +48,7 @@ def fixture_in_threads(monkeypatch):
                 found[rank] = error
 
         found, meeting[:] = [None] * count, [threading.Barrier(count)]
+        told.clear()
         joined.get_group_size = lambda: count
         threads = [threading.Thread(target=one, args=(rank,)) for rank in range(count)]
         for thread in threads:
@@ -168,7 +169,7 @@ def test_means_and_covariances_join(in_threads):
         np.testing.assert_allclose(found.covariance, np.cov(rows.T), rtol=1e-12)
 
 
-def together(folder, *arguments, **variables):
+def together(folder, *arguments):
     """Two processes of tests/workers.py: how msrun ended, and what was printed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -178,24 +179,44 @@ def together(folder, *arguments, **variables):
          "--cluster_time_out=120", f"--log_dir={folder / 'log'}", str(ROOT / "tests" / "workers.py"), str(folder),
          *map(str, arguments)],
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **variables})
+        env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-@pytest.fixture(name="alone", scope="module")
-def fixture_alone(tmp_path_factory):
-    """What one process comes to."""
+@pytest.fixture(name="graph_mode")
+def fixture_graph_mode():
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE)
-    folder = tmp_path_factory.mktemp("alone")
-    try:
-        return {**workers.phase(folder, 0, 1), **workers.loop(0, 1), **workers.statistics(0, 1), **workers.draws()}
-    finally:
-        ms.set_context(mode=before)
+    yield
+    ms.set_context(mode=before)
 
 
-def loaded(folder, rank):
-    with np.load(folder / f"rank_{rank}.npz") as held:
-        return dict(held)
+def loaded(folder, result):
+    """What both processes came to."""
+    logs = "".join(path.read_text() for path in sorted((folder / "log").glob("worker_*.log")))
+    assert result.returncode == 0, result.stdout + result.stderr + logs
+    return tuple(dict(np.load(folder / f"rank_{rank}.npz")) for rank in (0, 1))
+
+
+def check_alike(first, second, alone):
+    assert {*first} == {*second} == {*alone}
+    for name in first:  # shapes of slim weights are the plan
+        np.testing.assert_array_equal(first[name], second[name], name)
+        assert first[name].shape == alone[name].shape, name
+        limit = 1e-5 * max(1.0, np.abs(alone[name]).max(initial=0.0))
+        np.testing.assert_allclose(first[name], alone[name], rtol=0, atol=limit, err_msg=name)
+
+
+# Two processes start, compile and train: 20 seconds.
+def test_two_processes_come_to_what_one_does(tmp_path, graph_mode):
+    first, second = loaded(tmp_path, together(tmp_path, "phase"))
+    (tmp_path / "alone").mkdir()
+    check_alike(first, second, workers.phase(tmp_path / "alone", 0, 1))
+    # Written once, by the first.
+    file = gs.load_slim(SmallNet(), tmp_path / "slim.safetensors")
+    for parameter in file.get_parameters():
+        np.testing.assert_array_equal(parameter.asnumpy(), first[f"slim.{parameter.name}"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "log", "phase.ckpt", "rank_0.npz",
+                                                                "rank_1.npz", "slim.safetensors"]
 
 
 TOLD = [
@@ -207,46 +228,34 @@ TOLD = [
 ]
 
 
-# Two processes start, compile and train: 20 seconds and more.
-def test_two_processes_come_to_what_one_does(tmp_path, alone):
-    result = together(tmp_path)
-    logs = "".join(path.read_text() for path in sorted((tmp_path / "log").glob("worker_*.log")))
-    assert result.returncode == 0, result.stdout + result.stderr + logs
-    first, second = (loaded(tmp_path, rank) for rank in (0, 1))
+@pytest.mark.long
+def test_what_is_summed_up_drawn_and_refused_in_two_processes(tmp_path, graph_mode):
+    first, second = loaded(tmp_path, together(tmp_path, "rest"))
+    alone = {**workers.loop(0, 1), **workers.statistics(0, 1), **workers.draws()}
     # In each process another stream from one seed; the first draws what a single process does.
-    np.testing.assert_array_equal(first["noise"], alone["noise"])
-    assert abs(np.corrcoef(first.pop("noise").ravel(), second.pop("noise").ravel())[0, 1]) < 0.02
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], name)
-    for pattern, text in zip(TOLD, first.pop("told").tolist(), strict=True):
-        assert re.match(pattern, text), text
-    assert first.pop("first") == "of rank 0"
+    noise = [found.pop("noise") for found in (first, second, alone)]
+    np.testing.assert_array_equal(noise[0], noise[2])
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.02
+    for pattern, *texts in zip(TOLD, *(found.pop("told").tolist() for found in (first, second)), strict=True):
+        assert all(re.match(pattern, text) for text in texts), texts
+    assert [found.pop("first") for found in (first, second)] == ["of rank 0"] * 2
     # Of other positions, since each process draws its own.
-    of_law = [name for name in first if name.startswith("law.")]
-    assert of_law and all(not np.array_equal(first.pop(name), alone[name]) for name in of_law)
-    compared = [name for name in alone if name != "noise" and not name.startswith("law.")]
-    assert {*first} == {*compared}
-    for name in compared:  # shapes of slim weights are the plan
-        assert first[name].shape == alone[name].shape, name
-        limit = 1e-5 * max(1.0, np.abs(alone[name]).max(initial=0.0))
-        np.testing.assert_allclose(first[name], alone[name], rtol=0, atol=limit, err_msg=name)
-    # Written once, by the first.
-    file = gs.load_slim(SmallNet(), tmp_path / "slim.safetensors")
-    for name, parameter in ((item.name, item) for item in file.get_parameters()):
-        np.testing.assert_array_equal(parameter.asnumpy(), first[f"slim.{name}"])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "phase.ckpt", "rank_0.npz", "rank_1.npz",
-                                                                "slim.safetensors"]
+    of_law = [name for name in alone if name.startswith("law.")]
+    assert of_law
+    for name in of_law:
+        np.testing.assert_array_equal(first[name], second.pop(name))
+        assert not np.array_equal(first.pop(name), alone.pop(name))
+    check_alike(first, second, alone)
 
 
 @pytest.mark.long
-def test_the_others_end_with_a_process_that_dies_and_all_go_on(tmp_path, alone):
-    died = together(tmp_path, 13, PHASE_ALONE="1")
+def test_the_others_end_with_a_process_that_dies_and_all_go_on(tmp_path, graph_mode):
+    died = together(tmp_path, "phase", 13)
     assert died.returncode != 0
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "log") == ["phase.ckpt"]
-    again = together(tmp_path, PHASE_ALONE="1")
-    assert again.returncode == 0, again.stdout + again.stderr
-    first, second = (loaded(tmp_path, rank) for rank in (0, 1))
+    first, second = loaded(tmp_path, together(tmp_path, "phase"))
     assert first.pop("begun at") == second.pop("begun at") == 10
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], name)
-        np.testing.assert_allclose(first[name], alone[name], rtol=0, atol=1e-5, err_msg=name)
+    (tmp_path / "alone").mkdir()
+    alone = workers.phase(tmp_path / "alone", 0, 1)
+    del alone["begun at"]
+    check_alike(first, second, alone)

@@ -8,7 +8,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, mint, nn
+from mindspore import Tensor, nn
 from mindspore.experimental import optim
 
 import golden_stick as gs
@@ -113,12 +113,10 @@ def trained(optimizer, count, network=None):
 @pytest.mark.parametrize("make", [
     lambda parameters: nn.Adam(parameters, nn.CosineDecayLR(1e-3, 1e-2, 8)),
     lambda parameters: nn.Momentum([{"params": parameters[:3], "lr": 0.02}, {"params": parameters[3:]}], 0.01, 0.9),
-    lambda parameters: nn.Lamb(parameters, 0.01), lambda parameters: optim.Adam(parameters, 0.01),
-    lambda parameters: mint.optim.AdamW(parameters, 0.01)], ids=["Adam", "Momentum", "Lamb", "experimental", "mint"])
-@pytest.mark.parametrize("ending", [".ckpt", ".safetensors"])
-def test_any_optimizer_goes_on(tmp_path, make, ending):
+    lambda parameters: optim.AdamW(parameters, 0.01)], ids=["Adam", "Momentum", "experimental"])
+def test_any_optimizer_goes_on(tmp_path, make):
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    path = tmp_path / f"state{ending}"
+    path = tmp_path / "state.safetensors"
     network, optimizer = trained(make, range(3))
     assert gs.save_state(path, network, optimizer, 3) == str(path)
     whole, _ = trained(optimizer, range(3, 6), network)
@@ -155,15 +153,14 @@ def test_a_state_of_something_else_is_refused(tmp_path):
 def test_arguments_of_a_state(tmp_path):
     network = nn.Dense(2, 2)
     optimizer = nn.SGD(network.trainable_params())
-    with pytest.raises(ArgumentError, match="'path' must end in .ckpt or .safetensors, but got 'state.bin'"):
+    with pytest.raises(ArgumentError, match="the file of a state must end in .ckpt or .safetensors, but got 'state.b"):
         gs.save_state("state.bin", network, optimizer, 1)
     with pytest.raises(ArgumentError, match="'step' must be a whole number of at least 0, but got -1"):
         gs.save_state("state.ckpt", network, optimizer, -1)
-    with pytest.raises(ArgumentTypeError, match="'optimizer' must be a Cell, but got list"):
+    with pytest.raises(ArgumentTypeError, match="network and optimizer must be Cells, but 'optimizer' is list"):
         gs.load_state("state.ckpt", network, [])
-    twin = nn.Dense(2, 2)
     with pytest.raises(ArgumentError, match="parameters must have names of their own, but two are called 'weight'"):
-        gs.save_state("state.ckpt", nn.SequentialCell(network), nn.SGD(twin.trainable_params()), 1)
+        gs.save_state("state.ckpt", network, nn.Dense(2, 2), 1)
     with pytest.raises(ArgumentError, match="'every' must be a whole number of at least 1, but got 0"):
         gs.OneShot().callbacks(checkpoint="state.ckpt", every=0)
 
@@ -171,17 +168,21 @@ def test_arguments_of_a_state(tmp_path):
 def test_a_training_must_begin_where_its_checkpoint_stands(tmp_path):
     path = tmp_path / "phase.ckpt"
     algorithm, made, optimizer = phase()
-    data = ms.dataset.NumpySlicesDataset(resumed.images(), shuffle=False).batch(4)
+
+    def data():
+        return ms.dataset.NumpySlicesDataset(resumed.images(), shuffle=False).batch(4)
+
     model = ms.Model(made, algorithm.loss(nn.CrossEntropyLoss()), optimizer)
-    model.train(1, data, callbacks=algorithm.callbacks(checkpoint=path, every=4), dataset_sink_mode=False)
+    model.train(1, data(), callbacks=algorithm.callbacks(checkpoint=path, every=4), dataset_sink_mode=False)
     assert gs.load_state(path, made, optimizer) == 6  # at the end, too
     with pytest.raises(StateError, match="was written after 6 batches, and this training begins after 0: call step ="):
-        model.train(2, data, callbacks=algorithm.callbacks(checkpoint=path), dataset_sink_mode=False)
+        model.train(2, data(), callbacks=algorithm.callbacks(checkpoint=path), dataset_sink_mode=False)
     algorithm, made, optimizer = phase()
-    data.set_init_step(6)
+    later = data()
+    later.set_init_step(6)
     model = ms.Model(made, algorithm.loss(nn.CrossEntropyLoss()), optimizer)
     with pytest.raises(StateError, match="must go on where .* stands, but it holds another '.*real_scale'"):
-        model.train(2, data, callbacks=algorithm.callbacks(checkpoint=path), initial_epoch=1, dataset_sink_mode=False)
+        model.train(2, later, callbacks=algorithm.callbacks(checkpoint=path), initial_epoch=1, dataset_sink_mode=False)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

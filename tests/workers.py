@@ -1,8 +1,8 @@
 """
 Work that several processes share, each with its part of the data, and that one does alone.
 
-msrun --worker_num=2 --local_worker_num=2 --join=True tests/workers.py FOLDER [DIES_AT]: what came out is in
-FOLDER/rank_0.npz and FOLDER/rank_1.npz. At the step that is named, the second process kills itself.
+msrun --worker_num=2 --local_worker_num=2 --join=True tests/workers.py FOLDER phase|rest [DIES_AT]: what came out is in
+FOLDER/rank_0.npz and FOLDER/rank_1.npz. At the step of a phase that is named, the second process kills itself.
 """
 import os
 import signal
@@ -130,7 +130,7 @@ def draws():
             **{f"law.{name}": array for name, array in values(trained).items() if "knockoff_mean" in name}}
 
 
-def refusals(rank, folder):
+def refusals(rank):
     """What several processes are told that differ."""
     def message(function, *arguments, **named):
         try:
@@ -154,14 +154,15 @@ def refusals(rank, folder):
     return {"told": np.array(told), "first": np.array(devices.from_first(f"of rank {rank}"))}
 
 
-def main(folder, dies_at="0"):
+def main(folder, kind, dies_at="0"):
     ms.set_context(mode=ms.GRAPH_MODE)
     init()
     ms.set_auto_parallel_context(parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True)
     rank, ranks = get_rank(), get_group_size()
-    made = phase(folder, rank, ranks, int(dies_at))
-    if not os.environ.get("PHASE_ALONE"):
-        made = {**made, **loop(rank, ranks), **statistics(rank, ranks), **draws(), **refusals(rank, folder)}
+    if kind == "phase":
+        made = phase(folder, rank, ranks, int(dies_at))
+    else:
+        made = {**loop(rank, ranks), **statistics(rank, ranks), **draws(), **refusals(rank)}
     np.savez(os.path.join(folder, f"rank_{rank}.npz"), **made)
 
 

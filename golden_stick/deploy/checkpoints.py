@@ -267,6 +267,7 @@ def load_state(path: PathLike, network: nn.Cell, optimizer: nn.Cell) -> int:
             raise CheckpointError(f"For 'load_state', '{path}' must be of this network and optimizer, but '{name}' is "
                                   f"{there} in it and {here} here: build both as before, and give Model.train_network "
                                   f"as 'optimizer' where there is a loss scale.")
+    for name in held:
         # Bytes are records: of how a network was masked, or what its knockoffs are drawn from.
         if values[name].dtype == np.uint8 and not np.array_equal(values[name], held[name].asnumpy()):
             raise CheckpointError(f"For 'load_state', '{path}' must be of a training of this network with this "
@@ -291,7 +292,8 @@ def difference_of_state(owner: str, path: str, network: nn.Cell, optimizer: nn.C
 def _state_path(owner: str, path: PathLike) -> str:
     text = path_of(owner, path)
     if not text.endswith((CHECKPOINT, SAFETENSORS)):
-        raise ArgumentError(f"For '{owner}', 'path' must end in {CHECKPOINT} or {SAFETENSORS}, but got '{text}'.")
+        raise ArgumentError(f"For '{owner}', the file of a state must end in {CHECKPOINT} or {SAFETENSORS}, but got "
+                            f"'{text}'.")
     return text
 
 
@@ -300,7 +302,8 @@ def _held(owner: str, network: nn.Cell, optimizer: nn.Cell) -> Dict[str, Paramet
     held: Dict[str, Parameter] = {}
     for argument, cell in (("network", network), ("optimizer", optimizer)):
         if not isinstance(cell, nn.Cell):
-            raise ArgumentTypeError(f"For '{owner}', '{argument}' must be a Cell, but got {type(cell).__name__}.")
+            raise ArgumentTypeError(f"For '{owner}', network and optimizer must be Cells, but '{argument}' is "
+                                    f"{type(cell).__name__}.")
         for item in cell.get_parameters():
             if held.setdefault(item.name, item) is not item:
                 raise ArgumentError(f"For '{owner}', parameters must have names of their own, but two are called "
