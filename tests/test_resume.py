@@ -143,7 +143,7 @@ def test_a_state_of_something_else_is_refused(tmp_path):
             gs.load_state(path, *other[1:])
     with pytest.raises(CheckpointError, match=r"'head.weight' is \(4, 96\) in it and \(5, 96\) here: build both as be"):
         gs.load_state(path, *phase(network=randomize(SmallNet(5)))[1:])
-    with pytest.raises(CheckpointError, match="'moment1.a.real_scale' is .* in it and missing here: build both"):
+    with pytest.raises(CheckpointError, match=r"'\S*a.real_scale' is missing in it and \(8,\) here: build both"):
         gs.load_state(path, made, nn.SGD(made.trainable_params()))
     ms.save_checkpoint(made, path)
     with pytest.raises(CheckpointError, match="a file that 'save_state' wrote, but it does not tell how many batches"):
@@ -175,6 +175,7 @@ def test_a_training_must_begin_where_its_checkpoint_stands(tmp_path):
     model = ms.Model(made, algorithm.loss(nn.CrossEntropyLoss()), optimizer)
     model.train(1, data(), callbacks=algorithm.callbacks(checkpoint=path, every=4), dataset_sink_mode=False)
     assert gs.load_state(path, made, optimizer) == 6  # at the end, too
+    same(resumed.values(algorithm.convert(made, ckpt_path=str(path))), resumed.values(algorithm.convert(made)))
     with pytest.raises(StateError, match="was written after 6 batches, and this training begins after 0: call step ="):
         model.train(2, data(), callbacks=algorithm.callbacks(checkpoint=path), dataset_sink_mode=False)
     algorithm, made, optimizer = phase()

@@ -82,7 +82,8 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
     Raises:
         ArgumentTypeError: If an argument is of another type, or data can be gone through once only.
         ArgumentError: If a criterion or key is unknown, a value out of range, or a loss or output not finite.
-        StateError: If training batches differ from one criterion to the next, or `folder` holds another comparison.
+        StateError: If training batches differ from one criterion to the next, `folder` holds another comparison, or
+            there are several processes.
         CheckpointError: If `folder` cannot be read or written.
         DependencyError: If `folder` is given and matplotlib is not installed.
 

@@ -238,7 +238,7 @@ def sensitivity(network: nn.Cell, inputs: Any, evaluate: Callable[[nn.Cell], flo
             none.
         ArgumentError: If `evaluate` gives NaN or infinity, another number when it is asked again, or changes the
             network; a rate or `recovery` is out of range, or `config` says how much goes; and all that `OneShot` says.
-        StateError: If `folder` holds a sensitivity that was asked for otherwise.
+        StateError: If `folder` holds a sensitivity that was asked for otherwise, or there are several processes.
         CheckpointError: If `folder` cannot be written to, or what it holds cannot be read.
         DependencyError: If there is a `folder`, but matplotlib is not installed.
 

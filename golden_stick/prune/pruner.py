@@ -134,7 +134,8 @@ class Pruner(CompAlgo):
             ArgumentTypeError: If `network` is not a Cell, or `inputs` neither Tensors nor a shape.
             ArgumentError: If `inputs` is left out and cannot be found out, or a parameter of `network` holds NaN.
             NothingToPruneError: If no channel of the network can be removed.
-            StateError: If `apply` was called before, or `network` is itself the result of an `apply`.
+            StateError: If `apply` was called before, `network` is itself the result of an `apply`, or it, or what goes,
+                is not the same in all processes.
             TraceError: If MindSpore cannot compile the network for these inputs.
             SlimError: If the network would not survive being slimmed, for example by a number in its code.
         """
@@ -212,7 +213,8 @@ class Pruner(CompAlgo):
                 ``'weights'`` where the weights were trained after `apply`; if the data hold too few samples; if
                 `evaluate` is there without the budget `max_drop`, or the other way round, changes the network or gives
                 another number for the same one; or if no network that was tried is within the drop.
-            StateError: If `apply` was not called, or `net_opt` is not what it returned.
+            StateError: If `apply` was not called, `net_opt` is not what it returned, or it, or what goes, is not the
+                same in all processes: each must call `convert`.
             CheckpointError: If the checkpoint cannot be read or belongs to another network.
             SlimError: If the network does not survive being slimmed.
             VerifyError: If the slim network gives other outputs than the masked one.
