@@ -9,7 +9,8 @@ VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "golden_stick" / "__init
 
 EXAMPLES = ["scikit-learn>=1.3", "pillow>=10", "pyyaml>=6", "tqdm>=4.60"]
 REPORTS = ["matplotlib>=3.8"]
-COMPLETION = ["argcomplete>=3.1"]
+# Completion of lines, tables, and how far something is.
+TERMINAL = ["argcomplete>=3.1", "rich>=13.7"]
 ONNX = ["onnx>=1.18,<1.21", "onnxruntime>=1.18,<1.25"]
 MUTATION = ["cosmic-ray>=8.3.4,<9"]
 TESTS = ["pytest>=7.4", "pytest-xdist>=3.5", "mypy>=1.11,<3", "ruff>=0.6,<1"]
@@ -32,9 +33,9 @@ setup(
         "safetensors>=0.4",
         "scipy>=1.7",
     ],
-    extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "completion": COMPLETION,
+    extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "terminal": TERMINAL,
                     "mutation": MUTATION,
-                    "tests": TESTS + EXAMPLES + REPORTS + ONNX + COMPLETION + MUTATION},
+                    "tests": TESTS + EXAMPLES + REPORTS + ONNX + TERMINAL + MUTATION},
     entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

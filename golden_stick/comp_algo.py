@@ -19,6 +19,7 @@ from golden_stick.base.files import PathLike, path_of
 from golden_stick.base.inputs import leading_inputs
 from golden_stick.deploy.checkpoints import difference_of_state, read_checkpoint, save_state
 from golden_stick.deploy.exporters import export
+from golden_stick.graph.plan import parameters_in
 
 __all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "ExportMindIRCallBack", "add_algorithm",
            "unwarned_of_optimizers", "warn_of_optimizers"]
@@ -174,9 +175,9 @@ class CompAlgo(ABC):
         if not isinstance(network, nn.Cell):
             raise ArgumentTypeError(f"For '{type(self).__name__}', 'network' must be a Cell, but got "
                                     f"{type(network).__name__}.")
-        total = sum(parameter.size for parameter in network.get_parameters())
-        trainable = sum(parameter.size for parameter in network.trainable_params())
-        head = f"{type(network).__name__}: {total:,} numbers in parameters, {trainable:,} of them trained"
+        total, trained = (parameters_in({item.name: item.shape for item in items})
+                          for items in (network.get_parameters(), network.trainable_params()))
+        head = f"{type(network).__name__}: {total:,} parameters, {trained:,} of them trained"
         return head if self._report is None else f"{head}\n{self._report}"
 
     @property

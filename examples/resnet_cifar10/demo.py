@@ -115,7 +115,7 @@ class Demo:
 
     def card(self, report, network: nn.Cell, slim: nn.Cell, right: dict, latency) -> None:
         options = self.options
-        gs.pruning_card(
+        card = gs.pruning_card(
             report, network, slim, base={"source": f"{options.network}, trained here, seed {options.seed}"},
             data={name: self.used(name) for name in ("train", "validation", "test")},
             accuracy=[Accuracy(what, (float(found.mean()),), "test") for what, found in right.items()],
@@ -124,7 +124,9 @@ class Demo:
             latency=latency, discordance=compare_predictions(right["original"], right["fine-tuned"]),
             knockoffs=self.exchangeability(), seeds={"training": options.seed},
             seconds=time.perf_counter() - self.started,
-        ).save(self.path("card"))
+        )
+        card.save(self.path("card"))
+        report.to_html(self.path("report.html"), latency, card)
 
     def used(self, name: str) -> DataUse:
         """A split of the digits, which are enlarged and not compressed; the training images are augmented besides."""
@@ -201,7 +203,8 @@ def main(arguments=None) -> dict:
     with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=2)
     os.replace(path + ".part", path)
-    print(f"\n{table(result)}\nThe same as JSON: {path}")
+    page = os.path.join(options.output, "report.html")
+    print(f"\n{table(result)}\nThe same as JSON: {path}; layer by layer: {page}")
     return result
 
 

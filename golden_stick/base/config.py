@@ -2,6 +2,7 @@
 What a user may choose: configurations, each a dict that is checked key by key, with one grammar for all that is wrong;
 registries, tables of names that calls and entry points of installed packages fill; and in whose name errors speak.
 """
+import contextlib
 import difflib
 import math
 import os
@@ -330,6 +331,7 @@ def in_own_name(function: Function) -> Function:
 def level_of_user() -> int:
     """The `stacklevel` by which a warning, given where this is called, names the line of the user's code."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(
+            (_PACKAGE, contextlib.__file__)):  # of the decorators that are context managers
         frame, level = frame.f_back, level + 1
     return level

@@ -106,7 +106,8 @@ class Benchmark:
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON. Times are in seconds, memory is in bytes."""
-        return {"machine": dict(self.machine), "rounds": self.rounds, "foreign_load": self.foreign_load,
+        return {"kind": "golden_stick benchmark", "machine": dict(self.machine), "rounds": self.rounds,
+                "foreign_load": self.foreign_load,
                 "measurements": [measurement.to_dict() for measurement in self.measurements]}
 
     def __str__(self) -> str:

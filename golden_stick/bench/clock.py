@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, 
 import numpy as np
 
 from golden_stick.base.errors import ArgumentError
+from golden_stick.base.inputs import shown
 
 __all__ = ["ForeignLoad", "Timing", "Turn", "interleave", "is_quiet", "limited_threads", "machine_facts", "peak_growth",
            "turn_of"]
@@ -81,7 +82,7 @@ def interleave(turns: Mapping[Any, Turn], rounds: int, warm_up: int = 2,
     """Run contenders in turn, in every round in another order; `on_round` is told how many of how many are done."""
     generator, names = np.random.default_rng(_SEED), list(turns)
     taken: Dict[Any, List[Tuple[float, float]]] = {name: [] for name in names}
-    for number in range(warm_up + rounds):
+    for number in shown(range(warm_up + rounds), "rounds", warm_up + rounds):
         for index in generator.permutation(len(names)):
             one = turns[names[index]]()
             if number >= warm_up:

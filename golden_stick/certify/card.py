@@ -2,7 +2,7 @@
 import json
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -60,13 +60,20 @@ class PruningCard:
 
     Args:
         record (Mapping): Plain data, fit for JSON. Where something was not measured, it says so, and what to call.
+        parts (tuple[str]): What of the record stands on the page, which `str` gives. Default: what was measured of
+            sizes, accuracy and latency.
     """
 
     record: Mapping[str, Any]
+    parts: Tuple[str, ...] = ("sizes", "accuracy", "latency", "absent")
+
+    def in_full(self) -> "PruningCard":
+        """The same with all of the record on its page, as what must be reported of a pruned network."""
+        return replace(self, parts=tuple(_SECTIONS))
 
     def save(self, path: str) -> Tuple[str, str]:
         """
-        Write the card as JSON and as Markdown.
+        Write the card as JSON, all of it, and its page as Markdown.
 
         Args:
             path (str): Where, without an ending.
@@ -85,27 +92,34 @@ class PruningCard:
         sizes = [[name, f"{size['before']:,}", f"{size['after']:,}", f"{size['kept']:.1%}", f"{size['removed']:.1%}"]
                  for name, size in (("parameters", record["parameters"]), ("macs", record["macs"]))]
         own_form = {
+            "sizes": _table(["", "before", "after", "kept", "removed"], sizes),
             "networks": [*_listed(record["networks"]),
-                         f"* algorithm: {record['algorithm']}, {json.dumps(record['config'])}", "",
-                         *_table(["", "before", "after", "kept", "removed"], sizes), "", f"{record['convention']}."],
+                         f"* algorithm: {record['algorithm']}, {json.dumps(record['config'])}"],
+            "convention": [f"{record['convention']}."],
             "widths": _table(["layer", "before", "after"], [layer.values() for layer in record["widths"]]),
             "latency": _listed(_times(record["latency"])),
+            "absent": [f"{len(record['not_tested'])} things, which the JSON file beside this page names."],
         }
         lines = ["# Pruning card", "", f"Made {record['date']} by `{record['command']}`.", "",
                  f"**Guaranteed:** {record['guarantee']}"]
-        for name, title in _SECTIONS.items():
-            lines += ["", f"## {title}", "", *(own_form[name] if name in own_form else _listed(record[name]))]
+        for name in self.parts:
+            part = own_form[name] if name in own_form else _listed(record[name])
+            if "absent" in self.parts:
+                part = [line for line in part if _NOT_MEASURED not in line]
+            if part:
+                lines += ["", f"## {_SECTIONS.get(name, _ABSENT)}", "", *part]
         return "\n".join(lines)
 
 
-# Part of a card -> its title on the page, in the order of the page.
+_NOT_MEASURED, _ABSENT = "not measured: ", "Not tested"
+# Part of a card -> its title on the page, in the order of the page in full.
 _SECTIONS = {
-    "networks": "Networks", "widths": "Widths", "base": "Origin", "data": "Data", "accuracy": "Accuracy",
-    "discordance": "Paired discordance of predictions", "fine_tuning": "Fine-tuning", "controls": "Other criteria",
-    "latency": "Latency",
+    "networks": "Networks", "sizes": "Sizes", "convention": "What was counted", "widths": "Widths", "base": "Origin",
+    "data": "Data", "accuracy": "Accuracy", "discordance": "Paired discordance of predictions",
+    "fine_tuning": "Fine-tuning", "controls": "Other criteria", "latency": "Latency",
     "peak_memory": "Peak memory: bytes by which the process grew while each was loaded and first run, in this order",
     "selector": "Selector and guarantee", "control": "Scientific control", "scales": "Scales of the control",
-    "certificate": "Certificate", "run": "Run", "notes": "Notes of the run", "not_tested": "Not tested",
+    "certificate": "Certificate", "run": "Run", "notes": "Notes of the run", "not_tested": _ABSENT,
     "machine": "Machine and versions",
 }
 
@@ -287,7 +301,7 @@ def _with_hints(value: Any, place: Tuple[str, ...], absent: List[str]) -> Any:
     hint = next((_HINTS[pattern] for pattern in patterns if pattern in _HINTS), None)
     if value is not None or hint is None:
         return value
-    text = f"not measured: {hint.replace('{}', place[-1])}"
+    text = f"{_NOT_MEASURED}{hint.replace('{}', place[-1])}"
     absent.append(f"{', '.join(place).replace('_', ' ')}: {text}")
     return text
 

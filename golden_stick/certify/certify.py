@@ -10,14 +10,16 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import Tensor, nn
+from scipy import special
 
 from golden_stick.base.config import FRACTION, Interval, check_value, in_own_name
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, first_line
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, first_line
 from golden_stick.base.files import network_digest, now, versions, write_page
-from golden_stick.base.inputs import shown
+from golden_stick.base.inputs import length_of, shown
 from golden_stick.cells.wrappers import evaluation
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
 from golden_stick.certify.prior_use import DataFingerprint, OnFreshImages, digested_batches, fingerprint_of, known_uses
+from golden_stick.graph.plan import parameters_in
 
 __all__ = ["Certificate", "CertifiedNetwork", "certify", "right_answers"]
 
@@ -26,6 +28,8 @@ _KIND = "golden_stick certificate"
 _VERSION = 1
 _LEDGER = "golden_stick_ledger.json"
 _BASE = "base"
+# A network that is no better than one answer for all images looks better with this probability at most.
+_CHANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class CertifiedNetwork:
     Args:
         name (str): As the caller named it.
         digest (str): Of its class and parameters.
-        parameters (int): How many numbers it holds.
+        parameters (int): Numbers in its weights, moving statistics left out.
         accuracy (float): Observed, in [0, 1].
         lost (int): Images that only this candidate gets wrong; 0 for the base.
         gained (int): Images that only the base gets wrong; 0 for the base.
@@ -76,7 +80,6 @@ class Certificate(OnFreshImages):
     """
 
     promise = "THE CONFIDENCE"
-
     max_drop: float
     confidence: float
     base: CertifiedNetwork
@@ -138,10 +141,8 @@ class Certificate(OnFreshImages):
         """A page to read."""
         lines = ["# Certificate", "", f"**{self.statement}**", ""]
         lines += [f"* Used before: {use}." for use in self.used_before]
-        lines += ["| network | parameters | accuracy | drop, points | only it is wrong | only the base is wrong "
-                  "| p-value | |", "|---|---|---|---|---|---|---|---|",
-                  f"| {self.base.name} (base) | {self.base.parameters:,} | {self.base.accuracy:.4f} | | | | | |"]
-        lines += [self._row(item) for item in self.candidates]
+        head, *rows = self.rows()
+        lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
         names = [f"* {item.name}: `{item.digest}`" for item in (self.base, *self.candidates)]
         where = f"the ledger `{self.ledger}`" if self.ledger else \
             "no ledger: that nothing else used the images before rests on the caller's word alone"
@@ -160,13 +161,20 @@ class Certificate(OnFreshImages):
             "data, other measures than accuracy, or a choice of networks or bounds made after a look at these images.",
             ""])
 
-    def _row(self, item: CertifiedNetwork) -> str:
+    def rows(self) -> List[Tuple[str, ...]]:
+        """A table of the networks, its head first."""
+        return [("network", "parameters", "accuracy", "drop, points", "only it is wrong", "only the base is wrong",
+                 "p-value", "verdict"),
+                (f"{self.base.name} (base)", f"{self.base.parameters:,}", f"{self.base.accuracy:.4f}", *[""] * 5),
+                *map(self._row, self.candidates)]
+
+    def _row(self, item: CertifiedNetwork) -> Tuple[str, ...]:
         drop = 100 * (item.lost - item.gained) / self.images
         verdict = "certified" if item.certified else "not tested" if item.p_value is None else "not certified"
         verdict += "" if self.holds else ", on used data"
         p_value = "" if item.p_value is None else f"{item.p_value:.4f}"
-        return (f"| {item.name} | {item.parameters:,} | {item.accuracy:.4f} | {drop:+.2f} | {item.lost} "
-                f"| {item.gained} | {p_value} | {verdict} |")
+        return (item.name, f"{item.parameters:,}", f"{item.accuracy:.4f}", f"{drop:+.2f}", str(item.lost),
+                str(item.gained), p_value, verdict)
 
     def save(self, path: str) -> str:
         """
@@ -214,6 +222,9 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
     probability that a certified candidate's accuracy is truly lower by `max_drop` or more is at most
     ``1 - confidence``. docs/certificates.md says what that covers and what not.
 
+    Where one of the networks is not clearly better than the most frequent label, given to all images, that is an error
+    before any of them is compared, and the images stay unused.
+
     Args:
         base (nn.Cell): The network to compare with: takes images, gives :math:`(N, classes)`, or that first.
         candidates (Union[Mapping, Sequence]): Name -> slim network; networks without names are called
@@ -243,19 +254,20 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         ArgumentTypeError: If a network is not a Cell, `candidates` neither mapping nor sequence, or a batch no pair.
         ArgumentError: If there is no candidate or no image, a value is out of range, `order` does not name each
             candidate once, a file stands at `path`, or an output is not of shape :math:`(N, classes)` and finite.
-        StateError: If an image was used before, unless `reuse` is ``'declare'``.
+        StateError: If an image was used before, unless `reuse` is ``'declare'``; or if a network is near chance.
         CheckpointError: If the ledger or a fingerprint is damaged, or a file cannot be written.
 
     Supported Platforms:
         ``CPU``
 
     Examples:
-        >>> import golden_stick as gs
+        >>> import mindspore as ms
         >>> import numpy as np
-        >>> from mindspore import nn
-        >>> net = nn.Dense(4, 3)
-        >>> images, labels = np.random.rand(2000, 4).astype(np.float32), np.random.randint(0, 3, 2000)
-        >>> certificate = gs.certify(net, {"itself": net}, [(images, labels)])
+        >>> import golden_stick as gs
+        >>> from mindspore import Tensor, nn
+        >>> net = nn.Dense(4, 3, has_bias=False)
+        >>> images = Tensor(np.random.randn(2000, 4), ms.float32)
+        >>> certificate = gs.certify(net, {"itself": net}, [(images, net(images).argmax(1))])
         >>> print(certificate.certified)
         itself
     """
@@ -268,9 +280,12 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         if os.path.exists(path) or os.path.exists(f"{path.removesuffix('.json')}.md"):
             raise ArgumentError(f"For 'certify', 'path' must be a new file, but a certificate or page stands at "
                                 f"'{path}' already.")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise CheckpointError(f"For 'certify', the folder of 'path' must exist, but got '{path}'.")
         ledger = os.path.join(os.path.dirname(path), _LEDGER) if ledger is None else ledger
     known = known_uses("certify", used, ledger, reuse)
-    right, images = right_answers("certify", networks, data, known.check)
+    right, images, labels = right_answers("certify", networks, data, known.check)
+    _refuse_chance(right, labels)
     date = date or now()
     # Before anybody can see a result: what failed has used the images as well.
     earlier = known.record(images, f"certificate '{os.path.basename(path)}'" if path else "a certificate", date)
@@ -315,8 +330,26 @@ def _order(networks: Mapping[str, nn.Cell], order: Optional[Sequence[str]]) -> T
     return tuple(order)
 
 
+def _refuse_chance(right: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+    """
+    Refuse networks that may answer no better than the most frequent label alone, by an exact test of the images where
+    only one of the two is right. What they answer is not told: the images are to be as good as unseen.
+    """
+    kinds, counts = np.unique(labels, return_counts=True)
+    constant = labels == kinds[counts.argmax()]
+    for name, found in right.items():
+        better, worse = int((found & ~constant).sum()), int((constant & ~found).sum())
+        # The probability of so many wins or more, were each as likely as a loss.
+        if not better or special.betainc(better, worse + 1, 0.5) > _CHANCE:
+            remedy = "load the weights that it was trained to" if name == _BASE else \
+                "recover or fine-tune it first, or leave it out"
+            raise StateError(f"For 'certify', '{name}' must be right clearly more often than the most frequent label, "
+                             f"given to all {len(labels):,} images, but may not be: {remedy}, and prepare the images "
+                             f"as for its training. They are not used up: nothing was compared.")
+
+
 def _size(network: nn.Cell) -> int:
-    return sum(parameter.size for parameter in network.get_parameters())
+    return parameters_in({parameter.name: parameter.shape for parameter in network.get_parameters()})
 
 
 def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.ndarray],
@@ -327,22 +360,26 @@ def _record(name: str, networks: Mapping[str, nn.Cell], right: Mapping[str, np.n
 
 
 def right_answers(owner: str, networks: Mapping[str, nn.Cell], data: Any, check: Optional[Callable] = None,
-                  data_name: str = "data") -> Tuple[Dict[str, np.ndarray], DataFingerprint]:
+                  data_name: str = "data") -> Tuple[Dict[str, np.ndarray], DataFingerprint, np.ndarray]:
     """
-    Whether each network, in evaluation, is right on each image, by name; and the fingerprint of the data, of which
-    `check` gets the digests of each batch before any network sees it. The class is that of the largest output, the
-    first where there are several.
+    Whether each network, in evaluation, is right on each image, by name; the fingerprint of the data, of which `check`
+    gets the digests of each batch before any network sees it; and the labels. The class is that of the largest output,
+    the first where there are several.
     """
     seen: List[str] = []
+    truth: List[np.ndarray] = []
     right: Dict[str, List[np.ndarray]] = {name: [] for name in networks}
     with ExitStack() as stack:
         for network in networks.values():
             stack.enter_context(evaluation(network))
-        for images, labels in shown(digested_batches(owner, data, seen, check, data_name), "batches"):
+        for images, labels in shown(digested_batches(owner, data, seen, check, data_name), "batches",
+                                    length_of(data)):
             tensor = Tensor(images)
+            truth.append(labels)
             for name, network in networks.items():
                 right[name].append(_classes(owner, name, network(tensor), len(labels)) == labels)
-    return {name: np.concatenate(parts) for name, parts in right.items()}, fingerprint_of(seen)
+    return {name: np.concatenate(parts) for name, parts in right.items()}, fingerprint_of(seen), \
+        np.concatenate(truth)
 
 
 def _classes(owner: str, name: str, output: Any, images: int) -> np.ndarray:

@@ -1,16 +1,13 @@
 """``golden-stick bench``: what networks and files take to run on this machine."""
 import argparse
-import sys
 from typing import Any, Dict, Tuple
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
 from golden_stick.cli.networks import network_and_inputs, read_inputs
-from golden_stick.cli.options import CLI, add_command, add_network_options, output_files, say
+from golden_stick.cli.options import CLI, add_command, add_network_options, give, output_files, say
 
 __all__ = ["add"]
-
-_BAR = 30
 
 
 def add(commands: Any) -> None:
@@ -21,7 +18,7 @@ down hits all alike. Files alone need no network, only --inputs. Speed-ups refer
 runtime. Efficiency is the speed-up as a fraction of the MACs ratio.
 """, """
 golden-stick bench slim.mindir slim.onnx --network resnet.py:resnet20 --slim slim.ckpt --inputs 1,3,32,32 \\
-    --batch-sizes 1 16 --rounds 30 --json bench.json
+    --batch-sizes 1 16 --rounds 30 --output bench.json
 """)
     command.add_argument("files", nargs="*", metavar="FILE", help="a .mindir or .onnx file")
     add_network_options(command, required=False)
@@ -35,18 +32,19 @@ golden-stick bench slim.mindir slim.onnx --network resnet.py:resnet20 --slim sli
     command.add_argument("--baseline", help="contender that speed-ups refer to: a file's path, 'network' or 'slim'")
     command.add_argument("--rounds", type=int, default=20, help="how often each is measured (default: 20)")
     command.add_argument("--warm-up", type=int, default=2, help="rounds before, which do not count (default: 2)")
-    command.add_argument("--json", help="where to write the same as JSON, with every single time")
+    command.add_argument("--output", help="where to write the same as JSON besides, with every single time")
 
 
 def _run(options: argparse.Namespace) -> None:
     from golden_stick import benchmark
-    with output_files(options, json="") as paths:
+    with output_files(options, output=".json") as paths:
         contenders, inputs = _contenders(options)
         result = benchmark(contenders, inputs, options.batch_sizes, options.threads, options.modes, options.baseline,
-                           options.rounds, options.warm_up, on_round=_bar if sys.stderr.isatty() else None)
+                           options.rounds, options.warm_up)
         say(str(result))
-        if "json" in paths:
-            write_json(CLI, paths["json"], result.to_dict())
+        if "output" in paths:
+            write_json(CLI, paths["output"], result.to_dict())
+    give(result.to_dict())
 
 
 def _contenders(options: argparse.Namespace) -> Tuple[Dict[str, Any], Tuple[Any, ...]]:
@@ -67,9 +65,3 @@ def _contenders(options: argparse.Namespace) -> Tuple[Dict[str, Any], Tuple[Any,
     if not options.inputs:
         raise ArgumentError(f"For '{CLI}', '--inputs' must be given where there is no '--network', but is not.")
     return contenders, read_inputs(options.inputs)
-
-
-def _bar(done: int, of: int) -> None:
-    filled = _BAR * done // of
-    print(f"\r[{'#' * filled}{' ' * (_BAR - filled)}] round {done} of {of}", end="\n" if done == of else "",
-          file=sys.stderr, flush=True)

@@ -8,7 +8,16 @@ from typing import Any, Dict, Set, Tuple
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.cli import prune
 from golden_stick.cli.networks import fill, network_and_inputs, trace_aloud
-from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
+from golden_stick.cli.options import (
+    CLI,
+    add_command,
+    add_network_options,
+    add_options,
+    config_of,
+    give,
+    output_files,
+    say,
+)
 from golden_stick.prune.options import SCOP_OPTIONS
 
 __all__ = ["add"]
@@ -81,11 +90,11 @@ def _run(options: argparse.Namespace) -> None:
     if not any(getattr(options, name) for name in ("output", "mindir", "onnx")):
         raise ArgumentError(f"For '{CLI}', one of '--output', '--mindir' and '--onnx' must say what is written, "
                             f"but none does.")
-    prune.check_onnx(options)
+    prune.check_outputs(options)
     source = read_source(CLI, options.checkpoint, options.strategy)
     kind = _kind(options, source)
     _refuse_options(options, kind, source.files[0])
-    say(f"read {len(source.values)} parameters of kind '{kind}' from {', '.join(source.files)}")
+    say(f"read {len(source.values)} tensors of kind '{kind}' from {', '.join(source.files)}")
     options.checkpoint = list(source.files)
     {"slim": _slim, "slim-weights": _slim, "knockoff": _knockoff, "masked": _masked, "original": _original,
      "mindspore-gs": _migrated}[kind](options, source)
@@ -216,6 +225,7 @@ def _slim(options: argparse.Namespace, source: Any) -> None:
         trace_aloud(slim, inputs)
         # What a recipe says besides is of other weights.
         prune.write_slim(options, paths, slim, inputs, None if options.recipe else read_slim(source.files[0]).metadata)
+    give({name: getattr(options, name) for name in prune.ANYWHERE if getattr(options, name)})
 
 
 def _fill(source: Any, network: Any, exactly: bool = True, remedy: str = "") -> None:

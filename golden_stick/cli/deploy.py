@@ -1,9 +1,10 @@
 """``golden-stick export``: a network written for deployment; ``golden-stick verify``: a slim file checked."""
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from golden_stick.cli.networks import network_and_inputs, trace_aloud
-from golden_stick.cli.options import CLI, add_command, add_network_options, output_files, say
+from golden_stick.cli.options import CLI, add_command, add_network_options, give, output_files, say
 
 __all__ = ["add_export", "add_verify"]
 
@@ -41,6 +42,7 @@ def _export(options: argparse.Namespace) -> None:
             inputs = tuple(Tensor(shape=[*item.shape[:2], *(None,) * (item.ndim - 2)], dtype=item.dtype)
                            if item.ndim > 2 else item for item in inputs)
         export(network, inputs, paths["output"], name, options.opset)
+    give({"format": name, "output": options.output})
 
 
 def add_verify(commands: Any) -> None:
@@ -77,7 +79,7 @@ def _verify(options: argparse.Namespace) -> None:
     stages = [original_of(network, file, options.slim)]
     for step in steps[:-1]:
         stages.append(take_step(stages[-1], placed(stages[-1], step)))
-    whose = "the weights of the file"
+    whose, compared = "the weights of the file", []
     # From the last to the first: what one step came from, the step before led to.
     for number in range(len(steps), 0, -1):
         stage = stages[number - 1]
@@ -87,6 +89,7 @@ def _verify(options: argparse.Namespace) -> None:
             result = verify(masked_network(wide, step), narrow, inputs, options.tolerance)
             say(f"step {number}, pruned: verified with {whose}: largest difference {result.largest_difference:.3g}, "
                 f"largest output {result.output_scale:.3g}, allowed {result.tolerance:g} of it")
+            compared.append({"step": number, **asdict(result)})
             narrow = wide
         elif isinstance(step, Reconstruction):
             say(f"step {number}, reconstructed: names and shapes stay; outputs were not compared, since the file does "
@@ -96,3 +99,4 @@ def _verify(options: argparse.Namespace) -> None:
             say(f"step {number}, folded: {len(step.folded)} normalizations stand beside their layers; outputs were not "
                 f"compared, since the file does not hold the weights from before")
             narrow, whose = stage, "weights of the factory"
+    give({"slim": options.slim, "steps": len(steps), "compared": compared})

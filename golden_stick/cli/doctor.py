@@ -1,6 +1,5 @@
 """``golden-stick doctor``: whether this machine can prune and deploy, and what to do where it cannot."""
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -12,7 +11,7 @@ from typing import Any, Callable, Iterator, Tuple
 from golden_stick import __version__
 from golden_stick.base.errors import StateError, first_line
 from golden_stick.base.files import versions
-from golden_stick.cli.options import CLI, add_command, say
+from golden_stick.cli.options import CLI, add_command, give, say
 
 __all__ = ["Finding", "add_doctor"]
 
@@ -33,11 +32,10 @@ class Finding:
 
 def add_doctor(commands: Any) -> None:
     """Add the command `doctor`."""
-    command = add_command(commands, "doctor", _doctor, "say whether this machine can prune and deploy", """
+    add_command(commands, "doctor", _doctor, "say whether this machine can prune and deploy", """
 Check versions, processor, devices, memory and disk, then prune a small network and export it, in some 20 seconds. Each
 line that is not well says what to do. The exit code is 2 if one failed.
 """, "golden-stick doctor")
-    command.add_argument("--json", action="store_true", help="print the same as JSON")
 
 
 def _doctor(options: argparse.Namespace) -> None:
@@ -45,11 +43,9 @@ def _doctor(options: argparse.Namespace) -> None:
     for check in CHECKS:
         for finding in check():
             findings.append(finding)
-            if not options.json:
-                remedy = f"\n{'':9}{finding.remedy}" if finding.remedy else ""
-                say(f"{finding.state:8} {finding.name:12} {finding.found}{remedy}")
-    if options.json:
-        say(json.dumps([asdict(finding) for finding in findings], indent=2))
+            remedy = f"\n{'':9}{finding.remedy}" if finding.remedy else ""
+            say(f"{finding.state:8} {finding.name:12} {finding.found}{remedy}")
+    give([asdict(finding) for finding in findings])
     failed = [finding.name for finding in findings if finding.state == "failed"]
     if failed:
         raise StateError(f"For '{CLI}', 'doctor' must find all in order, but this failed: {', '.join(failed)}.")

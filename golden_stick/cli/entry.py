@@ -10,17 +10,19 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
 from golden_stick.base.errors import ArgumentError, GoldenStickError
 from golden_stick.cli import bench, convert, deploy, doctor, evaluate, prune, show
+from golden_stick.cli.options import as_typed, speaking
 
 __all__ = ["main", "build_parser"]
 
 # In the order of the help. Each adds its subcommand; MindSpore is imported when that runs.
 COMMANDS = (prune.add, convert.add, deploy.add_verify, evaluate.add_certify, evaluate.add_compare, deploy.add_export,
-            bench.add, show.add_inspect, show.add_trace, doctor.add_doctor)
+            bench.add, show.add_inspect, show.add_trace, show.add_report, doctor.add_doctor)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -30,6 +32,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     """
     # In time as long as no operator has run: without it, 3x3 convolutions crawl on CPUs with AVX-512.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+    options = argparse.Namespace()
     try:
         parser = build_parser()
         if "_ARGCOMPLETE" in os.environ:  # of `eval "$(register-python-argcomplete golden-stick)"`
@@ -37,10 +40,10 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 import argcomplete
                 argcomplete.autocomplete(parser)  # says how a line can go on, and exits
         options = parser.parse_args(arguments)
-        with _ended_in_order(), _without_logs():
+        with _ended_in_order(), contextlib.nullcontext() if options.verbose else _without_logs(), speaking(options):
             options.run(options)
     except GoldenStickError as error:
-        print(f"golden-stick: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"golden-stick: error: {' '.join(as_typed(str(error), options).split())}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read the output has left, as 'head' does. Python would complain of what it cannot write at its end.
@@ -94,14 +97,17 @@ def _ended_in_order() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_logs() -> Iterator[None]:
-    """Hide what MindSpore's compiled code writes to the error stream, unless an unforeseen error makes it of use."""
-    # MindSpore's own switch is read before this file is: where it is set, the user has decided. Python's warnings pass.
+    """Hide what MindSpore writes to the error stream, unless an unforeseen error makes it of use."""
+    # MindSpore's own switch is read before this file is: where it is set, the user has decided. Warnings of
+    # golden_stick and of the user's code pass.
     usual: Any = sys.__stderr__
     if "GLOG_v" in os.environ or sys.stderr is not usual:
         yield
         return
     usual.flush()
-    with tempfile.TemporaryFile() as log, open(os.dup(2), "w", buffering=1, encoding=usual.encoding) as stream:
+    with warnings.catch_warnings(), tempfile.TemporaryFile() as log, \
+            open(os.dup(2), "w", buffering=1, encoding=usual.encoding) as stream:
+        warnings.filterwarnings("ignore", module=r"mindspore(\.|$)")
         os.dup2(log.fileno(), 2)
         try:
             with contextlib.redirect_stderr(stream):

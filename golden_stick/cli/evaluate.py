@@ -1,10 +1,21 @@
 """``golden-stick compare`` and ``golden-stick certify``: networks judged on labelled images."""
 import argparse
+import os
 from typing import Any, Tuple
 
 from golden_stick.base.errors import ArgumentError
 from golden_stick.cli.networks import build_network, call_factory, load_weights, network_and_inputs
-from golden_stick.cli.options import CLI, FACTORY, add_command, add_network_options, add_options, config_of, say
+from golden_stick.cli.options import (
+    CLI,
+    FACTORY,
+    add_command,
+    add_network_options,
+    add_options,
+    config_of,
+    give,
+    say,
+    table,
+)
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import COMPARISON_OPTIONS, PRUNER_OPTIONS, SCOP_OPTIONS
 
@@ -70,6 +81,7 @@ def _compare(options: argparse.Namespace) -> None:
         scop=config_of(options, ("turn_steps",)), scales_data=scales_data, folder=options.output, on_trial=_say_trial,
         **config_of(options, COMPARISON_OPTIONS))
     say(f"\n{comparison}\n\nwrote {options.output}: comparison.json, .md, .svg, .png and the networks")
+    give(comparison.to_dict())
 
 
 def _say_trial(trial: Any) -> None:
@@ -110,6 +122,10 @@ golden-stick certify --network resnet.py:resnet20 --checkpoint trained.ckpt --ca
 
 def _certify(options: argparse.Namespace) -> None:
     from golden_stick import certify, load_slim
+    stem = options.output.removesuffix(".json")
+    if any(os.path.exists(f"{stem}.{ending}") for ending in ("json", "md")):
+        raise ArgumentError(f"For '{CLI}', '--output' must be a new file, but a certificate or page stands at "
+                            f"'{stem}.json' already.")
     base = build_network(options.network, options.kwargs)
     candidates = {path: load_slim(base, path) for path in dict.fromkeys(options.candidate)}
     load_weights(base, options.checkpoint)
@@ -117,5 +133,7 @@ def _certify(options: argparse.Namespace) -> None:
     certificate = certify(base, candidates, call_factory(options.data, option="--data"), options.max_drop,
                           options.confidence, order=list(candidates) if options.in_given_order else None, used=used,
                           reuse=options.reuse, path=options.output, ledger=options.ledger, date=options.date)
-    say(str(certificate))
-    say(f"wrote {options.output.removesuffix('.json')}.json and .md")
+    head, *rows = certificate.rows()
+    say(f"{certificate.statement}\n{table(head, rows)}")
+    say(f"wrote {stem}.json and .md")
+    give(certificate.to_dict())

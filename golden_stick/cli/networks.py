@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List,
 import numpy as np
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError
-from golden_stick.base.inputs import as_arrays, as_tensors, describe
+from golden_stick.base.inputs import as_arrays, as_tensors, describe, progress
 from golden_stick.cli.options import CLI, say
 from golden_stick.deploy.slim_file import read_tensors
 
@@ -36,10 +36,11 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
     arguments in JSON. What stands beside the file, or in the working directory for a module, can be imported.
     """
     keywords = _read_keywords(arguments)
-    from mindspore import set_seed
+    with progress("starting MindSpore"):
+        from mindspore import set_seed
     # A factory's initial weights are random: the same command shall give the same files.
     set_seed(0)
-    with _found(name, option) as factory:
+    with _found(name, option) as factory, progress(f"calling {name}"):
         return _call(factory, name, keywords, option)
 
 

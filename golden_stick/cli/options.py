@@ -1,22 +1,95 @@
-"""What the commands share: their common options, and files written all or none."""
+"""What the commands share: their common options, what they say and how, and files written all or none."""
 import argparse
 import contextlib
+import contextvars
 import json
 import os
-from functools import partial
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Tuple, Union
+import re
+import sys
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple, Union
 
 from golden_stick.base.config import Either, Interval, Option, PerPattern, Whole
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.base.files import placed_file
+from golden_stick.base.inputs import hidden_progress
 
-__all__ = ["add_command", "add_network_options", "add_options", "config_of", "output_files", "say"]
+__all__ = ["add_command", "add_network_options", "add_options", "as_typed", "config_of", "give", "output_files", "say",
+           "speaking", "table"]
 
 CLI = "golden-stick"
 # What a factory is called where an option takes one.
 FACTORY = "package.module:factory or path/to/file.py:factory"
 
-say = partial(print, flush=True)
+# Where the result of a command goes as JSON; None where it speaks in words.
+_json: contextvars.ContextVar[Any] = contextvars.ContextVar("json", default=None)
+
+
+@contextlib.contextmanager
+def speaking(options: argparse.Namespace) -> Iterator[None]:
+    """In the block, standard output gets words, or with --json only the result; with --quiet nothing, and no counts."""
+    with contextlib.ExitStack() as stack:
+        token = _json.set(sys.stdout if options.json else None)
+        stack.callback(_json.reset, token)
+        if options.quiet:
+            stack.enter_context(hidden_progress())
+        if options.quiet or options.json:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        yield
+
+
+def say(text: str) -> None:
+    """Say what is going on."""
+    print(text, flush=True)
+
+
+def give(record: Any, text: str = "") -> None:
+    """The result of a command, as plain data and in words; '' where these were said before."""
+    if _json.get() is not None:
+        print(json.dumps(record, indent=2), file=_json.get(), flush=True)
+    elif text:
+        say(text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1) -> str:
+    """
+    Rows under their heads, in columns; but for the first `words`, numbers, on the right. On a terminal as wide as that
+    is, with lines, where the package rich is installed.
+    """
+    cells = [list(map(str, row)) for row in rows]
+    if sys.stdout.isatty():
+        with contextlib.suppress(ImportError):
+            from rich import box
+            from rich.console import Console
+            from rich.table import Table
+            from rich.text import Text
+            drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+            for at, name in enumerate(head):
+                drawn.add_column(name, justify="left" if at < words else "right", overflow="fold")
+            for row in cells:
+                drawn.add_row(*map(Text, row))
+            console = Console(file=sys.stdout)
+            with console.capture() as captured:
+                console.print(drawn)
+            return captured.get().rstrip("\n")
+    widths = [max(map(len, column)) for column in zip(head, *cells)]
+    return "\n".join("  ".join(cell.ljust(width) if at < words else cell.rjust(width) for at, (cell, width) in
+                               enumerate(zip(row, widths))).rstrip() for row in (head, *cells))
+
+
+def as_typed(message: str, options: argparse.Namespace) -> str:
+    """What a function says of its arguments, of the options that they came from: 'max_drop' is '--max-drop'."""
+    owner, comma, text = message.partition("', ") if message.startswith("For '") else ("", "", message)
+    for name in {*vars(options)} - _NOT_TYPED:
+        typed = f"--{name.replace('_', '-')}"
+        # What is spoken of, or what it is to stand with; elsewhere the word is a value.
+        text = re.sub(rf"(^|\b(?:with|and|an|by|budget|set) )'{name}'", rf"\1'{typed}'", text)
+        text = re.sub(rf"\b{name}='([\w-]+)'", rf"{typed} \1", text)
+    return owner + comma + text
+
+
+# What a command knows besides the values of its options, or takes without their names.
+_NOT_TYPED = {"run", "given", "file", "files", "json", "quiet", "verbose"}
 
 
 def add_command(commands: Any, name: str, run: Callable, summary: str, description: str, example: str
@@ -26,6 +99,9 @@ def add_command(commands: Any, name: str, run: Callable, summary: str, descripti
                                   epilog=f"example:\n{example.strip()}",
                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print the result as JSON, and nothing else")
+    command.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    command.add_argument("--verbose", action="store_true", help="let MindSpore print its own warnings")
     return command
 
 
@@ -113,7 +189,7 @@ def _read_files(options: argparse.Namespace) -> Iterator[str]:
     for option in ("checkpoint", "slim", "recipe", "strategy", "files"):
         value = getattr(options, option, None) or ()
         yield from (value,) if isinstance(value, str) else value
-    if options.network and ":" in options.network:
+    if ":" in (getattr(options, "network", None) or ""):
         yield options.network.rpartition(":")[0]
     if getattr(options, "card", None):
         yield from (f"{options.card}.json", f"{options.card}.md")

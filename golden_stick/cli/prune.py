@@ -15,13 +15,14 @@ from golden_stick.cli.options import (
     add_network_options,
     add_options,
     config_of,
+    give,
     output_files,
     say,
 )
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS, RECOVERIES
 
-__all__ = ["ANYWHERE", "add", "add_pruning_options", "by_criterion", "check_onnx", "make_slim", "write_slim"]
+__all__ = ["ANYWHERE", "add", "add_pruning_options", "by_criterion", "check_outputs", "make_slim", "write_slim"]
 
 # Options that name files to write, and the endings that these have.
 ANYWHERE: Dict[str, Union[str, Tuple[str, ...]]] = {
@@ -49,14 +50,19 @@ def add_pruning_options(command: argparse.ArgumentParser, required: bool = True)
     command.add_argument("--onnx", help="where to write the slim network as ONNX besides")
     command.add_argument("--opset", type=int, help="with --onnx: version of ONNX's operators, from 13 to 23 (default: "
                          "17)")
-    command.add_argument("--report", help="where to write the report as JSON besides")
+    command.add_argument("--report", help="where to write the report besides: as a page for a browser "
+                         "if the path ends in .html, else as JSON")
     command.add_argument("--card", help="where to write the pruning card besides: a path without an ending, for .json "
                          "and .md")
+    command.add_argument("--full", action="store_true", help="with --card: all of the card on its page, not only what "
+                         "was measured of sizes, accuracy and latency")
 
 
-def check_onnx(options: argparse.Namespace) -> None:
-    """Refuse at once what would fail where ONNX is written, after all the work."""
+def check_outputs(options: argparse.Namespace) -> None:
+    """Refuse at once what would fail where files are written, after all the work."""
     from golden_stick.deploy.formats import FORMATS
+    if options.full and not options.card:
+        raise ArgumentError(f"For '{CLI}', '--full' must stand with '--card', but that is not given.")
     if options.onnx:
         FORMATS["ONNX"].check(CLI, {} if options.opset is None else {"opset": options.opset})
     elif options.opset is not None:
@@ -83,12 +89,16 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
         slim = _converted(options, algorithm, applied)
         say(str(algorithm.report))
         write_slim(options, paths, slim, inputs)
-        if "report" in paths:
+        if "report" in paths and paths["report"].endswith(".html"):
+            algorithm.report.to_html(paths["report"])
+        elif "report" in paths:
             write_json(CLI, paths["report"], algorithm.report.to_dict())
         if options.card:
             base = {"source": f"{options.network}, checkpoint {options.checkpoint}"}
-            pruning_card(algorithm.report, network, slim, base, seconds=time.perf_counter() - begin).save(options.card)
+            card = pruning_card(algorithm.report, network, slim, base, seconds=time.perf_counter() - begin)
+            (card.in_full() if options.full else card).save(options.card)
             say(f"wrote {options.card}.json and .md")
+    give(algorithm.report.to_dict())
 
 
 def _converted(options: argparse.Namespace, algorithm: Any, applied: Any) -> Any:
@@ -153,6 +163,6 @@ golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' -
 
 
 def _run(options: argparse.Namespace) -> None:
-    check_onnx(options)
+    check_outputs(options)
     make_slim(options, partial(by_criterion, options),
               lambda network: load_weights(network, options.checkpoint) if options.checkpoint else None)

@@ -1,36 +1,48 @@
-"""``golden-stick inspect``: what a file holds; ``golden-stick trace``: what could be pruned in a network, and why."""
+"""
+``golden-stick inspect``: what a file holds; ``golden-stick trace``: what could be pruned in a network, and why;
+``golden-stick report``: all that files tell of a pruning, as a page.
+"""
 import argparse
 import difflib
 import json
-import math
 import os
 from collections import Counter
 from dataclasses import asdict
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
-from golden_stick.base.errors import CheckpointError
+from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
 from golden_stick.base.files import write_json
 from golden_stick.cli.networks import network_and_inputs, trace_aloud
-from golden_stick.cli.options import CLI, add_command, add_network_options, add_options, config_of, output_files, say
+from golden_stick.cli.options import (
+    CLI,
+    add_command,
+    add_network_options,
+    add_options,
+    config_of,
+    give,
+    output_files,
+    say,
+    table,
+)
 from golden_stick.prune.options import POLICIES, PRUNER_OPTIONS
 
-__all__ = ["add_inspect", "add_trace", "as_ranges", "inspection", "inspection_text", "overview", "overview_text",
-           "shortened"]
+__all__ = ["add_inspect", "add_report", "add_trace", "as_ranges", "inspection", "inspection_text", "overview",
+           "overview_text"]
 
-# What a line has room for beside names and numbers, and how many parameters of a checkpoint are shown.
-_ROOM, _FIRST = 56, 5
+# How many parameters of a checkpoint are shown, and how many lines of what became of widths.
+_FIRST, _CHANGES = 5, 12
 
 
 def add_inspect(commands: Any) -> None:
     """Add the command `inspect`."""
     command = add_command(commands, "inspect", _inspect, "show what a slim file or checkpoint holds", """
-Show the kind of a file, its size and digests, and of a slim file how it was made, what its writer added, the width of
-every layer before and after, and which positions of the original each parameter kept. No network is needed.
+Show the kind of a file, its size and digests, and of a slim file how it was made, what its writer added and what became
+of the layers' widths; with --kept also which positions of the original each parameter kept. No network is needed.
 """, "golden-stick inspect slim.safetensors --parameter layer1.0.conv1.weight")
     command.add_argument("file", help="a slim file or a checkpoint, .safetensors or .ckpt")
     shown = command.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="print the same as JSON, all positions included")
-    shown.add_argument("--kept", action="store_true", help="print all kept positions, however many they are")
+    shown.add_argument("--kept", action="store_true", help="print the width of every layer, and all positions that "
+                       "were kept")
     shown.add_argument("--parameter", action="append", default=[], help="print the kept positions of this parameter "
                        "alone, all of them; repeat for several")
 
@@ -40,26 +52,26 @@ def _inspect(options: argparse.Namespace) -> None:
     if (options.kept or options.parameter) and "kept" not in record:
         raise CheckpointError(f"For '{CLI}', '{'--kept' if options.kept else '--parameter'}' must stand with a "
                               f"slim file, but '{options.file}' is a {record['kind']}.")
-    if options.json:
-        say(json.dumps(record, indent=2))
-    elif options.parameter:
-        say("\n".join(_kept_lines(record, options.parameter, ", ".join)))
+    if options.parameter:
+        say("\n".join(_kept_lines(record, options.parameter)))
     else:
-        say(inspection_text(record, ", ".join if options.kept else shortened))
+        say(inspection_text(record, options.kept))
+    give(record)
 
 
 def inspection(path: str) -> Dict[str, Any]:
     """What a slim file or a checkpoint holds, as plain data."""
     from golden_stick.deploy.slim_file import read_slim, read_tensors, weights_digest
+    from golden_stick.graph.plan import parameters_in
     if path.endswith(".mindir"):
         raise CheckpointError(f"For '{CLI}', 'inspect' takes a slim file or a checkpoint, but got the exported "
                               f"network '{path}': it must be loaded and run instead.")
     values, record = read_tensors("inspect", path)
-    scales = any(name.endswith(".real_scale") for name in values)
+    scales, shapes = any(name.endswith(".real_scale") for name in values), {
+        name: list(value.shape) for name, value in values.items()}
     facts = {"file": path, "kind": "slim file" if record else "checkpoint of SCOP's knockoff phase" if scales
              else "checkpoint", "bytes": os.path.getsize(path), "tensors": len(values),
-             "parameters": sum(value.size for value in values.values()), "weights_digest": weights_digest(values)}
-    shapes = {name: list(value.shape) for name, value in values.items()}
+             "parameters": parameters_in(shapes), "weights_digest": weights_digest(values)}
     return {**facts, **(_inspection_of_slim(read_slim(path)) if record else {}), "shapes": shapes}
 
 
@@ -67,7 +79,7 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
     """What only a slim file holds."""
     from golden_stick.deploy.fold.plan import Folding
     from golden_stick.deploy.slim_file import Reconstruction
-    from golden_stick.graph.plan import PruningPlan, in_words
+    from golden_stick.graph.plan import PruningPlan, in_words, parameters_in
     widths: Dict[str, List[int]] = {}
     lengths: Dict[Tuple[str, int], int] = {}
     steps: List[Dict[str, Any]] = []
@@ -89,7 +101,7 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
                  if isinstance(step, PruningPlan) for item in step.untouched for name in item.parameters}
     return {"format_version": file.version, "network": file.network, "steps": steps, "widths": widths,
             "untouched": untouched,
-            "original_parameters": sum(math.prod(shape) for _, shape in file.original),
+            "original_parameters": parameters_in(dict(file.original)),
             "original_digest": file.digests["original"], "metadata": dict(file.metadata), "kept": kept,
             "original_shapes": {name: list(shape) for name, shape in file.original}}
 
@@ -101,8 +113,8 @@ _STEPS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
                                 f"{len(step['layers'])} layers were solved anew with {step['samples']} samples"}
 
 
-def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]], str]) -> str:
-    """What `inspection` returned, for people; `ranges` makes one text of those of a parameter, as `shortened` does."""
+def inspection_text(record: Mapping[str, Any], in_full: bool) -> str:
+    """What `inspection` returned, for people: on one screen, or with every layer and all that was kept."""
     is_slim = "steps" in record
     before = f"{record['original_parameters']:,} -> " if is_slim else ""
     lines = [f"{record['file']}: {record['kind']}, {record['bytes']:,} bytes",
@@ -112,19 +124,35 @@ def inspection_text(record: Mapping[str, Any], ranges: Callable[[Sequence[str]],
     lines.append(f"weights          sha256 {record['weights_digest']}")
     if not is_slim:
         lines += [f"  {name} {tuple(shape)}" for name, shape in list(record["shapes"].items())[:_FIRST]]
-        more = len(record["shapes"]) - _FIRST
-        return "\n".join(lines + ([f"  and {more} more"] if more > 0 else []))
+        return "\n".join(lines + _more(len(record["shapes"]), _FIRST, "tensors"))
     lines.append(f"original         sha256 {record['original_digest']} (names and shapes)")
     lines += [f"metadata         {key}: {json.dumps(value)}" for key, value in record["metadata"].items()]
     lines += [f"step {number}: {_STEPS[step['step']](step)}" for number, step in enumerate(record["steps"], 1)]
+    if not in_full:
+        hint = "--kept shows every layer and which positions were kept, --parameter those of one, --json all"
+        return "\n".join([*lines, *_changes(record["widths"]), hint])
     wide = max((len(path) for path in record["widths"]), default=0)
     lines += [f"  {path:<{wide}}  {before} -> {after}" for path, (before, after) in record["widths"].items()]
-    hint = "; --kept or --parameter shows all of a long list" if ranges is shortened else ""
-    lines += [f"kept positions, as counted in the original{hint}:", *_kept_lines(record, list(record["kept"]), ranges)]
-    return "\n".join(lines)
+    lines.append("kept positions, as counted in the original:")
+    return "\n".join(lines + _kept_lines(record, list(record["kept"])))
 
 
-def _kept_lines(record: Mapping[str, Any], names: Sequence[str], ranges: Callable[[Sequence[str]], str]) -> List[str]:
+def _changes(widths: Mapping[str, Sequence[int]]) -> List[str]:
+    """A line for each change of a width, with the layers that it is of."""
+    from golden_stick.graph.plan import first_three
+    layers: Dict[str, List[str]] = {}
+    for path, (before, after) in widths.items():
+        layers.setdefault(f"{before} -> {after}", []).append(path)
+    wide = max(map(len, layers), default=0)
+    lines = [f"  {change:<{wide}}  {first_three(paths)}" for change, paths in layers.items()]
+    return lines[:_CHANGES] + _more(len(lines), _CHANGES, "changes of widths")
+
+
+def _more(count: int, shown: int, what: str) -> List[str]:
+    return [f"  and {count - shown} more {what}"] if count > shown else []
+
+
+def _kept_lines(record: Mapping[str, Any], names: Sequence[str]) -> List[str]:
     """A line for each axis of these parameters that lost positions, and for each parameter that lost none."""
     rows = []
     for name in names:
@@ -134,7 +162,7 @@ def _kept_lines(record: Mapping[str, Any], names: Sequence[str], ranges: Callabl
                                   f"got '{name}': the nearest name there is '{near[0] if near else ''}'.")
         axes = record["kept"][name]
         rows += [(f"{name} axis {axis}", f"{len(kept['positions'])} of {kept['of']}: "
-                  f"{ranges(as_ranges(kept['positions']))}") for axis, kept in axes.items()]
+                  f"{', '.join(as_ranges(kept['positions']))}") for axis, kept in axes.items()]
         if name not in record["original_shapes"]:
             rows.append((name, "not in the original: a folding made it"))
         elif not axes:
@@ -154,32 +182,27 @@ def as_ranges(positions: Sequence[int]) -> List[str]:
     return [str(first) if first == last else f"{first}-{last}" for first, last in runs]
 
 
-def shortened(ranges: Sequence[str]) -> str:
-    """As many ranges as a line has room for, and the last."""
-    text = ", ".join(ranges)
-    return text if len(text) <= _ROOM else f"{text[:_ROOM].rpartition(',')[0]}, ... {ranges[-1]}"
-
-
 def add_trace(commands: Any) -> None:
     """Add the command `trace`."""
     command = add_command(commands, "trace", _trace, "show what could be pruned, what could not, and why", """
 Show a network's operators and whether there is a rule for each, its size, its channel groups, and the layers with
 filters that always stay. An operator without a rule is not pruned across.
 """, """
-golden-stick trace --network resnet.py:resnet20 --inputs 1,3,32,32 --json trace.json
+golden-stick trace --network resnet.py:resnet20 --inputs 1,3,32,32 --output trace.json
 """)
     add_network_options(command)
     add_options(command, PRUNER_OPTIONS, POLICIES)
-    command.add_argument("--json", help="where to write the same as JSON")
+    command.add_argument("--output", help="where to write the same as JSON besides")
 
 
 def _trace(options: argparse.Namespace) -> None:
-    with output_files(options, json="") as paths:
+    with output_files(options, output=".json") as paths:
         network, inputs = network_and_inputs(options)
         record = overview(network, inputs, trace_aloud(network, inputs), config_of(options, POLICIES))
         say(overview_text(record))
-        if "json" in paths:
-            write_json(CLI, paths["json"], record)
+        if "output" in paths:
+            write_json(CLI, paths["output"], record)
+    give(record)
 
 
 def overview(network: Any, inputs: Tuple[Any, ...], graph: Any, policies: Mapping[str, Any]) -> Dict[str, Any]:
@@ -214,13 +237,13 @@ def overview(network: Any, inputs: Tuple[Any, ...], graph: Any, policies: Mappin
 def overview_text(record: Mapping[str, Any]) -> str:
     """What `overview` returned, for people."""
     from golden_stick.graph.plan import in_words
-    lines = [f"parameters  {record['parameters']:,}", f"MACs        {record['macs']:,}", "operators"]
-    lines += [f"  {item['operator']:<24} {item['count']:>5}  {'a rule' if item['rule'] else 'NO rule'}"
-              for item in record["operators"]]
+    lines = [f"parameters  {record['parameters']:,}", f"MACs        {record['macs']:,}"]
+    lines.append(table(("operator", "rule", "count"), [
+        (item["operator"], "yes" if item["rule"] else "NO", item["count"]) for item in record["operators"]], 2))
     lines.append(f"channel groups with residual '{record['residual']}', heads '{record['heads']}', "
                  f"normalization '{record['normalization']}': {len(record['groups'])}")
-    lines += [f"  {group['name']}: {group['channels']} removable channels made by {', '.join(group['layers'])}"
-              for group in record["groups"]]
+    lines.append(table(("group", "made by", "removable channels"), [
+        (group["name"], ", ".join(group["layers"]), group["channels"]) for group in record["groups"]], 2))
     lines.append(f"layers with filters that always stay: {len(record['fixed'])}")
     lines += [f"  {layer['path']}: {layer['fixed']} of {layer['filters']}" for layer in record["fixed"]]
     stay = sum(len(item["parameters"]) for item in record["untouched"])
@@ -230,3 +253,58 @@ def overview_text(record: Mapping[str, Any]) -> str:
     if record["barriers"]:
         lines.append("operators without a rule, not pruned across: " + "; ".join(record["barriers"]))
     return "\n".join(lines)
+
+
+def add_report(commands: Any) -> None:
+    """Add the command `report`."""
+    command = add_command(commands, "report", _report, "write what files tell of a pruning as one page of HTML", """
+Gather a slim file and the JSON files that other commands wrote of it (report, certificate, card, benchmark, comparison,
+sensitivity), in any order, into one page that needs nothing else: widths before and after, groups, what stays, why, and
+what to do, scores, scales, reconstruction, latency, certificate. A section stands there where there are data for it.
+""", "golden-stick report slim.safetensors report.json certificate.json --output report.html")
+    command.add_argument("files", nargs="+", metavar="FILE", help="a slim file, or a .json file that "
+                         "golden-stick wrote")
+    command.add_argument("--output", required=True, help="where to write the page")
+    command.add_argument("--title", help="its title (default: of the slim network's class)")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from golden_stick.prune.page import write_page_of
+    records = [_record_of(path) for path in options.files]
+    kinds = {record["kind"]: record for record in records}
+    _refuse_others(kinds, options.files)
+    name = kinds.get("slim file", {}).get("network", "a network")
+    with output_files(options, output=".html") as paths:
+        write_page_of(CLI, paths["output"], options.title or f"What was pruned of {name}", records)
+    give({"output": options.output})
+
+
+def _record_of(path: str) -> Dict[str, Any]:
+    """What a file tells, as a record with its kind."""
+    if not path.endswith(".json"):
+        record = inspection(path)
+        if record["kind"] != "slim file":
+            raise CheckpointError(f"For '{CLI}', 'report' must be given slim files, but '{path}' is a "
+                                  f"{record['kind']}: it does not tell what was pruned.")
+        return record
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"For '{CLI}', '{path}' must be a JSON file that can be read, but: {first_line(error)}"
+                              ) from error
+    if not isinstance(record, dict) or "kind" not in record:
+        raise CheckpointError(f"For '{CLI}', '{path}' must be a file that golden-stick wrote, whole, but it does not "
+                              f"say of which 'kind' it is.")
+    return record
+
+
+def _refuse_others(kinds: Mapping[str, Mapping[str, Any]], files: Sequence[str]) -> None:
+    """Refuse a report of another network than the slim file's: what it says of widths would not hold."""
+    slim, report = kinds.get("slim file"), kinds.get("golden_stick report")
+    if slim and report:
+        after = {name: shapes[1] for name, shapes in report["shapes"].items()}
+        others = [name for name, shape in slim["shapes"].items() if after.get(name, shape) != shape]
+        if others:
+            raise ArgumentError(f"For '{CLI}', all of {', '.join(files)} must be of one network, but the report has "
+                                f"another shape of '{others[0]}' than the slim file.")

@@ -13,6 +13,7 @@ from mindspore import nn
 
 from golden_stick.base.config import Interval, Whole, check_config, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.inputs import shown
 from golden_stick.comp_algo import ALGORITHMS, CompAlgo
 from golden_stick.compare.training import Batch, default_optimizer, train
 from golden_stick.criteria.table import CRITERIA
@@ -183,7 +184,8 @@ def _train_phase(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: S
         except (StateError, UserWarning) as warning:
             raise ArgumentError(f"For 'compare', 'knockoff_steps' must be enough for {type(algorithm).__name__}, but "
                                 f"it warns: {warning}") from warning
-    batches = itertools.islice(itertools.cycle(scales), settings.knockoff_steps)
+    batches = shown(itertools.islice(itertools.cycle(scales), settings.knockoff_steps), "steps before converting",
+                    settings.knockoff_steps)
     optimizer = nn.Adam(phase.trainable_params(), settings.knockoff_learning_rate)
     train(phase, batches, algorithm.loss(settings.loss), optimizer, algorithm.after_step)
     ms.save_checkpoint(phase, path)

@@ -12,8 +12,7 @@ from golden_stick.base.inputs import as_tensors, describe, shown
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.candidates import Settings, check_settings, slim_networks
-from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Trial
-from golden_stick.compare.store import Store, name_of
+from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Store, Trial, name_of
 from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of_batches, train
 from golden_stick.graph.plan import count_macs, count_parameters
 from golden_stick.prune.report import Report
@@ -163,7 +162,8 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
                       **_reported(report, rate))
         if rate is None and settings.epochs:
             optimizer = settings.optimizer(slim, batches.steps(seed))
-            train(slim, batches.finetuning(seed), settings.loss, optimizer)
+            steps = shown(batches.finetuning(seed), "steps of fine-tuning", batches.steps(seed))
+            train(slim, steps, settings.loss, optimizer)
             trial = replace(trial, finetuned=accuracy())
         trials.append(replace(trial, **batches.digests(seed)))
     return trials, slim

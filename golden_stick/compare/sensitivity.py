@@ -87,7 +87,7 @@ class Sensitivity:
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
-        return asdict(self)
+        return {"kind": _KIND, **asdict(self)}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "Sensitivity":

@@ -155,6 +155,6 @@ def train(network: nn.Cell, batches: Iterable[Batch], loss: Callable, optimizer:
 
 def accuracies(networks: Mapping[str, nn.Cell], name: str, data: Any) -> Tuple[Dict[str, float], Dict[str, Any]]:
     """The accuracy of each network, in one pass over the data of this name, and their number of images and digest."""
-    right, seen = right_answers("compare", networks, data, data_name=name)
+    right, seen, _ = right_answers("compare", networks, data, data_name=name)
     return {name: float(answers.mean()) for name, answers in right.items()}, {"images": seen.images,
                                                                               "digest": seen.digest}

@@ -8,7 +8,7 @@ from mindspore import Tensor, nn
 from golden_stick.base.config import OneOf, check_value, in_own_name
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
 from golden_stick.base.files import PathLike, path_of, whole_file
-from golden_stick.base.inputs import describe, opened_inputs
+from golden_stick.base.inputs import describe, opened_inputs, progress
 from golden_stick.cells.wrappers import allowed_difference, evaluation, leaves, nan_parameters, quiet, scratch_directory
 from golden_stick.deploy.formats import FORMATS
 
@@ -75,7 +75,7 @@ def export(slim: nn.Cell, inputs: Any, path: PathLike, file_format: str = "MINDI
     path = path if path.endswith(written.ending) else f"{path}{written.ending}"
     # An earlier export of the same Cell in another shape would be served from MindSpore's cache.
     ms.ms_memory_recycle()
-    with whole_file("export", path) as temporary, evaluation(slim), scratch_directory():
+    with whole_file("export", path) as temporary, evaluation(slim), scratch_directory(), progress(f"writing {path}"):
         try:
             written.writer()(slim, tensors, temporary, **given, **({"free_axes": free} if free else {}))
         except ExportError as error:

@@ -14,12 +14,21 @@ from golden_stick.base.errors import ArgumentError
 from golden_stick.graph.flow import number
 from golden_stick.graph.groups import CellSite, Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph, Node, Parameter, flatten
-from golden_stick.graph.layers import CONVOLUTION, DENSE, EMBEDDING, NORMALIZERS, OPERATORS, TRANSPOSED, Form
+from golden_stick.graph.layers import (
+    CONVOLUTION,
+    DENSE,
+    EMBEDDING,
+    NORMALIZATIONS,
+    NORMALIZERS,
+    OPERATORS,
+    TRANSPOSED,
+    Form,
+)
 from golden_stick.graph.rules.arithmetic import einsum_letters
 
 __all__ = ["KeptAxis", "KeptChannels", "KeptWidth", "LayerWidth", "PruningPlan", "Untouched", "cause_and_place",
-           "count_macs", "count_parameters", "einsum_macs", "first_three", "in_words", "plan_without", "remedy_of",
-           "removed_channels", "shrink", "shrunk_shapes", "untouched_by"]
+           "count_macs", "count_parameters", "einsum_macs", "first_three", "in_words", "parameters_in", "plan_without",
+           "remedy_of", "removed_channels", "shrink", "shrunk_shapes", "untouched_by"]
 
 
 @dataclass(frozen=True)
@@ -305,6 +314,12 @@ def count_parameters(graph: Graph) -> int:
         if isinstance(value, Parameter)
     }
     return sum(math.prod(item.shape) for item in graph.parameters if item.name not in buffers)
+
+
+def parameters_in(shapes: Mapping[str, Sequence[int]]) -> int:
+    """As `count_parameters`, of names and shapes alone, as files have them: moving statistics by their names."""
+    statistics = {name for kind in NORMALIZATIONS.values() for name in (kind.mean, kind.variance)}
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.rpartition(".")[2] not in statistics)
 
 
 def shrink(graph: Graph, grouping: Grouping, gone: np.ndarray) -> Graph:

@@ -11,7 +11,7 @@ from mindspore import Parameter, Tensor, nn
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
 from golden_stick.base.devices import from_first, refuse_differing
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, VerifyError
-from golden_stick.base.inputs import as_tensors, describe, leading_inputs
+from golden_stick.base.inputs import as_tensors, describe, leading_inputs, progress
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
 from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify
@@ -55,6 +55,7 @@ from golden_stick.prune.report import (
     notes_on_heads,
     notes_on_unreached,
     notes_on_widths,
+    score_ranges,
 )
 from golden_stick.prune.trial import refuse_inputs, refuse_random, surviving_groups, trace_slim, with_hidden
 from golden_stick.recover.reconstruct import solved
@@ -157,8 +158,9 @@ class Pruner(CompAlgo):
             inputs = find_inputs(name, network)
             notes.append(f"inputs were not given: taken as {describe(inputs)}")
         tensors = as_tensors(name, inputs)
-        graph = trace_for(name, network, tensors)
-        refuse_random(name, network, graph, tensors)
+        with progress("tracing the network"):
+            graph = trace_for(name, network, tensors)
+            refuse_random(name, network, graph, tensors)
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
             widths = best_multiple(config["runtime"])
@@ -231,7 +233,8 @@ class Pruner(CompAlgo):
             found = self._search(plain, values, calibration_data, recovery, evaluate)
         selection = found.selection if found else self.select(values)
         self._refuse_differing_plans(selection.plan)
-        smaller = slim(plain, selection.plan)
+        with progress("slimming"):
+            smaller = slim(plain, selection.plan)
         # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
         graph = trace_slim(type(self).__name__, smaller, task.inputs)
         batches = iter(()) if calibration_data is None else leading_inputs(
@@ -290,6 +293,7 @@ class Pruner(CompAlgo):
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
         return smaller, notes
 
+    @progress("comparing the slim network with the masked one")
     def _check(self, task: PruningTask, masked: nn.Cell, smaller: nn.Cell, batches: Sequence[Tuple[Tensor, ...]]
                ) -> Mapping[str, Verification]:
         """What the two networks were compared on -> how far they are apart."""
@@ -378,6 +382,7 @@ class Pruner(CompAlgo):
 
     # What all share -------------------------------------------------------------------------------------------------
 
+    @progress("choosing channels")
     def choose(self, task: PruningTask, scores: Mapping[str, np.ndarray]) -> Selection:
         """What is to go within the budget of a task, by scores as of `score_filters`."""
         def latency(plan: PruningPlan) -> float:
@@ -451,7 +456,7 @@ class Pruner(CompAlgo):
             output_scale=worst.output_scale if worst else None, checked_on=tuple(checked),
             notes=(*findings.notes, *shortfall, *task.notes, *notes_on_widths(layers, self.settings)), targets=targets,
             control=findings.control, shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched,
-            chosen=chosen,
+            chosen=chosen, scores=score_ranges(selection.scores, task.filters, selection.plan),
         )
 
 

@@ -4,17 +4,19 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+import numpy as np
 from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError
-from golden_stick.base.files import whole_file
+from golden_stick.base.files import PathLike, whole_file
 from golden_stick.deploy.slim_file import Reconstruction
-from golden_stick.graph.groups import Grouping
+from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph, Shape
 from golden_stick.graph.plan import PruningPlan, Untouched, cause_and_place, first_three, remedy_of
+from golden_stick.prune.page import record_of_result, write_page_of
 
 __all__ = ["LayerReport", "RateTarget", "Report", "Target", "check_prunable", "layer_reports", "notes_on_heads",
-           "notes_on_unreached", "notes_on_widths", "draw"]
+           "notes_on_unreached", "notes_on_widths", "draw", "score_ranges"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class Report:
         shapes (Mapping): Name of every parameter of the network -> its shape before and after.
         untouched (tuple[Untouched]): Those whose shape stays, by why: with those that shrink, they are all there are.
         chosen (Mapping): What of `config` differs from the defaults.
+        scores (Mapping): Name of a weight -> what the scores of its filters that ``stay`` and that ``go`` range over:
+            least, quartiles and largest; nothing where no filter does.
     """
 
     algorithm: str
@@ -110,11 +114,13 @@ class Report:
     shapes: Mapping[str, Tuple[Shape, Shape]] = field(default_factory=dict)
     untouched: Tuple[Untouched, ...] = ()
     chosen: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, Tuple[float, ...]]] = field(default_factory=dict)
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
         return {
-            "algorithm": self.algorithm, "config": dict(self.config), "step": self.step, "inputs": self.inputs,
+            "kind": "golden_stick report", "algorithm": self.algorithm, "config": dict(self.config), "step": self.step,
+            "inputs": self.inputs,
             "layers": [asdict(layer) for layer in self.layers], "barriers": list(self.without_rule),
             "parameters": {"before": self.parameters_before, "after": self.parameters_after},
             "macs": {"before": self.macs_before, "after": self.macs_after},
@@ -124,7 +130,28 @@ class Report:
             "reconstruction": self.reconstruction.to_dict() if self.reconstruction else None,
             "shapes": {name: list(map(list, pair)) for name, pair in self.shapes.items()},
             "untouched": [asdict(item) for item in self.untouched],
+            "scores": {name: {kind: list(five) for kind, five in found.items()} for name, found in self.scores.items()},
         }
+
+    def to_html(self, path: PathLike, *results: Any) -> str:
+        """
+        Write all of it as one page of HTML that needs nothing else, with figures, for a phone as well. With it on the
+        page stand `results`, at most one of each of what :func:`golden_stick.certify`, :func:`golden_stick.benchmark`,
+        :func:`golden_stick.compare`, :func:`golden_stick.sensitivity` and :func:`golden_stick.pruning_card` returned.
+
+        Args:
+            path (Union[str, PathLike]): Where to write.
+
+        Returns:
+            str, the path.
+
+        Raises:
+            ArgumentTypeError: If `path` is no path, or a result something else.
+            ArgumentError: If there are two results of a kind.
+            CheckpointError: If the file cannot be written there.
+        """
+        title = f"{self.algorithm}: what was pruned, and what stays"
+        return write_page_of("to_html", path, title, map(record_of_result, (self, *results)))
 
     def __str__(self) -> str:
         shrunk = sum(before != after for before, after in self.shapes.values())
@@ -200,6 +227,19 @@ def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, 
     for path, layer in fixed.items():
         layers[path] = LayerReport(path, layer.filters, layer.filters, layer.fixed, layer.reasons, (), layer.weight)
     return tuple(layers.values())
+
+
+def score_ranges(scores: Mapping[str, np.ndarray], filters: Mapping[str, ParameterSlice], plan: PruningPlan
+                 ) -> Dict[str, Dict[str, Tuple[float, ...]]]:
+    """The `scores` of a report, of those by which a plan was chosen; none of layers whose scores are all zero yet."""
+    kept = {(axis.parameter, axis.axis): list(axis.kept) for axis in plan.axes}
+    found = {}
+    for name, values in scores.items():
+        stays = np.zeros(len(values), bool)
+        stays[kept.get((name, filters[name].axis), slice(None))] = True
+        found[name] = {kind: tuple(map(float, np.quantile(part, (0, 0.25, 0.5, 0.75, 1)))) if part.size else ()
+                       for kind, part in (("stay", values[stays]), ("go", values[~stays]))}
+    return {name: ranges for name, ranges in found.items() if np.any(scores[name])}
 
 
 def notes_on_heads(grouping: Grouping, heads: str) -> Tuple[str, ...]:

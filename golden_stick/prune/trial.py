@@ -19,7 +19,7 @@ import numpy as np
 from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
-from golden_stick.base.inputs import describe_with_types
+from golden_stick.base.inputs import describe_with_types, progress
 from golden_stick.cells.slim import slim, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
@@ -56,6 +56,7 @@ def with_hidden(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], gra
         return graph
 
 
+@progress("slimming for trial")
 def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
                      config: Mapping[str, Any]) -> Grouping:
     """The channel groups of a network that survives losing them, for the caller `name` with this configuration."""
@@ -277,6 +278,7 @@ def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.T
                             f"({', '.join(drawing[:3])}).")
 
 
+@progress("tracing the slim network")
 def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
     """The trace of a slim network, which need not compile."""
     try:

@@ -8,7 +8,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.devices import gathered
 from golden_stick.base.errors import ArgumentError, first_line
-from golden_stick.base.inputs import describe, leading_inputs
+from golden_stick.base.inputs import describe, leading_inputs, shown
 from golden_stick.cells.wrappers import record_of
 from golden_stick.graph.layers import Normalization
 
@@ -48,7 +48,8 @@ def reestimate(owner: str, name: str, network: nn.Cell, batches: Iterable[Tuple[
     ms.ms_memory_recycle()
     before = [tuple(held.asnumpy().copy() for held in _statistics(cell)) for cell in inner]
     try:
-        statistics = [_batch_statistics(owner, network, inner, batch) for batch in batches]
+        statistics = [_batch_statistics(owner, network, inner, batch)
+                      for batch in shown(batches, "batches for statistics")]
         count = sum(map(int, gathered(np.array(len(statistics)))))
         if not count:
             raise ArgumentError(f"For '{owner}', '{name}' must hold at least one batch, but got none.")

@@ -12,7 +12,7 @@ from mindspore.train import Callback
 
 from golden_stick.base.config import Option, level_of_user, with_options
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
-from golden_stick.base.files import network_digest
+from golden_stick.base.files import PathLike, network_digest
 from golden_stick.cells.wrappers import OriginalNames, copy_network
 from golden_stick.comp_algo import AlgorithmCallback, add_algorithm
 from golden_stick.deploy.checkpoints import read_checkpoint
@@ -26,6 +26,8 @@ from golden_stick.prune.pruner import Findings, Pruner
 from golden_stick.scop.phase import FeaturePhase, InputPhase
 from golden_stick.scop.report import (
     DESCRIPTION,
+    ScaleHistory,
+    ScaleSummary,
     conditions_of,
     describe_sampler,
     description_in,
@@ -115,12 +117,21 @@ class SCOP(Pruner):
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
         self._held: Dict[str, Parameter] = {}  # what the phase has besides the user's network
         self._evaluated: Tuple[bytes, Sequence[int]] = b"", ()  # scales, and the channels that would go by them
+        self._history = ScaleHistory()
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration, defaults included; a sampler by its name."""
         sampler = self.settings["sampler"]
         return {**super().config, "sampler": sampler if isinstance(sampler, str) else sampler.name}
+
+    def callbacks(self, *args: Any, summary_dir: Optional[PathLike] = None, **kwargs: Any) -> List[Callback]:
+        """
+        As of every algorithm. `summary_dir` is a folder for MindInsight: median and deciles of the scales after each
+        step are written there as scalars. It may be that of a SummaryCollector. Default: ``None``, none.
+        """
+        summary = [] if summary_dir is None else [ScaleSummary(summary_dir, self._history)]
+        return [*super().callbacks(*args, **kwargs), *summary]
 
     def main_callback(self) -> Callback:
         """As of every algorithm; and steps are counted as the optimizer counts them, and a training that is going to be
@@ -134,8 +145,11 @@ class SCOP(Pruner):
         """
         _ = self.applied
         values = {name: parameter.asnumpy() for name, parameter in self._held.items()}
-        for name, value in self._recorded(values).settled(values).items():
+        settled = self._recorded(values).settled(values)
+        for name, value in settled.items():
             self._assign(name, value)
+        self._history.add((value for name, value in settled.items() if name.endswith(".real_scale")),
+                          self._steps_made() if "mixing.step" in self._held else None)
 
     def _assign(self, name: str, value: Any) -> None:
         if not np.array_equal(self._held[name].asnumpy(), value):
@@ -361,7 +375,8 @@ class SCOP(Pruner):
                    for name, item in self._scored(self.applied.task).items()}
         conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing, self._statistics(values),
                                    weights) if self.settings["prune_rate"] == "auto" else ()
-        return findings_of(held_out, sampler, mixing, self._scales(values), correlation, conditions)
+        return findings_of(held_out, sampler, mixing, self._scales(values), correlation, conditions,
+                           self._history.rows)
 
     def unscored(self, task: PruningTask) -> Mapping[str, str]:
         """Groups that the phase has no scales for, and why."""

@@ -1,13 +1,15 @@
 """What a knockoff phase found: which filters knockoff+ selects, on what conditions, and what reports and cards say."""
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
+import mindspore as ms
 import numpy as np
-from mindspore import Parameter
+from mindspore import Parameter, Tensor
+from mindspore.train import Callback, SummaryRecord
 from scipy.stats import rankdata
 
-from golden_stick.base.errors import CheckpointError, StateError
-from golden_stick.base.files import digest_of
+from golden_stick.base.errors import CheckpointError, StateError, first_line
+from golden_stick.base.files import PathLike, digest_of, path_of
 from golden_stick.cells.wrappers import decoded, encoded
 from golden_stick.graph.groups import Grouping
 from golden_stick.knockoffs.selection import least_passing, select, select_derandomized
@@ -16,8 +18,9 @@ from golden_stick.prune.pruner import Findings
 from golden_stick.scop.samplers import FeatureSampler, Sampler
 from golden_stick.scop.scales import Mixing
 
-__all__ = ["Condition", "DESCRIPTION", "conditions_of", "describe_sampler", "description_in", "encoded_description",
-           "findings_of", "rank_correlation", "selected_filters", "unselected_channels"]
+__all__ = ["Condition", "DESCRIPTION", "ScaleHistory", "ScaleSummary", "conditions_of", "describe_sampler",
+           "description_in", "encoded_description", "findings_of", "rank_correlation", "selected_filters",
+           "unselected_channels"]
 
 
 # A checkpoint of the phase tells by this parameter what its scales were trained with: bytes of JSON. A checkpoint that
@@ -186,9 +189,11 @@ _BINS = 10
 
 
 def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scales: Mapping[str, np.ndarray],
-                correlation: float, conditions: Tuple[Condition, ...]) -> Findings:
+                correlation: float, conditions: Tuple[Condition, ...], over_time: Sequence[Mapping[str, float]] = ()
+                ) -> Findings:
     """
-    What stood in for samples, as `describe_sampler` tells it, how it was mixed in, and what became of the scales.
+    What stood in for samples, as `describe_sampler` tells it, how it was mixed in, and what became of the scales, also
+    `over_time`, as a `ScaleHistory` has it.
 
     `correlation` is that of the scores with ``|gamma|``. Where a rate decides, there are no conditions.
     """
@@ -202,7 +207,7 @@ def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scal
         "scales": len(pooled), "histogram": np.histogram(pooled, _BINS, (0.0, 1.0))[0].tolist(),
         "below_half": below, "above_0.99": above,
         "rank_correlation": None if np.isnan(correlation) else correlation,
-        "conditions": [asdict(condition) for condition in conditions],
+        "conditions": [asdict(condition) for condition in conditions], "over_time": [dict(row) for row in over_time],
     }
     return Findings((
         ", ".join([f"sampler: {sampler['name']}",
@@ -217,3 +222,59 @@ def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scal
         "scales trained on data that may have trained the weights: 'held_out' is not set",
         *map(str, conditions),
     ), facts)
+
+
+# As many points make a curve.
+_POINTS = 128
+_LEVELS = {"decile_1": 0.1, "median": 0.5, "decile_9": 0.9}
+
+
+class ScaleHistory:
+    """The scales of a phase while they are trained: median and first and ninth decile, at steps evenly apart."""
+
+    def __init__(self) -> None:
+        self.last: Dict[str, float] = {}
+        self._rows: List[Dict[str, float]] = []
+        self._every, self._pooled = 1, np.zeros(0)
+
+    def add(self, scales: Iterable[np.ndarray], step: Optional[int] = None) -> None:
+        """All scales, as the optimizer left them after this step; without one, those that moved any are counted."""
+        before, self._pooled = self._pooled, np.concatenate([scale.ravel() for scale in scales])
+        if step is None:
+            step = int(self.last.get("step", -1)) + (not np.array_equal(before, self._pooled))
+        self.last = {"step": step, **{name: float(np.quantile(self._pooled, at)) for name, at in _LEVELS.items()}}
+        if step % self._every == 0 and not any(row["step"] == step for row in self._rows[-1:]):
+            self._rows.append(self.last)
+        if len(self._rows) > _POINTS:
+            self._every *= 2
+            self._rows = [row for row in self._rows if row["step"] % self._every == 0]
+
+    @property
+    def rows(self) -> Tuple[Dict[str, float], ...]:
+        """The step, and the scales there; the last step is always among them."""
+        return tuple(self._rows + [self.last] * (bool(self.last) and self.last not in self._rows))
+
+
+class ScaleSummary(Callback):
+    """Writes what a `ScaleHistory` has after each step as scalars for MindInsight, beside those of SummaryCollector."""
+
+    def __init__(self, folder: PathLike, history: ScaleHistory):
+        super().__init__()
+        self._folder, self._history = path_of("SCOP", folder), history
+        self._record: Any = None
+
+    def on_train_begin(self, run_context: Any) -> None:
+        try:
+            self._record = SummaryRecord(self._folder)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"For 'SCOP', 'summary_dir' must be a folder that can be written to, but got "
+                                  f"'{self._folder}': {first_line(error)}") from error
+
+    def on_train_step_end(self, run_context: Any) -> None:
+        row = self._history.last
+        for name in _LEVELS:
+            self._record.add_value("scalar", f"scales/{name}", Tensor(row[name], ms.float32))
+        self._record.record(int(row["step"]))
+
+    def on_train_end(self, run_context: Any) -> None:
+        self._record.close()

@@ -35,11 +35,11 @@ class TwoConvolutions(nn.Cell):
 
 
 def labelled(lost=0, gained=0, images=400, seed=0):
-    """Batches whose label is always 1: column 0 the base's answers, column 1 those of a candidate, 2 always right."""
-    values = np.ones((images, 4), np.float32)
-    values[:lost, 1] = -1
-    values[lost:lost + gained, 0] = -1
+    """Batches of labels 0 and 1: column 0 the base's answers, column 1 those of a candidate, 2 always right."""
+    labels = np.arange(images, dtype=np.int32) % 2
+    values = np.repeat(2 * labels[:, None] - 1, 4, axis=1).astype(np.float32)
+    values[:lost, 1] *= -1
+    values[lost:lost + gained, 0] *= -1
     # What makes every image another one.
     values[:, 3] = np.random.default_rng(seed).random(images)
-    labels = np.ones(images, np.int32)
     return [(values[:150], labels[:150]), (Tensor(values[150:]), Tensor(labels[150:]))]

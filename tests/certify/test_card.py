@@ -1,4 +1,5 @@
 """The pruning card: all that must be reported stands on it, and what is absent says how to measure it."""
+import importlib
 import json
 import re
 from dataclasses import replace
@@ -63,6 +64,14 @@ def at(record, path):
     return record
 
 
+@pytest.fixture(scope="module", autouse=True)
+def untrained():
+    """What is certified here are untrained networks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("golden_stick.certify.certify"), "_refuse_chance", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def pruned():
     """By SCOP, whose scales are set by hand: one at 0, one at 1, the others between."""
@@ -113,7 +122,7 @@ def empty(pruned):
 
 
 def test_what_must_be_reported_stands_on_the_card_or_says_how_to_measure_it(full, empty):
-    page = str(empty)
+    page = str(empty.in_full())
     for item, place in REQUIRED.items():
         found, absent = at(full.record, place), at(empty.record, place)
         assert found not in (None, "", [], {}) and "not measured" not in str(found), item
@@ -129,10 +138,10 @@ def test_a_full_card_leaves_out_only_what_nobody_tested(full, tmp_path):
     assert [line.split(":")[0] for line in full.record["not_tested"]] == [
         "other data than those named here", "other measures than accuracy",
         "other hardware and batch sizes than those named here"]
-    paths = full.save(str(tmp_path / "card"))
+    paths = full.in_full().save(str(tmp_path / "card"))
     assert json.loads(open(paths[0]).read()) == full.record
     text = open(paths[1]).read()
-    assert text == f"{full}\n"
+    assert text == f"{full.in_full()}\n"
     for words in ("* fine-tuned: 0.8500 ± 0.0707 (n = 2, test)", "* folded: 0.85", "| c | 6 | 3 |", "* source: here",
                   "* only slim is wrong (b): 2", "FLOPs twice as many", "feature maps: `group`", "* seeds: training: 7",
                   "* wall time, seconds: 12.5", "* slim, graph, batch 1, all threads: ", "## Scales of the control",
@@ -146,7 +155,15 @@ def test_an_empty_card_says_so(pruned, empty):
     assert empty.record["macs"]["before"] == report.macs_before
     assert empty.record["macs"]["kept"] + empty.record["macs"]["removed"] == 1
     assert "Made today by `prune`." in str(empty) and "Nothing is guaranteed of its accuracy" in str(empty)
-    assert "not measured: train the slim architecture from new weights" in str(empty)
+    assert "not measured: train the slim architecture from new weights" in str(empty.in_full())
+
+
+def test_a_card_is_short_unless_all_of_it_is_wanted(full, empty):
+    """What was measured of sizes, accuracy and time; the rest is counted, and stands in the record."""
+    assert len(str(full).splitlines()) <= 40 < len(str(full.in_full()).splitlines())
+    assert "* fine-tuned: 0.8500 ± 0.0707 (n = 2, test)" in str(full) and "| parameters | " in str(full)
+    assert "not measured" not in str(empty) and "## Accuracy" not in str(empty) and "## Latency" not in str(empty)
+    assert f"{len(empty.record['not_tested'])} things, which the JSON file beside this page names." in str(empty)
 
 
 def test_a_card_of_no_control_says_that_there_was_none():

@@ -46,10 +46,12 @@ def test_the_smallest_that_passes_is_certified():
 
 def test_networks_without_names_and_left_as_they_were():
     LOSES.set_train(True)
+    labels = np.arange(300, dtype=np.int32) % 2
+    images = np.repeat(2 * labels[:, None] - 1, 4, axis=1).astype(np.float32)
     certificate = gs.certify(BASE, [LOSES, BEST], ms.dataset.NumpySlicesDataset(
-        (np.ones((300, 4), np.float32), np.ones(300, np.int32)), shuffle=False).batch(100), 0.05)
+        (images, labels), shuffle=False).batch(100), 0.05)
     assert [item.name for item in certificate.candidates] == ["candidate 2", "candidate 1"]
-    assert certificate.repeated == 299
+    assert certificate.repeated == 298
     assert LOSES.training and not BEST.training
 
 
@@ -109,9 +111,33 @@ def test_a_failed_test_uses_its_images_and_a_failed_run_leaves_no_file(tmp_path)
     with pytest.raises(ArgumentError, match="the output of 'broken' must be finite, but some of it is not"):
         gs.certify(BASE, {"broken": Broken()}, labelled(), 0.05, path=path)
     assert not list(tmp_path.iterdir())
-    gs.certify(BASE, {"bad": LOSES}, labelled(lost=200), 0.05, path=path)
+    gs.certify(BASE, {"bad": LOSES}, labelled(lost=100), 0.05, path=path)
     with pytest.raises(StateError, match="nothing has used before"):
-        gs.certify(BASE, {"good": BEST}, labelled(lost=200), 0.05, path=str(tmp_path / "next.json"))
+        gs.certify(BASE, {"good": BEST}, labelled(lost=100), 0.05, path=str(tmp_path / "next.json"))
+
+
+@pytest.mark.parametrize("changed, named, remedy", [("gained", "base", "load the weights"),
+                                                    ("lost", "small", "recover or fine-tune it first, or leave it")])
+def test_a_network_near_chance_is_refused_before_images_are_used_up(changed, named, remedy, tmp_path):
+    """
+    Of 200 images of either label, 112 against 88 are no clear win over one answer for all, 113 against 87 are: the
+    probabilities of so many of 200 throws of a coin are 0.0518 and 0.0384.
+    """
+    path = str(tmp_path / "certificate.json")
+    with pytest.raises(StateError, match=f"For 'certify', '{named}' must be right clearly more often than the most "
+                                         f"frequent label, given to all 400 images, but may not be: {remedy}.*They "
+                                         f"are not used up"):
+        gs.certify(BASE, {"small": LOSES}, labelled(**{changed: 176}), 0.05, path=path)
+    assert not list(tmp_path.iterdir())
+    gs.certify(BASE, {"small": LOSES}, labelled(**{changed: 174}), 0.05, path=path)
+    assert (tmp_path / "golden_stick_ledger.json").is_file()
+
+
+def test_a_folder_that_is_missing_uses_no_image(tmp_path):
+    with pytest.raises(CheckpointError, match="For 'certify', the folder of 'path' must exist"):
+        gs.certify(BASE, {"small": LOSES}, labelled(), 0.05, path=str(tmp_path / "no" / "certificate"),
+                   ledger=str(tmp_path / "ledger.json"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "x"}', '{"kind": "golden_stick ledger", "uses": [1]}'])
@@ -125,7 +151,7 @@ def test_a_damaged_ledger_is_an_error_and_stays(tmp_path, text):
 
 def test_a_damaged_certificate_or_fingerprint_is_an_error(tmp_path):
     path = tmp_path / "certificate.json"
-    gs.certify(BASE, {"small": LOSES}, labelled(lost=200), 0.05, path=str(path))
+    gs.certify(BASE, {"small": LOSES}, labelled(lost=100), 0.05, path=str(path))
     record = json.loads(path.read_text())
     for change, message in (({"certified": "small"}, "'certified' in 'record' must follow from its numbers"),
                             ({"version": 9}, "'record' must be of kind 'golden_stick certificate', version 1"),
@@ -163,7 +189,7 @@ def test_wrong_arguments(changed, error, message):
 
 def test_the_digest_of_data_does_not_depend_on_their_order():
     images, labels = labelled()[0]
-    assert fingerprint([(images[::-1], labels)]).digest == fingerprint([(images, labels)]).digest
+    assert fingerprint([(images[::-1], labels[::-1])]).digest == fingerprint([(images, labels)]).digest
     assert fingerprint([(images[1:], labels[1:])]).digest != fingerprint([(images, labels)]).digest
 
 

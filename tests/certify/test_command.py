@@ -14,14 +14,16 @@ from golden_stick.certify import Certificate, fingerprint
 from tests.certify.networks import TwoConvolutions
 
 DATA = '''
+import mindspore as ms
 import numpy as np
 from tests.certify.networks import TwoConvolutions as build
 
 
 def images(seed=0, count=300):
-    generator = np.random.default_rng(seed)
-    x = generator.standard_normal((count, 1, 8, 8)).astype(np.float32)
-    return [(x, generator.integers(0, 3, count, np.int32))]
+    """With what the base answers as labels."""
+    x, base = np.random.default_rng(seed).standard_normal((count, 1, 8, 8)).astype(np.float32), build()
+    ms.load_param_into_net(base, ms.load_checkpoint("base.ckpt"))
+    return [(x, base.set_train(False)(ms.Tensor(x)).asnumpy().argmax(1))]
 
 
 def training():
@@ -48,7 +50,14 @@ def fixture_files(tmp_path_factory):
     net, generator = TwoConvolutions(), np.random.default_rng(0)
     for parameter in net.get_parameters():
         if "moving" not in parameter.name:
-            parameter.set_data(Tensor(generator.standard_normal(parameter.shape).astype(np.float32)))
+            values = generator.standard_normal(parameter.shape).astype(np.float32)
+            # What goes does next to nothing, so that the candidates answer as the base does.
+            values[3:] *= 1e-3
+            parameter.set_data(Tensor(values))
+    # Each class is answered for some images.
+    x = np.random.default_rng(0).standard_normal((300, 1, 8, 8)).astype(np.float32)
+    net.head.bias.set_data(net.head.bias - net.set_train(False)(Tensor(x)).mean(0))
+    ms.ms_memory_recycle()
     ms.save_checkpoint(net, str(place / "base.ckpt"))
     for name, rate in (("small", 0.2), ("smaller", 0.5)):
         algorithm = gs.OneShot({"prune_rate": rate})
@@ -94,6 +103,14 @@ def test_used_images_are_refused_or_declared(folder, capsys):
     assert Certificate.load("again.json").order == "declared by the caller"
 
 
+def test_a_certificate_is_never_replaced(folder, capsys):
+    (folder / "certificate.md").write_text("kept")
+    assert run(LINE) == 2
+    assert "'--output' must be a new file, but a certificate or page stands at 'certificate.json'" in \
+        capsys.readouterr().err
+    assert (folder / "certificate.md").read_text() == "kept"
+
+
 @pytest.mark.parametrize("used", ["data.py:overlapping", "used.json"])
 def test_images_of_the_training_data_are_refused(used, folder, capsys):
     space = {}
@@ -105,10 +122,10 @@ def test_images_of_the_training_data_are_refused(used, folder, capsys):
 
 
 @pytest.mark.parametrize("change, message", [
-    (("data.py:images", "data.py:nothing"), "'data' must be a data set"),
+    (("data.py:images", "data.py:nothing"), "'--data' must be a data set"),
     (("data.py:images", "data.py:absent"), "'--data' must name a factory"),
     (("small.ckpt", "absent.ckpt"), "must be a file"),
-    (("0.3", "1.3"), "'max_drop' must be in [0, 1)"),
+    (("0.3", "1.3"), "'--max-drop' must be in [0, 1)"),
 ])
 def test_wrong_options(change, message, folder, capsys):
     before = {item.name for item in folder.iterdir()}

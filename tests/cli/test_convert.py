@@ -308,7 +308,7 @@ def checkpoints(folder):
     ("slim.ckpt --kind masked", "'--kind' must be what 'slim.ckpt' is of, 'slim', but got 'masked'"),
     ("trained.ckpt --kind masked", "'--kind' must be what 'trained.ckpt' is of, 'original', but got 'masked'"),
     ("trained.ckpt --fold --card card", "'--card' must stand without '--fold': it is of the network before that"),
-    ("trained.ckpt --opset 12", "'opset' must be a whole number in [13, 23], but got 12"),
+    ("trained.ckpt --opset 12", "'--opset' must be a whole number in [13, 23], but got 12"),
     ("knockoff.ckpt --recipe slim.ckpt", "'--recipe' must stand with the weights of a slim network and nothing else, "
      "but 'knockoff.ckpt' is of kind 'knockoff'"),
     ("slim.ckpt --recipe slim.ckpt", "and nothing else, but 'slim.ckpt' is of kind 'slim'"),
@@ -327,7 +327,7 @@ def checkpoints(folder):
     ("trained.ckpt --slim slim.ckpt", "'--slim' must be a new file, and stand without '--output', but got 'slim.ckpt'"),
     ("trained.ckpt --slim named", "'--slim' must be a new file, and stand without '--output', but got 'named'"),
     ("trained.ckpt --slim other.ckpt", "'--slim' must be a new file, and stand without '--output', but got 'out'"),
-    ("trained.ckpt --criterion taylor", "'data' must be batches for this criterion"),
+    ("trained.ckpt --criterion taylor", "'--data' must be batches for this criterion"),
     ("trained.ckpt --strategy nowhere.json", "with a strategy the path of each file must name its rank"),
     ("trained.ckpt --mindir nowhere/slim.mindir", "For 'golden-stick --mindir', the folder of 'path' must exist"),
 ])
@@ -347,7 +347,7 @@ def test_files_that_do_not_fit(checkpoints, capsys):
         Path(f"half_{name}").write_bytes(Path(name).read_bytes()[:60])
     Path("empty").mkdir()
     for file, message in (
-            ("nowhere.ckpt", "'checkpoint' must be a file, a pattern or a folder of files that end in .ckpt or"),
+            ("nowhere.ckpt", "'--checkpoint' must be a file, a pattern or a folder of files that end in .ckpt or"),
             ("empty", "but nothing fits 'empty'"),
             ("half_trained.ckpt", "'path' must be a checkpoint, but got 'half_trained.ckpt'"),
             ("half_part.safetensors", "'path' must be a checkpoint, but got 'half_part.safetensors'"),
@@ -395,7 +395,7 @@ def test_recovery_on_calibration_data(capsys):
     assert run(f"{prune} --output third.ckpt") == 0
     assert "no --calibration-data: layers were not solved anew" in capsys.readouterr().out
     assert run(f"{prune} --output fourth.ckpt --recovery weights") == 2
-    assert "must stand with 'calibration_data'" in capsys.readouterr().err
+    assert "must stand with '--calibration-data'" in capsys.readouterr().err
 
 
 def test_the_smallest_network_within_a_drop(capsys):

@@ -14,7 +14,8 @@ from mindspore import nn
 import golden_stick as gs
 from golden_stick.graph.plan import PruningPlan
 
-COMMANDS = ("prune", "convert", "verify", "certify", "compare", "export", "bench", "inspect", "trace")
+COMMANDS = ("prune", "convert", "verify", "certify", "compare", "export", "bench", "inspect", "trace",
+            "report")
 # Lines are run one after the other, where MindSpore is not installed and the other packages are not needed yet.
 WITHOUT = """
 import shlex, sys
@@ -45,7 +46,8 @@ def test_every_help_without_mindspore():
 def test_a_slim_file_and_a_checkpoint_are_inspected_without_mindspore(tmp_path):
     network = nn.SequentialCell(nn.Dense(3, 4), nn.ReLU())
     path = gs.save_slim(gs.slim(network, PruningPlan((), (), (), ())), str(tmp_path / "slim"), {"accuracy": 0.5})
-    said = process("-c", WITHOUT, *(f"inspect {path} {option}" for option in ("", "--json", "--parameter 0.weight")))
+    said = process("-c", WITHOUT, *(f"inspect {path} {option}" for option in ("", "--json", "--parameter 0.weight")),
+                   f"report {path} --output {path}.html")
     assert "metadata         accuracy: 0.5" in said and '"kind": "slim file"' in said and "0.weight  whole" in said
     assert said.endswith("imported:\n")
 
@@ -59,7 +61,7 @@ def test_onnx_files_are_measured_without_mindspore(tmp_path):
         [onnx.numpy_helper.from_array(np.ones((3, 5), np.float32), "weight")])
     path = tmp_path / "net.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
-    said = process("-c", WITHOUT, f"bench {path} --inputs 1,3 --batch-sizes 1 2 --rounds 1 --json {path}.json")
+    said = process("-c", WITHOUT, f"bench {path} --inputs 1,3 --batch-sizes 1 2 --rounds 1 --output {path}.json")
     assert "ONNX Runtime" in said and "scipy" not in said and "wrote" in said
 
 

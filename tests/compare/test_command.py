@@ -6,7 +6,7 @@ import mindspore as ms
 import pytest
 
 from golden_stick import cli
-from golden_stick.compare import Comparison, store
+from golden_stick.compare import Comparison, result
 
 LINE = "compare --network tests.compare.problem:build --inputs 1,2,6,6 --data tests.compare.problem:splits " \
     "--criteria taylor --target-macs 0.6 --epochs 1 --seeds 1 --calibration-batches 1 --output kept"
@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch, request):
     (tmp_path / "mine.py").write_text(FILE)
     monkeypatch.chdir(tmp_path)
     if "everything" not in request.node.name:
-        monkeypatch.setattr(store, "draw", lambda comparison, path: None)
+        monkeypatch.setattr(result, "draw", lambda comparison, path: None)
     before = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
     yield tmp_path
@@ -80,8 +80,8 @@ def test_what_stands_for_nothing_is_not_written(folder):
 
 
 @pytest.mark.parametrize("change, message", [
-    (("--target-macs 0.6", "--target-macs 1.6"), "'target_macs' must be in (0, 1)"),
-    (("--target-macs 0.6", "--target-latency 1.5"), "'target_latency' must be in (0, 1)"),
+    (("--target-macs 0.6", "--target-macs 1.6"), "'--target-macs' must be in (0, 1)"),
+    (("--target-macs 0.6", "--target-latency 1.5"), "'--target-latency' must be in (0, 1)"),
     (("problem:splits", "problem:three"), "'--data' must name a factory that returns (train, validation)"),
     (("problem:splits", "problem:absent"), "'--data' must name a factory"),
     (("--epochs 1", "--rates 0.2;0.4"), "must be numbers separated by commas"),

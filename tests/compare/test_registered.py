@@ -7,7 +7,7 @@ from mindspore import nn
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError
 from golden_stick.comp_algo import ALGORITHMS, Applied
-from golden_stick.compare import store
+from golden_stick.compare import result
 from golden_stick.criteria import CRITERIA
 from tests.compare.problem import SHAPE, build, splits
 
@@ -55,7 +55,7 @@ def tables(monkeypatch):
     """What is added here is taken away."""
     before = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
-    monkeypatch.setattr(store, "draw", lambda comparison, path: None)
+    monkeypatch.setattr(result, "draw", lambda comparison, path: None)
     gs.add_algorithm("rehearsed", Rehearsed)
     gs.add_criterion("largest", lambda layer: np.abs(layer.weight).max(axis=1))
     yield

@@ -120,6 +120,8 @@ def test_demo(network, parameters, tmp_path, capsys):
     assert card["control"]["kind"] == "permutation: a control" and card["discordance"]["images"] == 360
     assert {item["name"] for item in card["latency"]["measurements"]} == {"original", "slim"}
     assert set(card["peak_memory"]) == {"original", "slim"} and card["data"]["train"]["lossless"] is True
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f">{title}</h2>" in page for title in ("Widths", "Scores", "Scales", "Reconstruction", "Latency"))
     saved = json.loads((tmp_path / "result.json").read_text())
     assert saved["parameters"] == result["parameters"] and saved["parameters"]["before"] == parameters
     assert saved["largest_difference"] <= 1e-5 * saved["output_scale"] and saved["largest_difference_reloaded"] == 0.0

@@ -4,7 +4,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn, ops
 
 import golden_stick as gs
-from golden_stick.cli.show import inspection, inspection_text, overview, overview_text, shortened
+from golden_stick.cli.show import inspection, inspection_text, overview, overview_text
 from golden_stick.graph.plan import plan_without
 from tests import networks
 from tests.graph.test_accounting import check_accounts
@@ -88,7 +88,7 @@ def test_one_encoder_for_images_side_by_side(kind, tmp_path):
     assert (slim.a.out_channels, slim.b.out_channels) == (8, 6)
     # Its file still knows why the rest stays.
     path = gs.save_slim(slim, str(tmp_path / "slim.safetensors"))
-    text = " ".join(inspection_text(inspection(path), shortened).split())
+    text = " ".join(inspection_text(inspection(path), True).split())
     assert "head.bias whole, output of the network: nothing to do" in text and "a.weight axis 0 8 of 16" in text
 
 

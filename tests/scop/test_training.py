@@ -3,10 +3,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
+from mindspore.train.summary_pb2 import Event
 
 import golden_stick as gs
-from golden_stick.base.errors import StateError
+from golden_stick.base.errors import CheckpointError, StateError
 from golden_stick.scop import FeatureSampler
+from golden_stick.scop.report import ScaleHistory
 from tests.marks import both_modes
 
 SAMPLES = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
@@ -238,3 +240,58 @@ def test_a_phase_goes_on_by_the_schedule_that_it_was_begun_with(tmp_path):
     step(*parts(1)[0])
     algorithm.convert(phase)
     assert "2 in turns of 2 steps" in str(algorithm.report)
+
+
+def test_the_scales_are_followed_over_the_steps_and_written_for_mindinsight(tmp_path):
+    """Quantiles of all scales after each step, by hand; the file is read as MindInsight reads it."""
+    algorithm, phase = begun(mixing="joint")
+    seen = [np.concatenate([array.ravel() for array in frozen(algorithm)])]
+
+    class Watch(ms.Callback):
+        def on_train_step_end(self, run_context):
+            seen.append(np.clip(np.concatenate([array.ravel() for array in frozen(algorithm)]), 0, 1))
+
+    optimizer = nn.Adam(phase.trainable_params(), 0.2)
+    callbacks = [Watch(), *algorithm.callbacks(summary_dir=tmp_path / "summary")]
+    ms.Model(phase, algorithm.loss(nn.CrossEntropyLoss()), optimizer).train(2, dataset(), callbacks=callbacks,
+                                                                            dataset_sink_mode=False)
+    algorithm.convert(phase)
+    rows = algorithm.report.control["over_time"]
+    assert [row["step"] for row in rows] == list(range(7))
+    for row, scales in zip(rows, seen):
+        np.testing.assert_allclose([row["decile_1"], row["median"], row["decile_9"]],
+                                   np.quantile(scales, (0.1, 0.5, 0.9)), rtol=1e-6)
+    (path,) = (tmp_path / "summary").iterdir()
+    found = {}
+    for event in events_in(path.read_bytes()):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.scalar_value))
+    assert set(found) == {"scales/decile_1", "scales/median", "scales/decile_9"}
+    np.testing.assert_allclose(found["scales/median"], [(row["step"], row["median"]) for row in rows[1:]], rtol=1e-6)
+
+
+def events_in(content):
+    """Each record of a summary file: its length in 8 bytes, 4 of a checksum, an event, 4 of another checksum."""
+    while content:
+        length = int.from_bytes(content[:8], "little")
+        yield Event.FromString(content[12:12 + length])
+        content = content[16 + length:]
+
+
+def test_a_summary_that_cannot_be_written_is_an_error_before_any_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    algorithm, phase = begun()
+    optimizer = nn.Adam(phase.trainable_params(), 0.2)
+    with pytest.raises(CheckpointError, match="For 'SCOP', 'summary_dir' must be a folder that can be written to"):
+        ms.Model(phase, algorithm.loss(nn.CrossEntropyLoss()), optimizer).train(
+            4, dataset(), callbacks=algorithm.callbacks(summary_dir=tmp_path / "file"), dataset_sink_mode=False)
+
+
+def test_a_long_training_keeps_some_steps_evenly_apart_and_the_last():
+    history = ScaleHistory()
+    for step in range(1000):
+        history.add([np.array([step / 1000])])
+        history.add([np.array([step / 1000])])
+    steps = [row["step"] for row in history.rows]
+    assert len(steps) <= 129 and steps[-1] == 999 and set(np.diff(steps[:-1])) == {8}
+    assert all(row["median"] == row["step"] / 1000 for row in history.rows)
