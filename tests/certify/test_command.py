@@ -82,7 +82,8 @@ def test_the_command_gives_what_the_library_gives(folder, capsys):
     said = capsys.readouterr().out
     found = Certificate.load("certificate.json")
     assert [item.name for item in found.candidates] == ["small.ckpt", "smaller.ckpt"]
-    assert found.statement in said and (folder / "certificate.md").read_text() in said
+    assert found.statement in said and (folder / "certificate.md").read_text() == str(found)
+    assert all(row[1] in said for row in found.rows())
     base = TwoConvolutions()
     ms.load_param_into_net(base, ms.load_checkpoint("base.ckpt"))
     space = {}
