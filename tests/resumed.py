@@ -105,16 +105,22 @@ def loop(folder, network):
 
 
 def steps(folder, network):
-    """Pruning in steps, with training between."""
+    """Pruning in steps, with training between by an optimizer that goes on."""
     whole, labels = images()
 
-    def train(slim, number):
-        step = nn.TrainOneStepCell(nn.WithLossCell(slim, nn.CrossEntropyLoss()),
-                                   nn.Momentum(slim.trainable_params(), 0.01, 0.9)).set_train()
+    def state(number):
+        return os.path.join(folder, f"optimizer_{number}.ckpt")
+
+    def train(slim, number, step):
+        optimizer = nn.Momentum(step.network.trainable_params(), 0.01, 0.9)
+        gs.load_state(state(number - 1), step.network, optimizer)
+        optimizer = gs.slim_optimizer(optimizer, step.network, slim)
+        trained = nn.TrainOneStepCell(nn.WithLossCell(slim, nn.CrossEntropyLoss()), optimizer).set_train()
         for batch in range(3):
             moment()
-            step(Tensor(whole[batch::6]), Tensor(labels[batch::6]))
+            trained(Tensor(whole[batch::6]), Tensor(labels[batch::6]))
         slim.set_train(False)
+        gs.save_state(state(number), slim, optimizer, number)
 
     slim, reports = gs.prune_in_steps(network, INPUTS, {"prune_rate": 0.5}, 3, train, folder=folder)
     return {**values(slim), "reports": np.array([str(report) for report in reports])}
