@@ -67,6 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+_ERRORS = "3"  # what MindSpore calls the level of errors
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser that raises an ArgumentError, rather than print its usage and exit."""
 
@@ -108,6 +111,7 @@ def _without_logs() -> Iterator[None]:
     with warnings.catch_warnings(), tempfile.TemporaryFile() as log, \
             open(os.dup(2), "w", buffering=1, encoding=usual.encoding) as stream:
         warnings.filterwarnings("ignore", module=r"mindspore(\.|$)")
+        os.environ["GLOG_v"] = _ERRORS
         os.dup2(log.fileno(), 2)
         try:
             with contextlib.redirect_stderr(stream):
@@ -118,5 +122,6 @@ def _without_logs() -> Iterator[None]:
                 os.write(stream.fileno(), log.read())
             raise
         finally:
+            os.environ.pop("GLOG_v", None)
             usual.flush()
             os.dup2(stream.fileno(), 2)

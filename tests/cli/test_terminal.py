@@ -122,7 +122,7 @@ def build():
 
 
 @pytest.mark.parametrize("option, heard", [
-    ([], {"user's code"}), (["--verbose"], {"user's code", "MindSpore's logger", "MindSpore's modules"})])
+    ([], {"the user's code"}), (["--verbose"], {"the user's code", "MindSpore's logger", "MindSpore's modules"})])
 def test_warnings_of_mindspore_are_for_those_who_ask(option, heard, tmp_path):
     (tmp_path / "net.py").write_text(NOISY)
     settings = {key: value for key, value in os.environ.items() if key != "GLOG_v"}
@@ -130,6 +130,6 @@ def test_warnings_of_mindspore_are_for_those_who_ask(option, heard, tmp_path):
     line = "export --network net.py:build --inputs 1,4 --checkpoint absent.ckpt --output net"
     ended = subprocess.run([sys.executable, "-m", "golden_stick.cli", *line.split(), *option], cwd=tmp_path,
                            env=settings, capture_output=True, text=True, check=False)
-    said = {words for words in ("user's code", "MindSpore's logger", "MindSpore's modules") if f"of {words}" in
+    said = {words for words in ("the user's code", "MindSpore's logger", "MindSpore's modules") if f"of {words}" in
             ended.stderr}
     assert ended.returncode == 2 and "must be a file" in ended.stderr and said == heard
