@@ -12,6 +12,7 @@ REPORTS = ["matplotlib>=3.8"]
 # Completion of lines, tables, and how far something is.
 TERMINAL = ["argcomplete>=3.1", "rich>=13.7"]
 ONNX = ["onnx>=1.18,<1.21", "onnxruntime>=1.18,<1.25"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.8,<10", "mkdocstrings-python>=2,<3"]
 MUTATION = ["cosmic-ray>=8.3.4,<9"]
 TESTS = ["pytest>=7.4", "pytest-xdist>=3.5", "mypy>=1.11,<3", "ruff>=0.6,<1"]
 
@@ -34,7 +35,7 @@ setup(
         "scipy>=1.7",
     ],
     extras_require={"examples": EXAMPLES, "reports": REPORTS, "onnx": ONNX, "terminal": TERMINAL,
-                    "mutation": MUTATION,
+                    "mutation": MUTATION, "docs": DOCS,
                     "tests": TESTS + EXAMPLES + REPORTS + ONNX + TERMINAL + MUTATION},
     entry_points={"console_scripts": ["golden-stick = golden_stick.cli:main"]},
     classifiers=[

@@ -139,7 +139,7 @@ def page(rows: Rows, facts: Dict[str, Any]) -> str:
                         difference=max(row["difference"] for row in rows),
                         weak_difference=max(row["weak_difference"] for row in rows),
                         accuracy=_spread([row["accuracy"] for row in rows], 3), **facts)
-    checks = table(["threshold", "measured", ""], [[what, f"{value:.3f}", "held" if held else "**missed**"]
+    checks = table(["threshold", "measured", "verdict"], [[what, f"{value:.3f}", "held" if held else "**missed**"]
                                                     for what, value, held in check(rows)])
     return "\n".join([
         text, "## Thresholds, set before", "", checks, "",
