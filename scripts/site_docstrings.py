@@ -17,9 +17,9 @@ MARKUP = (
     (re.compile(r":math:`([^`]+)`"), r"\(\1\)"),
     (re.compile(r"`([^`<]+?)\s*<(https?://[^>]+)>`_"), r"[\1](\2)"),
     (re.compile(r"``([^`]+)``"), r"`\1`"),
-    (re.compile(r"^::\n\n((?:(?:    .*)?\n)+)", re.MULTILINE), r"```text\n\1```\n"),
 )
 OWN = re.compile(r"^(Inputs|Outputs|Supported Platforms):\n((?:[ ]{4}.*\n?|\n(?=[ ]{4}))+)", re.MULTILINE)
+DRAWING = re.compile(r"^::\n\n((?:(?: {4}.*)?(?:\n|\Z))+)", re.MULTILINE)
 OPTIONS = "those of [the options](../options.md)."
 
 
@@ -36,4 +36,5 @@ def rewritten(text: str) -> str:
     text = text.replace("{options}", OPTIONS)
     for pattern, replacement in MARKUP:
         text = pattern.sub(replacement, text)
+    text = DRAWING.sub(lambda found: f"```text\n{textwrap.dedent(found[1]).rstrip()}\n```\n", text)
     return OWN.sub(lambda found: f"**{found[1]}:**\n\n{textwrap.dedent(found[2])}\n", text)

@@ -1,11 +1,11 @@
 """
 The journeys of the documentation, each from an empty folder, by what its page prints and nothing else.
 
-    python scripts/walk_journeys.py [PAGE ...] [--output outputs/journeys]
+    python scripts/walk_journeys.py [PAGE ...] [--transcript docs/journeys.md]
 
 A block with a title is a file, a shell block is run line by line, and what a text block shows must have been printed.
 Where a page begins in the folder of another, that one is walked before, up to the command that the page names.
-Writes a transcript for each page. An error of a command, a traceback or a line that was not printed ends the walk.
+An error of a command, a traceback or a line that was not printed ends the walk.
 """
 import argparse
 import os
@@ -23,6 +23,14 @@ JOURNEYS = ("docs/tutorials/cnn.md", "docs/tutorials/transformer.md", "docs/tuto
             "docs/tutorials/scop.md", "docs/howto/deploy.md")
 BEFORE = re.compile(r"^Begin in the folder of\s\[[^\]]+\]\(([^)]+)\), after `([^`]+)`", re.MULTILINE)
 FENCE = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+HEAD = """\
+# Five journeys, walked
+
+Written by `python scripts/walk_journeys.py --transcript docs/journeys.md`: each began in an empty folder, and did what
+its page prints and nothing else. Seconds are those of a machine that other work had a share in.
+"""
 
 
 @dataclass(frozen=True)
@@ -101,17 +109,18 @@ def run(command: str, folder: str) -> str:
 def main(arguments=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="*", default=JOURNEYS, metavar="PAGE", help=f"default: {', '.join(JOURNEYS)}")
-    parser.add_argument("--output", type=Path, default=Path("outputs/journeys"), help="folder of the transcripts")
+    parser.add_argument("--transcript", type=Path, help="page to write of what was printed, once all have ended well")
     options = parser.parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
+    parts = [HEAD]
     for name in options.pages:
+        parts.append(f"\n## {Path(name).stem}\n\nBy [{name}]({os.path.relpath(name, 'docs')}).\n\n````text\n")
         with tempfile.TemporaryDirectory() as folder:
-            target = options.output / f"{Path(name).stem}.txt"
-            with open(target, "w", encoding="utf-8") as file:
-                for piece in walk(ROOT / name, folder):
-                    file.write(piece)
-                    print(piece, end="", flush=True)
-        print(f"wrote {target}")
+            for piece in walk(ROOT / name, folder):
+                parts.append(piece.replace(folder, "."))
+                print(parts[-1], end="", flush=True)
+        parts.append("````\n")
+    if options.transcript:
+        options.transcript.write_text("".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from scripts.walk_journeys import JOURNEYS, ROOT, before, blocks, unprinted, wal
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TUTORIAL = DOCS / "tutorials" / "cnn.md"
-RUN = [DOCS / name for name in ("howto/budget.md", "howto/files.md", "howto/certify.md", "howto/loop.md",
+RUN = [DOCS / name for name in ("accuracy.md", "howto/budget.md", "howto/files.md", "howto/certify.md", "howto/loop.md",
                                 "extending.md")]
 
 
