@@ -7,7 +7,7 @@ processes in the same order: a process that leaves one out keeps the others wait
 import hashlib
 import json
 import sys
-from typing import Any, Dict, Iterable, List, Tuple
+from typing import Any, Dict, Iterable, List, Tuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from golden_stick.base.errors import StateError
 __all__ = ["from_first", "gathered", "rank", "ranks", "refuse_differing", "refuse_several", "summed",
            "total_of"]
 
+
+Value = TypeVar("Value")
 
 _WORDS = 1 << 22  # of 4 bytes each: what goes at a time
 
@@ -85,7 +87,7 @@ def total_of(owner: str, name: str, count: int) -> int:
     return sum(counts)
 
 
-def from_first(value: Any) -> Any:
+def from_first(value: Value) -> Value:
     """What the first process has; plain data, fit for JSON."""
     if ranks() == 1:
         return value
