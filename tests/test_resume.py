@@ -56,9 +56,9 @@ def same(made, whole):
 def check_killed(here, folder, kind, count, seed=0):
     (folder / "whole").mkdir()
     whole, moments = here(kind, folder / "whole")
-    for moment in np.random.default_rng((17, seed)).integers(1, moments, count).tolist():
+    for moment in np.random.default_rng((17, seed)).choice(np.arange(1, moments), count, replace=False).tolist():
         again = folder / f"killed_{moment}"
-        again.mkdir(exist_ok=True)
+        again.mkdir()
         killed(kind, again, moment)
         same(here(kind, again)[0], whole)
 
