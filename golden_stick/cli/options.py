@@ -43,12 +43,10 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def give(record: Any, text: str = "") -> None:
-    """The result of a command, as plain data and in words; '' where these were said before."""
+def give(record: Any) -> None:
+    """Print the result of a command, plain data, with --json; in words it was said before."""
     if _json.get() is not None:
         print(json.dumps(record, indent=2), file=_json.get(), flush=True)
-    elif text:
-        say(text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1) -> str:
