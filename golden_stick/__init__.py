@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from golden_stick.recover.reconstruct import reconstruction_report as reconstruction_report
     from golden_stick.scop.pruner import SCOP as SCOP
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Where each public name lives. They are loaded when first used: MindSpore takes seconds to import.
 _HOME = {

@@ -195,7 +195,7 @@ def test_the_public_names_are_these():
 
 
 def test_the_changelogs_newest_version_is_the_packages():
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).group(1)
+    newest = re.search(r"^## \[(\S+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE).group(1)
     assert newest == golden_stick.__version__
 
 
