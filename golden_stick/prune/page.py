@@ -228,7 +228,7 @@ def _over_time(rows: Sequence[Record]) -> _Html:
         ("1", -8, 6, "end"), ("0.5", -8, tall / 2 + 5, "end"), ("0", -8, tall + 2, "end"),
         ("step 0", 0, tall + 24, "start"), (f"step {last:,}", wide, tall + 24, "end"))]
     figure = _tag("svg", *lines, _tag("path", d=f"M{band}Z", class_="band"), _tag(
-        "path", d=f"M{' L'.join(line('median'))}", class_="line"), *labels, viewBox=f"-40 -10 {wide + 60} {tall + 44}",
+        "path", d=f"M{' L'.join(line('median'))}", class_="line"), *labels, viewBox=f"-60 -16 {wide + 80} {tall + 56}",
         role="img", aria_label="Median and deciles of the scales over the steps; the table below has the numbers")
     numbers = [(f"{row['step']:,}", *(f"{row[key]:.3f}" for key in ("decile_1", "median", "decile_9")))
                for row in rows]
