@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from golden_stick.knockoffs.exchangeability import exchangeability as exchangeability
     from golden_stick.prune.one_shot import OneShot as OneShot
     from golden_stick.prune.schedule import prune_in_steps as prune_in_steps
+    from golden_stick.prune.unstructured import Unstructured as Unstructured
     from golden_stick.pruner.scop import PrunerFtCompressAlgo as PrunerFtCompressAlgo
     from golden_stick.pruner.scop import PrunerKfCompressAlgo as PrunerKfCompressAlgo
     from golden_stick.pruner.uni_pruning import UniPruner as UniPruner
@@ -51,6 +52,7 @@ _HOME = {
     "PrunerKfCompressAlgo": "pruner.scop",
     "SCOP": "scop.pruner",
     "UniPruner": "pruner.uni_pruning",
+    "Unstructured": "prune.unstructured",
     "add_algorithm": "comp_algo",
     "add_criterion": "criteria.table",
     "add_layer": "graph.layers",

@@ -47,9 +47,10 @@ class CompAlgo(ABC):
     anything is to be said. The other methods it has only where it needs them: `convert`, `loss`, `main_callback`,
     `before_training`, `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
 
-    Two attributes tell :func:`golden_stick.compare` and the command line how to run it: `trains_phase`, whether the
-    network that `apply` returns is to be trained before `convert`, and `takes_data`, whether `apply` takes batches and
-    a loss as `data` and `loss`. :func:`add_algorithm` makes it known to them.
+    Three attributes tell :func:`golden_stick.compare` and the command line how to run it: `trains_phase`, whether the
+    network that `apply` returns is to be trained before `convert`; `tunes_applied`, whether fine-tuning is of that
+    network as well, and not of what `convert` gives; and `takes_data`, whether `apply` takes batches and a loss as
+    `data` and `loss`. :func:`add_algorithm` makes it known to them.
 
     Args:
         config (dict): Configuration. Of every algorithm: `save_mindir` (bool, default ``False``), whether training with
@@ -66,6 +67,7 @@ class CompAlgo(ABC):
 
     options: Mapping[str, Option] = {}
     trains_phase: bool = False
+    tunes_applied: bool = False
 
     def __init__(self, config: Optional[Mapping[str, Any]] = None):
         given = check_config(type(self).__name__, config, {**self.options, **_SAVING})
@@ -111,8 +113,7 @@ class CompAlgo(ABC):
             CheckpointError: If the checkpoint cannot be read or belongs to another network.
         """
         name = type(self).__name__
-        if not isinstance(net_opt, nn.Cell):
-            raise ArgumentTypeError(f"For '{name}', 'net_opt' must be a Cell, but got {type(net_opt).__name__}.")
+        self._refuse_no_cell(net_opt)
         if not isinstance(ckpt_path, str):
             raise ArgumentTypeError(f"For '{name}', 'ckpt_path' must be a str, but got {type(ckpt_path).__name__}.")
         if ckpt_path:
@@ -235,6 +236,26 @@ class CompAlgo(ABC):
         if self._applied is not None:
             name = type(self).__name__
             raise StateError(f"For '{name}', 'apply' must be called once, but it was called before: make a new {name}.")
+
+    def refuse_other_network(self, net_opt: nn.Cell) -> None:
+        """
+        For a subclass's `convert`: refuse what is not the network that `apply` returned.
+
+        Raises:
+            ArgumentTypeError: If `net_opt` is not a Cell.
+            StateError: If `apply` was not called, or returned another one.
+        """
+        name = type(self).__name__
+        self._refuse_no_cell(net_opt)
+        if self._applied is None:
+            raise StateError(f"For '{name}', 'apply' must be called before 'convert', but it was not.")
+        if net_opt is not self._applied.network:
+            raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
+
+    def _refuse_no_cell(self, net_opt: Any) -> None:
+        if not isinstance(net_opt, nn.Cell):
+            raise ArgumentTypeError(f"For '{type(self).__name__}', 'net_opt' must be a Cell, but got "
+                                    f"{type(net_opt).__name__}.")
 
     def set_save_mindir(self, save_mindir: bool) -> None:
         """

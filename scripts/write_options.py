@@ -7,9 +7,9 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 
 TEXT = """# Options
 
-Of `gs.OneShot(config)` and `gs.SCOP(config)`, and of `golden-stick prune`, `convert` and `compare` with dashes:
-`"prune_rate"` is `--prune-rate`. Written by `python scripts/write_options.py` from the tables by which configurations
-are checked. A key that does not exist is an error that names the nearest one.
+Of `gs.OneShot(config)`, `gs.SCOP(config)` and `gs.Unstructured(config)`, and of `golden-stick prune`, `convert` and
+`compare` with dashes: `"prune_rate"` is `--prune-rate`. Written by `python scripts/write_options.py` from the tables by
+which configurations are checked. A key that does not exist is an error that names the nearest one.
 
 {tables}
 
@@ -32,9 +32,10 @@ data=batches, loss=loss)`.
 def render() -> str:
     """The page."""
     common = [key for key in gs.OneShot.options if gs.SCOP.options.get(key) is gs.OneShot.options[key]]
-    parts = (("Of both", gs.OneShot, common),
+    parts = (("Of `OneShot` and `SCOP`", gs.OneShot, common),
              ("Of `OneShot`", gs.OneShot, [key for key in gs.OneShot.options if key not in common]),
-             ("Of `SCOP`", gs.SCOP, [key for key in gs.SCOP.options if key not in common]))
+             ("Of `SCOP`", gs.SCOP, [key for key in gs.SCOP.options if key not in common]),
+             ("Of `Unstructured`", gs.Unstructured, list(gs.Unstructured.options)))
     return TEXT.format(tables="\n\n".join(f"## {title}\n\n{table(kind.options, keys)}" for title, kind, keys in parts))
 
 

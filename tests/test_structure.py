@@ -14,11 +14,11 @@ PACKAGE = ROOT / "golden_stick"
 # From the ground up: a folder uses itself and those before it.
 FOLDERS = ("base", "graph", "cells", "deploy", "bench", "criteria", "recover", "comp_algo", "prune", "knockoffs",
            "scop", "pruner", "certify", "compare", "cli")
-PUBLIC = {"CompAlgo", "OneShot", "PrunerFtCompressAlgo", "PrunerKfCompressAlgo", "SCOP", "UniPruner", "add_algorithm",
-          "add_criterion", "add_layer", "benchmark", "certify", "compare", "distill", "errors", "exchangeability",
-          "export", "find_groups", "fold", "fold_report", "load_slim", "load_state", "prune_in_steps", "pruning_card",
-          "reconstruct", "reconstruction_report", "safe_filters", "safe_together", "save_slim", "save_state",
-          "sensitivity", "slim", "slim_optimizer", "trace", "verify"}
+PUBLIC = {"CompAlgo", "OneShot", "PrunerFtCompressAlgo", "PrunerKfCompressAlgo", "SCOP", "UniPruner", "Unstructured",
+          "add_algorithm", "add_criterion", "add_layer", "benchmark", "certify", "compare", "distill", "errors",
+          "exchangeability", "export", "find_groups", "fold", "fold_report", "load_slim", "load_state",
+          "prune_in_steps", "pruning_card", "reconstruct", "reconstruction_report", "safe_filters", "safe_together",
+          "save_slim", "save_state", "sensitivity", "slim", "slim_optimizer", "trace", "verify"}
 
 
 def module_name(path):

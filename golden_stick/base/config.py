@@ -17,8 +17,8 @@ from typing import Any, Callable, Collection, Dict, Generic, Iterator, List, Map
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, DependencyError, GoldenStickError, first_line
 
-__all__ = ["Either", "FRACTION", "Interval", "Names", "OfType", "OneOf", "Option", "Path", "PerPattern", "Registry",
-           "Switch", "Whole", "check_config", "check_value", "in_own_name", "level_of_user", "with_options"]
+__all__ = ["Either", "FRACTION", "Interval", "NOfM", "Names", "OfType", "OneOf", "Option", "Path", "PerPattern",
+           "Registry", "Switch", "Whole", "check_config", "check_value", "in_own_name", "level_of_user", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,21 @@ class Switch:
 
     def __str__(self) -> str:
         return "True or False"
+
+
+@dataclass(frozen=True)
+class NOfM:
+    """Whole numbers N < M as a str."""
+
+    def check(self, value: Any) -> Optional[str]:
+        """The reason why `value` is refused, or None."""
+        if not isinstance(value, str):
+            return "type"
+        match = re.fullmatch(r"(\d+):(\d+)", value)
+        return None if match and 0 < int(match[1]) < int(match[2]) else "value"
+
+    def __str__(self) -> str:
+        return "N:M with whole numbers 0 < N < M, such as '2:4'"
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,15 @@ from golden_stick.bench.clock import (
     peak_growth,
     turn_of,
 )
-from golden_stick.bench.contenders import GRAPH, ONNX, PYNATIVE, Contender, onnx_contender, onnx_runtime
+from golden_stick.bench.contenders import (
+    GRAPH,
+    PROVIDERS,
+    PYNATIVE,
+    Contender,
+    OnnxFile,
+    onnx_contender,
+    onnx_runtime,
+)
 
 __all__ = ["Benchmark", "Measurement", "benchmark", "contenders_of"]
 
@@ -146,7 +154,7 @@ def _row(one: Measurement) -> Tuple[str, ...]:
 def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
               threads: Sequence[Optional[int]] = (None,), modes: Sequence[str] = (GRAPH,),
               baseline: Optional[str] = None, rounds: int = 20, warm_up: int = 2,
-              on_round: Optional[Callable[[int, int], None]] = None) -> Benchmark:
+              on_round: Optional[Callable[[int, int], None]] = None, provider: str = "cpu") -> Benchmark:
     """
     Latency and throughput of networks and exported files on this machine.
 
@@ -169,6 +177,8 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
         warm_up (int): Rounds before, which do not count. Default: 2.
         on_round (Callable): Is told after each round how many are done, and how many there are, for each batch size
             and number of threads. Default: ``None``.
+        provider (str): What ONNX Runtime computes on: ``'cpu'``, or ``'cuda'`` where it has that, for ONNX files alone.
+            Copies of inputs and outputs are part of a call. Default: ``'cpu'``.
 
     Returns:
         Benchmark, with one measurement for each contender, batch size and number of threads. Printed, it is a table.
@@ -176,11 +186,11 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
     Raises:
         ArgumentTypeError: If a contender is neither a Cell nor a path, `inputs` neither Tensors nor a shape, or a
             number of another type.
-        ArgumentError: If there is no contender, a number is out of range, a mode or the baseline unknown, a file has
-            another ending, no contender is of these inputs' shapes, one fails on these inputs, or the system cannot
-            limit threads.
+        ArgumentError: If there is no contender, a number is out of range, a mode, the baseline or the provider unknown,
+            something else than an ONNX file is to run on ``'cuda'``, a file has another ending, no contender is of
+            these inputs' shapes, one fails on these inputs, or the system cannot limit threads.
         CheckpointError: If a file is missing or cannot be read.
-        DependencyError: If there is an ONNX file, and onnxruntime is not installed.
+        DependencyError: If there is an ONNX file, and onnxruntime is not installed, or has not that provider.
 
     Supported Platforms:
         ``CPU``
@@ -193,7 +203,8 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
         >>> print(result.measurements[1].macs_ratio)
         2.0
     """
-    entered = _contenders(contenders, modes)
+    check_value(_OWNER, "provider", provider, OneOf(tuple(PROVIDERS)))
+    entered = _contenders(contenders, modes, provider)
     _check_numbers(batch_sizes, threads, rounds, warm_up)
     if baseline is not None:
         check_value(_OWNER, "baseline", baseline, OneOf(tuple(dict.fromkeys(one.name for one in entered))))
@@ -217,13 +228,17 @@ def benchmark(contenders: Any, inputs: Any, batch_sizes: Sequence[int] = (1,),
                 measured = [replace(one, memory=None) for one in measured] if measurements else measured
                 measurements += [_compared(one, measured, baseline) for one in measured]
     made_with = {"mindspore": versions()["mindspore"]}
-    if any(contender.runtime == ONNX for contender in entered):
+    if any(isinstance(contender, OnnxFile) for contender in entered):
         made_with["onnxruntime"] = onnx_runtime().__version__
     return Benchmark(machine_facts(made_with), rounds, tuple(measurements), load.processors)
 
 
-def contenders_of(owner: str, name: str, source: Any, modes: Sequence[str]) -> Tuple[Contender, ...]:
+def contenders_of(owner: str, name: str, source: Any, modes: Sequence[str], provider: str = "cpu"
+                  ) -> Tuple[Contender, ...]:
     """The contenders that a network or file stands for: a Cell is one for each mode."""
+    if provider != "cpu" and not str(source).lower().endswith(".onnx"):
+        raise ArgumentError(f"For '{owner}', contenders must be ONNX files where the provider is '{provider}', but got "
+                            f"'{name}': MindSpore computes on the device of its context.")
     if not isinstance(source, (str, os.PathLike)):
         from mindspore import nn  # slow to import, and not needed where there are ONNX files alone
 
@@ -241,18 +256,19 @@ def contenders_of(owner: str, name: str, source: Any, modes: Sequence[str]) -> T
     path = os.path.abspath(path)  # it is loaded from another working directory
     # Read now: a file that cannot be is an error before minutes of measuring.
     if ending == ".onnx":
-        return (onnx_contender(name, path),)
+        return (onnx_contender(name, path, provider),)
     from golden_stick.bench.latency import mindir_contender
     return (mindir_contender(name, path),)
 
 
-def _contenders(given: Any, modes: Sequence[str]) -> List[Contender]:
+def _contenders(given: Any, modes: Sequence[str], provider: str) -> List[Contender]:
     for mode in modes:
         check_value(_OWNER, "modes", mode, OneOf((GRAPH, PYNATIVE)))
     if not isinstance(given, Mapping):
         name = os.path.basename(given) if isinstance(given, (str, os.PathLike)) else type(given).__name__
         given = {name: given}
-    entered = [one for name, source in given.items() for one in contenders_of(_OWNER, str(name), source, tuple(modes))]
+    entered = [one for name, source in given.items()
+               for one in contenders_of(_OWNER, str(name), source, tuple(modes), provider)]
     if not entered:
         raise ArgumentError("For 'benchmark', there must be at least one contender and one mode, but got none.")
     return entered

@@ -12,10 +12,13 @@ from typing import Any, Callable, Iterator, Mapping, NamedTuple, Optional, Seque
 from golden_stick.base.errors import CheckpointError, DependencyError, first_line
 from golden_stick.graph.plan import einsum_macs
 
-__all__ = ["Contender", "OnnxFile", "Ready", "count_onnx_macs", "onnx_contender", "onnx_runtime", "onnx_session"]
+__all__ = ["Contender", "OnnxFile", "PROVIDERS", "Ready", "count_onnx_macs", "onnx_contender", "onnx_runtime",
+           "onnx_session"]
 
 GRAPH, PYNATIVE, MINDIR, ONNX = "graph", "pynative", "MindIR", "ONNX Runtime"
 Shapes = Tuple[Tuple[int, ...], ...]
+# What ONNX Runtime computes on -> its name for that.
+PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class Ready(NamedTuple):
@@ -56,8 +59,11 @@ def _fits(wanted: Tuple[int, ...], given: Tuple[int, ...]) -> bool:
     return len(wanted) == len(given) and all(size in (-1, other) for size, other in zip(wanted, given))
 
 
+@dataclass(frozen=True)
 class OnnxFile(Contender):
-    """An ONNX file, run by ONNX Runtime."""
+    """An ONNX file, run by ONNX Runtime on one of `PROVIDERS`."""
+
+    provider: str = "cpu"
 
     def macs(self, arrays: Sequence[Any]) -> Optional[int]:
         """As of the file's graph."""
@@ -66,17 +72,17 @@ class OnnxFile(Contender):
     @contextmanager
     def ready(self, arrays: Sequence[Any], threads: Optional[int]) -> Iterator[Ready]:
         """With a session of so many threads."""
-        session = onnx_session(self.source, threads)
+        session = onnx_session(self.source, threads, self.provider)
         feeds = {item.name: array for item, array in zip(session.get_inputs(), arrays)}
         session.run(None, feeds)
         yield Ready(lambda: session.run(None, feeds))
 
 
-def onnx_contender(name: str, path: str) -> OnnxFile:
+def onnx_contender(name: str, path: str, provider: str = "cpu") -> OnnxFile:
     """An ONNX file as a contender."""
     shapes = tuple(tuple(size if isinstance(size, int) else -1 for size in item.shape)
-                   for item in onnx_session(path).get_inputs())
-    return OnnxFile(name, path, ONNX, shapes)
+                   for item in onnx_session(path, None, provider).get_inputs())
+    return OnnxFile(name, path, ONNX if provider == "cpu" else f"{ONNX}, {provider.upper()}", shapes, provider)
 
 
 def onnx_runtime() -> ModuleType:
@@ -89,19 +95,32 @@ def onnx_runtime() -> ModuleType:
     return onnxruntime
 
 
-def onnx_session(model: Any, threads: Optional[int] = None) -> Any:
-    """A session of ONNX Runtime on the CPU, of a file's path or its content, with one thread per core by default."""
-    runtime = onnx_runtime()
+def onnx_session(model: Any, threads: Optional[int] = None, provider: str = "cpu") -> Any:
+    """
+    A session of ONNX Runtime, of a file's path or its content, with one thread per core by default. ONNX Runtime itself
+    would fall back to the CPU where it lacks a provider, with a line on the error stream: here, that is an error.
+    """
+    runtime, wanted = onnx_runtime(), PROVIDERS[provider]
+    if wanted not in runtime.get_available_providers():
+        raise DependencyError(f"For 'benchmark', the provider '{provider}' must be one that the installed ONNX Runtime "
+                              f"has, but it has {', '.join(runtime.get_available_providers())}: pip uninstall "
+                              f"onnxruntime, and pip install onnxruntime-gpu, with the CUDA and cuDNN that it is made "
+                              f"for.")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(model, options, providers=[wanted])
     except Exception as error:  # its own classes of errors have no base but Exception
         what = model if isinstance(model, str) else "the model"
         raise CheckpointError(f"For 'benchmark', ONNX Runtime must be able to load '{what}', but says: "
                               f"{first_line(error)}") from error
+    if wanted not in session.get_providers():
+        raise DependencyError(f"For 'benchmark', the provider '{provider}' must run the file, but ONNX Runtime could "
+                              f"not start it and fell back to {', '.join(session.get_providers())}: look for a GPU "
+                              f"with 'nvidia-smi', and for the CUDA and cuDNN that onnxruntime-gpu is made for.")
+    return session
 
 
 def _product(node: Any, shapes: Mapping[str, Tuple[int, ...]]) -> int:

@@ -157,7 +157,7 @@ def remember(made: nn.Cell, source: nn.Cell, step: Any) -> None:
     changed = frozenset(by_path.values()) ^ frozenset(names.values())
     step = moved(step, made, {parameter.name: by_path[path] for path, parameter in made.parameters_and_names()})
     made.slim_recipe = Recipe(
-        recipe.steps + (step.renamed(names) if isinstance(step, PruningPlan) else step,), recipe.original,
+        recipe.steps + (step.renamed(names) if hasattr(step, "renamed") else step,), recipe.original,
         OriginalNames(by_path), recipe.built ^ changed)
 
 

@@ -23,10 +23,11 @@ from golden_stick.cells.attention import OpenAttention, close_attention, open_at
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
-__all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell",
+__all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "WeightMask",
            "allowed_difference", "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
-           "find_cell", "kind_of", "leaves", "masked_network", "names_read", "nan_parameters", "opened", "own_fault",
-           "quiet", "record_of", "replace_cells", "scratch_directory", "unwrap_cells"]
+           "find_cell", "kind_of", "leaves", "mask_weights", "masked_network", "names_read", "nan_parameters",
+           "numbers_in", "opened", "own_fault", "quiet", "record_of", "replace_cells", "scratch_directory", "set_zeros",
+           "unmask_weights", "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -277,6 +278,74 @@ class MaskedCell(GatedCell):
         super().__init__(cell, *(_mask(site) if site else None for site in (before, after)))
 
 
+class WeightMask(TemporaryCell):
+    """A weight times its mask, as a Cell: automatic mixed precision then casts it as it casts the layer's inputs."""
+
+    def __init__(self, mask: np.ndarray, dtype: Any):
+        super().__init__()
+        self.mask = Tensor(mask, dtype)
+
+    def construct(self, weight):
+        return weight * self.mask.astype(weight.dtype)
+
+
+_HELD, _MASK = "_held", "_mask"
+
+
+def _product(attribute: str) -> property:
+    held, mask = attribute + _HELD, attribute + _MASK
+
+    def product(self):
+        return getattr(self, mask)(getattr(self, held))
+
+    return property(product)
+
+
+def mask_weights(network: nn.Cell, masks: Mapping[str, np.ndarray]) -> None:
+    """
+    Let single weights, by the names of their parameters, be zero from now on where their mask is False, whatever the
+    optimizer: what the network reads is the weight times the mask, so no gradient comes to them.
+
+    The Cells that hold such a parameter get a class of their own, derived from the one that they have, in which the
+    product is a property under the parameter's name: both modes read it there, from wherever the code asks for it.
+    """
+    for _, cell in list(network.cells_and_names()):
+        chosen = {name: item for name, item in cell._params.items() if item is not None and item.name in masks}
+        if not chosen:
+            continue
+        # Not changed in place: Cells that MindSpore has rewritten share their dict with those that they came from.
+        cell.__dict__["_params"] = {name + _HELD * (name in chosen): item for name, item in cell._params.items()}
+        kind = type(cell)
+        cell.__class__ = type(kind.__name__, (kind,), {**{name: _product(name) for name in chosen},
+                                                       "__module__": kind.__module__})
+        for attribute, item in chosen.items():
+            setattr(cell, attribute + _MASK, WeightMask(masks[item.name], item.dtype))
+    set_zeros(network, masks)
+
+
+def unmask_weights(network: nn.Cell) -> None:
+    """Give the Cells that `mask_weights` has changed their class and parameters back."""
+    for _, cell in list(network.cells_and_names()):
+        attributes = [name[:-len(_MASK)] for name, item in cell._cells.items() if isinstance(item, WeightMask)]
+        if not attributes:
+            continue
+        cell.__class__ = type(cell).__bases__[0]
+        held = {attribute + _HELD: attribute for attribute in attributes}
+        cell.__dict__["_params"] = {held.get(name, name): item for name, item in cell._params.items()}
+        for attribute in attributes:
+            del cell._cells[attribute + _MASK]
+    ms.ms_memory_recycle()
+
+
+def set_zeros(network: nn.Cell, masks: Mapping[str, np.ndarray]) -> None:
+    """Write zeros into parameters, by name, where their mask is False."""
+    for parameter in network.get_parameters():
+        if parameter.name in masks:
+            values = np.where(masks[parameter.name], numbers_in(parameter), 0)
+            parameter.set_data(Tensor(values, parameter.dtype))
+    ms.ms_memory_recycle()
+
+
 class ScatteredOutput(nn.Cell):
     """
     A slim Cell whose channels are put into their places, `site.kept` among `site.size`, in a wider feature map that is
@@ -384,9 +453,12 @@ def check_network(owner: str, network: Any) -> None:
 
 def nan_parameters(network: nn.Cell) -> List[str]:
     """Names of the parameters that hold NaN."""
-    return [parameter.name for parameter in network.get_parameters()
-            # numpy has no bfloat16.
-            if np.isnan((parameter.float() if parameter.dtype == ms.bfloat16 else parameter).asnumpy()).any()]
+    return [parameter.name for parameter in network.get_parameters() if np.isnan(numbers_in(parameter)).any()]
+
+
+def numbers_in(parameter: ms.Parameter) -> np.ndarray:
+    """The values of a parameter; numpy has no bfloat16, and float32 holds it without loss."""
+    return (parameter.astype(ms.float32) if parameter.dtype == ms.bfloat16 else parameter).asnumpy()
 
 
 def own_fault(network: nn.Cell, tensors: Tuple[Tensor, ...]) -> str:

@@ -118,10 +118,11 @@ def _kind(options: argparse.Namespace, source: Any) -> str:
 
 def _refuse_options(options: argparse.Namespace, kind: str, file: str) -> None:
     """Refuse options that say nothing of this kind."""
-    from golden_stick import SCOP, OneShot
+    from golden_stick import SCOP, OneShot, Unstructured
     from golden_stick.prune import Pruner
     result = {"report", "card", "calibration_data", "recovery"}
-    meant: Dict[str, Set[str]] = {"original": {*OneShot.options, "data", "evaluate", *result}, "masked": result,
+    at_once = {*OneShot.options, *Unstructured.options, "data"}
+    meant: Dict[str, Set[str]] = {"original": {*at_once, "evaluate", *result}, "masked": result,
                                   "knockoff": {*SCOP.options, "evaluate", *result},
                                   "mindspore-gs": {*Pruner.options, "evaluate", *result}}
     for option, name in options.given.items():

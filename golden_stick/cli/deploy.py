@@ -67,7 +67,7 @@ def _verify(options: argparse.Namespace) -> None:
     from golden_stick.cells.slim import unslim
     from golden_stick.cells.wrappers import masked_network
     from golden_stick.deploy.fold.network import check_folding
-    from golden_stick.deploy.slim_file import Reconstruction, read_slim
+    from golden_stick.deploy.slim_file import Reconstruction, Sparsity, read_slim
     from golden_stick.deploy.slim_network import original_of, placed, take_step
     from golden_stick.graph.plan import PruningPlan
     network, inputs = network_and_inputs(options)
@@ -94,6 +94,8 @@ def _verify(options: argparse.Namespace) -> None:
         elif isinstance(step, Reconstruction):
             say(f"step {number}, reconstructed: names and shapes stay; outputs were not compared, since the file does "
                 f"not hold the weights from before")
+        elif isinstance(step, Sparsity):
+            say(f"step {number}, made sparse: names and shapes stay; {step.zeros:,} of {step.size:,} weights were zero")
         else:
             check_folding("verify", stage, step, inputs)
             say(f"step {number}, folded: {len(step.folded)} normalizations stand beside their layers; outputs were not "

@@ -20,7 +20,7 @@ from golden_stick.cli.options import (
     say,
 )
 from golden_stick.criteria.table import CRITERIA
-from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS, RECOVERIES
+from golden_stick.prune.options import ONE_SHOT_OPTIONS, PRUNER_OPTIONS, RECOVERIES, UNSTRUCTURED_OPTIONS
 
 __all__ = ["ANYWHERE", "add", "add_pruning_options", "by_criterion", "check_outputs", "make_slim", "write_slim"]
 
@@ -37,6 +37,7 @@ def add_pruning_options(command: argparse.ArgumentParser, required: bool = True)
     command.add_argument("--data", help=f"{FACTORY} of batches of images and labels, for criteria that look at data; "
                          "the loss is cross entropy")
     add_options(command, PRUNER_OPTIONS, prune_rate="0.4")
+    add_options(command, UNSTRUCTURED_OPTIONS, ("n_of_m", "saliency"))
     command.add_argument("--calibration-data", help=f"{FACTORY} of batches of training images, whose labels are not "
                          "read, for --recovery")
     command.add_argument("--recovery", choices=RECOVERIES, help="with --calibration-data, what follows slimming: "
@@ -82,6 +83,7 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
     with output_files(options, **ANYWHERE) as paths:
         network, inputs = network_and_inputs(options)
         algorithm, apply = prepare()
+        _refuse_for_others(options, algorithm)
         fill(network)
         applied = apply(network, inputs)
         say(f"applied {type(algorithm).__name__} for inputs {describe(inputs)}")
@@ -101,16 +103,24 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
     give(algorithm.report.to_dict())
 
 
+def _refuse_for_others(options: argparse.Namespace, algorithm: Any) -> None:
+    """Refuse what only an algorithm that removes channels can do."""
+    from golden_stick.prune import Pruner
+    for option in ("calibration_data", "recovery", "evaluate", "card"):
+        if getattr(options, option) is not None and not isinstance(algorithm, Pruner):
+            raise ArgumentError(f"For '{CLI}', '--{option.replace('_', '-')}' must stand with an algorithm derived "
+                                f"from Pruner, but got a '{type(algorithm).__name__}'.")
+
+
 def _converted(options: argparse.Namespace, algorithm: Any, applied: Any) -> Any:
     """The slim network, recovered on calibration data where there are any."""
     from golden_stick.prune import Pruner
+    if not isinstance(algorithm, Pruner):
+        return algorithm.convert(applied)
     measured: Dict[str, Any] = {"evaluate": find_function(options.evaluate, "--evaluate")} if options.evaluate else {}
     if options.calibration_data is None and options.recovery in (None, "none"):
         say("no --calibration-data: layers were not solved anew, and statistics of normalizations not re-estimated")
         return algorithm.convert(applied, **measured)
-    if not isinstance(algorithm, Pruner):
-        raise ArgumentError(f"For '{CLI}', '--calibration-data' must stand with an algorithm derived from Pruner, but "
-                            f"got a '{type(algorithm).__name__}'.")
     data = options.calibration_data and call_factory(options.calibration_data, option="--calibration-data")
     return algorithm.convert(applied, calibration_data=data, recovery=options.recovery, **measured)
 
@@ -132,10 +142,14 @@ def write_slim(options: argparse.Namespace, paths: Mapping[str, str], slim: Any,
 
 def by_criterion(options: argparse.Namespace) -> Prepared:
     """`OneShot` with the criterion that was said, or the algorithm that was added under this name; and its data."""
-    from golden_stick import OneShot
+    from golden_stick import OneShot, Unstructured
     from golden_stick.comp_algo import ALGORITHMS
     name = options.criterion
     kind = OneShot if name in CRITERIA or name not in ALGORITHMS else ALGORITHMS[name]
+    for key, option in {**OneShot.options, **Unstructured.options}.items():
+        if key not in kind.options and key != "criterion" and getattr(options, key) not in (None, option.default):
+            raise ArgumentError(f"For '{CLI}', '--{key.replace('_', '-')}' must stand with a criterion that it says "
+                                f"something of, but got '{name}'.")
     algorithm = kind(config_of(options, (key for key in kind.options if key != "criterion" or kind is OneShot)))
     if algorithm.trains_phase:
         raise ArgumentError(f"For '{CLI}', '--criterion' must name what prunes at once, but '{name}' trains before it "
@@ -151,8 +165,9 @@ def add(commands: Any) -> None:
     """Add the command."""
     command = add_command(commands, "prune", _run, "make a trained network slim at once, by a criterion", """
 Remove the filters that matter least by a criterion computed from the weights, check that the slim network gives what
-the masked one gives, and write it. Fine-tune it afterwards. --criterion may also name a criterion or an algorithm that
-an installed package or the network's module adds to golden_stick.
+the masked one gives, and write it. Fine-tune it afterwards. --criterion may also be unstructured, by which single
+weights become zero, or name a criterion or an algorithm that an installed package or the network's module adds to
+golden_stick.
 """, """
 golden-stick prune --network resnet.py:resnet20 --kwargs '{"num_classes": 10}' --inputs 1,3,32,32 \\
     --checkpoint resnet20.ckpt --criterion l1 --prune-rate 0.4 --output slim.ckpt --report report.json

@@ -78,7 +78,7 @@ def inspection(path: str) -> Dict[str, Any]:
 def _inspection_of_slim(file: Any) -> Dict[str, Any]:
     """What only a slim file holds."""
     from golden_stick.deploy.fold.plan import Folding
-    from golden_stick.deploy.slim_file import Reconstruction
+    from golden_stick.deploy.slim_file import Reconstruction, Sparsity
     from golden_stick.graph.plan import PruningPlan, in_words, parameters_in
     widths: Dict[str, List[int]] = {}
     lengths: Dict[Tuple[str, int], int] = {}
@@ -89,6 +89,9 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
             continue
         if isinstance(step, Reconstruction):
             steps.append({"step": "reconstruct", **step.to_dict()})
+            continue
+        if isinstance(step, Sparsity):
+            steps.append({"step": "sparse", **step.to_dict(), "size": step.size, "zeros": step.zeros})
             continue
         steps.append({"step": "prune", "layers": len(step.layers)})
         for layer in step.layers:
@@ -108,6 +111,7 @@ def _inspection_of_slim(file: Any) -> Dict[str, Any]:
 
 _STEPS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "prune": lambda step: f"pruned, {step['layers']} layers shrank",
+    "sparse": lambda step: f"made sparse, {step['zeros']:,} of {step['size']:,} weights became zero",
     "fold": lambda step: f"folded, {step['folded']} normalizations went and {step['kept']} stayed",
     "reconstruct": lambda step: f"reconstructed, {sum(layer['change'] != 'nothing' for layer in step['layers'])} of "
                                 f"{len(step['layers'])} layers were solved anew with {step['samples']} samples"}

@@ -6,11 +6,12 @@ import tempfile
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import mindspore as ms
 from mindspore import nn
 
+import golden_stick.prune.unstructured  # noqa: F401, an algorithm is known by its name once it is imported
 from golden_stick.base.config import Interval, Whole, check_config, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import shown
@@ -22,7 +23,7 @@ from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.options import COMPARISON_OPTIONS
 from golden_stick.scop.pruner import SCOP
 
-__all__ = ["CONTROL", "SCOP_NAME", "Settings", "check_settings", "slim_networks"]
+__all__ = ["CONTROL", "Candidate", "SCOP_NAME", "Settings", "candidates_of", "check_settings"]
 
 
 SCOP_NAME, CONTROL = "scop", "random"
@@ -142,16 +143,23 @@ def _name_of(function: Any) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
-Slimmed = Tuple[Optional[float], nn.Cell, Any]
+class Candidate(NamedTuple):
+    """What is measured and fine-tuned, at a rate of the curve or at the budget (None), with the report of its pruning;
+    and what makes of it the network that is kept."""
+
+    rate: Optional[float]
+    network: nn.Cell
+    report: Any = None
+    finish: Callable[[nn.Cell], nn.Cell] = lambda network: network
 
 
-def slim_networks(network: nn.Cell, inputs: Any, name: str, seed: int, settings: Settings,
-                  calibration: List[Batch], scales: List[Batch]) -> List[Slimmed]:
+def candidates_of(network: nn.Cell, inputs: Any, name: str, seed: int, settings: Settings,
+                  calibration: List[Batch], scales: List[Batch]) -> List[Candidate]:
     """
-    The slim networks of one criterion or algorithm and seed, at every rate of the curve and at the budget (rate None),
-    with their reports. An algorithm that trains what it applies, in turn on `scales`, does so once for all rates.
+    The networks of one criterion or algorithm and seed, at every rate of the curve and at the budget. An algorithm that
+    trains what it applies, in turn on `scales`, does so once for all rates.
     """
-    slimmed = []
+    made = []
     with tempfile.TemporaryDirectory() as folder:
         trained = ""
         if settings.algorithm(name, seed).trains_phase:
@@ -160,12 +168,13 @@ def slim_networks(network: nn.Cell, inputs: Any, name: str, seed: int, settings:
         for rate in (*settings.rates, None):
             algorithm = settings.algorithm(name, seed, rate)
             applied = _apply(algorithm, network, inputs, settings, calibration)
-            slim, report = algorithm.convert(applied, ckpt_path=trained), None
+            slim, report = applied if algorithm.tunes_applied else algorithm.convert(applied, ckpt_path=trained), None
             # An algorithm may say nothing of what it did.
             with suppress(StateError):
                 report = algorithm.report
-            slimmed.append((rate, slim, report))
-    return slimmed
+            made.append(Candidate(rate, slim, report, algorithm.convert) if algorithm.tunes_applied else
+                        Candidate(rate, slim, report))
+    return made
 
 
 def _apply(algorithm: CompAlgo, network: nn.Cell, inputs: Any, settings: Settings, calibration: List[Batch]) -> nn.Cell:

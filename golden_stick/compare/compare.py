@@ -11,7 +11,7 @@ from golden_stick.base.files import network_digest
 from golden_stick.base.inputs import as_tensors, describe, shown
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network
-from golden_stick.compare.candidates import Settings, check_settings, slim_networks
+from golden_stick.compare.candidates import Candidate, Settings, candidates_of, check_settings
 from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Store, Trial, name_of
 from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of_batches, train
 from golden_stick.graph.plan import count_macs, count_parameters
@@ -45,7 +45,8 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         network (nn.Cell): The trained classifier. It is not changed.
         inputs (Union[Tensor, tuple[Tensor], tuple[int]]): What `construct` takes, or the shape of its only argument.
         criteria (Union[str, Sequence[str]]): Names: of criteria of `OneShot` (``'l1'``, ``'taylor'``, ...), ``'scop'``,
-            and criteria and algorithms that were added, by a call or by an entry point of an installed package.
+            ``'unstructured'``, whose rate is one of single weights, and criteria and algorithms that were added, by a
+            call or by an entry point of an installed package.
         budget (dict): Keys of every pruner (:class:`golden_stick.prune.Pruner`), such as ``{"target_macs": 0.5}``;
             one of them says how much goes.
         train_data (Union[Sequence, Callable, Iterable]): Batches of images and labels. A list of batches is gone
@@ -149,10 +150,10 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
          batches: TrainingBatches, validation_data: Any) -> Tuple[List[Trial], nn.Cell]:
     """Everything about one criterion and seed but the test split, and the network at the budget."""
     calibration = batches.calibration(seed)
-    candidates = ([(None, copy_network(network), None)] if name == UNPRUNED else slim_networks(
+    candidates = ([Candidate(None, copy_network(network))] if name == UNPRUNED else candidates_of(
         network, tensors, name, seed, settings, calibration, batches.scales(seed, calibration)))
     trials = []
-    for rate, slim, report in candidates:
+    for rate, slim, report, finish in candidates:
         def accuracy(cell: nn.Cell = slim) -> float:
             return accuracies({name: cell}, "validation_data", validation_data)[0][name]
 
@@ -165,6 +166,7 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
             steps = shown(batches.finetuning(seed), "steps of fine-tuning", batches.steps(seed))
             train(slim, steps, settings.loss, optimizer)
             trial = replace(trial, finetuned=accuracy())
+        slim = finish(slim) if rate is None else slim
         trials.append(replace(trial, **batches.digests(seed)))
     return trials, slim
 

@@ -4,7 +4,7 @@ that these go. Weights stay.
 """
 import math
 from functools import partial
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Collection, Dict, Iterator, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -21,7 +21,7 @@ from golden_stick.graph.groups import CellSite, ChannelGroup, Grouping, Paramete
 from golden_stick.graph.ir import Graph
 from golden_stick.graph.layers import DENSE, EMBEDDING, layer_of, scales_after
 
-__all__ = ["collect"]
+__all__ = ["collect", "mean_gradients"]
 
 
 class _LossOfBatch(nn.Cell):
@@ -56,16 +56,7 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
     `removal_costs` are left out for filters whose channels are read by anything but layers that read them, and give
     what their weights say of them, by their own Cells.
     """
-    if data is None:
-        raise ArgumentError(f"For '{owner}', 'data' must be batches for this criterion, but got None: "
-                            f"apply(network, inputs, data=..., loss=...).")
-    if loss is None and needs.endswith("gradients"):
-        raise ArgumentError(f"For '{owner}', 'loss' must be a function of outputs and labels for this criterion, but "
-                            f"got None: apply(network, inputs, data=..., loss=...).")
-    if loss is not None and not callable(loss):
-        raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
-                                f"{type(loss).__name__}.")
-    batches = leading_inputs(owner, data)
+    batches = _batches(owner, data, loss, needs.endswith("gradients"))
     filters = {item.parameter: item for group in grouping for item in group.filters}
     if needs == "activations":
         found = _activations(owner, network, graph, grouping, filters, batches)
@@ -75,6 +66,44 @@ def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Gr
         found = _gate_gradients(owner, network, graph, filters, batches, loss)
     else:
         found = _squared_gradients(owner, network, graph, filters, batches, loss)
+    return _checked(owner, found)
+
+
+def mean_gradients(owner: str, network: nn.Cell, inputs: int, names: Collection[str], data: Any,
+                   loss: Optional[Callable]) -> Found:
+    """
+    Name of a parameter -> the gradient of the loss, the mean over all samples; the network is in evaluation. Data and
+    loss are those of `collect`, `inputs` is how many items of a batch the network takes.
+    """
+    batches = _batches(owner, data, loss, True)
+    copy = copy_network(network)
+    parameters = [parameter for parameter in copy.get_parameters() if parameter.name in names]
+    step = _differentiate(copy, inputs, parameters, loss)
+    found: Found = {}
+    count = 0
+    for batch in batches:
+        _, gradients = _given(owner, step, batch)
+        for parameter, gradient in zip(parameters, gradients):
+            total = found.get(parameter.name, 0.0)
+            found[parameter.name] = total + len(batch[0]) * gradient.asnumpy().astype(np.float64)
+        count += len(batch[0])
+    return _checked(owner, {name: total / count for name, total in found.items()})
+
+
+def _batches(owner: str, data: Any, loss: Optional[Callable], differentiated: bool) -> Iterator[Tuple[Tensor, ...]]:
+    if data is None:
+        raise ArgumentError(f"For '{owner}', 'data' must be batches for this criterion, but got None: "
+                            f"apply(network, inputs, data=..., loss=...).")
+    if loss is None and differentiated:
+        raise ArgumentError(f"For '{owner}', 'loss' must be a function of outputs and labels for this criterion, but "
+                            f"got None: apply(network, inputs, data=..., loss=...).")
+    if loss is not None and not callable(loss):
+        raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
+                                f"{type(loss).__name__}.")
+    return leading_inputs(owner, data)
+
+
+def _checked(owner: str, found: Found) -> Found:
     if not found:
         raise ArgumentError(f"For '{owner}', 'data' must hold batches for the criterion, but got none.")
     for name, values in found.items():
@@ -148,14 +177,14 @@ def _gated_step(network: nn.Cell, graph: Graph, filters: Mapping[str, ParameterS
                           for weight, gate in ones.items()})
     wanted = {gates[name][0] if name in gates else name for name in filters}
     parameters = [parameter for parameter in gated.get_parameters() if parameter.name in wanted]
-    return _differentiate(gated, graph, parameters, loss), parameters
+    return _differentiate(gated, len(graph.inputs), parameters, loss), parameters
 
 
-def _differentiate(network: nn.Cell, graph: Graph, parameters: List[Parameter],
+def _differentiate(network: nn.Cell, inputs: int, parameters: List[Parameter],
                    loss: Optional[Callable]) -> Callable:
     for parameter in network.get_parameters():
         parameter.requires_grad = any(parameter is wanted for wanted in parameters)
-    whole = _LossOfBatch(network, loss, len(graph.inputs))
+    whole = _LossOfBatch(network, loss, inputs)
     whole.set_train(False)
     ms.ms_memory_recycle()
     return ms.value_and_grad(whole, None, ms.ParameterTuple(parameters))
@@ -166,7 +195,7 @@ def _squared_gradients(owner: str, network: nn.Cell, graph: Graph, filters: Mapp
     copy = copy_network(network)
     parameters = [parameter for parameter in copy.get_parameters() if parameter.name in filters]
     wanted = [parameter.name for parameter in parameters]
-    step = _differentiate(copy, graph, parameters, loss)
+    step = _differentiate(copy, len(graph.inputs), parameters, loss)
     found: Found = {}
     count = 0
     for batch in batches:

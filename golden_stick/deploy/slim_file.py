@@ -1,7 +1,7 @@
 """Slim files: the weights of a slim network and the recipe that made it, in one file. Read without MindSpore."""
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -13,7 +13,8 @@ from golden_stick.deploy.fold.plan import Folding
 from golden_stick.graph.plan import PruningPlan
 
 __all__ = ["SAFETENSORS", "CHECKPOINT", "KEY", "Architecture", "Kept", "Reconstruction", "SlimFile", "SolvedLayer",
-           "Step", "architecture_digest", "kept_positions", "read_slim", "read_tensors", "record_of", "weights_digest"]
+           "SparseWeight", "Sparsity", "Step", "architecture_digest", "kept_positions", "packed", "read_slim",
+           "read_tensors", "record_of", "weights_digest"]
 
 
 SAFETENSORS, CHECKPOINT = ".safetensors", ".ckpt"
@@ -82,9 +83,49 @@ class Reconstruction:
         return cls(tuple(SolvedLayer(**item) for item in values["layers"]), values["samples"], values["kept_aside"])
 
 
-_STEPS: Dict[str, Any] = {"prune": PruningPlan, "fold": Folding, "reconstruct": Reconstruction}
+@dataclass(frozen=True)
+class SparseWeight:
+    """A weight that has lost single numbers: its parameter, how many numbers that has, and how many are zero."""
 
-Step = Union[PruningPlan, Folding, Reconstruction]
+    parameter: str
+    size: int
+    zeros: int
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """The step of a recipe that makes single weights zero; no shape changes."""
+
+    weights: Tuple[SparseWeight, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers the weights have."""
+        return sum(weight.size for weight in self.weights)
+
+    @property
+    def zeros(self) -> int:
+        """How many of these are zero."""
+        return sum(weight.zeros for weight in self.weights)
+
+    def renamed(self, names: Mapping[str, str]) -> "Sparsity":
+        """The same for a network whose parameters have other names: name here -> name there."""
+        return Sparsity(tuple(replace(item, parameter=names.get(item.parameter, item.parameter))
+                              for item in self.weights))
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain data, fit for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Sparsity":
+        """What `to_dict` wrote."""
+        return cls(tuple(SparseWeight(**item) for item in values["weights"]))
+
+
+_STEPS: Dict[str, Any] = {"prune": PruningPlan, "fold": Folding, "reconstruct": Reconstruction, "sparse": Sparsity}
+
+Step = Union[PruningPlan, Folding, Reconstruction, Sparsity]
 Architecture = Tuple[Tuple[str, Tuple[int, ...]], ...]
 Kept = Mapping[str, Mapping[int, Tuple[int, ...]]]
 
@@ -103,9 +144,39 @@ class SlimFile:
     digests: Mapping[str, str]  # 'original' of the original's architecture, and 'weights'
 
 
+# What a sparse weight is stored as: which of its numbers are not zero, a bit for each, and these.
+_BITS, _NUMBERS = "#nonzero", "#values"
+
+
+def packed(steps: Iterable[Step], values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+    """The arrays that a slim file holds: weights that were made sparse as two arrays each, where these are smaller."""
+    sparse = {weight.parameter for step in steps if isinstance(step, Sparsity) for weight in step.weights}
+    stored: Dict[str, np.ndarray] = {}
+    for name, array in values.items():
+        # Of the bytes, not the numbers: a negative zero comes back as it was.
+        stays = array.ravel().view(f"u{array.itemsize}") != 0 if name in sparse else np.ones(0, bool)
+        count = np.count_nonzero(stays)
+        if 0 < count and count * array.itemsize + -(-array.size // 8) < array.nbytes:
+            stored.update({name + _BITS: np.packbits(stays), name + _NUMBERS: array.ravel()[stays]})
+        else:
+            stored[name] = array
+    return stored
+
+
+def _unpacked(stored: Dict[str, np.ndarray], shapes: Mapping[str, Sequence[int]]) -> Dict[str, np.ndarray]:
+    """What `packed` was given; `shapes` are those of the weights in two arrays."""
+    values = dict(stored)
+    for name, shape in shapes.items():
+        bits, numbers = values.pop(name + _BITS), values.pop(name + _NUMBERS)
+        values[name] = np.zeros(shape, numbers.dtype)
+        values[name].reshape(-1)[np.unpackbits(bits, count=values[name].size).astype(bool)] = numbers
+    return values
+
+
 def record_of(network: str, steps: Sequence[Step], original: Architecture, values: Mapping[str, np.ndarray],
               metadata: Mapping[str, Any]) -> Dict[str, Any]:
     """What a slim file says besides the weights, as plain data; `network` is the class."""
+    stored = packed(steps, values)
     lists: Dict[Tuple[int, ...], int] = {}
     return {
         "version": VERSION, "network": network,
@@ -116,6 +187,7 @@ def record_of(network: str, steps: Sequence[Step], original: Architecture, value
         "original": [[name, list(shape)] for name, shape in original],
         "digests": {"original": architecture_digest(original), "weights": weights_digest(values)},
         "metadata": dict(metadata),
+        "sparse": {name: list(array.shape) for name, array in values.items() if name not in stored},
     }
 
 
@@ -180,7 +252,8 @@ def read_tensors(owner: str, path: str, argument: str = "path") -> Tuple[Dict[st
     try:
         if path.endswith(SAFETENSORS):
             with safe_open(path, "np") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, (file.metadata() or {}).get(KEY)
+                text = (file.metadata() or {}).get(KEY)
+                return _with_sparse(owner, path, {name: file.get_tensor(name) for name in file.keys()}, text), text
         import mindspore as ms  # not at the top: only this ending needs it
         values = ms.load_checkpoint(path)
     except (SafetensorError, ValueError, RuntimeError, OSError, TypeError) as error:
@@ -189,7 +262,16 @@ def read_tensors(owner: str, path: str, argument: str = "path") -> Tuple[Dict[st
     text = values.pop(KEY, None)
     # A checkpoint may hold texts besides, which its writer appended.
     arrays = {name: value.asnumpy() for name, value in values.items() if hasattr(value, "asnumpy")}
-    return arrays, None if text is None else str(text)
+    return (arrays, None) if text is None else (_with_sparse(owner, path, arrays, str(text)), str(text))
+
+
+def _with_sparse(owner: str, path: str, stored: Dict[str, np.ndarray], text: Optional[str]) -> Dict[str, np.ndarray]:
+    """The weights, as they were before `packed`; `text` is the record that stands beside them."""
+    try:
+        return stored if text is None else _unpacked(stored, json.loads(text).get("sparse", {}))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"For '{owner}', the sparse weights in '{path}' must be what 'save_slim' wrote, but they "
+                              f"are damaged: {first_line(error)}") from error
 
 
 def _parsed(text: str, values: Dict[str, np.ndarray], path: str) -> SlimFile:

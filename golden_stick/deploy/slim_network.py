@@ -22,7 +22,7 @@ from golden_stick.cells.slim import (
     slim,
     why_fixed,
 )
-from golden_stick.cells.wrappers import copy_network
+from golden_stick.cells.wrappers import copy_network, numbers_in
 from golden_stick.deploy.fold.network import restructured
 from golden_stick.deploy.slim_file import (
     CHECKPOINT,
@@ -31,8 +31,10 @@ from golden_stick.deploy.slim_file import (
     Architecture,
     Reconstruction,
     SlimFile,
+    Sparsity,
     Step,
     kept_positions,
+    packed,
     read_slim,
     record_of,
 )
@@ -47,7 +49,8 @@ def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[
     Write a slim network to one file: its weights, and the recipe that makes it from the original network.
 
     The file is in the safetensors format. It also holds which positions of the original's parameters are kept, names
-    and shapes of these, and digests: `golden-stick inspect` shows them.
+    and shapes of these, and digests: `golden-stick inspect` shows them. Of weights that `Unstructured` made sparse it
+    holds the numbers that are not zero and, in a bit for each, where they stand.
 
     A layer that was replaced after pruning is part of the file if `load_slim` can make it of the one before: one of its
     kind at its place, with another number of filters, such as of classes. Any other change of the network's parameters
@@ -77,17 +80,18 @@ def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[
         remedy = f"save the Cell at '{inside}', which has one" if inside else "use 'mindspore.save_checkpoint' for it"
         raise CheckpointError(f"For 'save_slim', 'slim' must be a network that golden_stick made slim, but got a "
                               f"'{type(slim_network).__name__}' without a recipe: {remedy}.")
-    values = {name: _array(parameter) for name, parameter in _buildable(slim_network, recipe).items()}
+    values = {name: np.array(numbers_in(parameter), order="C")
+              for name, parameter in _buildable(slim_network, recipe).items()}
     record = record_of(type(slim_network).__name__, recipe.steps, recipe.original, values, _checked(metadata))
-    text = json.dumps(record, separators=(",", ":"))
+    stored, text = packed(recipe.steps, values), json.dumps(record, separators=(",", ":"))
     path = path_of("save_slim", path)
     path = path if path.endswith((SAFETENSORS, CHECKPOINT)) else f"{path}{SAFETENSORS}"
     with whole_file("save_slim", path) as temporary:
         if path.endswith(CHECKPOINT):
-            items = [{"name": name, "data": Tensor(array)} for name, array in values.items()]
+            items = [{"name": name, "data": Tensor(array)} for name, array in stored.items()]
             ms.save_checkpoint(items, temporary, append_dict={KEY: text})
         else:
-            save_file(values, temporary, {"format": "np", KEY: text})
+            save_file(stored, temporary, {"format": "np", KEY: text})
     return path
 
 
@@ -234,18 +238,12 @@ def placed(network: nn.Cell, step: Step) -> Step:
 
 
 def take_step(network: nn.Cell, step: Step) -> nn.Cell:
-    """The network after one more step of a slim file; of a folding or reconstruction, with the values from before."""
-    if isinstance(step, Reconstruction):
-        solved = copy_network(network)
-        remember(solved, network, step)
-        return solved
+    """The network after one more step of a slim file; with the values from before, but where a pruning cut them."""
+    if isinstance(step, (Reconstruction, Sparsity)):
+        alike = copy_network(network)
+        remember(alike, network, step)
+        return alike
     return slim(network, step) if isinstance(step, PruningPlan) else restructured(network, step)
-
-
-def _array(parameter: ms.Parameter) -> np.ndarray:
-    """A copy of the values; numpy has no bfloat16, and float32 holds it without loss."""
-    exact = parameter.astype(ms.float32) if parameter.dtype == ms.bfloat16 else parameter
-    return np.array(exact.asnumpy(), order="C")
 
 
 def _checked(metadata: Optional[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from golden_stick.prune.plan import make_plan
     from golden_stick.prune.pruner import Pruner
     from golden_stick.prune.schedule import PruningStep
+    from golden_stick.prune.unstructured import Unstructured, UnstructuredReport
     from golden_stick.recover.statistics import calibrate
 
-__all__ = ["OneShot", "Pruner", "PruningPlan", "PruningStep", "Verification", "add_resizer", "calibrate",
-           "make_plan", "masked_network", "plan_without", "slim", "trace", "verify"]
+__all__ = ["OneShot", "Pruner", "PruningPlan", "PruningStep", "Unstructured", "UnstructuredReport",
+           "Verification", "add_resizer", "calibrate", "make_plan", "masked_network", "plan_without", "slim", "trace",
+           "verify"]
 
 _HOME = {"OneShot": "prune.one_shot", "Pruner": "prune.pruner", "PruningPlan": "graph.plan",
-         "PruningStep": "prune.schedule", "Verification": "cells.slim", "add_resizer": "cells.slim",
+         "PruningStep": "prune.schedule", "Unstructured": "prune.unstructured",
+         "UnstructuredReport": "prune.unstructured", "Verification": "cells.slim", "add_resizer": "cells.slim",
          "calibrate": "recover.statistics", "make_plan": "prune.plan", "masked_network": "cells.wrappers",
          "plan_without": "graph.plan", "slim": "cells.slim", "trace": "cells.trace", "verify": "cells.slim"}
 

@@ -4,12 +4,13 @@ docstrings of the algorithms are completed by it, and the command line offers it
 """
 from typing import Mapping
 
-from golden_stick.base.config import FRACTION, Either, Interval, OneOf, Option, PerPattern, Switch, Whole
+from golden_stick.base.config import FRACTION, Either, Interval, NOfM, OneOf, Option, PerPattern, Switch, Whole
 from golden_stick.criteria.table import CRITERIA, NORMALIZERS
 from golden_stick.graph.flow import HEAD_POLICIES, NORMALIZATION_POLICIES, RESIDUAL_POLICIES
 from golden_stick.prune.plan import PRICES, RANKINGS, REDUCTIONS, ROUNDINGS
 
-__all__ = ["COMPARISON_OPTIONS", "ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "RECOVERIES", "SCOP_OPTIONS"]
+__all__ = ["COMPARISON_OPTIONS", "ONE_SHOT_OPTIONS", "POLICIES", "PRUNER_OPTIONS", "RECOVERIES", "SCOP_OPTIONS",
+           "UNSTRUCTURED_OPTIONS"]
 
 
 # What may follow slimming.
@@ -79,6 +80,18 @@ SCOP_OPTIONS: Mapping[str, Option] = {
                          "again"),
     "held_out": Option(False, Switch(), "whether the scales are trained on data that the weights have not seen; only "
                        "you know, and the report says what you said"),
+}
+
+UNSTRUCTURED_OPTIONS: Mapping[str, Option] = {
+    "prune_rate": Option(0.4, PerPattern(Interval(0.0, 1.0)), "fraction of the weights to become zero, in [0, 1); or "
+                         "pattern of layers' paths -> fraction: the first that fits a layer is its own, and layers "
+                         "that none fits stay as they are"),
+    "n_of_m": Option(None, NOfM(), "instead of a rate: N:M, such as 2:4. Of every M weights in a row along a layer's "
+                     "inputs, N stay"),
+    "saliency": Option("magnitude", OneOf(("magnitude", "gradient")), "what a single weight matters by: its magnitude, "
+                       "or that of weight times gradient of the loss, from data"),
+    "ranking": Option("local", OneOf(("local", "global")), "weights that are ranked together: local (a layer's) or "
+                      "global (all that have the same rate or pattern)"),
 }
 
 # Of `golden_stick.compare`, which prunes by several criteria.

@@ -12,7 +12,8 @@ from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, plan_without
 
 __all__ = ["PRICES", "RANKINGS", "REDUCTIONS", "ROUNDINGS", "Rates", "Widths", "caps_of", "group_importance",
-           "make_plan", "plan_of_counts", "plan_of_rates", "rates_of", "removable_first", "rounded_down"]
+           "make_plan", "plan_of_counts", "plan_of_rates", "rates_of", "refuse_unfitting", "removable_first",
+           "rounded_down"]
 
 
 RANKINGS = ("local", "global", "isomorphic")
@@ -66,13 +67,18 @@ def rates_of(owner: str, name: str, grouping: Grouping, rates: Rates, otherwise:
     """
     if not isinstance(rates, Mapping):
         return {group.name: rates for group in grouping}
-    paths = [path for group in grouping for path in group.layers] + [layer.path for layer in grouping.fixed]
+    refuse_unfitting(owner, name, [path for group in grouping for path in group.layers] +
+                     [layer.path for layer in grouping.fixed], rates)
+    return {group.name: next((rate for pattern, rate in rates.items() if fnmatch.filter(group.layers, pattern)),
+                             otherwise) for group in grouping}
+
+
+def refuse_unfitting(owner: str, name: str, paths: Sequence[str], rates: Mapping[str, float]) -> None:
+    """Refuse a pattern that fits none of the paths of layers."""
     for pattern in rates:
         if not fnmatch.filter(paths, pattern):
             raise ArgumentError(f"For '{owner}', every pattern in '{name}' must fit the path of a layer with filters, "
                                 f"but got {pattern!r}: layers are {', '.join(dict.fromkeys(paths[:6]))} and so on.")
-    return {group.name: next((rate for pattern, rate in rates.items() if fnmatch.filter(group.layers, pattern)),
-                             otherwise) for group in grouping}
 
 
 def caps_of(grouping: Grouping, max_rate: Rates) -> Dict[str, int]:

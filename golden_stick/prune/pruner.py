@@ -10,7 +10,7 @@ from mindspore import Parameter, Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
 from golden_stick.base.devices import from_first, refuse_differing
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, VerifyError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, VerifyError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs, progress
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
@@ -430,14 +430,9 @@ class Pruner(CompAlgo):
         if recovery not in (None, "none") and data is None:
             raise ArgumentError(f"For '{name}', 'recovery' {recovery!r} must stand with 'calibration_data', but there "
                                 f"are none.")
-        if not isinstance(net_opt, nn.Cell):
-            raise ArgumentTypeError(f"For '{name}', 'net_opt' must be a Cell, but got {type(net_opt).__name__}.")
+        self.refuse_other_network(net_opt)
         if not isinstance(ckpt_path, str):
             raise ArgumentTypeError(f"For '{name}', 'ckpt_path' must be a str, but got {type(ckpt_path).__name__}.")
-        if not self.is_applied:
-            raise StateError(f"For '{name}', 'apply' must be called before 'convert', but it was not.")
-        if net_opt is not self.applied.network:
-            raise StateError(f"For '{name}', 'net_opt' must be the network that 'apply' returned, but got another one.")
 
     def _make_report(self, step: str, task: PruningTask, selection: Selection, graph: Graph,
                      checked: Mapping[str, Verification], findings: Findings) -> Report:

@@ -234,3 +234,47 @@ def test_inputs_that_nobody_takes(tmp_path):
         gs.benchmark(path, SHAPE, batch_sizes=(1, 3), rounds=1)
     other, fitting = gs.benchmark(path, SHAPE, batch_sizes=(1, 2), rounds=1).measurements
     assert other.reason and not fitting.reason
+
+
+def test_cuda_is_never_the_cpu_unsaid(tmp_path, monkeypatch, capsys):
+    """Without the provider, where it cannot be started, and where it runs; no GPU is needed to tell them apart."""
+    from golden_stick.cli import main
+
+    path = str(tmp_path / "net.onnx")
+    onnx_file(path)
+    runtime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DependencyError, match="the provider 'cuda' must be one that the installed ONNX Runtime has, "
+                                              "but it has CPUExecutionProvider: .* pip install onnxruntime-gpu"):
+        gs.benchmark(path, SHAPE, provider="cuda")
+    monkeypatch.setattr(runtime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    # What a package for GPUs does where there is none: it warns, and takes the CPU.
+    real = runtime.InferenceSession
+    monkeypatch.setattr(runtime, "InferenceSession",
+                        lambda model, options, providers: real(model, options, providers=["CPUExecutionProvider"]))
+    with pytest.raises(DependencyError, match="could not start it and fell back to CPUExecutionProvider: look for a "):
+        gs.benchmark(path, SHAPE, provider="cuda")
+
+    class OnCuda:
+        def __init__(self, model, options, providers):
+            assert providers == ["CUDAExecutionProvider"]
+            self.inner = real(model, options, providers=["CPUExecutionProvider"])
+            self.run, self.get_inputs = self.inner.run, self.inner.get_inputs
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    monkeypatch.setattr(runtime, "InferenceSession", OnCuda)
+    result = gs.benchmark(path, SHAPE, rounds=1, provider="cuda")
+    assert result.measurements[0].runtime == "ONNX Runtime, CUDA" and result.measurements[0].latency > 0
+    assert "onnxruntime" in result.machine
+    assert main(["bench", path, "--inputs", "2,3,8,8", "--rounds", "1", "--provider", "cuda"]) == 0
+    assert "ONNX Runtime, CUDA" in capsys.readouterr().out
+
+
+def test_only_onnx_files_run_on_cuda(files):
+    for contender in (network(), files[8]):
+        with pytest.raises(ArgumentError, match="contenders must be ONNX files where the provider is 'cuda'"):
+            gs.benchmark({"net": contender}, SHAPE, provider="cuda")
+    with pytest.raises(ArgumentError, match="'provider' must be one of 'cpu', 'cuda', but got 'tpu'"):
+        gs.benchmark(network(), SHAPE, provider="tpu")
