@@ -48,9 +48,9 @@ class CompAlgo(ABC):
     `before_training`, `after_step`, `finish_training`, `summary`. examples/custom_algorithm.py is one.
 
     Three attributes tell :func:`golden_stick.compare` and the command line how to run it: `trains_phase`, whether the
-    network that `apply` returns is to be trained before `convert`; `tunes_applied`, whether fine-tuning is of that
-    network as well, and not of what `convert` gives; and `takes_data`, whether `apply` takes batches and a loss as
-    `data` and `loss`. :func:`add_algorithm` makes it known to them.
+    network that `apply` returns is to be trained before `convert`; `tunes_applied`, whether it is that network, without
+    such a phase, which is fine-tuned, and not what `convert` gives; and `takes_data`, whether `apply` takes batches and
+    a loss as `data` and `loss`. :func:`add_algorithm` makes it known to them.
 
     Args:
         config (dict): Configuration. Of every algorithm: `save_mindir` (bool, default ``False``), whether training with

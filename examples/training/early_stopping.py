@@ -41,7 +41,7 @@ def main(arguments=None):
     model = ms.Model(slim, nn.CrossEntropyLoss(), nn.Adam(slim.trainable_params(), 0.002), metrics={"accuracy"})
     best = SaveBest(slim, options.output)
     model.fit(options.epochs, served(images[:cut], labels[:cut]), served(images[cut:], labels[cut:]),
-              callbacks=[best, EarlyStopping(monitor="accuracy", patience=2, restore_best_weights=True)],
+              callbacks=[best, EarlyStopping(monitor="accuracy", patience=2)],
               dataset_sink_mode=False, valid_dataset_sink_mode=False)
     kept = gs.load_slim(Network(), options.output)
     print(f"test accuracy {accuracy(network, test):.4f} before, {accuracy(kept, test):.4f} of the best slim network, "

@@ -404,7 +404,16 @@ def test_networks_that_are_none(tmp_path):
         gs.Unstructured({"n_of_m": "2:4"}).apply(nn.Dense(3, 3), inputs=(1, 3))
 
 
-def test_compare_fine_tunes_what_is_masked(tmp_path, monkeypatch):
+@pytest.fixture
+def pynative():
+    """A few steps are not worth a compilation."""
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    yield
+    ms.set_context(mode=before)
+
+
+def test_compare_fine_tunes_what_is_masked(tmp_path, monkeypatch, pynative):
     from golden_stick.compare import store
     from tests.compare import problem
 
