@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Type
 
+import numpy as np
 from mindspore import Parameter, Tensor, nn
 from mindspore.experimental.optim import Optimizer
 from mindspore.train import Callback
 
 from golden_stick.base.config import Option, Path, Registry, Switch, Whole, check_config, check_value, level_of_user
+from golden_stick.base.devices import refuse_differing
 from golden_stick.base.errors import ArgumentTypeError, StateError
 from golden_stick.base.files import PathLike, path_of
 from golden_stick.base.inputs import leading_inputs
@@ -22,7 +24,7 @@ from golden_stick.deploy.exporters import export
 from golden_stick.graph.plan import parameters_in
 
 __all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "ExportMindIRCallBack", "add_algorithm",
-           "unwarned_of_optimizers", "warn_of_optimizers"]
+           "refuse_trained_apart", "unwarned_of_optimizers", "warn_of_optimizers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,6 +421,13 @@ def _refuse_others(owner: str, network: nn.Cell, told: Mapping[str, Any]) -> Non
             raise StateError(f"For '{owner}', the {name} in training must be of the network that 'apply' returned, but "
                              f"is of another: 'apply' leaves its argument as it is. Write network = algorithm.apply("
                              f"network), and after that make the optimizer, of network.trainable_params().")
+
+
+def refuse_trained_apart(owner: str, values: Mapping[str, np.ndarray]) -> None:
+    """Refuse what was trained, its values by name, where processes have come to different ones."""
+    refuse_differing(owner, "'net_opt'", values.items(), "have gradients averaged in training, by "
+                     "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
+                     "normalizations that learn")
 
 
 def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:

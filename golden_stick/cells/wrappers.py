@@ -18,6 +18,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, mint, nn, ops
 
+from golden_stick.base.devices import refuse_differing
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, first_line
 from golden_stick.cells.attention import OpenAttention, close_attention, open_attention
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
@@ -440,12 +441,15 @@ def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
 
 
 def check_network(owner: str, network: Any) -> None:
-    """Refuse, for the caller `owner`, what no algorithm can be applied to: the result of an `apply`, and NaN."""
+    """Refuse, for the caller `owner`, what no algorithm can be applied to: the result of an `apply`, NaN, and networks
+    that differ from one process to the next."""
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For '{owner}', 'network' must be a Cell, but got {type(network).__name__}.")
     if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):
         raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned: train "
                          f"it, if its algorithm asks for that, and prune on from what 'convert' gives.")
+    refuse_differing(owner, "'network'", ((item.name, numbers_in(item)) for item in network.get_parameters()),
+                     "load the same checkpoint in each")
     for name in nan_parameters(network):
         raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{name}' holds NaN: load "
                             f"a checkpoint from before the training diverged.")

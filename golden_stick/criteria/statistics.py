@@ -87,7 +87,9 @@ def mean_gradients(owner: str, network: nn.Cell, inputs: int, names: Collection[
             total = found.get(parameter.name, 0.0)
             found[parameter.name] = total + len(batch[0]) * gradient.asnumpy().astype(np.float64)
         count += len(batch[0])
-    return _checked(owner, {name: total / count for name, total in found.items()})
+    count = int(summed(np.array(count)))
+    return _checked(owner, {parameter.name: summed(found.get(parameter.name, np.zeros(1))) / count
+                            for parameter in parameters} if count else {})
 
 
 def _batches(owner: str, data: Any, loss: Optional[Callable], differentiated: bool) -> Iterator[Tuple[Tensor, ...]]:

@@ -2,7 +2,7 @@
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -28,7 +28,7 @@ from golden_stick.cells.wrappers import (
     masked_network,
     unwrap_cells,
 )
-from golden_stick.comp_algo import Applied, CompAlgo, warn_of_optimizers
+from golden_stick.comp_algo import Applied, CompAlgo, refuse_trained_apart, warn_of_optimizers
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.deploy.slim_file import Reconstruction
 from golden_stick.graph.ir import Graph
@@ -151,7 +151,6 @@ class Pruner(CompAlgo):
         self.refuse_second_apply()
         name, notes, config = type(self).__name__, [], self.settings
         check_network(name, network)
-        refuse_differing(name, "'network'", _named_values(network), "load the same checkpoint in each")
         given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
         noise = not any(isinstance(item, Tensor) for item in given)
         if inputs is None:
@@ -224,9 +223,7 @@ class Pruner(CompAlgo):
         self._check_convert(net_opt, ckpt_path, calibration_data, recovery, evaluate)
         task, found = self.applied.task, None
         plain, values = self.restore(net_opt, self._loaded(net_opt, ckpt_path))
-        refuse_differing(type(self).__name__, "'net_opt'", values.items(), "have gradients averaged in training, by "
-                         "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
-                         "normalizations that learn")
+        refuse_trained_apart(type(self).__name__, values)
         if evaluate is not None:
             if calibration_data is not None:
                 calibration_data = list(leading_inputs(type(self).__name__, calibration_data, len(task.inputs)))
@@ -453,10 +450,6 @@ class Pruner(CompAlgo):
             control=findings.control, shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched,
             chosen=chosen, scores=score_ranges(selection.scores, task.filters, selection.plan),
         )
-
-
-def _named_values(network: nn.Cell) -> Iterator[Tuple[str, np.ndarray]]:
-    return ((parameter.name, parameter.asnumpy()) for parameter in network.get_parameters())
 
 
 def _untrained(plain: nn.Cell, before: nn.Cell) -> Optional[nn.Cell]:

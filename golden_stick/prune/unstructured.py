@@ -23,7 +23,7 @@ from golden_stick.cells.wrappers import (
     set_zeros,
     unmask_weights,
 )
-from golden_stick.comp_algo import Applied, CompAlgo, add_algorithm
+from golden_stick.comp_algo import Applied, CompAlgo, add_algorithm, refuse_trained_apart
 from golden_stick.criteria.statistics import mean_gradients
 from golden_stick.deploy.slim_file import SparseWeight, Sparsity
 from golden_stick.graph.layers import GROUPS, TRANSPOSED, Layer
@@ -224,13 +224,14 @@ class Unstructured(CompAlgo):
 
         Raises:
             ArgumentTypeError: If `net_opt` is not a Cell or `ckpt_path` not a str.
-            StateError: If `apply` was not called, or `net_opt` is not what it returned.
+            StateError: If `apply` was not called, `net_opt` is not what it returned, or processes trained it apart.
             CheckpointError: If the checkpoint cannot be read, belongs to another network, or to one that was masked
                 otherwise.
             VerifyError: If the two networks give other outputs.
         """
         self.refuse_other_network(net_opt)
         masked = super().convert(self.applied.names.copy(net_opt), ckpt_path)
+        refuse_trained_apart(type(self).__name__, {item.name: numbers_in(item) for item in masked.get_parameters()})
         for parameter in masked.get_parameters() if ckpt_path else ():
             mask = self.applied.masks.get(parameter.name)
             if mask is not None and numbers_in(parameter)[~mask].any():
