@@ -26,7 +26,7 @@ class SaveBest(Callback):
 
 
 def served(images, labels):
-    return ms.dataset.NumpySlicesDataset((images, labels), shuffle=True).batch(64, drop_remainder=True)
+    return ms.dataset.NumpySlicesDataset((images, labels), shuffle=True).batch(64)
 
 
 def main(arguments=None):

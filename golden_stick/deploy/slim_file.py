@@ -270,8 +270,8 @@ def _with_sparse(owner: str, path: str, stored: Dict[str, np.ndarray], text: Opt
     try:
         return stored if text is None else _unpacked(stored, json.loads(text).get("sparse", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"For '{owner}', the sparse weights in '{path}' must be what 'save_slim' wrote, but they "
-                              f"are damaged: {first_line(error)}") from error
+        raise CheckpointError(f"For '{owner}', a sparse weight in '{path}' must have as many numbers as its bits say, "
+                              f"but the two do not fit: {first_line(error)}") from error
 
 
 def _parsed(text: str, values: Dict[str, np.ndarray], path: str) -> SlimFile:

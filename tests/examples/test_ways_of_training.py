@@ -14,6 +14,8 @@ FOLDER = EXAMPLES / "training"
 WAYS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "digits")
 # A class for every kind: a loop of one's own with SCOP, a U-Net. The others take graph mode's compilers half a minute.
 BOTH = ("gradient_accumulation", "segmenter")
+# Where two epochs are too few: each of three blocks of SCOP has a turn of four batches.
+EPOCHS = {"gradient_accumulation": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +27,8 @@ def beside(tmp_path, monkeypatch):
 
 def made(name, mode, *more):
     """The slim network of an example."""
-    return importlib.import_module(name).main(["--mode", mode, "--epochs", "2", "--images", "192", *more])
+    return importlib.import_module(name).main(
+        ["--mode", mode, "--epochs", str(EPOCHS.get(name, 2)), "--images", "192", *more])
 
 
 def plan_of(network):
