@@ -106,10 +106,15 @@ def make_slim(options: argparse.Namespace, prepare: Callable[[], Prepared], fill
 def _refuse_for_others(options: argparse.Namespace, algorithm: Any) -> None:
     """Refuse what only an algorithm that removes channels can do."""
     from golden_stick.prune import Pruner
+    if isinstance(algorithm, Pruner):
+        return
     for option in ("calibration_data", "recovery", "evaluate", "card"):
-        if getattr(options, option) is not None and not isinstance(algorithm, Pruner):
+        if getattr(options, option) is not None:
             raise ArgumentError(f"For '{CLI}', '--{option.replace('_', '-')}' must stand with an algorithm derived "
                                 f"from Pruner, but got a '{type(algorithm).__name__}'.")
+    if (options.report or "").endswith(".html"):
+        raise ArgumentError(f"For '{CLI}', '--report' must be a .json file with an algorithm that is not derived from "
+                            f"Pruner, but got '{options.report}'.")
 
 
 def _converted(options: argparse.Namespace, algorithm: Any, applied: Any) -> Any:

@@ -456,6 +456,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
                           ("l1 --n-of-m 2:4", "'--n-of-m' must stand with a criterion that it says something of, but "
                                               "got 'l1'"),
                           ("unstructured --card card", "'--card' must stand with an algorithm derived from Pruner"),
-                          ("unstructured --n-of-m 2:4 --prune-rate 0.5", "'n_of_m' must stand without 'prune_rate'")):
+                          ("unstructured --report told.html", "'--report' must be a .json file"),
+                          ("unstructured --n-of-m 2:4 --prune-rate 0.5", "'--n-of-m' must stand without 'prune_rate'")):
         status, text = run(f"prune {network} --output no --criterion {line}")
         assert status == 2 and message in text and not (tmp_path / "no.safetensors").exists()
