@@ -24,7 +24,7 @@ def parse(arguments=None):
     parser.add_argument("--data", required=True, help="folder or .zip of images")
     parser.add_argument("--weights", required=True, help=".npz of trained weights")
     parser.add_argument("--network", default="resnet20", help="factory in examples/resnet_cifar10/resnet.py")
-    parser.add_argument("--targets", default="0.8,0.6,0.4,0.25", help="of the MACs")
+    parser.add_argument("--targets", default="0.8,0.6,0.4", help="of the MACs")
     parser.add_argument("--images", type=int, default=1024, help="how many to recover on")
     parser.add_argument("--adapt-epochs", type=int, default=2)
     parser.add_argument("--adapt-images", type=int, default=15000)
