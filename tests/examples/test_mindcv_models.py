@@ -44,6 +44,7 @@ def build():
     return mindcv.create_model(MODEL, num_classes=10)
 
 
+@pytest.mark.long  # mindcv builds, traces and exports for half a minute
 def test_from_a_checkpoint_to_files_and_through_a_training_script(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     ms.save_checkpoint(build(), "trained.ckpt")
@@ -52,7 +53,7 @@ def test_from_a_checkpoint_to_files_and_through_a_training_script(tmp_path, monk
     path = prune_model.main(["--config", "net.yaml", "--output", "pruned"])
     assert sorted(item.name for item in (tmp_path / "pruned").iterdir()) == [
         "card.json", "card.md", "slim.onnx", "slim.safetensors"]
-    assert "mindcv mobilenet_v3_small_075, trained.ckpt" in (tmp_path / "pruned" / "card.md").read_text()
+    assert "mindcv mobilenet_v3_small_075, trained.ckpt" in (tmp_path / "pruned" / "card.json").read_text()
     slim = gs.load_slim(build(), path)
     sizes = [sum(item.size for item in network.get_parameters()) for network in (slim, build())]
     assert sizes[0] < 0.8 * sizes[1]
