@@ -111,7 +111,7 @@ class Unstructured(CompAlgo):
     class with zeros in its weights, and :func:`golden_stick.save_slim` stores what is not zero. Trained on without
     the masks, zeros would fill: fine-tune before `convert`.
 
-    Files become smaller, but a processor that multiplies by zeros takes as long: docs/granularities.md measures it.
+    Files become smaller, but a processor that multiplies by zeros takes as long: see docs/granularities.md.
 
     The weights are those of convolutions and dense layers, of `nn`, `mint.nn` and :func:`golden_stick.add_layer`. The
     report names what else stays as it is.
