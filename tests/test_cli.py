@@ -280,8 +280,9 @@ def knockoff_checkpoint(path):
     """A checkpoint of the knockoff phase, as training leaves it."""
     applied = gs.SCOP({"mixing": "joint"}).apply(build_network("network.py:build"), (2, 3, 12, 12))
     generator = np.random.default_rng(2)
-    for parameter in applied.trainable_params():
-        parameter.set_data(Tensor(generator.uniform(0.0, 1.0, parameter.shape).astype(np.float32)))
+    for parameter in applied.get_parameters():
+        if parameter.name.endswith(("_scale", ".squared_gradients")):
+            parameter.set_data(Tensor(generator.uniform(0.0, 1.0, parameter.shape).astype(np.float32)))
     ms.save_checkpoint(applied, path)
 
 

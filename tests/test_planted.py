@@ -13,7 +13,7 @@ from benchmarks.planted import measures, page
 from benchmarks.planted.images import SHARES, batches, draw_gratings, load, split
 from benchmarks.planted.network import LAYERS, WIDTHS, SmallNet, conv_of, read, train, write
 from benchmarks.planted.planting import KINDS, SAFE, WEAK_FORMS, consumer_of, plant
-from benchmarks.planted.scores import INPUTS, by_criterion
+from benchmarks.planted.scores import INPUTS, by_criterion, by_scop
 from golden_stick.prune.plan import make_plan
 from golden_stick.recover.statistics import calibrate
 
@@ -106,6 +106,17 @@ def test_a_network_whose_function_changed_is_refused(base, gratings, monkeypatch
     monkeypatch.setattr("benchmarks.planted.planting._TOLERANCE", 1e-12)
     with pytest.raises(RuntimeError, match="the network's function must stay, but it changed by"):
         plant(base, gratings, 3)
+
+
+@pytest.mark.long
+def test_the_squared_gradients_of_scop_find_what_does_nothing(planted, gratings):
+    config = {"turn_steps": 10, "held_out": True}
+    found = by_scop(config, planted.network, gratings, 10 * LAYERS, 0, 0.02)
+    assert found.algorithm.config["score"] == "fisher"
+    kinds = measures.auroc_of_kinds(found.scores, planted.kinds)
+    assert kinds["dead"] > 0.99 and kinds["irrelevant"] > 0.99 and kinds["weak"] > 0.9
+    # Each of two that do the same is as needed as any.
+    assert 0.25 < kinds["duplicate"] < 0.75
 
 
 def test_auroc_by_hand():

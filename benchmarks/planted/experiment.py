@@ -24,6 +24,7 @@ SCOP_RUNS: Dict[str, Tuple[Dict[str, Any], str]] = {
     "scop, training images": (_AUTO, "weights"),
     "scop, joint": ({**_AUTO, "held_out": True, "mixing": "joint"}, "control"),
     "scop, noise": ({**_AUTO, "held_out": True, "sampler": "noise"}, "control"),
+    "scop, squared gradients": ({"held_out": True}, "control"),
 }
 
 
@@ -81,6 +82,8 @@ def run(known: Images, test: Images, seed: int, settings: Settings) -> Dict[str,
     sets = {f"safe_together, eps = {BOUNDS[0]}": together,
             **{f"safe_filters, eps = {bound}": found for bound, found in safe.items()}}
     for name, phase in phases.items():
+        if "fdr" not in SCOP_RUNS[name][0]:
+            continue
         sets[f"knockoff+, q = 0.1: {name}"] = phase.removed()
         if name == "scop":
             sets[f"knockoff+, q = 0.2: {name}"] = phase.not_selected(0.2)

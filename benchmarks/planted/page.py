@@ -54,8 +54,8 @@ _NOTES = """
   original that it removes is one without which, and without all others that it removes, the loss rises by less.
 * knockoff+ bounds another share, that of filters of no use among those *kept*: of it the column "of no use among kept"
   speaks, where dead, irrelevant and weak ones count.
-* "scop" is the default: blocks mix in turn, the controls are other images of the batch, the scales are trained on
-  images that the weights have not seen.
+* "scop" is the published score, which has the signs that knockoff+ goes by: blocks mix in turn, the controls are other
+  images of the batch, the scales are trained on images that the weights have not seen.
 """
 
 

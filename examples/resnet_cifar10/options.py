@@ -42,6 +42,7 @@ _DISTILLATION = {
 _PRUNING = {
     "prune_rate": (float, 0.45, "fraction of the removable channels of each group to remove"),
     "residual": (str, "group", "group, scatter or keep"),
+    "score": (str, "fisher", "what filters are ranked by: fisher, gamma (as published) or scale"),
     "mixing": (str, "blocks", "what mixes at a time in the knockoff phase: blocks, layers or joint"),
     "turn_steps": (int, 5, "steps until the next block mixes; all must have had a turn at the end"),
     "sampler": (str, "permutation", "what stands in for a sample: permutation, noise or gaussian"),

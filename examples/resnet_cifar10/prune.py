@@ -38,7 +38,7 @@ def main(arguments=None) -> float:
     network = load_network(options.network, splits.classes, options.checkpoint)
     before = accuracy(network, splits.validation, splits)
     data = training_data(splits, options.batch_size, options.seed, options.train_limit, (rank, ranks))
-    keys = ("prune_rate", "residual", "mixing", "turn_steps", "draws")
+    keys = ("prune_rate", "residual", "score", "mixing", "turn_steps", "draws")
     algorithm = gs.SCOP({**{key: getattr(options, key) for key in keys}, "sampler": sampler_of(options.sampler, data)})
     phase = algorithm.apply(network, inputs=(1, 3, 32, 32))
     rates = schedule_of(options, options.epochs * data.get_dataset_size())

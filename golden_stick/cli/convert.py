@@ -77,7 +77,7 @@ golden-stick convert --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoin
     command.add_argument("--recipe", help="of the weights of a slim network alone: its slim file, with other weights; "
                          "what its metadata say of those is not taken over")
     add_options(command, SCOP_OPTIONS, ("mixing", "score", "fdr"), fdr="0.1",
-                mixing="what the file says, joint or blocks")
+                mixing="what the file says, joint or blocks", score="fisher, or gamma with prune_rate auto")
     command.add_argument("--fold", action="store_true", help="normalizations of the slim network become part of the "
                          "layers beside them before it is written")
     prune.add_pruning_options(command, required=False)

@@ -73,9 +73,10 @@ SCOP_OPTIONS: Mapping[str, Option] = {
                     "means, and prune_rate auto is derandomized over them"),
     "mixing": Option("blocks", OneOf(("blocks", "layers", "joint")), "what mixes at a time in the knockoff phase: "
                      "blocks, layers or joint, which is all"),
-    "score": Option("gamma", OneOf(("gamma", "scale")), "what filters are ranked by: gamma, as published, the scale of "
-                    "the normalization behind times that of the knockoff phase; or the latter alone, which plain SGD "
-                    "moves by what the loss gains on the way, in one unit for all layers: see docs/scop.md"),
+    "score": Option("fisher", OneOf(("fisher", "gamma", "scale")), "what filters are ranked by: fisher, the mean of "
+                    "a sample's squared gradient by the filter's scale, over the phase, in one unit for all layers; "
+                    "gamma, as published, the scale of the normalization behind times that of the knockoff phase, "
+                    "which prune_rate auto takes; or scale, the latter alone: see docs/scop.md"),
     "turn_steps": Option(10, Whole(1), "steps of training until the next block mixes; after the last, the first does "
                          "again"),
     "held_out": Option(False, Switch(), "whether the scales are trained on data that the weights have not seen; only "

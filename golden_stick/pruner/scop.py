@@ -30,8 +30,9 @@ class PrunerKfCompressAlgo(SCOP):
     The first phase: :class:`golden_stick.SCOP` whose budget the second phase names.
 
     Its keys are those of `SCOP`. By default all layers mix at once (``"mixing": "joint"``), as in scripts that were
-    written for MindSpore Golden Stick, so that a phase may be as short as it likes; ``"blocks"`` is better where there
-    are steps enough. `apply` returns a new network, and leaves its argument as it is.
+    written for MindSpore Golden Stick, so that a phase may be as short as it likes, and the score is theirs (``"score":
+    "gamma"``); ``"blocks"`` and ``"fisher"`` are better where there are steps enough. `apply` returns a new network,
+    and leaves its argument as it is.
 
     Args:
         config (dict): Keys of :class:`golden_stick.SCOP`. Default: ``None``, all defaults.
@@ -62,7 +63,8 @@ class PrunerKfCompressAlgo(SCOP):
     """
 
     options = {**SCOP.options, "prune_rate": replace(SCOP.options["prune_rate"], default=0.0),
-               "mixing": replace(SCOP.options["mixing"], default="joint")}
+               "mixing": replace(SCOP.options["mixing"], default="joint"),
+               "score": replace(SCOP.options["score"], default="gamma")}
 
     def apply(self, network: nn.Cell, inputs: Any = None) -> nn.Cell:
         """The network of the knockoff phase; all else as :meth:`golden_stick.SCOP.apply`."""

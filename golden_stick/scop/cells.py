@@ -15,7 +15,7 @@ from golden_stick.graph.groups import CellSite, Grouping
 from golden_stick.scop.samplers import PermutationSampler, Sampler
 from golden_stick.scop.scales import BlockSchedule, FullPrecision, RealScale
 
-__all__ = ["Gates", "KnockoffInput", "KnockoffLayer", "gates_of"]
+__all__ = ["Gates", "KnockoffInput", "KnockoffLayer", "Scaled", "gates_of"]
 
 
 class MixingLayer(TemporaryCell):
@@ -29,17 +29,15 @@ class MixingLayer(TemporaryCell):
         super().__init__()
         self.cell = cell
         self.scale = scale
-        self.axis = axis
-        self.mix = _MixedFeatures(axis)
+        self.times = Scaled(axis)
 
     def mixed(self, real, knockoff):
         """Both halves, the real one mixed."""
         knockoff, scale = ops.stop_gradient(knockoff), self.scale()
-        groups = real.shape[self.axis] // scale.shape[0]
-        if groups > 1:
-            scale = ops.tile(scale, (groups,))
-        made = self.mix(real.astype(ms.float32), knockoff.astype(ms.float32), scale).astype(real.dtype)
-        return ops.concat((made, knockoff))
+        other = knockoff.astype(ms.float32)
+        made = other + self.times(real.astype(ms.float32) - other, scale, self.scale.drawn(),
+                                  self.scale.squared_gradients)
+        return ops.concat((made.astype(real.dtype), knockoff))
 
 
 class KnockoffLayer(MixingLayer):
@@ -93,33 +91,49 @@ class KnockoffLayer(MixingLayer):
         return self.mixed(self.cell(real), self.cell(knockoff))
 
 
-class _MixedFeatures(FullPrecision):
+class Scaled(FullPrecision):
     """
-    Features mixed with those of the knockoffs: of `real`, `knockoff` and one scale for each channel.
+    Features times one number for each channel: of `features`, `scale`, and what a `RealScale` gives as `drawn` and has
+    as `squared_gradients`, the parameter `squares`.
 
     The gradient is written out: MindSpore's own way to sum over pixels on the CPU takes ten times as long as a sum over
-    the rows of a matrix.
+    the rows of a matrix. And only there the gradients of single samples are met, whose squares are summed up.
     """
 
     def __init__(self, axis: int):
         super().__init__()
         self.axis = axis
+        self.add = ops.AssignAdd()
 
-    def construct(self, real, knockoff, scale):
-        return knockoff + self._spread(scale, real) * (real - knockoff)
+    # Not as an attribute: MindSpore takes no parameter in the code of a gradient but as an input.
+    def construct(self, features, scale, drawn, squares):
+        return self._spread(scale, features) * features
 
-    def bprop(self, real, knockoff, scale, out, dout):
+    def bprop(self, features, scale, drawn, squares, out, dout):
         """The gradients of the inputs, from that of the output."""
-        rows, channels = 1, scale.shape[0]
-        for size in real.shape[:self.axis]:
-            rows = rows * size
-        change = (dout * (real - knockoff)).reshape((rows * channels, -1))
-        of_scale = change.sum(1).reshape((rows, channels)).sum(0).astype(scale.dtype)
-        return self._spread(scale, real) * dout, ops.zeros_like(knockoff), of_scale
+        rows, samples, size = 1, features.shape[0], scale.shape[0]
+        for length in features.shape[:self.axis]:
+            rows = rows * length
+        sums = (dout * features).reshape((rows * features.shape[self.axis], -1)).sum(1)
+        # Several channels of a filter, one in each group, stand apart by the number of filters.
+        of_samples = sums.reshape((samples, -1, size)).sum(1)
+        # A loss is a mean over samples; one that overflowed says nothing.
+        found = (of_samples * of_samples).sum(0) * samples
+        known = ops.isfinite(found)
+        sums = ops.stack((ops.where(known, found, ops.zeros_like(found)), known.astype(found.dtype)))
+        drawn = drawn.reshape((-1, 1))
+        first = (squares[0, 1] <= squares[1, 1]).astype(found.dtype) * drawn
+        halves = ops.stack((first, drawn - first))
+        self.add(squares, ops.expand_dims(halves, 1) * sums.reshape((2, 1, size)))
+        return (self._spread(scale, features) * dout, of_samples.sum(0).astype(scale.dtype), ops.zeros_like(drawn),
+                ops.zeros_like(squares))
 
     def _spread(self, scale, features):
         """One number for each channel, at every place. Spelled out, a product with it is quicker on the CPU."""
         axis = self.axis % features.ndim
+        groups = features.shape[axis] // scale.shape[0]
+        if groups > 1:
+            scale = ops.tile(scale, (groups,))
         shape = (1,) * axis + (-1,) + (1,) * (features.ndim - axis - 1)
         return ops.broadcast_to(scale.reshape(shape).astype(features.dtype), features.shape)
 

@@ -3,6 +3,7 @@ import inspect
 from functools import partial
 from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Set, Tuple, Union
 
+import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
@@ -20,6 +21,7 @@ from golden_stick.scop.cells import (
     OneKnockoffInput,
     PhaseNetwork,
     PhaseOfOneInput,
+    Scaled,
     gates_of,
 )
 from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler, moments_at
@@ -67,6 +69,12 @@ class InputPhase:
         """Weight name -> trained scales, shape (draws, filters), from the phase's parameters by name, and how they
         were mixed."""
         return {weight: mixing.final(path, values) for weight, path in self.layers.items()}
+
+    def squared_gradients(self, mixing: Mixing, values: Mapping[str, np.ndarray], half: slice = slice(None)
+                          ) -> Dict[str, np.ndarray]:
+        """Weight name -> the mean of a sample's squared gradient by each scale, over all passes or a half of them,
+        shape (draws, filters)."""
+        return {weight: mixing.squared_gradients(path, values, half) for weight, path in self.layers.items()}
 
 
 def _layer(owner: Owner) -> Optional[Layer]:
@@ -229,13 +237,23 @@ class FeaturePhase:
     def scales(self, mixing: Mixing, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """Weight name -> trained scales, shape (draws, filters): the means over the places where a channel is read.
         Filters that always stay count as 1."""
+        return self._of_filters(partial(mixing.final, values=values), np.mean, np.ones(mixing.draws))
+
+    def squared_gradients(self, mixing: Mixing, values: Mapping[str, np.ndarray], half: slice = slice(None)
+                          ) -> Dict[str, np.ndarray]:
+        """Weight name -> the sums over these places of the mean of a sample's squared gradient by each scale, over all
+        passes or a half of them, shape (draws, filters). Filters that always stay count as 0."""
+        return self._of_filters(partial(mixing.squared_gradients, values=values, half=half), np.sum,
+                                np.zeros(mixing.draws))
+
+    def _of_filters(self, of_place: Callable[[str], np.ndarray], together: Callable, kept: np.ndarray
+                    ) -> Dict[str, np.ndarray]:
         seen: Dict[int, List[np.ndarray]] = {}
         for path, channels in self._channels.items():
-            for channel, column in zip(channels.tolist(), mixing.final(path, values).T):
+            for channel, column in zip(channels.tolist(), of_place(path).T):
                 seen.setdefault(channel, []).append(column)
         seen.pop(-1, None)
-        kept = [np.ones(mixing.draws)]
-        return {weight: np.stack([np.mean(seen.get(channel, kept), axis=0) for channel in channels.tolist()], axis=1)
+        return {weight: np.stack([together(seen.get(channel, [kept]), axis=0) for channel in channels.tolist()], axis=1)
                 for weight, channels in self._filters.items()}
 
 
@@ -246,16 +264,16 @@ class _FeatureMixing(TemporaryCell):
         super().__init__()
         self.cell, self.scale, self.change = cell, scale, change
         self.repeats = site.repeats
-        self.trailing = site.trailing if site.repeats == 1 else 1
+        self.axis = -1 - (site.trailing if site.repeats == 1 else 1)
+        self.times = Scaled(self.axis)
 
     def mixed(self, x):
         """The input, mixed with a knockoff of it."""
         feature = x if self.repeats == 1 else x.reshape(x.shape[:-1] + (-1, self.repeats))
-        axis = feature.ndim - 1 - self.trailing
-        vectors = ops.movedim(ops.stop_gradient(feature), axis, -1)
+        vectors = ops.movedim(ops.stop_gradient(feature), self.axis, -1)
         change = self.change(vectors.reshape((-1, vectors.shape[-1]))).reshape(vectors.shape)
-        scale = self.scale().reshape((-1,) + (1,) * self.trailing)
-        feature = feature + (1.0 - scale) * ops.stop_gradient(ops.movedim(change, -1, axis))
+        change = ops.stop_gradient(ops.movedim(change, -1, self.axis)).astype(ms.float32)
+        feature = feature + self.times(change, 1.0 - self.scale(), self.scale.drawn(), self.scale.squared_gradients)
         return feature.reshape(x.shape).astype(x.dtype)
 
 

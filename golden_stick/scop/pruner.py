@@ -42,6 +42,8 @@ from golden_stick.scop.scales import SCALE_INIT, Mixing
 __all__ = ["SCOP"]
 
 
+# How parameters end that stand for the scales of a layer.
+_OF_SCALES = (".real_scale", ".frozen_scale", ".squared_gradients")
 # At this rank correlation with |gamma|, the scores are |gamma|.
 _SAME = 0.95
 _DIGITS = 16  # of a digest that a phase holds
@@ -54,8 +56,8 @@ class SCOP(Pruner):
 
     `apply` returns the network of the knockoff phase. Every sample is joined by a control, convolutions and dense
     layers mix the two with one scale per filter, and only the scales are trained. `convert` scores the filters by
-    ``|gamma| * (2 * scale - 1)``, with gamma 1 where no normalization follows or ``"score": "scale"``, removes the
-    lowest of every group, and returns the slim network.
+    the squared gradients of single samples' losses by the scales, met along the way: how much the answers hang on the
+    filter. It removes the lowest of every group, and returns the slim network.
 
     Source: Tang et al., `SCOP: Scientific Control for Reliable Neural Network Pruning
     <https://arxiv.org/abs/2010.10732>`_, NeurIPS 2020.
@@ -64,6 +66,9 @@ class SCOP(Pruner):
         The paper mixes all layers at once (``"mixing": "joint"``). A trained network then starts far off its
         data. By default one block mixes at a time: the layers between two points that all data must pass. The paper
         also lets the branches of a sum lose different channels: ``"residual": "scatter"``.
+
+        The published score is ``"score": "gamma"``: ``|gamma| * (2 * scale - 1)``, with gamma 1 where no normalization
+        follows. docs/scop.md says what either is worth.
 
         The report gives the rank correlation of the scores with ``|gamma|``. Near 1, a warning says that the scores
         tell no more than ``|gamma|`` does.
@@ -113,11 +118,23 @@ class SCOP(Pruner):
         if "fdr" in (config or {}) and self.settings["prune_rate"] != "auto":
             raise ArgumentError(f"For 'SCOP', 'fdr' must stand with 'prune_rate' 'auto', but got 'prune_rate' "
                                 f"{self.settings['prune_rate']!r}.")
+        if self.settings["prune_rate"] == "auto":
+            if (config or {}).get("score") == "fisher":
+                raise ArgumentError("For 'SCOP', 'score' must be 'gamma' or 'scale' where 'prune_rate' is 'auto', for "
+                                    "knockoff+ goes by signs, but got 'fisher', which has none.")
+            if "score" not in (config or {}):
+                self.settings = {**self.settings, "score": "gamma"}
         self._phase: Any = None
         self._trained: Dict[str, bool] = {}  # parameter name -> requires_grad in the user's network
         self._held: Dict[str, Parameter] = {}  # what the phase has besides the user's network
         self._evaluated: Tuple[bytes, Sequence[int]] = b"", ()  # scales, and the channels that would go by them
         self._history = ScaleHistory()
+
+    @property
+    def normalizer(self) -> str:
+        """What the scores of a layer are divided by: squared gradients have one unit in all layers."""
+        one_unit = self.settings["score"] == "fisher" and self.settings["normalizer"] == "auto"
+        return "none" if one_unit else super().normalizer
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -186,8 +203,9 @@ class SCOP(Pruner):
     def _before_evaluation(self) -> None:
         """Have the network of the phase give in evaluation what it would, were it pruned by the scales as they are."""
         values = self._values(self.applied.network, {})
-        scales = self._phase.scales(self._recorded(values), values)
-        seen, gone = b"".join(scale.tobytes() for scale in scales.values()), self._evaluated[1]
+        scales = self._scales(values)
+        seen = b"".join(item.tobytes() for found in (scales, self._statistics(values)) for item in found.values())
+        gone = self._evaluated[1]
         if seen != self._evaluated[0]:
             gone = self._going(values) if not all((scale == SCALE_INIT).all() for scale in scales.values()) else ()
             self._evaluated = seen, gone
@@ -243,7 +261,7 @@ class SCOP(Pruner):
             parameter.requires_grad = False
         applied = phase.build(inner)
         fit = [parameter for parameter in applied.get_parameters() if parameter.name not in self._trained
-               and not parameter.name.startswith("mixing.") and not parameter.name.endswith("_scale")]
+               and not parameter.name.startswith("mixing.") and not parameter.name.endswith(_OF_SCALES)]
         description = {**describe_sampler(phase.sampler, fit), "mixing": phase.mixing.unit,
                        "network": network_digest(network)[:_DIGITS]}
         applied.description = Parameter(Tensor(encoded_description(description)), name=DESCRIPTION, requires_grad=False)
@@ -349,14 +367,19 @@ class SCOP(Pruner):
 
     def _statistics(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """
-        Weight name -> importance of its filters by each draw, ``|gamma| * (s - (1 - s))``, shape (draws, filters).
+        Weight name -> importance of its filters by each draw, shape (draws, filters), as the option `score` says.
 
-        Negative where the knockoff does better. As in the paper and its released code; gamma is 1 without one, and
-        where the option `score` says so.
+        ``|gamma| * (s - (1 - s))``, negative where the knockoff does better, is that of the paper and its released
+        code; gamma is 1 without one.
         """
+        if self.settings["score"] == "fisher":
+            return self._squares(values)
         gammas = self._gammas(values) if self.settings["score"] == "gamma" else {}
         return {weight: gammas.get(weight, 1.0) * (2.0 * scale.astype(np.float64) - 1.0)
                 for weight, scale in self._scales(values).items()}
+
+    def _squares(self, values: Mapping[str, np.ndarray], half: slice = slice(None)) -> Dict[str, np.ndarray]:
+        return self._phase.squared_gradients(self._recorded(values), values, half)
 
     def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return {weight: rows.mean(axis=0) for weight, rows in self._statistics(values).items()}
@@ -375,7 +398,9 @@ class SCOP(Pruner):
                    for name, item in self._scored(self.applied.task).items()}
         conditions = conditions_of(self.settings["fdr"], held_out, sampler["name"], mixing, self._statistics(values),
                                    weights) if self.settings["prune_rate"] == "auto" else ()
-        return findings_of(held_out, sampler, mixing, self._scales(values), correlation, conditions,
+        halves = [self._squares(values, slice(half, half + 1)) for half in (0, 1)]
+        stability = rank_correlation(*({name: rows.mean(axis=0) for name, rows in half.items()} for half in halves))
+        return findings_of(held_out, sampler, mixing, self._scales(values), correlation, stability, conditions,
                            self._history.rows)
 
     def unscored(self, task: PruningTask) -> Mapping[str, str]:

@@ -110,8 +110,9 @@ def unselected_channels(grouping: Grouping, statistics: Mapping[str, np.ndarray]
 
 def rank_correlation(scores: Mapping[str, np.ndarray], gammas: Mapping[str, np.ndarray]) -> float:
     """
-    Median over layers of Spearman's rank correlation between scores and ``|gamma|``; NaN if no layer has a gamma with
-    differing values. At 1 the knockoffs have said nothing that the normalization's scale had not.
+    Median over layers of Spearman's rank correlation between scores and magnitudes, such as ``|gamma|``; NaN if no
+    layer has any with differing values. At 1 with ``|gamma|`` the knockoffs have said nothing that the normalization's
+    scale had not.
     """
     ranks = [(rankdata(scores[layer]), rankdata(np.abs(gamma))) for layer, gamma in gammas.items() if layer in scores]
     correlations = [np.corrcoef(*pair)[0, 1] for pair in ranks if all(np.ptp(item) > 0 for item in pair)]
@@ -189,13 +190,14 @@ _BINS = 10
 
 
 def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scales: Mapping[str, np.ndarray],
-                correlation: float, conditions: Tuple[Condition, ...], over_time: Sequence[Mapping[str, float]] = ()
-                ) -> Findings:
+                correlation: float, stability: float, conditions: Tuple[Condition, ...],
+                over_time: Sequence[Mapping[str, float]] = ()) -> Findings:
     """
     What stood in for samples, as `describe_sampler` tells it, how it was mixed in, and what became of the scales, also
     `over_time`, as a `ScaleHistory` has it.
 
-    `correlation` is that of the scores with ``|gamma|``. Where a rate decides, there are no conditions.
+    `correlation` is that of the scores with ``|gamma|``, `stability` that of the squared gradients of one half of the
+    passes with those of the other. Where a rate decides, there are no conditions.
     """
     pooled = np.concatenate([values.ravel() for values in scales.values()])
     below, above = float((pooled < 0.5).mean()), float((pooled > 0.99).mean())
@@ -207,6 +209,7 @@ def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scal
         "scales": len(pooled), "histogram": np.histogram(pooled, _BINS, (0.0, 1.0))[0].tolist(),
         "below_half": below, "above_0.99": above,
         "rank_correlation": None if np.isnan(correlation) else correlation,
+        "stability": None if np.isnan(stability) else stability,
         "conditions": [asdict(condition) for condition in conditions], "over_time": [dict(row) for row in over_time],
     }
     return Findings((
@@ -216,6 +219,9 @@ def findings_of(held_out: bool, sampler: Mapping[str, Any], mixing: Mixing, scal
         "rank correlation of the scores with |gamma|" + (
             ": not defined, no layer has differing |gamma|" if np.isnan(correlation) else
             f", median over layers: {correlation:.2f}"),
+        "rank correlation of the squared gradients of one half of the passes with those of the other" + (
+            ": not defined" if np.isnan(stability) else f", median over layers: {stability:.2f}; near 1, more steps "
+            "change little"),
         f"scales: {below:.0%} below 0.5, where the knockoff does better; {above:.0%} above 0.99, where scores are no "
         f"more than |gamma|",
         "scales trained on data that the weights have not seen, as the configuration states" if held_out else

@@ -37,13 +37,25 @@ class RealScale(FullPrecision):
     The scales of the layer at `path`, all of which mix in every step: the published, joint form.
 
     Gives float32, shape (size,), in [0, 1]. Checkpoints hold the scales as ``'<path>.real_scale'``.
+
+    Beside them stands what passes of training leave in ``'<path>.squared_gradients'``, float32, shape (2, 2, draws,
+    size), in two halves, one pass to the one, the next to the other: sums over passes of the mean, over a batch, of the
+    squared derivative of a sample's loss by each scale, in its turn or not; and how many passes that were. What stands
+    along axis 0 of what is mixed counts as a sample.
     """
 
     def __init__(self, path: str, size: int, draws: int = 1):
         super().__init__()
         initial = np.full(size if draws == 1 else (draws, size), SCALE_INIT)
         self.real_scale = Parameter(Tensor(initial, ms.float32), name=f"{path}.real_scale")
+        self.squared_gradients = Parameter(Tensor(np.zeros((2, 2, draws, size)), ms.float32),
+                                           name=f"{path}.squared_gradients", requires_grad=False)
+        self.always = Tensor([1.0], ms.float32)
         self.assign = ops.Assign()
+
+    def drawn(self):
+        """1 for the scales of the draw that mixes, 0 for the others: shape (1,), or (draws, 1)."""
+        return self.always
 
     def construct(self):
         self.assign(self.real_scale, ops.clip_by_value(self.real_scale, 0.0, 1.0))
@@ -66,10 +78,12 @@ class ScheduledScale(RealScale):
         self.rows = Tensor(np.arange(schedule.draws).reshape((-1, 1) if self.many else -1), ms.int32)
         schedule.scales.append(self)
 
+    def drawn(self):
+        return (self.rows == self.draw).astype(ms.float32)
+
     def moving(self):
         """1 for the scales whose turn it is, 0 for the others."""
-        mine = self.turn == self.block_of[self.number]
-        return mine.astype(ms.float32) * (self.rows == self.draw).astype(ms.float32)
+        return (self.turn == self.block_of[self.number]).astype(ms.float32) * self.drawn()
 
     def settle(self):
         """Keep what an optimizer did to scales in turn, within [0, 1], and undo the rest. Whether it did anything."""
@@ -178,6 +192,12 @@ class Mixing:
         """The trained scales of the layer at `path`, shape (draws, filters), from the phase's parameters by name."""
         name = "frozen_scale" if self.takes_turns else "real_scale"
         return values[f"{path}.{name}"].reshape(self.draws, -1)
+
+    def squared_gradients(self, path: str, values: Mapping[str, np.ndarray], half: slice = slice(None)) -> np.ndarray:
+        """The mean over its passes, or a half of them, of what `RealScale` sums up, shape (draws, filters); 0 where no
+        gradient came."""
+        squares, passes = values[f"{path}.squared_gradients"].astype(np.float64)[half].sum(0)
+        return squares / np.maximum(passes, 1.0)
 
     def __str__(self) -> str:
         if not self.takes_turns:

@@ -35,13 +35,17 @@ def test_accuracy_after_recovery():
     from recovery import page
     row = {"date": "2026-01-01", "none": 0.3, "statistics": 0.652, "weights": 0.8314, "macs": 0.613,
            "none seconds": [1.0, 2.0], "weights seconds": [21.0, 32.0]}
-    original = {"date": "2026-01-01", "accuracy": 0.88, "adapted": [2, 15000]}
-    other = {"original": {**original, "accuracy": 0.83, "adapted": [0, 15000]}}
-    text = page({"resnet20": {"original": original, "l1:inside 0.61 1024": row}, "resnet56": other}, 5000, 2)
-    assert "| l1 | inside | 0.613 | 1,024 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
-    assert "Before pruning: 88.0; adapted to the JPEG images by 2 epochs on 15,000 of them." in text
-    assert "Before pruning: 83.0; not adapted." in text and "5,000 test images" in text
-    assert "- `scop`: the published score, Adam at 0.01\n- `scop_scale`: score scale, SGD at 0.03" in text
+    original = {"date": "2026-01-01", "accuracy": 0.88, "made": "adapted", "images": 5000}
+    other = {"original": {**original, "accuracy": 0.83, "made": "not adapted"}}
+    rows = {"original": original, "l1:inside 0.61 1024 0": row, "fpgm:inside 0.61 1024 0": row,
+            "fpgm:inside 0.61 1024 1": {**row, "none": 0.5, "weights": 0.8514, "weights seconds": [23.0, 34.0]}}
+    text = page({"resnet20": rows, "resnet56": other}, 2)
+    assert "| l1 | inside | 0.613 | 1,024 | 1 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
+    # Two seeds, two points apart: the standard error of the mean is half of the distance.
+    assert "| fpgm | inside | 0.613 | 1,024 | 2 | 40.0 | 65.2 | **84.1** ± 1.0 | 3.9 | 21 | 31 |" in text
+    assert "Before pruning: 88.0, on 5,000 test images; adapted." in text
+    assert "Before pruning: 83.0, on 5,000 test images; not adapted." in text
+    assert "- `scop`: score fisher, SGD at 0.03, 180 steps in turns of 20\n" in text
 
 
 def test_the_cost_of_apply_and_convert():

@@ -76,7 +76,7 @@ def untrained():
 def pruned():
     """By SCOP, whose scales are set by hand: one at 0, one at 1, the others between."""
     network = networks.randomize(networks.SmallNet())
-    algorithm = gs.SCOP({"prune_rate": 0.5, "mixing": "joint"})
+    algorithm = gs.SCOP({"prune_rate": 0.5, "mixing": "joint", "score": "gamma"})
     phase = algorithm.apply(network, SHAPE)
     for parameter in phase.trainable_params():
         parameter.set_data(Tensor(np.linspace(0, 1, parameter.size), ms.float32))

@@ -88,7 +88,7 @@ def knockoff_phase(config):
     generator = np.random.default_rng(0)
     values = {item.name: item for item in phase.get_parameters()}
     for name, parameter in values.items():
-        if name.endswith("real_scale"):
+        if name.endswith(("real_scale", "squared_gradients")):
             array = Tensor(generator.random(parameter.shape).astype(np.float32))
             parameter.set_data(array)
             if name.replace("real", "frozen") in values:

@@ -74,7 +74,7 @@ def test_step_by_step_in_the_published_form(trained, tmp_path):
     assert report["macs"]["after"] < 0.5 * report["macs"]["before"]
     assert report["largest_difference"] <= 1e-5 * report["output_scale"]
     assert record["options"]["prune_rate"] == 0.45 and record["options"]["seed"] == 0
-    asked = {"mixing": "joint", "residual": "scatter", "prune_rate": 0.45, "sampler": "permutation"}
+    asked = {"mixing": "joint", "residual": "scatter", "prune_rate": 0.45, "sampler": "permutation", "score": "gamma"}
     assert {key: report["config"][key] for key in asked} == asked
     widths = {layer["path"]: layer["after"] for layer in report["layers"]}
     # Each branch has lost channels of its own, and the stream none.

@@ -173,8 +173,9 @@ class TestLatency:
         for step in ("apply", "convert"):
             if step == "convert":
                 for parameter in applied.get_parameters():
-                    if parameter.name.endswith("_scale"):
-                        parameter.set_data(Tensor(np.linspace(0, 1, parameter.size, dtype=np.float32)))
+                    if parameter.name.endswith(("_scale", ".squared_gradients")):
+                        value = np.linspace(0, 1, parameter.size, dtype=np.float32)
+                        parameter.set_data(Tensor(value.reshape(parameter.shape)))
                 algorithm.convert(applied)
             (target,) = algorithm.report.targets
             assert algorithm.report.step == step and target.met and target.reached <= 0.6

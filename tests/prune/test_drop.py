@@ -78,7 +78,7 @@ def test_bisection_ends_within_a_64th_of_what_is_wanted():
 
 def test_scop_searches_by_its_scales():
     network = dense()
-    algorithm = gs.SCOP({"max_drop": 1e6, "mixing": "joint"})
+    algorithm = gs.SCOP({"max_drop": 1e6, "mixing": "joint", "score": "scale"})
     phase = algorithm.apply(network, SHAPE)
     scales = np.linspace(0.55, 0.95, 8).astype(np.float32)
     phase.trainable_params()[0].set_data(Tensor(scales))

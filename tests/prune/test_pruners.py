@@ -36,7 +36,7 @@ def train_scales(algorithm, network, seed=0):
     """Stand-in for a knockoff phase: scales as training would leave them."""
     generator, parameters = np.random.default_rng(seed), {item.name: item for item in network.get_parameters()}
     for name, parameter in parameters.items():
-        if name.endswith(".real_scale"):
+        if name.endswith((".real_scale", ".squared_gradients")):
             values = Tensor(generator.random(parameter.shape).astype(np.float32))
             for item in (parameter, parameters.get(name.replace("real", "frozen"), parameter)):
                 ops.assign(item, values)
@@ -107,7 +107,8 @@ class TestContract:
         ms.save_checkpoint(network, str(tmp_path / "original.ckpt"))
         _, applied = run(kind, {}, networks.SmallNet())
         missing, superfluous = ms.load_param_into_net(applied, ms.load_checkpoint(str(tmp_path / "original.ckpt")))
-        of_phase = [name for name in missing if name.endswith("_scale") or name.startswith(("mixing.", "pruning."))]
+        of_phase = [name for name in missing if name.endswith(("_scale", ".squared_gradients"))
+                    or name.startswith(("mixing.", "pruning."))]
         assert missing == of_phase and superfluous == []
 
     def test_checkpoint_of_the_applied_network(self, kind, tmp_path):

@@ -155,7 +155,7 @@ class TestFt:
         masked = algorithm.apply(network)
         gs.verify(masked, slim, SHAPE)
         gs.verify(algorithm.convert(masked), slim, SHAPE, 1e-9)
-        scop = gs.SCOP({"prune_rate": 0.5, "mixing": "joint"})
+        scop = gs.SCOP({"prune_rate": 0.5, "mixing": "joint", "score": "gamma"})
         phase = scop.apply(small(), SHAPE)
         ms.load_param_into_net(phase, network.parameters_dict())
         gs.verify(scop.convert(phase), slim, SHAPE, 1e-9)

@@ -73,7 +73,8 @@ def test_moments_are_those_of_what_enters_the_cell():
 @pytest.mark.parametrize("mode", ["GRAPH", pytest.param("PYNATIVE", marks=pytest.mark.long)], indirect=True)
 def test_a_phase_from_apply_to_convert(mode):
     data = [(images(16, seed), np.zeros(16, np.int32)) for seed in range(4)]
-    algorithm = gs.SCOP({"sampler": FeatureSampler(data), "turn_steps": 1, "prune_rate": 0.5, "mixing": "layers"})
+    algorithm = gs.SCOP({"sampler": FeatureSampler(data), "turn_steps": 1, "prune_rate": 0.5, "mixing": "layers",
+                         "score": "gamma"})
     network = small()
     phase = algorithm.apply(network, inputs=SHAPE)
     assert {p.name for p in phase.trainable_params()} == {"b.real_scale", "c.real_scale", "head.real_scale"}

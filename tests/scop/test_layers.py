@@ -118,7 +118,7 @@ def whole_way(kind, sampler, mixing):
 def test_gamma_of_a_filter_that_makes_a_channel_in_each_group():
     network = Three(nn.Conv2dTranspose(4, 6, 3, group=2), nn.Conv2d(6, 4, 3), nn.Dense(4, 2), nn.BatchNorm2d(6))
     network.norm.gamma.set_data(Tensor([1.0, 2.0, 3.0, -3.0, 4.0, 7.0], ms.float32))
-    algorithm = gs.SCOP({"mixing": "joint"})
+    algorithm = gs.SCOP({"mixing": "joint", "score": "gamma"})
     phase = algorithm.apply(network, inputs=(2, 4, 4, 4))
     for parameter in phase.trainable_params():
         ops.assign(parameter, Tensor(np.full(parameter.shape, 0.75, np.float32)))
@@ -219,11 +219,11 @@ class OfMint(nn.Cell):
 
 def test_layers_of_mint_have_scales_and_gammas():
     """Their convolutions have no kernel on the CPU, so nothing of this runs."""
-    algorithm = gs.SCOP({"mixing": "joint"})
+    algorithm = gs.SCOP({"mixing": "joint", "score": "gamma"})
     phase = algorithm.apply(OfMint(), inputs=(2, 3, 8, 8))
     assert {p.name: p.shape for p in phase.trainable_params()} == {
         "conv.real_scale": (8,), "up.real_scale": (6,), "hidden.real_scale": (5,)}
-    assert [phase.network._cells[name].axis for name in ("conv", "up", "hidden")] == [1, 1, -1]
+    assert [phase.network._cells[name].times.axis for name in ("conv", "up", "hidden")] == [1, 1, -1]
     phase.network.norm.weight.set_data(Tensor(np.arange(8), ms.float32))
     ops.assign(phase.network.conv.scale.real_scale, Tensor(np.full(8, 0.75), ms.float32))
     np.testing.assert_allclose(algorithm.filter_scores()["conv.weight"], np.arange(8) / 2)

@@ -48,7 +48,7 @@ def scaled(algorithm, phase, seed=0):
     """Scales as training might leave them."""
     generator = np.random.default_rng(seed)
     for name, parameter in algorithm._held.items():
-        if name.endswith("real_scale"):
+        if name.endswith(("real_scale", "squared_gradients")):
             value = Tensor(generator.random(parameter.shape), ms.float32)
             for item in (name, name.replace("real", "frozen")):
                 if item in algorithm._held:
