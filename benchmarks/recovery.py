@@ -55,8 +55,8 @@ slim network towards what it gave in the original.
 REMARKS = """\
 Weights of ResNets are those of the original images; "adapted" networks were trained further on the JPEG images before
 they were pruned (`--adapt-epochs`, `--adapt-images`). No row was made by labels, but for the criterion `taylor`, which
-reads those of {labelled} training images, and SCOP, whose scales were trained on batches of 64, so many or one turn of
-each block:
+reads those of {labelled} training images, and SCOP, whose scales were trained on batches of 64, for so many steps or
+one turn of each block, whichever is more:
 
 {scop}
 

@@ -108,14 +108,14 @@ def test_of_features_places_are_summed_up(mode):
 
 def test_passes_of_one_step_are_averaged_and_an_overflow_is_left_out(mode):
     network = chain()
-    parts, alone = [samples(4, (4,), 1), samples(6, (4,), 2)], []
+    parts, alone = [samples(4, (4,), 1), samples(4, (4,), 2)], []
     for part in parts:
         algorithm, phase = begun(network, (4,))
         passed(phase, part)
         alone.append(algorithm.filter_scores())
     algorithm, phase = begun(network, (4,))
     passed(phase, parts[0])
-    passed(phase, parts[1], np.full(6, np.inf))
+    passed(phase, parts[1], np.full(4, np.inf))
     passed(phase, parts[1])
     algorithm.after_step()
     for name, scores in algorithm.filter_scores().items():
