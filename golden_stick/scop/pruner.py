@@ -11,6 +11,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.train import Callback
 
 from golden_stick.base.config import Option, level_of_user, with_options
+from golden_stick.base.devices import summed
 from golden_stick.base.errors import ArgumentError, NothingToPruneError, StateError
 from golden_stick.base.files import PathLike, network_digest
 from golden_stick.cells.wrappers import OriginalNames, copy_network
@@ -289,9 +290,11 @@ class SCOP(Pruner):
     def restore(self, network: nn.Cell, loaded: Mapping[str, np.ndarray]) -> Tuple[nn.Cell, Dict[str, np.ndarray]]:
         """A copy of the original with the phase's weights, and the values of all parameters, the scales among them.
 
-        Of the original: what mixed precision has done to the network of the phase is not wanted in the slim one.
+        Of the original: what mixed precision has done to the network of the phase is not wanted in the slim one. What
+        processes have summed up of their samples becomes one sum.
         """
         plain, values = self._names.copy(self.applied.task.network), self._values(network, loaded)
+        values.update({name: summed(values[name]) for name in sorted(values) if name.endswith(_OF_SCALES[-1])})
         for parameter in plain.get_parameters():
             parameter.requires_grad = self._trained[parameter.name]
             parameter.set_data(Tensor(values[parameter.name], parameter.dtype))
