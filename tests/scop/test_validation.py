@@ -129,7 +129,7 @@ def test_the_best_epoch_is_found_and_converted(tmp_path):
     network = networks.randomize(dense())
     labels = network.set_train(False)(Tensor(images)).asnumpy().argmax(1).astype(np.int32)
     data = lambda: ms.dataset.NumpySlicesDataset((images, labels), shuffle=False).batch(12)  # noqa: E731
-    algorithm = gs.SCOP({"prune_rate": 0.5, "turn_steps": 2})
+    algorithm = gs.SCOP({"prune_rate": 0.5, "turn_steps": 2, "score": "gamma"})  # by the other, all are right
     phase = algorithm.apply(network, inputs=(3, 4))
     model = ms.Model(phase, algorithm.loss(nn.CrossEntropyLoss()), nn.Adam(phase.trainable_params(), 0.1),
                      metrics={"accuracy"})
