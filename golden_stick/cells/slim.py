@@ -27,9 +27,9 @@ from golden_stick.cells.wrappers import (
 from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
-__all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "common_names", "compare",
-           "moved", "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of", "slim", "unslim", "verify",
-           "why_fixed"]
+__all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "carry_out", "common_names",
+           "compare", "moved", "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of", "slim", "unslim",
+           "verify", "why_fixed"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -68,7 +68,11 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         raise ArgumentTypeError(f"For 'slim', 'network' must be a Cell, but got {type(network).__name__}.")
     if not isinstance(plan, PruningPlan):
         raise ArgumentTypeError(f"For 'slim', 'plan' must be a PruningPlan, but got {type(plan).__name__}.")
-    smaller = copy_network(network)
+    return carry_out(plan, network, copy_network(network))
+
+
+def carry_out(plan: PruningPlan, network: nn.Cell, smaller: nn.Cell) -> nn.Cell:
+    """`slim`, made of a copy of the network, with which it may share what the plan does not cut."""
     cuts: Dict[str, Tuple[KeptAxis, ...]] = {}
     for axis in plan.axes:
         cuts[axis.parameter] = cuts.get(axis.parameter, ()) + (axis,)

@@ -28,7 +28,7 @@ __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput"
            "allowed_difference", "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
            "find_cell", "kind_of", "leaves", "mask_weights", "masked_network", "names_read", "nan_parameters",
            "numbers_in", "opened", "own_fault", "quiet", "record_of", "replace_cells", "scratch_directory", "set_zeros",
-           "unmask_weights", "unwrap_cells"]
+           "unchanging", "unmask_weights", "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -193,20 +193,26 @@ def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray], steps: in
     return max(tolerance, max(_ROUNDINGS, steps) * float(np.finfo(np.float16).eps)) if coarse else tolerance
 
 
-def copy_network(network: nn.Cell, owner: str = "slim") -> nn.Cell:
-    """A deep copy of a network; `owner` is the function that the user called."""
+def copy_network(network: nn.Cell, owner: str = "slim", shared: Iterable[Any] = ()) -> nn.Cell:
+    """A deep copy of a network that has what is `shared` in common with it; `owner` is the function that the user
+    called."""
+    held = {id(item): item for item in shared}
     try:
-        return copy.deepcopy(network)
+        return copy.deepcopy(network, dict(held))
     except Exception:  # pylint: disable=broad-except
-        # Some primitives, such as LRN, and what amp keeps cannot be copied. Nothing changes them: they may be shared.
-        shared: Dict[int, Any] = {id(value): value for _, cell in network.cells_and_names()
-                                  for value in vars(cell).values() if isinstance(value, ops.Primitive)
-                                  or type(value).__module__.startswith("mindspore._c_expression")}
+        # Some primitives, such as LRN, and what amp keeps cannot be copied.
+        held.update((id(value), value) for value in unchanging(network))
     try:
-        return copy.deepcopy(network, shared)
+        return copy.deepcopy(network, held)
     except Exception as error:  # pylint: disable=broad-except
         raise SlimError(f"For '{owner}', 'network' must be one that copy.deepcopy can copy, but a "
                         f"'{type(network).__name__}' cannot be: {first_line(error)}") from error
+
+
+def unchanging(network: nn.Cell) -> List[Any]:
+    """What stands in a network that nothing ever changes, so that copies may share it."""
+    return [value for _, cell in network.cells_and_names() for value in vars(cell).values()
+            if isinstance(value, ops.Primitive) or type(value).__module__.startswith("mindspore._c_expression")]
 
 
 @dataclass(frozen=True)

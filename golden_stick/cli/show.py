@@ -219,7 +219,7 @@ def overview(network: Any, inputs: Tuple[Any, ...], graph: Any, policies: Mappin
     from golden_stick.prune.trial import surviving_groups, with_hidden
     defaults = {key: option.default for key, option in PRUNER_OPTIONS.items()}
     whole = with_hidden(CLI, network, inputs, graph)
-    grouping = surviving_groups(CLI, network, whole, inputs, {**defaults, **policies})
+    grouping, _ = surviving_groups(CLI, network, whole, inputs, {**defaults, **policies})
     shrinking = list(dict.fromkeys(item.parameter for item in grouping.slices))
     counts = sorted(Counter(node.operator for node in graph.nodes).items())
     return {

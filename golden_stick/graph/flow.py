@@ -27,7 +27,7 @@ from golden_stick.graph.layers import Form, layer_of
 
 __all__ = ["Binding", "CHANNEL", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT", "Labeled",
            "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "WIDTH", "always_zero",
-           "axes_of", "is_data", "never_zero", "number", "zero_as_first"]
+           "axes_of", "is_data", "never_zero", "number", "zero_as_first", "zero_as_joined"]
 
 
 # What an axis of a parameter is to the operator that reads it.
@@ -113,6 +113,11 @@ def zero_as_first(zero: Sequence[bool]) -> bool:
     return bool(zero) and zero[0]
 
 
+def zero_as_joined(zero: Sequence[bool]) -> bool:
+    """Removed channels are zero where they are in every operand; the last argument is an axis."""
+    return all(zero[:-1])
+
+
 def always_zero(zero: Sequence[bool]) -> bool:
     """Removed channels are zero behind the layer that makes them, and behind one that scales them by a weight."""
     return True
@@ -184,6 +189,7 @@ class Flow:
         """Walk the graph once, then fix the network's outputs and every parameter that is read in an unlabelled way."""
         for node in self.graph.nodes:
             self._locate(node)
+            self.labels.place = self.place(node)
             self._read = {value.name for value in flatten(node.inputs) if isinstance(value, Parameter)}
             for name in self._read:
                 self.readers.setdefault(name, []).append(node.number)
@@ -221,6 +227,7 @@ class Flow:
         return self
 
     def _finish(self) -> None:
+        self.labels.place = ""
         for value in self.graph.outputs:
             if isinstance(value, Parameter):
                 self.hold(value)
@@ -314,9 +321,9 @@ class Flow:
     def place(self, node: Node) -> str:
         """Where a node stands, in words: the Cell whose parameter it reads, or the nearest such before it."""
         path, source = self._place[node.number], f", {node.source}" if node.source else ""
-        if any(isinstance(value, Parameter) for value in node.inputs):
-            return f"{node.operator} in '{path}'{source}"
-        return (f"{node.operator} after '{path}'" if path else node.operator) + source
+        own = [value.name for value in node.inputs if isinstance(value, Parameter)]
+        read = f" in '{path}'" if path else f" of '{own[0]}'" if own else ""
+        return node.operator + (read if own or not path else f" after '{path}'") + source
 
     def path(self, node: Node) -> str:
         """Path of the nearest Cell with parameters, at the node or before it; '' if there is none."""

@@ -245,9 +245,9 @@ def _grouping(flow: Flow, heads: str) -> Grouping:
         untold=flow.untold,
         kept={name: reasons for name, reasons in kept.items() if reasons},
         unread=tuple(item.name for item in flow.graph.unread) + tuple(name for name, why in kept.items() if not why),
-        other_heads=tuple(flow.place(flow.graph.nodes[number]) for number in sorted(_heads(flow))
-                          if flow.heads_lose.get(number, heads) != heads
-                          and solution.removable(flow.splits[number][0]).any()),
+        other_heads=tuple(dict.fromkeys(
+            flow.place(flow.graph.nodes[number]) for number in sorted(_heads(flow))
+            if flow.heads_lose.get(number, heads) != heads and solution.removable(flow.splits[number][0]).any())),
     )
 
 

@@ -216,6 +216,8 @@ def _last_readers(graph: Graph) -> Dict[int, int]:
 
 FIXED = 0
 
+_STAYS = "belongs together with a channel that always stays"
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -223,7 +225,8 @@ class Solution:
 
     classes: np.ndarray  # int64: label -> smallest label of its class
     fixed: np.ndarray  # bool: label -> whether its class must stay
-    reasons: Mapping[int, Tuple[str, ...]]  # class -> texts that say why it is fixed, first reason first
+    why: np.ndarray  # int64: class -> which of `reasons` are its own
+    reasons: Tuple[Tuple[str, ...], ...]  # texts that say why a class is fixed, first reason first; at 0: it is not
 
     def removable(self, labels: np.ndarray) -> np.ndarray:
         """bool, shape of `labels`: True where the channel can be removed."""
@@ -231,8 +234,8 @@ class Solution:
 
     def why_fixed(self, labels: np.ndarray) -> Tuple[str, ...]:
         """The distinct reasons that fix any of `labels`, in the order in which they arose."""
-        members = np.unique(self.classes[labels]).tolist()
-        return tuple(dict.fromkeys(reason for member in members for reason in self.reasons.get(member, ())))
+        distinct = dict.fromkeys(self.why[np.unique(self.classes[labels])].tolist())
+        return tuple(dict.fromkeys(reason for number in distinct for reason in self.reasons[number]))
 
 
 class Labels:
@@ -242,6 +245,8 @@ class Labels:
         self._count = 1
         self._unions = [np.zeros((2, 0), np.int64)]
         self._fixed: List[Tuple[np.ndarray, str]] = []
+        self._halves: List[Tuple[np.ndarray, str]] = []  # what was united with FIXED, and where
+        self.place = ""  # what the walk has come to, in words
 
     @property
     def count(self) -> int:
@@ -257,7 +262,11 @@ class Labels:
 
     def unite(self, first: np.ndarray, second: np.ndarray) -> None:
         """Say that labels of two arrays (broadcast to each other) are kept or removed together."""
-        self._unions.append(np.stack(np.broadcast_arrays(first, second)).reshape(2, -1))
+        pairs = np.stack(np.broadcast_arrays(first, second)).reshape(2, -1)
+        self._unions.append(pairs)
+        half = pairs.max(axis=0)[(pairs == FIXED).any(axis=0)]
+        if half.any():
+            self._halves.append((half, self.place))
 
     def fix(self, labels: np.ndarray, reason: str) -> None:
         """Say that these labels must stay, and why."""
@@ -271,18 +280,21 @@ class Labels:
         edges = np.concatenate(self._unions, axis=1)
         classes = components(self._count, edges[:, (edges != FIXED).all(axis=0)])
         fixed = np.zeros(self._count, bool)
-        half = edges[:, (edges == FIXED).any(axis=0)]
-        fixed[classes[half.max(axis=0)]] = True
-        reasons: Dict[int, Tuple[str, ...]] = {}
+        reasons: List[Tuple[str, ...]] = [()]
+        why = np.zeros(self._count, np.int64)  # many classes share few tuples of reasons
         for labels, reason in self._fixed:
+            members = np.setdiff1d(classes[labels], FIXED)
+            fixed[members] = True
+            before, place = np.unique(why[members], return_inverse=True)
+            why[members] = len(reasons) + place
+            reasons += [(*reasons[number], reason) for number in before]
+        for labels, place in self._halves:
             members = np.unique(classes[labels])
             fixed[members] = True
-            for member in members[members != FIXED]:
-                reasons[int(member)] = reasons.get(int(member), ()) + (reason,)
-        for member in np.setdiff1d(classes[half.max(axis=0)], FIXED).tolist():
-            reasons.setdefault(member, ("belongs together with a channel that always stays",))
+            why[members[(why[members] == 0) & (members != FIXED)]] = len(reasons)
+            reasons.append((_STAYS + (f" ({place})" if place else ""),))
         fixed[FIXED] = True
-        return Solution(classes, fixed[classes], reasons)
+        return Solution(classes, fixed[classes], why, tuple(reasons))
 
 
 def components(count: int, edges: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ One fused multiply-add (MAC) counts as one. Convolutions and matrix products are
 number (normalization, activation, pooling, sums) is not, as usual in the field.
 """
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -85,11 +85,17 @@ class Untouched:
 _REMEDIES: Tuple[Tuple[str, str], ...] = (
     ("output of the network", "nothing to do: it is as wide as the result"),
     ("has no rule", "teach the operator by golden_stick.graph.rules.add_rule"),
+    ("reads channels by numbers", "put the chosen filters into the layer's weight, or cut equal parts by 'split'"),
+    ("cuts the channels", "cut equal parts, as 'chunk' does, or give each part a layer of its own"),
+    ("rolls the channels", "put the filters into that order in the layer's weight"),
     ("written in the code", "take the number from the input's shape, or write -1 for it"),
     ("computes from a width", "write the number itself, which then stays while the width shrinks"),
     ("normalized over", "'normalization': 'approximate' lets it go, and the report says what that changes"),
     ("residual stream", "'residual': 'group' lets all that is added up lose the same channels"),
     ("axis 1", "bring the channels to axis 1"),
+    ("meets a constant", "hold the constant in a Parameter, which need not be trained: it then shrinks as well"),
+    ("nothing to prune meets", "nothing to do: no channels that can go come here"),
+    ("no axis of it follows", "nothing to do: no channels that can go come here"),
     ("network's input", "nothing to do: it is as wide as what the network reads"),
     ("computed", "store what is computed as the layer's weight before pruning"),
     ("recurrent", "nothing to set: what a recurrent layer holds stays"),
@@ -150,7 +156,7 @@ class PruningPlan:
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
-        return asdict(self)
+        return {key: tuple(dict(vars(item)) for item in items) for key, items in vars(self).items()}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> "PruningPlan":

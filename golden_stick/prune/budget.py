@@ -89,6 +89,7 @@ class PruningTask:
     plan: Optional[PruningPlan] = None  # what goes, where it is known beforehand and scores do not decide
     goal: Optional[Mapping[str, Any]] = None  # in a step of several: what of `config` differs in the end
     noise: bool = True  # whether `inputs` are noise, and not what the user gave
+    compiled: Optional[Graph] = None  # of the network that was slimmed for trial
 
     @property
     def filters(self) -> Dict[str, ParameterSlice]:

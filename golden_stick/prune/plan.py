@@ -50,7 +50,9 @@ class Widths:
         fits = np.ones(len(order) + 1, bool)
         for item in group.filters:
             # A channel may stand at several positions of one layer, as in grouped convolutions.
-            lost = np.array([0, *np.cumsum([(item.channels == channel).sum() for channel in group.channels[order]])])
+            stands = np.bincount(np.searchsorted(group.channels, item.channels[item.channels >= 0]),
+                                 minlength=len(group.channels))
+            lost = np.array([0, *np.cumsum(stands[order])])
             width = len(item.channels) - lost
             fits &= (lost == 0) | ((width % self.round_to == 0) & (width >= self.min_width))
         fitting = np.flatnonzero(fits)

@@ -166,11 +166,11 @@ class Pruner(CompAlgo):
             config = {**config, "round_to": from_first(widths.multiple)}
             notes.append(f"round_to 'auto': {widths}")
         whole = with_hidden(name, network, tensors, graph)
-        grouping = surviving_groups(name, network, whole, tensors, config)
+        grouping, compiled = surviving_groups(name, network, whole, tensors, config)
         check_prunable(name, grouping)
         notes.extend(notes_on_heads(grouping, config["heads"]) + notes_on_unreached(network, whole))
         return PruningTask(network, tensors, graph, grouping, config, BudgetBaseline(network, graph, grouping),
-                           tuple(notes), noise=noise)
+                           tuple(notes), noise=noise, compiled=compiled)
 
     @in_own_name
     def apply_task(self, task: PruningTask) -> nn.Cell:
@@ -232,8 +232,9 @@ class Pruner(CompAlgo):
         self._refuse_differing_plans(selection.plan)
         with progress("slimming"):
             smaller = slim(plain, selection.plan)
-        # Traced before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
-        graph = trace_slim(type(self).__name__, smaller, task.inputs)
+        # Compiled before it is run: a shape that does not fit is then an error of the compiler, not of a kernel.
+        graph = task.compiled if task.compiled and _is_of(smaller, task.compiled) else trace_slim(
+            type(self).__name__, smaller, task.inputs)
         batches = iter(()) if calibration_data is None else leading_inputs(
             type(self).__name__, calibration_data, len(task.inputs))
         first = tuple(islice(batches, 1))
@@ -450,6 +451,12 @@ class Pruner(CompAlgo):
             control=findings.control, shapes=selection.plan.shapes(task.graph), untouched=selection.plan.untouched,
             chosen=chosen, scores=score_ranges(selection.scores, task.filters, selection.plan),
         )
+
+
+def _is_of(network: nn.Cell, graph: Graph) -> bool:
+    """Whether a graph is that of a network, of which it is known that it differs from it in widths if in anything."""
+    return {(item.name, tuple(item.shape)) for item in network.get_parameters()} == {
+        (item.name, item.shape) for item in (*graph.parameters, *graph.unread)}
 
 
 def _untrained(plain: nn.Cell, before: nn.Cell) -> Optional[nn.Cell]:

@@ -20,16 +20,18 @@ from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import describe_with_types, progress
-from golden_stick.cells.slim import slim, verify
+from golden_stick.cells.slim import carry_out, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
     ScatteredOutput,
+    copy_network,
     evaluate,
     find_cell,
     masked_network,
     names_read,
     own_fault,
     record_of,
+    unchanging,
 )
 from golden_stick.graph.flow import WIDTH, Place
 from golden_stick.graph.groups import Grouping, WidthAttribute, groups_without
@@ -58,31 +60,33 @@ def with_hidden(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], gra
 
 @progress("slimming for trial")
 def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...],
-                     config: Mapping[str, Any]) -> Grouping:
-    """The channel groups of a network that survives losing them, for the caller `name` with this configuration."""
+                     config: Mapping[str, Any]) -> Tuple[Grouping, Optional[Graph]]:
+    """The channel groups of a network that survives losing them, for the caller `name` with this configuration; and the
+    graph of the network that was slimmed for trial, None if nothing was."""
     rejected_readings: Counter = Counter()
     policies: Dict[str, Any] = {key: config[key] for key in ("residual", "normalization", "heads")}
     left_out: FrozenSet[_Key] = frozenset()  # attributes that are not taken for widths
     others: Optional[Iterator[FrozenSet[_Key]]] = None  # what else may be left out before a reading is given up
+    subject, free = _Subject(name, network, graph, tensors), None
     for _ in range(_ATTEMPTS):
-        grouping = _freest(graph, rejected_readings, policies)
+        free = grouping = free or _freest(graph, rejected_readings, policies)
         tied = partial(groups_without, graph, Counter(rejected_readings), **policies)
         grouping, keys, ties = _with_attributes(network, graph, grouping, left_out, tied)
         named = partial(_with_lines, network, graph, tensors, rejected_readings, policies)
         plan = trial_of(name, grouping, config)
         if not plan.axes:
-            return named(grouping, ties)
-        wrong, failure = _tried(name, network, graph, grouping, plan, tensors)
+            return named(grouping, ties), None
+        wrong, failure, compiled = _tried(subject, grouping, plan)
         if not wrong and not failure:
-            if not _hidden_fits(name, network, graph, grouping, plan, tensors):
-                policies["hidden_stays"] = True
-                continue
-            return named(grouping, ties)
+            if _hidden_fits(subject, grouping, plan):
+                return named(grouping, ties), compiled
+            policies["hidden_stays"], free = True, None
+            continue
         others = _choices(keys, graph, grouping, wrong) if others is None else others
         left_out = next(others, frozenset())
         if left_out:
             continue
-        others = None
+        others = free = None
         if failure and (not graph.hidden or policies.get("hidden_stays")):
             raise failure
         if failure:
@@ -211,47 +215,88 @@ def _with_lines(network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], 
     return replace(grouping, fixed=again.fixed, kept=again.kept, other_heads=again.other_heads)
 
 
-def _tried(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
-           tensors: Tuple[ms.Tensor, ...]) -> Tuple[Set[int], Optional[SlimError]]:
+class _Subject:
+    """The network that plans are tried on, for the caller `name`, its graph and inputs."""
+
+    def __init__(self, name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]):
+        self.name, self.network, self.graph, self.tensors = name, network, graph, tensors
+        self._passed: Dict[str, bool] = {}  # path of a Cell -> whether the network runs until it has returned
+
+    def smaller(self, plan: PruningPlan) -> nn.Cell:
+        """The network slimmed by a plan. It shares with the network what no resizer changes."""
+        changed = {axis.parameter for axis in plan.axes} | {
+            value.name for node in self.graph.nodes if node.attributes.get("side_effect_mem")
+            for value in flatten(node.inputs) if isinstance(value, Parameter)}
+        shared = [item for _, cell in self.network.cells_and_names() if record_of(cell) is not None
+                  for item in cell.get_parameters() if item.name not in changed]
+        return carry_out(plan, self.network, copy_network(self.network, self.name, shared + unchanging(self.network)))
+
+    def passes(self, path: str) -> bool:
+        """Whether the network itself gets through a Cell in PyNative mode: code may be made for GRAPH mode alone."""
+        if path not in self._passed:
+            # A copy, since what runs may change its parameters.
+            self._passed[path] = _run_until_failure(copy_network(self.network), self.tensors, path)[0] is None
+        return self._passed[path]
+
+
+def _tried(subject: _Subject, grouping: Grouping, plan: PruningPlan
+           ) -> Tuple[Set[int], Optional[SlimError], Optional[Graph]]:
     """`_attempt`; or where nothing says which number is wrong, all that were read, and the error."""
     try:
-        return _attempt(name, network, graph, grouping, plan, tensors), None
+        wrong, compiled = _attempt(subject, grouping, plan)
+        return wrong, None, compiled
     except SlimError as error:
-        return set(grouping.read_numbers), error
+        return set(grouping.read_numbers), error, None
 
 
-def _attempt(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
-             tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
-    """Slim for trial; returns the nodes that were read wrongly, none if all is well."""
-    smaller = slim(network, plan)
+def _attempt(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> Tuple[Set[int], Optional[Graph]]:
+    """Slim for trial; returns the nodes that were read wrongly, none if all is well, and what was compiled."""
+    graph, smaller = subject.graph, subject.smaller(plan)
+    wrong = _rejected(subject, grouping, smaller)
+    if wrong:
+        return wrong, None
     try:
         with _silence():
-            traced = trace_slim(name, smaller, tensors)
+            traced = trace_slim(subject.name, smaller, subject.tensors)
     except SlimError:
-        with _silence():
-            wrong = _suspects(graph, grouping, smaller, tensors)
+        wrong = _suspects(subject, grouping, smaller, *_run_until_failure(smaller, subject.tensors))
         if wrong:
-            return wrong
+            return wrong, None
         raise
     if len(traced.nodes) == (graph.evaluated or len(graph.nodes)):
-        return _misfits(name, graph, traced, grouping, plan)
+        return _misfits(subject.name, graph, traced, grouping, plan), traced
     # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
     if not grouping.inexact:
         try:
-            verify(masked_network(network, plan), smaller, tensors)
+            verify(masked_network(subject.network, plan), smaller, subject.tensors)
         except VerifyError as error:
-            refuse_inputs(name, network, tensors)
-            raise SlimError(f"For '{name}', the network slimmed for trial must give what the masked one gives, but a "
-                            f"number in its code depends on a width: {str(error).partition(', ')[2]}") from error
-    return set()
+            refuse_inputs(subject.name, subject.network, subject.tensors)
+            raise SlimError(f"For '{subject.name}', the network slimmed for trial must give what the masked one gives, "
+                            f"but a number in its code depends on a width: {str(error).partition(', ')[2]}") from error
+    return set(), traced
 
 
-def _hidden_fits(name: str, network: nn.Cell, graph: Graph, grouping: Grouping, plan: PruningPlan,
-                 tensors: Tuple[ms.Tensor, ...]) -> bool:
+def _rejected(subject: _Subject, grouping: Grouping, smaller: nn.Cell) -> Set[int]:
+    """Nodes whose numbers break the slim network where it is run, which costs less than to compile it: until the Cells
+    that numbers were read in have returned, of those that are alike the first."""
+    first: Dict[Any, int] = {}
+    for number in grouping.read_numbers:
+        first.setdefault(_signature(subject.graph, number), number)
+    if not first:
+        return set()
+    scope = subject.graph.nodes[max(first.values())].scope
+    failing, finished = _run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
+    if failing is None or not subject.passes(failing):
+        return set()
+    return _suspects(subject, grouping, smaller, failing, finished)
+
+
+def _hidden_fits(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> bool:
     """Whether what evaluation does not need, such as a branch for training alone, can do without the channels too."""
+    graph, name, tensors = subject.graph, subject.name, subject.tensors
     if not graph.hidden:
         return True
-    smaller = slim(network, plan)
+    smaller = subject.smaller(plan)
     try:
         with _silence():
             traced = trace_hidden(name, smaller, tensors, trace_for(name, smaller, tensors))
@@ -362,18 +407,18 @@ def _same_number(one: Any, two: Any) -> bool:
     return np.array_equal(one, two) or (np.ndim(one) == np.ndim(two) > 0 and len({*np.ravel(one), *np.ravel(two)}) == 1)
 
 
-def _suspects(graph: Graph, grouping: Grouping, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Set[int]:
+def _suspects(subject: _Subject, grouping: Grouping, smaller: nn.Cell, failing: Optional[str], finished: Sequence[str]
+              ) -> Set[int]:
     """
-    Nodes that may hold the number which broke a network, found by running it operator by operator.
+    Nodes that may hold the number which broke a network, as running it operator by operator has shown.
 
     They stand in the Cell that failed and read its weight, or follow the last layer that ran before, or else the one
     before that, and so on. What breaks one Cell of a class breaks all of them, so they are taken together.
     """
-    cells = dict(smaller.cells_and_names())
+    cells, graph, failing = dict(smaller.cells_and_names()), subject.graph, failing or ""
     owned = {number: path for number, path in grouping.read_numbers.items()
              # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
              if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
-    failing, finished = _run_until_failure(smaller, tensors)
     # A layer such as a GRU keeps its weights outside the Cell that computes with them.
     inside = _around(failing, "")[:-1] or [failing]
     for last in [*inside, *reversed(finished)]:
@@ -402,10 +447,19 @@ def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
     return {".".join(part for part in (path, *rest) if part) for path, cell in cells.items() if type(cell) is kind}
 
 
-def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tuple[str, List[str]]:
-    """Path of the innermost Cell in which a network fails, and those with parameters that had run before, in order."""
+class _Passed(Exception):
+    """Raised by a hook: nothing behind it needs to run."""
+
+
+def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
+                       ) -> Tuple[Optional[str], List[str]]:
+    """
+    Path of the innermost Cell in which a network fails, and those with parameters that had run before, in order. None
+    if it does not fail before the Cell at `until` has returned.
+    """
     running: List[str] = []
     finished: List[str] = []
+    handles: List[Any] = []
 
     def enter(path: str) -> None:
         # An operator of the Cell around may be waiting to fail. The context's pynative_synchronize does not help where
@@ -418,22 +472,29 @@ def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Tupl
         running.pop()
         if owner:
             finished.append(path)
+        if until and path == until:
+            raise _Passed
 
     for path, cell in network.cells_and_names():
         # A wrapper that the slimmer put around a layer is no Cell of the user's.
         around = path.rpartition(".")[0]
         path = around if isinstance(find_cell(network, around), ScatteredOutput) else path
         owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
-        cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path))
-        cell.register_forward_hook(lambda cell, inputs, output, path=path, owner=owner: leave(path, owner))
+        handles += [cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path)),
+                    cell.register_forward_hook(lambda cell, inputs, out, path=path, owner=owner: leave(path, owner))]
     mode = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
     try:
-        evaluate(network, tensors)
+        with _silence():
+            evaluate(network, tensors)
+    except _Passed:
+        return None, finished
     except Exception:  # pylint: disable=broad-except
         # Whatever the user's code raises: where it did is all that is asked.
         return (running[-1] if running else ""), finished
     finally:
         ms.set_context(mode=mode)
+        for handle in handles:  # the compiler would see them
+            handle.remove()
         ms.ms_memory_recycle()
-    return "", finished
+    return None, finished

@@ -310,13 +310,15 @@ class Machine:
 
     def run_pad(self, node):
         data, paddings = self.read(node.inputs[0]), node.attributes.get("paddings")
-        if paddings is None:
+        if node.operator == "MirrorPad":
+            paddings = self.read(node.inputs[1])
+        elif paddings is None:
             flat = np.ravel(self.read(node.inputs[1])).tolist()
             pairs = list(zip(flat[::2], flat[1::2]))
             paddings = [(0, 0)] * (data.ndim - len(pairs)) + pairs[::-1]
         cut = tuple(slice(max(-before, 0), size - max(-after, 0))
                     for size, (before, after) in zip(data.shape, paddings))
-        mode = node.attributes.get("mode", "constant")
+        mode = node.attributes.get("mode", "constant").lower()
         return np.pad(data[cut], [(max(before, 0), max(after, 0)) for before, after in paddings], mode)
 
 

@@ -112,6 +112,9 @@ def cases():
         "StridedSlice", [first_layer(b), *slice_inputs((0, 0, 1, 0), (2, 6, 4, 4), (1, 1, 2, 1))], (2, 6, 2, 4)))
     case("Pad", "space", lambda b: b.node(
         "Pad", [first_layer(b)], (2, 6, 6, 4), paddings=((0, 0), (0, 0), (1, 1), (0, 0))))
+    for mode in ("REFLECT", "SYMMETRIC"):
+        case("MirrorPad", f"space, {mode}", lambda b, mode=mode: b.node(
+            "MirrorPad", [first_layer(b), np.array([(0, 0), (0, 0), (1, 1), (0, 2)])], (2, 6, 6, 6), mode=mode))
     case("PadV3", "channels", lambda b: b.node("PadV3", [first_layer(b), (0, 0, 0, 0, 1, 2), 0.0], (2, 9, 4, 4)))
     return found + shape_cases() + product_cases()
 

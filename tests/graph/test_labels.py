@@ -119,4 +119,4 @@ def test_fixing_one_member_fixes_its_class_and_tells_why():
 def test_fixing_the_fixed_label_says_nothing():
     labels = Labels()
     labels.fix(np.zeros(3, np.int64), "never seen")
-    assert labels.solve().reasons == {}
+    assert labels.solve().why_fixed(np.zeros(3, np.int64)) == ()

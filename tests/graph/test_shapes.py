@@ -282,13 +282,15 @@ def test_padding_where_nothing_can_go_says_nothing():
     assert walk(b.graph(made)).of(made).axes == ()
 
 
-@pytest.mark.parametrize("mode, pair, reason", [
-    ("reflect", (1, 1), "in mode 'reflect'"), ("constant", (-1, 1), "by a negative number"),
+@pytest.mark.parametrize("operator, mode, pair, reason", [
+    ("PadV3", "reflect", (1, 1), "in mode 'reflect'"), ("PadV3", "constant", (-1, 1), "by a negative number"),
+    ("MirrorPad", "SYMMETRIC", (1, 1), "in mode 'SYMMETRIC'"),
 ])
-def test_padding_of_channels_by_their_mirror_or_by_less_than_nothing_keeps_them(mode, pair, reason):
+def test_padding_of_channels_by_their_mirror_or_by_less_than_nothing_keeps_them(operator, mode, pair, reason):
     b = Builder()
     x = source(b, (2, 6, 3, 4))
-    made = b.node("PadV3", [x, (0, 0, 0, 0, *pair), 0.0], (2, 6 + sum(pair), 3, 4), mode=mode)
+    paddings = ((0, 0), pair, (0, 0), (0, 0)) if operator == "MirrorPad" else (0, 0, 0, 0, *pair)
+    made = b.node(operator, [x, paddings], (2, 6 + sum(pair), 3, 4), mode=mode)
     check(b, made, None, reason=reason)
 
 

@@ -332,7 +332,7 @@ class TestRefusals:
         algorithm, applied = halved(kind)
         before = {parameter.name: parameter.asnumpy().copy() for parameter in applied.get_parameters()}
         training, report = applied.training, algorithm.report
-        for step in ("slim", "trace_slim", "masked_network", "verify", "choose", "count_macs", "describe"):
+        for step in ("slim", "_is_of", "masked_network", "verify", "choose", "count_macs", "describe"):
             with monkeypatch.context() as patch:
                 def fail(*_, **__):
                     raise RuntimeError("broken on purpose")

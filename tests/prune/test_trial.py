@@ -4,12 +4,14 @@ import itertools
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, SlimError
+from golden_stick.cells import trace as tracing
 from golden_stick.cells.slim import add_resizer
 from golden_stick.graph.flow import Rule
+from golden_stick.graph.plan import count_macs
 from golden_stick.graph.rules import RULES
 from golden_stick.prune import trial
 from tests import networks
@@ -127,6 +129,54 @@ class PixelsFromChannels(nn.Cell):
 def test_a_split_whose_first_reading_leaves_nothing_is_read_otherwise():
     slim = prune(networks.randomize(PixelsFromChannels()), {"prune_rate": 0.5})[1]
     assert slim.conv.out_channels == 4 and slim.head.in_channels == 1
+
+
+@pytest.fixture(name="compilations")
+def fixture_compilations(monkeypatch):
+    """Every network that is compiled, also where that fails; lines of code, which only messages ask for, left out."""
+    seen, compile_ = [], tracing._compile
+    monkeypatch.setattr(tracing, "_compile", lambda *given: (seen.append(given[0]), compile_(*given))[1])
+    return seen
+
+
+@pytest.mark.parametrize("ranking, again", [("local", 0), ("global", 1)])
+def test_a_network_is_compiled_twice_and_wrong_readings_never(ranking, again, compilations):
+    """As it is, and slimmed for trial; `convert` compiles only what has other widths than that."""
+    algorithm = gs.OneShot({"prune_rate": 0.4, "ranking": ranking})
+    masked = algorithm.apply(networks.randomize(Heads("heads left open")), inputs=SHAPE)
+    assert len(compilations) == 2
+    slim = algorithm.convert(masked)
+    assert len(compilations) == 2 + again
+    assert algorithm.report.parameters_after == sum(parameter.size for parameter in slim.get_parameters())
+    assert algorithm.report.macs_after == count_macs(gs.trace(slim, SHAPE))
+
+
+class Flat(nn.Cell):
+    """A number in the code, which may fit one width only. Every run is counted."""
+
+    def __init__(self, convolution, width):
+        super().__init__()
+        self.conv, self.dense, self.out = convolution(3, 8, 1), nn.Dense(8 * 64, 6), nn.Dense(6, 4)
+        self.width = width
+        self.runs = ms.Parameter(ms.Tensor([0.0], ms.float32), requires_grad=False)
+
+    def construct(self, x):
+        ops.assign_add(self.runs, ops.ones_like(self.runs))
+        x = ops.relu(self.conv(x))
+        x = x.reshape(-1, 8 * 64) if self.width == "written" else x.reshape(x.shape[0], -1)
+        return self.out(ops.relu(self.dense(x)))
+
+
+@pytest.mark.parametrize("convolution, width, left", [
+    (nn.Conv2d, "written", 8), (nn.Conv2d, "open", 4), (mint.nn.Conv2d, "open", 4)])  # the last does not run on a CPU
+def test_a_trial_changes_nothing_of_the_network_which_need_not_run_here(convolution, width, left, compilations):
+    network, algorithm = Flat(convolution, width), gs.OneShot({"prune_rate": 0.5})
+    algorithm.apply(network, inputs=SHAPE)
+    conv = next(layer for layer in algorithm.report.layers if layer.path == "conv")
+    assert conv.after == left
+    assert any("a number written in the code" in reason for reason in conv.reasons) == (width == "written")
+    assert network.runs.asnumpy().tolist() == [0.0]
+    assert len(compilations) == 2
 
 
 class SilentlyWrong(nn.Cell):

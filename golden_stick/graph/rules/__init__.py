@@ -7,7 +7,7 @@ without a rule is a barrier: nothing that it reads is pruned, and the report nam
 from typing import Callable, Dict
 
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
-from golden_stick.graph.flow import Rule, always_zero, never_zero, zero_as_first
+from golden_stick.graph.flow import Rule, always_zero, never_zero, zero_as_first, zero_as_joined
 from golden_stick.graph.ir import CONTROL_FLOW
 from golden_stick.graph.layers import CONVOLUTION, OPERATORS, TRANSPOSED, Form
 from golden_stick.graph.rules import arithmetic, shapes
@@ -62,14 +62,14 @@ _KINDS = (
     (shapes.space_to_depth, zero_as_first, "SpaceToDepth"),
     (shapes.broadcast_to, zero_as_first, "BroadcastTo"),
     (shapes.transpose, zero_as_first, "Transpose"),
-    (shapes.concat, all, "Concat"),
+    (shapes.concat, zero_as_joined, "Concat"),
     (shapes.stack, all, "Stack"),
     (shapes.unstack, zero_as_first, "Unstack"),
     (shapes.gather, never_zero, "Gather"),
     (shapes.reverse, zero_as_first, "ReverseV2"),
     (shapes.roll, zero_as_first, "Roll"),
     (shapes.tile, zero_as_first, "Tile"),
-    (shapes.pad, zero_as_first, "Pad PadV3"),
+    (shapes.pad, zero_as_first, "Pad PadV3 MirrorPad"),
     (arithmetic.first_input, zero_as_first,
      "ReLU ReLU6 SiLU GeLU Tanh Mish Elu SeLU LeakyReLU Sqrt Abs Neg Square Erf Cast Dropout Softsign ReLUExt SiLUExt "
      "EluExt HSwish FastGeLU GeluExt Sin Tan Atan Asin Sinh Asinh Sign Floor Ceil Round Trunc Expm1 Log1p HShrink "

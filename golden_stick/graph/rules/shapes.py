@@ -54,7 +54,7 @@ def _rows(block: np.ndarray, axis: int) -> List[np.ndarray]:
     behind = np.cumprod(block.shape[::-1])[block.ndim - 1 - axis:].tolist()
     own = np.moveaxis(block, axis, -1).reshape(-1, block.shape[axis])[0]
     # Heads may share an axis with samples: they come again and again.
-    once = next(size for size in range(1, len(own) + 1)
+    once = next(size for size in (*np.flatnonzero(own[1:] == own[0]) + 1, len(own))
                 if len(own) % size == 0 and np.array_equal(own, np.tile(own[:size], len(own) // size)))
     return [own, own[:once], *(block.reshape(-1, size)[0] for size in behind)]
 
@@ -315,11 +315,11 @@ def pad(flow: Flow, node: Node) -> np.ndarray:
 
 
 def _padding(node: Node, rank: int) -> List[Tuple[int, ...]]:
-    """(before, after) per axis. PadV3 counts pairs from the last axis, Pad from the first."""
-    paddings = node.attributes.get("paddings")
-    if paddings is not None:
+    """(before, after) per axis. PadV3 counts pairs from the last axis, Pad and MirrorPad from the first."""
+    paddings: Any = node.attributes["paddings"] if node.operator == "Pad" else number(node.inputs[1])
+    if np.ndim(paddings) == 2:
         return [tuple(pair) for pair in paddings]
-    flat = [int(item) for item in np.ravel(number(node.inputs[1]))]
+    flat = [int(item) for item in np.ravel(paddings)]
     pairs = [tuple(flat[i:i + 2]) for i in range(0, len(flat), 2)]
     return [(0, 0)] * (rank - len(pairs)) + pairs[::-1]
 
