@@ -25,7 +25,7 @@ from golden_stick.scop.cells import (
     gates_of,
 )
 from golden_stick.scop.samplers import FeatureSampler, FeatureSite, KnockoffChange, as_sampler, moments_at
-from golden_stick.scop.scales import FullPrecision, Mixing, RealScale, plan_mixing
+from golden_stick.scop.scales import WHOLE, FullPrecision, Mixing, RealScale, plan_mixing
 
 __all__ = ["FeaturePhase", "InputPhase"]
 
@@ -70,7 +70,7 @@ class InputPhase:
         were mixed."""
         return {weight: mixing.final(path, values) for weight, path in self.layers.items()}
 
-    def squared_gradients(self, mixing: Mixing, values: Mapping[str, np.ndarray], half: slice = slice(None)
+    def squared_gradients(self, mixing: Mixing, values: Mapping[str, np.ndarray], half: slice = WHOLE
                           ) -> Dict[str, np.ndarray]:
         """Weight name -> the mean of a sample's squared gradient by each scale, over all passes or a half of them,
         shape (draws, filters)."""
@@ -239,7 +239,7 @@ class FeaturePhase:
         Filters that always stay count as 1."""
         return self._of_filters(partial(mixing.final, values=values), np.mean, np.ones(mixing.draws))
 
-    def squared_gradients(self, mixing: Mixing, values: Mapping[str, np.ndarray], half: slice = slice(None)
+    def squared_gradients(self, mixing: Mixing, values: Mapping[str, np.ndarray], half: slice = WHOLE
                           ) -> Dict[str, np.ndarray]:
         """Weight name -> the sums over these places of the mean of a sample's squared gradient by each scale, over all
         passes or a half of them, shape (draws, filters). Filters that always stay count as 0."""

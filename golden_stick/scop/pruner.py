@@ -38,7 +38,7 @@ from golden_stick.scop.report import (
     unselected_channels,
 )
 from golden_stick.scop.samplers import DRAWS, FeatureSampler, SamplerOption
-from golden_stick.scop.scales import SCALE_INIT, Mixing
+from golden_stick.scop.scales import SCALE_INIT, WHOLE, Mixing
 
 __all__ = ["SCOP"]
 
@@ -381,7 +381,7 @@ class SCOP(Pruner):
         return {weight: gammas.get(weight, 1.0) * (2.0 * scale.astype(np.float64) - 1.0)
                 for weight, scale in self._scales(values).items()}
 
-    def _squares(self, values: Mapping[str, np.ndarray], half: slice = slice(None)) -> Dict[str, np.ndarray]:
+    def _squares(self, values: Mapping[str, np.ndarray], half: slice = WHOLE) -> Dict[str, np.ndarray]:
         return self._phase.squared_gradients(self._recorded(values), values, half)
 
     def _scores(self, values: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -8,10 +8,11 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.graph.ir import Graph, segments_of
 
-__all__ = ["Mixing", "SCALE_INIT", "SCHEDULE", "plan_mixing"]
+__all__ = ["Mixing", "SCALE_INIT", "SCHEDULE", "WHOLE", "plan_mixing"]
 
 
 SCALE_INIT = 0.5
+WHOLE = slice(None)  # of the two halves of the passes, both
 # The parameters that tell of a schedule: the block of each layer, and the length of a turn.
 SCHEDULE = ("mixing.blocks", "mixing.turn_steps")
 
@@ -193,7 +194,7 @@ class Mixing:
         name = "frozen_scale" if self.takes_turns else "real_scale"
         return values[f"{path}.{name}"].reshape(self.draws, -1)
 
-    def squared_gradients(self, path: str, values: Mapping[str, np.ndarray], half: slice = slice(None)) -> np.ndarray:
+    def squared_gradients(self, path: str, values: Mapping[str, np.ndarray], half: slice = WHOLE) -> np.ndarray:
         """The mean over its passes, or a half of them, of what `RealScale` sums up, shape (draws, filters); 0 where no
         gradient came."""
         squares, passes = values[f"{path}.squared_gradients"].astype(np.float64)[half].sum(0)
