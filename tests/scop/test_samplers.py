@@ -1,6 +1,7 @@
 """Samplers: what each makes of a batch, alone and in a knockoff phase."""
 import json
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
@@ -8,6 +9,7 @@ from mindspore import Tensor, nn, ops
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.scop import GaussianSampler, GeneratorSampler, NoiseSampler, PermutationSampler, Sampler
+from golden_stick.scop.samplers import StandardNormal
 from tests import networks
 from tests.marks import both_modes
 
@@ -65,6 +67,28 @@ def test_noise_has_the_moments_of_the_batch():
     made = NoiseSampler(3)(Tensor(data)).asnumpy()
     np.testing.assert_allclose(made.mean((0, 2, 3)), data.mean((0, 2, 3)), atol=0.05)
     np.testing.assert_allclose(made.std((0, 2, 3)), data.std((0, 2, 3)), rtol=0.05)
+
+
+def test_noise_follows_from_seed_and_count(mode):
+    like = Tensor(np.zeros((40, 50), np.float32))
+    first, fresh, other = StandardNormal("a.", 3), StandardNormal("a.", 3), StandardNormal("a.", 4)
+    made = [first(like).asnumpy() for _ in range(3)]
+    ops.assign(fresh.draws, Tensor(2, ms.int32))
+    np.testing.assert_array_equal(fresh(like).asnumpy(), made[2])
+    assert first.draws.asnumpy() == fresh.draws.asnumpy() == 3
+    drawn = np.stack([*made, other(like).asnumpy()]).reshape(4, -1)
+    assert np.abs(np.corrcoef(drawn) - np.eye(4)).max() < 0.1
+    assert abs(drawn.mean()) < 0.05 and abs(drawn.std() - 1) < 0.05
+
+
+def test_elsewhere_than_on_a_cpu_mindspore_draws_the_noise(monkeypatch):
+    monkeypatch.setattr(ms, "get_context", lambda name: "Ascend" if name == "device_target" else None)
+    normal = StandardNormal("a.", 3)
+    monkeypatch.undo()
+    like = Tensor(np.zeros((40, 50), np.float32))
+    made = np.stack([normal(like).asnumpy() for _ in range(2)])
+    assert abs(np.corrcoef(made.reshape(2, -1))[0, 1]) < 0.1 and abs(made.std() - 1) < 0.05
+    assert normal.draws.asnumpy() == 0
 
 
 @pytest.mark.parametrize("method", ["equi", "sdp", "mvr"])
