@@ -11,6 +11,7 @@ from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, T
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn
+from mindspore.communication import GlobalComm
 from mindspore.experimental.optim import Optimizer
 from mindspore.train import Callback
 
@@ -425,9 +426,10 @@ def _refuse_others(owner: str, network: nn.Cell, told: Mapping[str, Any]) -> Non
 
 def refuse_trained_apart(owner: str, values: Mapping[str, np.ndarray]) -> None:
     """Refuse what was trained, its values by name, where processes have come to different ones."""
-    refuse_differing(owner, "'net_opt'", values.items(), "have gradients averaged in training, by "
-                     "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
-                     "normalizations that learn")
+    if GlobalComm.INITED:
+        refuse_differing(owner, "'net_opt'", values.items(), "have gradients averaged in training, by "
+                         "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
+                         "normalizations that learn")
 
 
 def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:

@@ -206,7 +206,8 @@ def check_alike(first, second, alone):
         np.testing.assert_allclose(first[name], alone[name], rtol=0, atol=limit, err_msg=name)
 
 
-# Two processes start, compile and train: 20 seconds.
+# Two processes start, compile and train: 20 seconds if nothing else runs.
+@pytest.mark.long
 def test_two_processes_come_to_what_one_does(tmp_path, graph_mode):
     first, second = loaded(tmp_path, together(tmp_path, "phase"))
     (tmp_path / "alone").mkdir()

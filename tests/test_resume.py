@@ -14,6 +14,7 @@ from mindspore.experimental import optim
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from tests import resumed
+from tests.marks import quick
 from tests.networks import SMALL_INPUT, SmallNet, randomize
 
 ROOT = Path(__file__).parent.parent
@@ -76,9 +77,9 @@ def test_work_that_was_killed_at_any_moment_goes_on(here, tmp_path, kind, count,
     check_killed(here, tmp_path, kind, count, seed)
 
 
-@pytest.mark.parametrize("kind, share", [("gaussian", 0.6), ("loop", 0.7), ("steps", 0.7), ("reconstruction", 0.5),
-                                         pytest.param("comparison", 0.6, marks=pytest.mark.long),
-                                         pytest.param("sensitivity", 0.7, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kind, share", quick(
+    [("reconstruction", 0.5), ("loop", 0.7), ("gaussian", 0.6), ("steps", 0.7), ("comparison", 0.6),
+     ("sensitivity", 0.7)], [("reconstruction", 0.5)]))
 def test_work_that_was_interrupted_goes_on(here, tmp_path, monkeypatch, kind, share):
     for name in ("whole", "part"):
         (tmp_path / name).mkdir()

@@ -23,14 +23,12 @@ from golden_stick.graph.layers import LAYERS
 from golden_stick.graph.rules import RULES
 from scripts.draw_figures import DRAWN, FIGURES
 from scripts.walk_journeys import JOURNEYS, ROOT, before, blocks, unprinted, walk
-from tests.marks import quick
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 TUTORIAL = DOCS / "tutorials" / "cnn.md"
-# The others train and prune several times: a minute each.
-RUN = quick([DOCS / name for name in ("accuracy.md", "extending.md", *(f"howto/{name}.md" for name in (
-    "budget", "certify", "files", "loop")))], [DOCS / "extending.md", DOCS / "howto" / "certify.md"])
+RUN = [DOCS / name for name in ("accuracy.md", "extending.md", *(f"howto/{name}.md" for name in (
+    "budget", "certify", "files", "loop")))]
 
 
 def titled(page):
@@ -90,6 +88,8 @@ def run_blocks(page, folder):
     return output.getvalue()
 
 
+# What they begin with trains a network; most train and prune several times more.
+@pytest.mark.long
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 def test_blocks_of_a_page_run_and_print_what_it_shows(page, begun, tmp_path):
     first = before(page)

@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Map
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, mint, nn, ops
+from mindspore.communication import GlobalComm
 
 from golden_stick.base.devices import refuse_differing
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, first_line
@@ -454,8 +455,9 @@ def check_network(owner: str, network: Any) -> None:
     if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):
         raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned: train "
                          f"it, if its algorithm asks for that, and prune on from what 'convert' gives.")
-    refuse_differing(owner, "'network'", ((item.name, numbers_in(item)) for item in network.get_parameters()),
-                     "load the same checkpoint in each")
+    if GlobalComm.INITED:
+        refuse_differing(owner, "'network'", ((item.name, numbers_in(item)) for item in network.get_parameters()),
+                         "load the same checkpoint in each")
     for name in nan_parameters(network):
         raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{name}' holds NaN: load "
                             f"a checkpoint from before the training diverged.")

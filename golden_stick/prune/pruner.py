@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
+from mindspore.communication import GlobalComm
 
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
 from golden_stick.base.devices import from_first, refuse_differing
@@ -391,9 +392,10 @@ class Pruner(CompAlgo):
         return choose(name, task, scores, self.normalizer, latency)
 
     def _refuse_differing_plans(self, plan: PruningPlan) -> None:
-        refuse_differing(type(self).__name__, "what is pruned", (
-            (f"axis {item.axis} of {item.parameter}", np.array(item.kept)) for item in plan.axes),
-                         "give all the same configuration and seeds, and scores that do not hang on a process")
+        if GlobalComm.INITED:
+            refuse_differing(type(self).__name__, "what is pruned", (
+                (f"axis {item.axis} of {item.parameter}", np.array(item.kept)) for item in plan.axes),
+                             "give all the same configuration and seeds, and scores that do not hang on a process")
 
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:

@@ -4,6 +4,7 @@ import io
 import json
 import shlex
 import shutil
+import sys
 
 import mindspore as ms
 import numpy as np
@@ -138,6 +139,9 @@ def test_every_command_says_how_it_speaks(command):
 def test_an_example_runs(line, place, tmp_path, monkeypatch, capsys):
     shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
+    # Another module of that name may have been imported here; this one is forgotten afterwards.
+    monkeypatch.setitem(sys.modules, "resnet", None)
+    monkeypatch.delitem(sys.modules, "resnet")
     words = shlex.split(line)[1:]
     if words[0] == "certify":
         for ending in ("json", "md"):

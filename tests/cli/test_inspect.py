@@ -10,6 +10,7 @@ import golden_stick as gs
 from golden_stick import cli
 from golden_stick.cli.show import as_ranges, inspection
 from golden_stick.graph.plan import KeptAxis, LayerWidth, PruningPlan
+from tests import networks
 
 FIRST = tuple(index for index in range(200) if index % 3)
 SECOND = (0, 1, 2, 5, 130)
@@ -112,7 +113,7 @@ def test_what_is_refused(line, message, capsys):
 def test_one_number_of_parameters_wherever_one_is_told(tmp_path, monkeypatch):
     """Weights, biases, scales and shifts, and no moving statistics, by hand."""
     monkeypatch.chdir(tmp_path)
-    net = nn.SequentialCell(nn.Dense(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dense(8, 3))
+    net = networks.randomize(nn.SequentialCell(nn.Dense(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dense(8, 3)))
     before, after = (4 * width + width + 2 * width + 3 * width + 3 for width in (8, 5))
     algorithm = gs.OneShot({"prune_rate": 0.4})
     slim = algorithm.convert(algorithm.apply(net, (2, 4)))

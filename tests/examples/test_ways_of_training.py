@@ -12,8 +12,6 @@ from tests.marks import quick
 
 FOLDER = EXAMPLES / "training"
 WAYS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "digits")
-# Most work for the two modes to disagree in: SCOP in a loop of one's own. Larger networks compile for half a minute.
-BOTH = ("gradient_accumulation",)
 # Where two epochs are too few: each of three blocks of SCOP has a turn of four batches.
 EPOCHS = {"gradient_accumulation": 4}
 
@@ -35,7 +33,7 @@ def plan_of(network):
     return next(step for step in recipe_of(network).steps if isinstance(step, PruningPlan))
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", quick(WAYS, ["early_stopping", "mixed_precision", "weight_averages"]))
 def test_every_example_runs(name, capsys):
     plan = plan_of(made(name, "pynative"))
     assert any(layer.after < layer.before for layer in plan.layers)
@@ -43,19 +41,22 @@ def test_every_example_runs(name, capsys):
     sys.modules.pop(name)
 
 
-@pytest.mark.parametrize("name", quick(WAYS, BOTH))
+@pytest.mark.long
+@pytest.mark.parametrize("name", WAYS)
 def test_both_modes_give_the_same_plan(name):
     axes = [plan_of(made(name, mode)).axes for mode in ("pynative", "graph")]
     assert axes[0] == axes[1]
     sys.modules.pop(name)
 
 
-@pytest.mark.parametrize("level", quick(["O1", "O3"], ["O1"]))
+@pytest.mark.long
+@pytest.mark.parametrize("level", ["O1", "O3"])
 def test_other_levels_of_mixed_precision(level, capsys):
     made("mixed_precision", "pynative", "--level", level)
     assert f"{level}: test accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_notebook_draws(monkeypatch):
     """Its code, cell after cell, as a notebook runs it; every cell after the first leaves a picture."""
     plt = pytest.importorskip("matplotlib.pyplot")

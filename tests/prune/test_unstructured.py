@@ -414,10 +414,10 @@ def pynative():
 
 
 def test_compare_fine_tunes_what_is_masked(tmp_path, monkeypatch, pynative):
-    from golden_stick.compare import store
+    from golden_stick.compare import result
     from tests.compare import problem
 
-    monkeypatch.setattr(store, "draw", lambda comparison, path: None)
+    monkeypatch.setattr(result, "draw", lambda comparison, path: None)
     train, validation, _ = splits()
     found = gs.compare(problem.build(), problem.SHAPE, ["unstructured"], {"prune_rate": 0.5}, train, validation,
                        epochs=1, seeds=1, folder=str(tmp_path))

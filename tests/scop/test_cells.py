@@ -46,7 +46,8 @@ class TestKnockoffConv:
 
     def test_names(self):
         cell = KnockoffLayer(nn.SequentialCell(nn.Conv2d(3, 4, 3))[0], RealScale("layer1.0.conv1", 4))
-        assert [parameter.name for parameter in cell.get_parameters()] == ["0.weight", "layer1.0.conv1.real_scale"]
+        assert [parameter.name for parameter in cell.get_parameters()] == [
+            "0.weight", "layer1.0.conv1.real_scale", "layer1.0.conv1.squared_gradients"]
 
     def test_gradient_by_differences(self, mode):
         """Through two mixed convolutions: the gradient is that of the loss, although none flows into the knockoffs."""

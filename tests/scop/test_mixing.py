@@ -202,7 +202,7 @@ def test_a_checkpoint_goes_on_where_it_stopped(tmp_path):
 
 
 def test_several_draws_are_scored_by_their_mean():
-    algorithm = gs.SCOP({"turn_steps": 1, "draws": 2, "prune_rate": 0.5})
+    algorithm = gs.SCOP({"turn_steps": 1, "draws": 2, "prune_rate": 0.5, "score": "scale"})
     phase = algorithm.apply(small(), inputs=SHAPE)
     step = trainer(algorithm, phase)
     for seed in range(6):
