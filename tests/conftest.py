@@ -60,7 +60,7 @@ def fresh_compilations(request, monkeypatch):
         monkeypatch.setattr(tracing, "_compile", compile_anew)
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def little_to_search():
     """MindSpore collects garbage before it compiles: what is here to stay need not be searched thousands of times."""
     gc.collect()

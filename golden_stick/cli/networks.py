@@ -37,9 +37,11 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
     """
     keywords = _read_keywords(arguments)
     with progress("starting MindSpore"):
-        from mindspore import set_seed
+        from mindspore import get_context, set_context, set_seed
     # A factory's initial weights are random: the same command shall give the same files.
     set_seed(0)
+    # In PyNative mode, the queues between MindSpore's threads spin: a training takes four times the processors' time.
+    set_context(pynative_synchronize=get_context("device_target") == "CPU")
     with _found(name, option) as factory, progress(f"calling {name}"):
         return _call(factory, name, keywords, option)
 

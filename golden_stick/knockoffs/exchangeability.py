@@ -212,28 +212,28 @@ def _swap_test(x: np.ndarray, y: np.ndarray, swapped: np.ndarray, generator: np.
     pooled = np.concatenate([straight[:half], crossed[half:2 * half]])
     first = np.repeat([1.0, -1.0], half)
     signs = np.array([first] + [generator.permutation(first) for _ in range(permutations)])
-    return min(1.0, _STATISTICS * min(_rank(_values(form(pooled), signs)) for form in (_energy, _covariances)))
+    return min(1.0, _STATISTICS * min(_rank(statistic(pooled, signs)) for statistic in (_energy, _covariances)))
 
 
 def _rank(statistics: np.ndarray) -> float:
     return float((statistics >= statistics[0] * (1 - 1e-12)).mean())
 
 
-def _values(form: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """A statistic for every row of signs: 1 where a pooled row is of the first sample, -1 where of the other."""
-    return ((signs @ form) * signs).sum(1)
+def _energy(pooled: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The energy distance of two samples of one size, twice the mean distance across less those inside: one for every
+    row of signs, 1 where a pooled row is of the first sample and -1 where of the other."""
+    return -((signs @ cdist(pooled, pooled)) * signs).sum(1) / (len(pooled) // 2) ** 2
 
 
-def _energy(pooled: np.ndarray) -> np.ndarray:
-    """Of the energy distance of two samples of one size: twice the mean distance across, less those inside."""
-    return -cdist(pooled, pooled) / (len(pooled) // 2) ** 2
-
-
-def _covariances(pooled: np.ndarray) -> np.ndarray:
-    """Of the squared distance of the covariances of two samples of one size, both taken about the mean of all rows,
-    where their means are each other's opposite and make no difference."""
+def _covariances(pooled: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The same of the squared distance of the covariances of the samples, both taken about the mean of all rows, where
+    their means are each other's opposite and make no difference."""
     centered = pooled - pooled.mean(0)
-    return (centered @ centered.T) ** 2 / (len(pooled) // 2 - 1) ** 2
+    scale = (len(pooled) // 2 - 1) ** 2
+    if pooled.shape[1] ** 2 < len(pooled):
+        products = (centered[:, :, None] * centered[:, None]).reshape(len(pooled), -1)
+        return ((signs @ products) ** 2).sum(1) / scale
+    return ((signs @ (centered @ centered.T) ** 2) * signs).sum(1) / scale
 
 
 def _leak(x: np.ndarray, y: np.ndarray, labels: np.ndarray, generator: np.random.Generator, permutations: int) -> float:
