@@ -1,13 +1,15 @@
 """
-Accuracy after pruning, without training: nothing done, statistics re-estimated, layers reconstructed.
+Accuracy after pruning, without training: nothing done, statistics re-estimated, layers reconstructed. And after some.
 
     python benchmarks/recovery.py --data cifar10-jpeg.zip --weights resnet20-cifar10.npz [--resume] [--seeds 0,1,2]
     python benchmarks/recovery.py --data cifar10-jpeg.zip --weights resnet56-cifar10.npz --network resnet56 [--resume]
     python benchmarks/recovery.py --network vit --criteria l1:layers,random:layers [--resume]    (or mobilenet_v2)
+    python benchmarks/recovery.py --data ... --weights ... --epochs 1 [--resume]    (20: goes on at the last epoch)
 
 ResNets on CIFAR-10 as JPEG files; data and weights as for cifar_criteria.py. The network is first adapted to the JPEG
 images. A small vision transformer and a narrow MobileNetV2 are trained here, on the handwritten digits of
-scikit-learn. Each is pruned by each criterion to each budget, and recovered on unlabelled training images; only then
+scikit-learn. Each is pruned by each criterion to each budget, and recovered on unlabelled training images; with
+--epochs, it is then trained on all training images, by their labels and the answers of the original. Only then
 accuracies are read off the test images, by which nothing is chosen. Rows are kept in --output, and the page has those
 of all networks there.
 """
@@ -31,7 +33,7 @@ sys.path.insert(0, str(ROOT / "examples" / "resnet_cifar10"))
 
 from batches import normalize, training_data  # noqa: E402
 from data import load_splits  # noqa: E402
-from training import accuracy, cosine, fit, save_checkpoint  # noqa: E402
+from training import accuracy, cosine, fit, save_checkpoint, sgd  # noqa: E402
 
 import golden_stick as gs  # noqa: E402
 from golden_stick.prune.options import RECOVERIES  # noqa: E402
@@ -54,16 +56,21 @@ slim network towards what it gave in the original.
 """
 REMARKS = """\
 Weights of ResNets are those of the original images; "adapted" networks were trained further on the JPEG images before
-they were pruned (`--adapt-epochs`, `--adapt-images`). No row was made by labels, but for the criterion `taylor`, which
-reads those of {labelled} training images, and SCOP, whose scales were trained on batches of 64, for so many steps or
-one turn of each block, whichever is more:
+they were pruned (`--adapt-epochs`, `--adapt-images`). Nothing was pruned by labels, but for the criterion `taylor`,
+which reads those of {labelled} training images, and SCOP, whose scales were trained on batches of 64, for so many steps
+or one turn of each block, whichever is more:
 
 {scop}
+
+"Trained further": SGD with Nesterov momentum, batches of {batch} augmented images, a learning rate of {rate} that rises
+for a fifth of an epoch and falls along a cosine, `gs.distill` with the original as teacher; the last epoch counts.
 
 Seconds are those of the reconstruction, on {cores} cores that other work may have had a share in; CPU seconds are those
 of all threads.
 """
 BATCH, LABELLED = 256, 256
+# Of the training after the recovery; set once, and not searched for.
+TUNING = argparse.Namespace(batch_size=128, learning_rate=0.03, weight_decay=5e-4, momentum=0.9)
 # SCOP: options, the optimizer of the scales, its learning rate, and steps; more where not every block has its turn.
 SCOP = {"scop": ({"turn_steps": 20}, nn.SGD, 0.03, 180),
         "scop_scale": ({"turn_steps": 25, "score": "scale"}, nn.SGD, 0.03, 500),
@@ -106,6 +113,7 @@ def parse(arguments=None):
     parser.add_argument("--targets", default="0.61,0.41", help="of the MACs")
     parser.add_argument("--images", default="1024", help="how many to recover on")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--epochs", type=int, default=0, help="of training after the recovery; 0 for none")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     return parser.parse_args(arguments)
 
@@ -138,7 +146,7 @@ class Measured:
         if name == "original":
             return {"date": today(), "accuracy": accuracy(self.network, self.splits.test, self.splits),
                     "made": self.made, "images": len(self.splits.test)}
-        (criterion, how), target, images, seed = _key(name)
+        (criterion, how), target, images, epochs, seed = _key(name)
         ms.set_seed(seed)
         config = {"target_macs": target, **HOW[how][1]}
         algorithm = (gs.SCOP({**config, **SCOP[criterion][0]}) if criterion in SCOP else
@@ -151,11 +159,15 @@ class Measured:
         if criterion in SCOP:
             checkpoint = self.trained(algorithm, masked, criterion, how, seed)
         row["apply seconds"] = time.perf_counter() - begin
-        for recovery in RECOVERIES:
+        for recovery in RECOVERIES if not epochs else ("weights",):
             wall, cpu = time.perf_counter(), time.process_time()
             slim = algorithm.convert(masked, checkpoint, calibration_data=calibration, recovery=recovery)
             row[f"{recovery} seconds"] = time.perf_counter() - wall, time.process_time() - cpu
             row[recovery] = accuracy(slim, self.splits.test, self.splits)
+        if epochs:
+            state = self.folder / f"{name.replace(' ', '_')}.safetensors"
+            row["trained seconds"] = self.tuned(slim, epochs, seed, state)
+            row["trained"] = accuracy(slim, self.splits.test, self.splits)
         row["macs"] = algorithm.report.macs_after / algorithm.report.macs_before
         return row
 
@@ -172,6 +184,28 @@ class Measured:
             save_checkpoint(phase, str(path))
         return str(path)
 
+    def tuned(self, slim, epochs, seed, path):
+        """Trains a slim network, and goes on at the last epoch that `path` knows of. Returns the seconds."""
+        data = training_data(self.splits, TUNING.batch_size, seed)
+        steps = data.get_dataset_size()
+        optimizer = sgd(slim, TUNING, epochs * steps, steps // 5)
+        seen = gs.load_state(path, slim, optimizer)
+        cell = gs.distill(slim, self.network, nn.CrossEntropyLoss())
+        _, seconds = fit(cell, None, optimizer, data, epochs, path.stem, [_Epochs(path, slim, optimizer, steps)], seen)
+        path.unlink(missing_ok=True)
+        return seconds
+
+
+class _Epochs(ms.train.Callback):
+    """Keeps the state of a training after each epoch."""
+
+    def __init__(self, path, network, optimizer, steps):
+        super().__init__()
+        self._state, self._steps = (path, network, optimizer), steps
+
+    def on_train_epoch_end(self, run_context):
+        gs.save_state(*self._state, run_context.original_args().cur_epoch_num * self._steps)
+
 
 def trained(name, splits, path):
     """A network by its name in `TRAINED`, with its weights; kept at `path`."""
@@ -187,28 +221,28 @@ def trained(name, splits, path):
 
 def said(name, row):
     """A row in a line."""
-    return f"{name}: " + ", ".join(f"{key} {100 * row[key]:.1f} %" for key in ("accuracy", "macs", *RECOVERIES)
-                                   if key in row)
+    return f"{name}: " + ", ".join(f"{key} {100 * row[key]:.1f} %"
+                                   for key in ("accuracy", "macs", *RECOVERIES, "trained") if key in row)
 
 
 def _key(name):
-    criterion, target, images, seed = name.split()
-    return tuple(criterion.split(":")), float(target), int(images), int(seed)
+    criterion, target, images, seed, *epochs = name.split()
+    return tuple(criterion.split(":")), float(target), int(images), int(epochs[0]) if epochs else 0, int(seed)
 
 
 def by_row(rows):
-    """Criterion and how, MACs and images -> what was measured, of all seeds, as (rows,) arrays by key."""
+    """Criterion and how, MACs, images and epochs -> what was measured, of all seeds, as (rows,) arrays by key."""
     found = {}
     for name in sorted(set(rows) - {"original"}):
-        found.setdefault(_key(name)[:3], []).append(rows[name])
+        found.setdefault(_key(name)[:4], []).append(rows[name])
     return {key: {item: np.array([one[item] for one in seeds]) for item in seeds[0]} for key, seeds in found.items()}
 
 
 def section(network, rows):
-    """The table of a network."""
+    """The tables of a network."""
     base, lines, found = rows["original"]["accuracy"], [], by_row(rows)
-    for key in sorted(found, key=lambda key: (-key[1], found[key]["weights"].mean())):
-        (criterion, how), _, images = key
+    for key in sorted((key for key in found if not key[3]), key=lambda key: (-key[1], found[key]["weights"].mean())):
+        (criterion, how), _, images, _ = key
         row, seeds = found[key], len(found[key]["macs"])
         wall, cpu = (row["weights seconds"] - row["none seconds"]).mean(0)
         none, statistics, weights = (100 * row[recovery] for recovery in ("none", "statistics", "weights"))
@@ -220,7 +254,21 @@ def section(network, rows):
             "seconds", "CPU seconds"]
     original = rows["original"]
     return (f"## {network}\n\nBefore pruning: {100 * base:.1f}, on {original['images']:,} test images; "
-            f"{original['made']}.\n\n{table(head, lines)}\n")
+            f"{original['made']}.\n\n{table(head, lines)}\n" + after_training(base, found))
+
+
+def after_training(base, found):
+    """The table of those that were trained after the recovery, if there are any."""
+    lines, trained = [], [key for key in found if key[3]]
+    for key in sorted(trained, key=lambda key: (key[3], -key[1], found[key]["trained"].mean())):
+        (criterion, how), _, _, epochs = key
+        row, after = found[key], 100 * found[key]["trained"]
+        error = f" ± {after.std(ddof=1) / np.sqrt(len(after)):.1f}" if len(after) > 1 else ""
+        lines.append([criterion, HOW[how][0], f"{row['macs'].mean():.3f}", str(epochs), str(len(after)),
+                      f"{100 * row['weights'].mean():.1f}", f"**{after.mean():.1f}**{error}",
+                      f"{100 * base - after.mean():.1f}", f"{row['trained seconds'].mean() / 60:.1f}"])
+    head = ["removed by", "where", "MACs left", "epochs", "seeds", "reconstructed", "trained", "points lost", "minutes"]
+    return f"\nTrained further, on all training images:\n\n{table(head, lines)}\n" if lines else ""
 
 
 def page(found, cores):
@@ -228,7 +276,8 @@ def page(found, cores):
     dates = [row["date"] for rows in found.values() for row in rows.values()]
     scop = "\n".join(f"- `{name}`: score {gs.SCOP(config).config['score']}, {kind.__name__} at {rate:g}, {steps} steps "
                      f"in turns of {config['turn_steps']}" for name, (config, kind, rate, steps) in SCOP.items())
-    remarks = REMARKS.format(labelled=LABELLED, cores=cores, scop=scop)
+    remarks = REMARKS.format(labelled=LABELLED, cores=cores, scop=scop, batch=TUNING.batch_size,
+                             rate=TUNING.learning_rate)
     return "\n".join([INTRODUCTION,
                       *(section(network, rows) for network, rows in sorted(found.items())),
                       remarks, setting({}, dates), ""])
@@ -239,7 +288,8 @@ def main(arguments=None):
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.set_seed(0)
     measured = Measured(options)
-    names = ["original", *(f"{criterion} {target} {images} {seed}" for seed in options.seeds.split(",")
+    more = f" {options.epochs}" if options.epochs else ""
+    names = ["original", *(f"{criterion} {target} {images} {seed}{more}" for seed in options.seeds.split(",")
                            for target in options.targets.split(",") for criterion in options.criteria.split(",")
                            for images in options.images.split(","))]
     collect(names, options.output / f"{options.network}.json", options.resume, measured.row, said)

@@ -39,10 +39,14 @@ def test_accuracy_after_recovery():
     other = {"original": {**original, "accuracy": 0.83, "made": "not adapted"}}
     rows = {"original": original, "l1:inside 0.61 1024 0": row, "fpgm:inside 0.61 1024 0": row,
             "fpgm:inside 0.61 1024 1": {**row, "none": 0.5, "weights": 0.8514, "weights seconds": [23.0, 34.0]}}
+    trained = {"date": "2026-01-01", "weights": 0.79, "macs": 0.408, "trained": 0.845, "trained seconds": 420.0}
+    rows |= {"l1:inside 0.41 1024 0 1": trained, "l1:inside 0.41 1024 1 1": {**trained, "trained": 0.855}}
     text = page({"resnet20": rows, "resnet56": other}, 2)
     assert "| l1 | inside | 0.613 | 1,024 | 1 | 30.0 | 65.2 | **83.1** | 4.9 | 20 | 30 |" in text
     # Two seeds, two points apart: the standard error of the mean is half of the distance.
     assert "| fpgm | inside | 0.613 | 1,024 | 2 | 40.0 | 65.2 | **84.1** ± 1.0 | 3.9 | 21 | 31 |" in text
+    assert "| l1 | inside | 0.408 | 1 | 2 | 79.0 | **85.0** ± 0.5 | 3.0 | 7.0 |" in text
+    assert "| l1 | inside | 0.408 | 1,024" not in text and text.count("Trained further, on") == 1
     assert "Before pruning: 88.0, on 5,000 test images; adapted." in text
     assert "Before pruning: 83.0, on 5,000 test images; not adapted." in text
     assert "- `scop`: score fisher, SGD at 0.03, 180 steps in turns of 20\n" in text
