@@ -133,7 +133,7 @@ def labels() -> Picture:
     picture.text(240, 58, "sum: 1 = 5, 2 = 6, 3 = 7, 4 = 8", colour=GREY)
     picture.cells(240, 66, (1, 2, 3, 4), ["#fff"] * 4)
     picture.arrow(340, 80, 412, 104), picture.arrow(132, 162, 412, 120)
-    picture.text(420, 90, "concatenation: in a row, read by conv d", colour=GREY)
+    picture.text(660, 90, "concatenation: in a row, read by conv d", "end", GREY)
     picture.cells(420, 98, (1, 2, 3, 4, 9, 10), ["#fff"] * 6)
     return picture
 

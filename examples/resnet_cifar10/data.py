@@ -152,7 +152,8 @@ def _decode(members: Dict[str, Callable[[], bytes]], path: str) -> Tuple[Split, 
 
 def _split(split: str, items, names, members) -> Split:
     images = np.empty((len(items), _SIZE, _SIZE, 3), np.uint8)
-    for row, (_, name) in enumerate(tqdm(items, desc=f"reading {split} images", unit="image", leave=False)):
+    shown = tqdm(items, desc=f"reading {split} images", unit="image", leave=False, disable=None)
+    for row, (_, name) in enumerate(shown):
         images[row] = _image(name, members[name]())
     return Split(images, np.array([names.index(kind) for kind, _ in items], np.int32))
 

@@ -3,6 +3,7 @@ The main job, from a network to a deployed one, on scikit-learn's handwritten di
 
 Train ResNet-20, run the knockoff phase of SCOP, convert, fine-tune the slim network, verify, save, export, time both.
 Accuracies in the final table are those of the test split at the last epoch of each phase; nothing is chosen by them.
+With `--results`, nothing is run: the table is of what earlier runs, such as those of other seeds, range over.
 """
 import os
 
@@ -15,6 +16,8 @@ import json  # noqa: E402
 import platform  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Iterable, List, Optional, Sequence  # noqa: E402
 
 import mindspore as ms  # noqa: E402
 from batches import evaluation_batches, training_data  # noqa: E402
@@ -28,6 +31,9 @@ from golden_stick.scop import PermutationSampler  # noqa: E402
 
 BATCHES = (1, 32)
 SIDES = (("original", "before"), ("slim", "after"))  # name in the benchmark, and in the table
+# What results that stand in one table must share.
+ASKED = ("network", "prune_rate", "residual", "mixing", "turn_steps", "epochs", "knockoff_epochs", "finetune_epochs",
+         "train_limit")
 
 
 def parse(arguments=None) -> argparse.Namespace:
@@ -45,6 +51,7 @@ def parse(arguments=None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=50, help="timed runs of each network and batch size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", default="outputs/demo", help="folder for files and result.json")
+    parser.add_argument("--results", nargs="+", metavar="FILE", help="run nothing: the table of these result.json")
     options = parser.parse_args(arguments)
     vars(options).update(source="digits", path=None, validation_size=0.1, mode="graph", weight_decay=5e-4, momentum=0.9)
     return options
@@ -163,8 +170,8 @@ def run(options: argparse.Namespace) -> dict:
             for name in ("network.ckpt", "slim.ckpt", "network.mindir", "slim.mindir")}
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU used, MindSpore {ms.__version__}",
-        "command": " ".join(sys.argv), "seed": options.seed, "prune_rate": options.prune_rate,
-        "residual": options.residual, "test_images": len(demo.splits.test),
+        "command": " ".join(sys.argv), "seed": options.seed, **{key: getattr(options, key) for key in ASKED},
+        "test_images": len(demo.splits.test),
         "accuracy": accuracies,
         "parameters": report.to_dict()["parameters"], "macs": report.to_dict()["macs"],
         "checkpoint_bytes": {"before": size["network.ckpt"], "after": size["slim.ckpt"]},
@@ -176,35 +183,63 @@ def run(options: argparse.Namespace) -> dict:
     }
 
 
-def table(result: dict) -> str:
-    """The results as text, before and after."""
-    rows = [("", "before", "after", "ratio")]
-    for title, key in (("parameters", "parameters"), ("MACs", "macs"), ("checkpoint, bytes", "checkpoint_bytes"),
-                       ("MindIR, bytes", "mindir_bytes")):
-        before, after = result[key]["before"], result[key]["after"]
-        rows.append((title, f"{before:,}", f"{after:,}", f"{before / after:.2f}"))
-    for batch, both in result["latency_ms"].items():
-        rows.append((f"latency, batch {batch}, ms", f"{both['before']:.2f}", f"{both['after']:.2f}",
-                     f"{both['before'] / both['after']:.2f}"))
-    found = result["accuracy"]
-    rows.insert(1, ("test accuracy", f"{found['before']:.4f}", f"{found['finetuned']:.4f}", ""))
-    rows.insert(2, ("  before fine-tuning", "", f"{found['pruned']:.4f}", ""))
-    lines = [f"{a:<24}{b:>14}{c:>14}{d:>8}" for a, b, c, d in rows]
-    lines.append(f"largest difference between masked and slim outputs: {result['largest_difference']:.2e} "
-                 f"(largest output {result['output_scale']:.2f})")
-    lines.append(f"{result['machine']}; seed {result['seed']}; {result['seconds']:.0f} s")
+def span(values: Iterable[float], form: str) -> str:
+    """What values range over; one value alone if all read alike."""
+    values = sorted(values)
+    return " to ".join(dict.fromkeys(format(value, form) for value in (values[0], values[-1])))
+
+
+def table(results: Sequence[dict]) -> str:
+    """Results as text, before and after; of several, what they range over."""
+    accuracies = {key: span((result["accuracy"][key] for result in results), ".3f") for key in results[0]["accuracy"]}
+    rows = [("", "before", "after", "ratio"),
+            ("test accuracy", accuracies["before"], accuracies["finetuned"], ""),
+            ("  before fine-tuning", "", accuracies["pruned"], "")]
+    measures = [(title, [result[key] for result in results], ",") for title, key in (
+        ("parameters", "parameters"), ("MACs", "macs"), ("checkpoint, bytes", "checkpoint_bytes"),
+        ("MindIR, bytes", "mindir_bytes"))]
+    measures += [(f"latency, batch {batch}, ms", [result["latency_ms"][batch] for result in results], ".2f")
+                 for batch in results[0]["latency_ms"]]
+    for title, found, form in measures:
+        rows.append((title, *(span((one[side] for one in found), form) for side in ("before", "after")),
+                     span((one["before"] / one["after"] for one in found), ".2f")))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))).rstrip() for row in rows]
+    worst = max(results, key=lambda result: result["largest_difference"] / result["output_scale"])
+    lines.append(f"largest difference between masked and slim outputs: {worst['largest_difference']:.2e} "
+                 f"(largest output {worst['output_scale']:.2f})")
+    lines += [f"{result['machine']}; seed {result['seed']}; {result['seconds']:.0f} s" for result in results]
     return "\n".join(lines)
 
 
-def main(arguments=None) -> dict:
+def read_results(paths: Sequence[str]) -> List[dict]:
+    """
+    What earlier runs wrote.
+
+    Raises:
+        SystemExit: If two runs did not do the same.
+    """
+    results = [json.loads(Path(path).read_text(encoding="utf-8")) for path in paths]
+    for path, result in zip(paths, results):
+        for key in ASKED:
+            if result[key] != results[0][key]:
+                raise SystemExit(f"--results must be of runs that did the same, but '{key}' is {result[key]!r} in "
+                                 f"{path} and {results[0][key]!r} in {paths[0]}")
+    return results
+
+
+def main(arguments=None) -> Optional[dict]:
     options = parse(arguments)
+    if options.results:
+        print(table(read_results(options.results)))
+        return None
     result = run(options)
     path = os.path.join(options.output, "result.json")
     with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=2)
     os.replace(path + ".part", path)
     page = os.path.join(options.output, "report.html")
-    print(f"\n{table(result)}\nThe same as JSON: {path}; layer by layer: {page}")
+    print(f"\n{table([result])}\nThe same as JSON: {path}; layer by layer: {page}")
     return result
 
 

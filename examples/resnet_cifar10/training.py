@@ -98,11 +98,11 @@ def sgd(network: nn.Cell, options, steps: int, rising: int = 0) -> nn.Optimizer:
 
 
 class _Progress(Callback):
-    """A bar over all steps, with the mean loss of the last ones; keeps each epoch's mean loss."""
+    """A bar over all steps, on a terminal, with the mean loss of the last ones; keeps each epoch's mean loss."""
 
     def __init__(self, title: str, steps: int):
         super().__init__()
-        self._bar = tqdm(total=steps, desc=title, unit="step", mininterval=1.0)
+        self._bar = tqdm(total=steps, desc=title, unit="step", mininterval=1.0, disable=None)
         self._losses: List[float] = []
         self.epochs: List[float] = []
 

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from golden_stick.base.config import OneOf, Whole, check_value, in_own_name
+from golden_stick.base.display import progress, table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
 from golden_stick.base.files import versions
 from golden_stick.base.inputs import as_arrays, describe
@@ -120,11 +121,8 @@ class Benchmark:
 
     def __str__(self) -> str:
         facts = ", ".join(f"{key} {value}" for key, value in self.machine.items())
-        rows = [_HEAD] + [_row(measurement) for measurement in self.measurements]
-        widths = [max(len(row[index]) for row in rows) for index in range(len(_HEAD))]
-        lines = [facts, f"medians of {self.rounds} rounds, in turn; quartiles in brackets; CPU: of all threads"]
-        lines += ["  ".join(cell.ljust(width) if index < 2 else cell.rjust(width)
-                            for index, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+        lines = [facts, f"medians of {self.rounds} rounds, in turn; quartiles in brackets; CPU: of all threads",
+                 table(_HEAD, map(_row, self.measurements), words=(0, 1))]
         lines += [f"not run: {one.name} ({one.runtime}), batch {one.batch_size}: {one.reason}"
                   for one in self.measurements if one.reason]
         if self.foreign_load is None:
@@ -302,7 +300,8 @@ def _measure(contenders: Sequence[Contender], planned: Sequence[Measurement], ba
 def _prepare(contender: Contender, batch: Tuple[np.ndarray, ...], threads: Optional[int], stack: ExitStack
              ) -> Tuple[Turn, Optional[int]]:
     try:
-        ready, growth = peak_growth(lambda: stack.enter_context(contender.ready(batch, threads)))
+        with progress(f"preparing {contender.name}"):
+            ready, growth = peak_growth(lambda: stack.enter_context(contender.ready(batch, threads)))
     except GoldenStickError:
         raise
     except Exception as error:  # what runtimes and users' code raise has no base of its own

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
+from golden_stick.base.display import progress
 from golden_stick.base.errors import CheckpointError, ExportError, GoldenStickError, TraceError, first_line
 from golden_stick.bench.clock import interleave, turn_of
 from golden_stick.bench.contenders import GRAPH, MINDIR, ONNX, PYNATIVE, Contender, OnnxFile, Ready
@@ -89,6 +90,7 @@ def _onnx_file(owner: str, network: nn.Cell, inputs: Tuple[Tensor, ...]) -> Onnx
                           f"but: {error}") from error
 
 
+@progress("measuring latency")
 def latency_ratio(network: nn.Cell, other: nn.Cell, inputs: Tuple[Tensor, ...], rounds: int = 15,
                   runtime: str = "mindspore", owner: str = "benchmark") -> float:
     """

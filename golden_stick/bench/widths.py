@@ -18,6 +18,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value
+from golden_stick.base.display import progress
 from golden_stick.base.errors import CheckpointError
 from golden_stick.base.files import write_json
 from golden_stick.bench.clock import ForeignLoad, Turn, interleave, is_quiet, limited_threads, machine_facts, turn_of
@@ -132,6 +133,7 @@ def _costs(seconds: Mapping[Tuple[int, int], float]) -> Dict[int, float]:
                             for kernel in _KERNELS for width in _WANTED) for multiple in MULTIPLES}
 
 
+@progress("measuring widths")
 def _sweep(runtime: str) -> Dict[Tuple[int, int], float]:
     """(kernel, width) -> seconds; the least of all rounds, since what disturbs only adds."""
     widths = sorted({_rounded_up(width, multiple) for width in _WANTED for multiple in MULTIPLES})

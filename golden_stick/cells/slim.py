@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
+from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, VerifyError, first_line
 from golden_stick.base.inputs import as_tensors, describe_with_types
 from golden_stick.cells.attention import resize_attention
@@ -405,6 +406,7 @@ def refuse_faulty(owner: str, networks: Mapping[str, nn.Cell], tensors: Tuple[Te
                               f"same inputs, but {fault}.")
 
 
+@progress("comparing the outputs of both networks")
 def compare(masked: nn.Cell, slim: nn.Cell, tensors: Tuple[Tensor, ...], tolerance: Optional[float] = None,
             owner: str = "verify") -> Verification:
     """The largest difference between the outputs of two networks, however large; `owner` is what the user called."""

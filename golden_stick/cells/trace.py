@@ -13,6 +13,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
+from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line, line_of_user
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.cells.wrappers import (
@@ -87,6 +88,7 @@ def trace_for(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> G
     return _trace(owner, network, tensors)
 
 
+@progress("tracing the network")
 def _trace(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> Graph:
     """`trace_for`, with the Cells at these paths in training."""
     try:

@@ -6,9 +6,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError
-from golden_stick.base.inputs import shown
 from golden_stick.cells.wrappers import GatedCell, copy_network, replace_cells
+from golden_stick.certify.certify import refuse_chance, scores_of
 from golden_stick.certify.prior_use import DataFingerprint, digested_batches, fingerprint_of
 from golden_stick.graph.groups import CellSite, Grouping
 
@@ -61,20 +62,29 @@ def loss_increase(owner: str, network: nn.Cell, grouping: Grouping, hidden: Sequ
     """
     The rise of each image's loss, shape (images, sets), when each set of channels in `hidden` is hidden where the
     masked network hides it; and the fingerprint of the images. `check` is called with the digests of each batch
-    before the network sees it, and raises to stop.
+    before the network sees it, and raises to stop. A network that gives a score for each class, and is near chance, is
+    refused: nothing that is hidden would cost it anything.
     """
     gated = _GatedNetwork(network, grouping)
     measure = nn.WithLossCell(gated.network, loss).set_train(False)
     rows: List[np.ndarray] = []
     seen: List[str] = []
+    answers: List[Tuple[np.ndarray, np.ndarray]] = []  # whether each image's is right, and its label
     for images, labels in digested_batches(owner, data, seen, check):
         tensors, losses = (Tensor(images), Tensor(labels)), []
         for channels in shown([(), *hidden], f"channels, to image {len(seen):,}", len(hidden) + 1):
             gated.hide(channels)
             losses.append(_losses(owner, measure, tensors))
+        gated.hide(())
+        scores = scores_of(gated.network(tensors[0]))
+        if scores.ndim == 2 and scores.shape[1] > 1:
+            answers.append((scores.argmax(1) == labels, labels))
         rows.append(np.stack(losses[1:], 1) - losses[0][:, None])
     if len(seen) < 2:
         raise ArgumentError(f"For '{owner}', 'data' must hold at least two images, but got {len(seen)}.")
+    if answers:
+        right, truth = (np.concatenate(part) for part in zip(*answers))
+        refuse_chance(owner, "network", right, truth)
     return np.concatenate(rows), fingerprint_of(seen)
 
 

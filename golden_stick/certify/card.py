@@ -4,11 +4,12 @@ import shlex
 import sys
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.display import markdown_table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import network_digest, now, versions, write_page
 from golden_stick.bench.benchmark import Benchmark
@@ -92,11 +93,11 @@ class PruningCard:
         sizes = [[name, f"{size['before']:,}", f"{size['after']:,}", f"{size['kept']:.1%}", f"{size['removed']:.1%}"]
                  for name, size in (("parameters", record["parameters"]), ("macs", record["macs"]))]
         own_form = {
-            "sizes": _table(["", "before", "after", "kept", "removed"], sizes),
+            "sizes": markdown_table(("", "before", "after", "kept", "removed"), sizes),
             "networks": [*_listed(record["networks"]),
                          f"* algorithm: {record['algorithm']}, {json.dumps(record['config'])}"],
             "convention": [f"{record['convention']}."],
-            "widths": _table(["layer", "before", "after"], [layer.values() for layer in record["widths"]]),
+            "widths": markdown_table(("layer", "before", "after"), [layer.values() for layer in record["widths"]]),
             "latency": _listed(_times(record["latency"])),
             "absent": [f"{len(record['not_tested'])} things, which the JSON file beside this page names."],
         }
@@ -122,11 +123,6 @@ _SECTIONS = {
     "certificate": "Certificate", "run": "Run", "notes": "Notes of the run", "not_tested": _ABSENT,
     "machine": "Machine and versions",
 }
-
-
-def _table(head: List[str], rows: Iterable[Iterable[Any]]) -> List[str]:
-    return [f"| {' | '.join(map(str, row))} |".replace("|  |", "| |")
-            for row in (head, ["---"] * len(head), *rows)]
 
 
 def _listed(part: Any) -> List[str]:

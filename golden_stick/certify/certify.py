@@ -13,15 +13,16 @@ from mindspore import Tensor, nn
 from scipy import special
 
 from golden_stick.base.config import FRACTION, Interval, check_value, in_own_name
+from golden_stick.base.display import markdown_table, shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, first_line
 from golden_stick.base.files import network_digest, now, versions, write_page
-from golden_stick.base.inputs import length_of, shown
+from golden_stick.base.inputs import length_of
 from golden_stick.cells.wrappers import evaluation
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
 from golden_stick.certify.prior_use import DataFingerprint, OnFreshImages, digested_batches, fingerprint_of, known_uses
 from golden_stick.graph.plan import parameters_in
 
-__all__ = ["Certificate", "CertifiedNetwork", "certify", "right_answers"]
+__all__ = ["Certificate", "CertifiedNetwork", "certify", "refuse_chance", "right_answers", "scores_of"]
 
 
 _KIND = "golden_stick certificate"
@@ -30,6 +31,7 @@ _LEDGER = "golden_stick_ledger.json"
 _BASE = "base"
 # A network that is no better than one answer for all images looks better with this probability at most.
 _CHANCE = 0.05
+_BASE_REMEDY, _REMEDY = "load the weights that it was trained to", "recover or fine-tune it first, or leave it out"
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ class Certificate(OnFreshImages):
         lines = ["# Certificate", "", f"**{self.statement}**", ""]
         lines += [f"* Used before: {use}." for use in self.used_before]
         head, *rows = self.rows()
-        lines += [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+        lines += markdown_table(head, rows, words=(0, len(head) - 1))
         names = [f"* {item.name}: `{item.digest}`" for item in (self.base, *self.candidates)]
         where = f"the ledger `{self.ledger}`" if self.ledger else \
             "no ledger: that nothing else used the images before rests on the caller's word alone"
@@ -285,7 +287,8 @@ def certify(base: nn.Cell, candidates: Union[Mapping[str, nn.Cell], Sequence[nn.
         ledger = os.path.join(os.path.dirname(path), _LEDGER) if ledger is None else ledger
     known = known_uses("certify", used, ledger, reuse)
     right, images, labels = right_answers("certify", networks, data, known.check)
-    _refuse_chance(right, labels)
+    for name, found in right.items():
+        refuse_chance("certify", name, found, labels, _BASE_REMEDY if name == _BASE else _REMEDY)
     date = date or now()
     # Before anybody can see a result: what failed has used the images as well.
     earlier = known.record(images, f"certificate '{os.path.basename(path)}'" if path else "a certificate", date)
@@ -330,22 +333,19 @@ def _order(networks: Mapping[str, nn.Cell], order: Optional[Sequence[str]]) -> T
     return tuple(order)
 
 
-def _refuse_chance(right: Mapping[str, np.ndarray], labels: np.ndarray) -> None:
+def refuse_chance(owner: str, name: str, right: np.ndarray, labels: np.ndarray, remedy: str = _BASE_REMEDY) -> None:
     """
-    Refuse networks that may answer no better than the most frequent label alone, by an exact test of the images where
-    only one of the two is right. What they answer is not told: the images are to be as good as unseen.
+    Refuse a network that may answer no better than the most frequent label alone, by an exact test of the images where
+    only one of the two is right. What it answers is not told: the images are to be as good as unseen.
     """
     kinds, counts = np.unique(labels, return_counts=True)
     constant = labels == kinds[counts.argmax()]
-    for name, found in right.items():
-        better, worse = int((found & ~constant).sum()), int((constant & ~found).sum())
-        # The probability of so many wins or more, were each as likely as a loss.
-        if not better or special.betainc(better, worse + 1, 0.5) > _CHANCE:
-            remedy = "load the weights that it was trained to" if name == _BASE else \
-                "recover or fine-tune it first, or leave it out"
-            raise StateError(f"For 'certify', '{name}' must be right clearly more often than the most frequent label, "
-                             f"given to all {len(labels):,} images, but may not be: {remedy}, and prepare the images "
-                             f"as for its training. They are not used up: nothing was compared.")
+    better, worse = int((right & ~constant).sum()), int((constant & ~right).sum())
+    # The probability of so many wins or more, were each as likely as a loss.
+    if not better or special.betainc(better, worse + 1, 0.5) > _CHANCE:
+        raise StateError(f"For '{owner}', '{name}' must be right clearly more often than the most frequent label, "
+                         f"given to all {len(labels):,} images, but may not be: {remedy}, and prepare the images as "
+                         f"for its training. They are not used up: nothing was compared.")
 
 
 def _size(network: nn.Cell) -> int:
@@ -382,8 +382,13 @@ def right_answers(owner: str, networks: Mapping[str, nn.Cell], data: Any, check:
         np.concatenate(truth)
 
 
+def scores_of(output: Any) -> np.ndarray:
+    """What a network gives, or gives first."""
+    return (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
+
+
 def _classes(owner: str, name: str, output: Any, images: int) -> np.ndarray:
-    values = (output[0] if isinstance(output, (tuple, list)) else output).asnumpy()
+    values = scores_of(output)
     if values.ndim != 2 or len(values) != images or values.shape[1] < 2:
         raise ArgumentError(f"For '{owner}', the output of '{name}' must be of shape (images, classes), but got "
                             f"{values.shape} for {images} images.")

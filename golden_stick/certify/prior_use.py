@@ -6,9 +6,10 @@ from typing import Any, Callable, ClassVar, Collection, Dict, FrozenSet, Iterabl
 import numpy as np
 
 from golden_stick.base.config import OneOf, check_value
+from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError, CheckpointError, StateError, first_line
 from golden_stick.base.files import digest_of_samples, now, read_record, sample_digests, write_record
-from golden_stick.base.inputs import labelled_batches, shown
+from golden_stick.base.inputs import labelled_batches, length_of
 
 __all__ = ["DataFingerprint", "DataUse", "KnownUses", "OnFreshImages", "digested_batches", "fingerprint",
            "fingerprint_of", "known_uses", "overlaps", "read_ledger"]
@@ -118,7 +119,7 @@ def fingerprint(data: Any) -> DataFingerprint:
         4 2
     """
     samples: List[str] = []
-    for _ in shown(digested_batches("fingerprint", data, samples), "batches"):
+    for _ in shown(digested_batches("fingerprint", data, samples), "batches", length_of(data)):
         pass
     return fingerprint_of(samples)
 

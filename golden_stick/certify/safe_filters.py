@@ -11,6 +11,7 @@ from mindspore import nn
 from scipy import special
 
 from golden_stick.base.config import FRACTION, Interval, OneOf, Whole, check_value, in_own_name
+from golden_stick.base.display import table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, NothingToPruneError
 from golden_stick.base.files import network_digest, versions, write_record
 from golden_stick.cells.trace import trace
@@ -189,14 +190,12 @@ class SafeFilters(_Claim):
         return plan_without(self.grouping, self.removable())
 
     def __str__(self) -> str:
-        width = max(len(group.name) for group in self.grouping)
-        lines = [f"{'group':<{width}}  channels   safe  largest cost of a safe one"]
+        rows = []
         for group in self.grouping:
             mine = np.isin(self.channels, group.channels)
             costs = self.cost[mine & self.safe]
-            largest = f"{costs.max():.6f}" if len(costs) else ""
-            lines.append(f"{group.name:<{width}}  {mine.sum():>8}  {(mine & self.safe).sum():>5}  {largest}")
-        return self._with_uses(*lines)
+            rows.append((group.name, mine.sum(), len(costs), f"{costs.max():.6f}" if len(costs) else ""))
+        return self._with_uses(table(("group", "channels", "safe", "largest cost of a safe one"), rows))
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""
@@ -242,7 +241,8 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
         ArgumentError: If a value is out of range, there are fewer than two images, or the loss is not one finite
             number for each image.
         NothingToPruneError: If the network has no removable channel.
-        StateError: If an image was used before, unless `reuse` is ``'declare'``.
+        StateError: If an image was used before, unless `reuse` is ``'declare'``; or if `network` gives a score for each
+            class, and is not clearly better than the most frequent label: the images then stay unused.
         CheckpointError: If the ledger or a fingerprint is damaged, or the ledger cannot be written.
 
     Supported Platforms:
@@ -251,10 +251,11 @@ def safe_filters(network: nn.Cell, inputs: Any, data: Any, loss: nn.Cell, eps: f
     Examples:
         >>> import golden_stick as gs
         >>> import numpy as np
-        >>> from mindspore import nn
-        >>> net = nn.SequentialCell(nn.Dense(4, 6), nn.ReLU(), nn.Dense(6, 3))
+        >>> from mindspore import Tensor, nn
+        >>> net = nn.SequentialCell(nn.Dense(4, 6, has_bias=False), nn.ReLU(), nn.Dense(6, 3, has_bias=False))
         >>> net[2].weight[:, 1] = 0.0
-        >>> images, labels = np.random.rand(64, 4).astype(np.float32), np.random.randint(0, 3, 64).astype(np.int32)
+        >>> images = np.random.randn(64, 4).astype(np.float32)
+        >>> labels = net(Tensor(images)).argmax(1).asnumpy().astype(np.int32)
         >>> found = gs.safe_filters(net, (1, 4), [(images, labels)], nn.CrossEntropyLoss(reduction="none"), eps=1e-6)
         >>> print(bool(found.safe[1]))
         True
@@ -370,7 +371,8 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
         ArgumentTypeError: If an argument is of another type.
         ArgumentError: If a value is out of range, `found` is of another network or holds no safe filter, an image has
             been used to find the filters, or the loss is not one finite number for each image.
-        StateError: If an image was used before, unless `reuse` is ``'declare'``.
+        StateError: If an image was used before, unless `reuse` is ``'declare'``; or if `network` gives a score for each
+            class, and is not clearly better than the most frequent label: the images then stay unused.
         CheckpointError: If the ledger or a fingerprint is damaged, or the ledger cannot be written.
 
     Supported Platforms:
@@ -379,10 +381,11 @@ def safe_together(network: nn.Cell, found: SafeFilters, data: Any, loss: nn.Cell
     Examples:
         >>> import golden_stick as gs
         >>> import numpy as np
-        >>> from mindspore import nn
-        >>> net = nn.SequentialCell(nn.Dense(4, 6), nn.ReLU(), nn.Dense(6, 3))
+        >>> from mindspore import Tensor, nn
+        >>> net = nn.SequentialCell(nn.Dense(4, 6, has_bias=False), nn.ReLU(), nn.Dense(6, 3, has_bias=False))
         >>> net[2].weight[:, 1:3] = 0.0
-        >>> images, labels = np.random.rand(128, 4).astype(np.float32), np.random.randint(0, 3, 128).astype(np.int32)
+        >>> images = np.random.randn(128, 4).astype(np.float32)
+        >>> labels = net(Tensor(images)).argmax(1).asnumpy().astype(np.int32)
         >>> loss = nn.CrossEntropyLoss(reduction="none")
         >>> found = gs.safe_filters(net, (1, 4), [(images[:64], labels[:64])], loss, eps=1e-6)
         >>> together = gs.safe_together(net, found, [(images[64:], labels[64:])], loss, eps=1e-6)

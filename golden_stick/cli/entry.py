@@ -15,14 +15,15 @@ from typing import Any, Iterator, NoReturn, Optional, Sequence
 
 from golden_stick import __version__
 from golden_stick.base.errors import ArgumentError, GoldenStickError
-from golden_stick.cli import convert, deploy, doctor, evaluate, prune, show
+from golden_stick.cli import convert, doctor, evaluate, prune, show
 from golden_stick.cli.options import as_typed, speaking
 
 __all__ = ["main", "build_parser"]
 
 # In the order of the help. Each adds its subcommand; MindSpore is imported when that runs.
-COMMANDS = (prune.add, convert.add, deploy.add_verify, evaluate.add_certify, evaluate.add_compare, deploy.add_export,
-            evaluate.add_bench, show.add_inspect, show.add_trace, show.add_report, doctor.add_doctor)
+COMMANDS = (prune.add, convert.add_convert, convert.add_verify, evaluate.add_certify, evaluate.add_compare,
+            convert.add_export, evaluate.add_bench, show.add_inspect, show.add_trace, show.add_report,
+            doctor.add_doctor)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -3,6 +3,7 @@ import argparse
 import os
 from typing import Any, Dict, Tuple
 
+from golden_stick.base.display import table
 from golden_stick.base.errors import ArgumentError
 from golden_stick.base.files import write_json
 from golden_stick.cli.networks import build_network, call_factory, load_weights, network_and_inputs, read_inputs
@@ -16,7 +17,6 @@ from golden_stick.cli.options import (
     give,
     output_files,
     say,
-    table,
 )
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.options import COMPARISON_OPTIONS, PRUNER_OPTIONS, SCOP_OPTIONS

@@ -6,15 +6,15 @@ import json
 import os
 import re
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Tuple, Union
 
 from golden_stick.base.config import Either, Interval, Option, PerPattern, Whole
+from golden_stick.base.display import drawn_tables, hidden_progress
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.base.files import placed_file
-from golden_stick.base.inputs import hidden_progress
 
 __all__ = ["add_command", "add_network_options", "add_options", "as_typed", "config_of", "give", "output_files", "say",
-           "speaking", "table"]
+           "speaking"]
 
 CLI = "golden-stick"
 # What a factory is called where an option takes one.
@@ -27,7 +27,7 @@ _json: contextvars.ContextVar[Any] = contextvars.ContextVar("json", default=None
 @contextlib.contextmanager
 def speaking(options: argparse.Namespace) -> Iterator[None]:
     """In the block, standard output gets words, or with --json only the result; with --quiet nothing, and no counts."""
-    with contextlib.ExitStack() as stack:
+    with drawn_tables(), contextlib.ExitStack() as stack:
         token = _json.set(sys.stdout if options.json else None)
         stack.callback(_json.reset, token)
         if options.quiet:
@@ -47,32 +47,6 @@ def give(record: Any) -> None:
     """Print the result of a command, plain data, with --json; in words it was said before."""
     if _json.get() is not None:
         print(json.dumps(record, indent=2), file=_json.get(), flush=True)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]], words: int = 1) -> str:
-    """
-    Rows under their heads, in columns; but for the first `words`, numbers, on the right. On a terminal as wide as that
-    is, with lines, where the package rich is installed.
-    """
-    cells = [list(map(str, row)) for row in rows]
-    if sys.stdout.isatty():
-        with contextlib.suppress(ImportError):
-            from rich import box
-            from rich.console import Console
-            from rich.table import Table
-            from rich.text import Text
-            drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-            for at, name in enumerate(head):
-                drawn.add_column(name, justify="left" if at < words else "right", overflow="fold")
-            for row in cells:
-                drawn.add_row(*map(Text, row))
-            console = Console(file=sys.stdout)
-            with console.capture() as captured:
-                console.print(drawn)
-            return captured.get().rstrip("\n")
-    widths = [max(map(len, column)) for column in zip(head, *cells)]
-    return "\n".join("  ".join(cell.ljust(width) if at < words else cell.rjust(width) for at, (cell, width) in
-                               enumerate(zip(row, widths))).rstrip() for row in (head, *cells))
 
 
 def as_typed(message: str, options: argparse.Namespace) -> str:

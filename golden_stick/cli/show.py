@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
+from golden_stick.base.display import table
 from golden_stick.base.errors import ArgumentError, CheckpointError, first_line
 from golden_stick.base.files import write_json
 from golden_stick.cli.networks import network_and_inputs, trace_aloud
@@ -22,7 +23,6 @@ from golden_stick.cli.options import (
     give,
     output_files,
     say,
-    table,
 )
 from golden_stick.prune.options import POLICIES, PRUNER_OPTIONS
 
@@ -30,7 +30,7 @@ __all__ = ["add_inspect", "add_report", "add_trace", "as_ranges", "inspection", 
            "overview_text"]
 
 # How many parameters of a checkpoint are shown, and how many lines of what became of widths.
-_FIRST, _CHANGES = 5, 12
+_FIRST, _CHANGES = 5, 10
 
 
 def add_inspect(commands: Any) -> None:
@@ -243,11 +243,11 @@ def overview_text(record: Mapping[str, Any]) -> str:
     from golden_stick.graph.plan import in_words
     lines = [f"parameters  {record['parameters']:,}", f"MACs        {record['macs']:,}"]
     lines.append(table(("operator", "rule", "count"), [
-        (item["operator"], "yes" if item["rule"] else "NO", item["count"]) for item in record["operators"]], 2))
+        (item["operator"], "yes" if item["rule"] else "NO", item["count"]) for item in record["operators"]], (0, 1)))
     lines.append(f"channel groups with residual '{record['residual']}', heads '{record['heads']}', "
                  f"normalization '{record['normalization']}': {len(record['groups'])}")
     lines.append(table(("group", "made by", "removable channels"), [
-        (group["name"], ", ".join(group["layers"]), group["channels"]) for group in record["groups"]], 2))
+        (group["name"], ", ".join(group["layers"]), group["channels"]) for group in record["groups"]], (0, 1)))
     lines.append(f"layers with filters that always stay: {len(record['fixed'])}")
     lines += [f"  {layer['path']}: {layer['fixed']} of {layer['filters']}" for layer in record["fixed"]]
     stay = sum(len(item["parameters"]) for item in record["untouched"])

@@ -10,18 +10,19 @@ import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 from mindspore import nn
 
+from golden_stick.base.display import markdown_table, progress, table
 from golden_stick.base.errors import ArgumentError, CheckpointError, DependencyError, StateError, first_line
 from golden_stick.base.files import make_folder, whole_file, write_json
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.deploy.slim_network import load_slim, save_slim
 
-__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Store", "Summary", "Trial", "draw", "markdown_table",
-           "name_of", "need_matplotlib", "write_figure"]
+__all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Store", "Summary", "Trial", "draw", "name_of",
+           "need_matplotlib", "write_figure"]
 
 
 UNPRUNED, UNTOUCHED = "unpruned", "as it came"
@@ -192,23 +193,18 @@ class Comparison:
         return Comparison(record["config"], record["base"], record["data"], trials)
 
     def __str__(self) -> str:
-        rows = self._rows()
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        lines = [(row[0].ljust(widths[0]) + "".join(f"  {cell.rjust(width)}" for cell, width in
-                                                    zip(row[1:], widths[1:]))).rstrip() for row in rows]
-        return "\n".join([*lines, "", *self._notes(), *self._reported()])
+        return "\n".join([table(_HEAD, self._rows()), "", *self._notes(), *self._reported()])
 
     def to_markdown(self) -> str:
         """A page: the table at the budget, the one-shot curves, and what the numbers are."""
-        parts = ["# Criteria compared", "", *markdown_table(self._rows()), "", " ".join(self._notes()), ""]
+        parts = ["# Criteria compared", "", *markdown_table(_HEAD, self._rows()), "", " ".join(self._notes()), ""]
         if self._reported():
             parts += ["What the reports say, at the budget:", "", *[f"* {line}" for line in self._reported()], ""]
         curves = self.curves()
         for state, title in _CURVES if curves else ():
-            rows = [["criterion", *(f"rate {rate:g}" for rate in self.config["rates"])],
-                    *([criterion, *(str(getattr(item, state)) for item in items)]
-                      for criterion, items in curves.items())]
-            parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *markdown_table(rows), ""]
+            head = ("criterion", *(f"rate {rate:g}" for rate in self.config["rates"]))
+            rows = [(criterion, *(getattr(item, state) for item in items)) for criterion, items in curves.items()]
+            parts += [f"One shot, accuracy on the validation split {title}, in %:", "", *markdown_table(head, rows), ""]
         return "\n".join([*parts, f"Asked for: `{json.dumps(dict(self.config))}`", ""])
 
     def _reported(self) -> List[str]:
@@ -232,7 +228,7 @@ class Comparison:
 
     def _rows(self) -> List[List[str]]:
         came = {key: "" if self.base[key] is None else f"{100 * self.base[key]:.2f}" for key in ("validation", "test")}
-        rows = [list(_HEAD), [UNTOUCHED, "1.000", "1.000", came["validation"], "", "", came["test"]]]
+        rows = [[UNTOUCHED, "1.000", "1.000", came["validation"], "", "", came["test"]]]
         for item in self.unpruned() + self.ranked():
             rows.append([item.criterion, f"{item.macs:.3f}", f"{item.parameters:.3f}",
                          *(str(getattr(item, state) or "") for state in _STATES)])
@@ -252,12 +248,6 @@ class Comparison:
             notes.append(f"Test split: {self.data['test']['images']:,} images, taken once, {last}; nothing was chosen "
                          f"by it.")
         return notes
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> List[str]:
-    """Lines of a table; the first row is its head, and all columns but the first stand to the right."""
-    head, *others = [f"| {' | '.join(row)} |" for row in rows]
-    return [head, "|---" + "|---:" * (len(rows[0]) - 1) + "|", *others]
 
 
 def need_matplotlib(owner: str) -> ModuleType:
@@ -393,6 +383,7 @@ class Store:
             return self._networks
         return {name_of(trial): self._load(trial) for trial in self.trials if trial.prune_rate is None}
 
+    @progress("writing the comparison")
     def finish(self, comparison: Comparison) -> None:
         """Write the whole result: JSON, page and figures."""
         if not self._folder:

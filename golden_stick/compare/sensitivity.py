@@ -13,11 +13,12 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.config import FRACTION, Interval, OneOf, check_value, in_own_name
 from golden_stick.base.devices import refuse_several
+from golden_stick.base.display import markdown_table, shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.files import digest_of, make_folder, network_digest, read_record, whole_file, write_record
-from golden_stick.base.inputs import describe, leading_inputs, shown
+from golden_stick.base.inputs import describe, leading_inputs
 from golden_stick.cells.wrappers import check_network
-from golden_stick.compare.result import markdown_table, need_matplotlib, write_figure
+from golden_stick.compare.result import need_matplotlib, write_figure
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
 from golden_stick.prune.budget import BUDGETS, PruningTask, shrunk_by
@@ -98,11 +99,11 @@ class Sensitivity:
 
     def to_markdown(self) -> str:
         """A page with the table."""
-        rows = [["layers", *(f"{rate:g}" for rate in self.rates)]]
-        rows += [[_named(curve), *(f"{accuracy:.4g}" for accuracy in curve.accuracies)] for curve in self.curves]
+        head = ("layers", *(f"{rate:g}" for rate in self.rates))
+        rows = [(_named(curve), *(f"{accuracy:.4g}" for accuracy in curve.accuracies)) for curve in self.curves]
         stayed = [f"Cannot lose a channel at any of these rates: {', '.join(self.stayed)}.", ""] if self.stayed else []
         return "\n".join(["# Sensitivity", "", f"What `evaluate` gives when one group alone loses a fraction of its "
-                          f"channels; {self.base:.4g} before.", "", *markdown_table(rows), "", *stayed])
+                          f"channels; {self.base:.4g} before.", "", *markdown_table(head, rows), "", *stayed])
 
     __str__ = to_markdown
 

@@ -11,8 +11,9 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.devices import from_first, gathered, summed, total_of
+from golden_stick.base.display import progress, shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
-from golden_stick.base.inputs import leading_inputs, shown
+from golden_stick.base.inputs import leading_inputs, length_of
 from golden_stick.cells.replay import tapped
 from golden_stick.cells.wrappers import GatedCell, copy_network, leaves, replace_cells
 from golden_stick.criteria.least_squares import Moments, Regression, geometry_of, refitted, removal_costs
@@ -40,6 +41,7 @@ class _LossOfBatch(nn.Cell):
 Found = Dict[str, np.ndarray]
 
 
+@progress("looking at data")
 def collect(owner: str, needs: str, network: nn.Cell, graph: Graph, grouping: Grouping, data: Any,
             loss: Optional[Callable]) -> Found:
     """
@@ -102,7 +104,7 @@ def _batches(owner: str, data: Any, loss: Optional[Callable], differentiated: bo
     if loss is not None and not callable(loss):
         raise ArgumentTypeError(f"For '{owner}', 'loss' must be a function of outputs and labels, but got "
                                 f"{type(loss).__name__}.")
-    return leading_inputs(owner, data)
+    return shown(leading_inputs(owner, data), "batches", length_of(data))
 
 
 def _checked(owner: str, found: Found) -> Found:

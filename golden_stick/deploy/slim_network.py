@@ -9,6 +9,7 @@ from mindspore import Tensor, nn
 from safetensors.numpy import save_file
 
 from golden_stick.base.config import in_own_name
+from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError
 from golden_stick.base.files import PathLike, path_of, whole_file
 from golden_stick.cells.slim import (
@@ -96,6 +97,7 @@ def save_slim(slim_network: nn.Cell, path: PathLike, metadata: Optional[Mapping[
 
 
 @in_own_name
+@progress("loading the slim network")
 def load_slim(network: nn.Cell, path: PathLike) -> nn.Cell:
     """
     The slim network that a file holds. Nothing is traced, and no algorithm is needed.

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from golden_stick.base.config import Whole, check_value
+from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["Exchangeability", "exchangeability"]
@@ -90,6 +91,7 @@ class Exchangeability:
             yield f"knockoffs know of the labels, p = {self.label_leak:.2g}"
 
 
+@progress("testing exchangeability")
 def exchangeability(real: Any, knockoffs: Any, labels: Any = None, seed: int = 0, permutations: int = 1999,
                     max_samples: int = 1000, max_variables: int = 64) -> Exchangeability:
     """

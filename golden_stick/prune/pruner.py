@@ -11,8 +11,9 @@ from mindspore.communication import GlobalComm
 
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
 from golden_stick.base.devices import from_first, refuse_differing
+from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, VerifyError
-from golden_stick.base.inputs import as_tensors, describe, leading_inputs, progress
+from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
 from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify
@@ -158,9 +159,8 @@ class Pruner(CompAlgo):
             inputs = find_inputs(name, network)
             notes.append(f"inputs were not given: taken as {describe(inputs)}")
         tensors = as_tensors(name, inputs)
-        with progress("tracing the network"):
-            graph = trace_for(name, network, tensors)
-            refuse_random(name, network, graph, tensors)
+        graph = trace_for(name, network, tensors)
+        refuse_random(name, network, graph, tensors)
         if config["round_to"] == "auto":
             # Measured once, so that `apply` and `convert` cannot differ.
             widths = best_multiple(config["runtime"])
@@ -274,6 +274,7 @@ class Pruner(CompAlgo):
         target, found = smallest_within(name, self.settings["max_drop"], base, least, attempt)
         return replace(found, selection=replace(found.selection, drop=target))
 
+    @progress("recovering")
     def _recovered(self, smaller: nn.Cell, plain: nn.Cell, batches: Iterable[Tuple[Tensor, ...]],
                    recovery: Optional[str]) -> Tuple[nn.Cell, Tuple[str, ...]]:
         """The slim network after its recovery, and what is to be said of that; `plain` is what it was made of."""
@@ -292,7 +293,7 @@ class Pruner(CompAlgo):
             notes += (f"statistics of normalizations re-estimated on {count} batches",)
         return smaller, notes
 
-    @progress("comparing the slim network with the masked one")
+    @progress("checking the slim network")
     def _check(self, task: PruningTask, masked: nn.Cell, smaller: nn.Cell, batches: Sequence[Tuple[Tensor, ...]]
                ) -> Mapping[str, Verification]:
         """What the two networks were compared on -> how far they are apart."""

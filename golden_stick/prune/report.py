@@ -7,6 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.display import table
 from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError
 from golden_stick.base.files import PathLike, whole_file
 from golden_stick.deploy.slim_file import Reconstruction
@@ -176,19 +177,17 @@ class Report:
                  layer.reasons or why.get(layer.weight, ()), layer.shares_with) for layer in self.layers]
         rows += [(name, str(before), str(after), "", why.get(name, ()), ())
                  for name, (before, after) in self.shapes.items() if name not in known and len(before) > 1]
-        width, left = (max([len(title), *(len(row[at]) for row in rows)])
-                       for at, title in enumerate(("layer or parameter", "    ")))
-        lines = [f"{'layer or parameter':<{width}}  {'filters or shape':<{left + 13}} fixed  shares channels with, why "
-                 f"fixed [see below]"]
+        left, cells = max((len(row[1]) for row in rows), default=0), []
         for path, before, after, fixed, reasons, others in rows:
             remarks = [f"with {first_three(others)}"] if others else []
             for cause, place in map(cause_and_place, reasons):
                 places = causes.setdefault(cause, [])
                 places += [place] * (place not in places)
                 remarks.append(f"[{list(causes).index(cause) + 1}]")
-            lines.append(f"{path:<{width}}  {before:>{left}} -> {after:<9} {fixed:>5}  "
-                         f"{' '.join(dict.fromkeys(remarks))}".rstrip())
+            cells.append((path, f"{before:>{left}} -> {after}", fixed, " ".join(dict.fromkeys(remarks))))
         vectors = [before != after for before, after in self.shapes.values() if len(before) < 2]
+        head = ("layer or parameter", "filters or shape", "fixed", "shares channels with, why fixed [see below]")
+        lines = [table(head, cells, words=(0, 1, 3))]
         lines += [f"vectors besides: {len(vectors)}, of which {sum(vectors)} shrink"] if vectors else []
         return lines + [f"[{number}] {cause}{f' ({first_three(places)})' if any(places) else ''}: {remedy_of(cause)}"
                         for number, (cause, places) in enumerate(causes.items(), 1)]

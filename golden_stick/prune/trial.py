@@ -18,8 +18,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
-from golden_stick.base.inputs import describe_with_types, progress
+from golden_stick.base.inputs import describe_with_types
 from golden_stick.cells.slim import carry_out, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
@@ -323,7 +324,6 @@ def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.T
                             f"({', '.join(drawing[:3])}).")
 
 
-@progress("tracing the slim network")
 def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
     """The trace of a slim network, which need not compile."""
     try:

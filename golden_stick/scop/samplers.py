@@ -10,8 +10,9 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.devices import rank
+from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
-from golden_stick.base.inputs import first_inputs, shown
+from golden_stick.base.inputs import first_inputs, length_of
 from golden_stick.cells.replay import tapped
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of
@@ -263,7 +264,7 @@ class GaussianSampler(Sampler):
             ArgumentTypeError: If a batch is neither a Tensor nor an array, nor begins with one.
             ArgumentError: If there are too few samples, or the grid does not divide their height and width.
         """
-        batches = shown(first_inputs("GaussianSampler", data), "batches looked at")
+        batches = shown(first_inputs("GaussianSampler", data), "batches looked at", length_of(data))
         coarse = (self._coarse(batch.asnumpy().astype(np.float64)) for batch in batches)
         law = SecondOrder(moments_of(coarse, progress), self.method).law
         self.change = KnockoffChange("sampler.", law, int(self.seed or 0))
@@ -366,7 +367,8 @@ def moments_at(sampler: FeatureSampler, network: nn.Cell, sites: Mapping[str, Fe
         running[path].update(sites[path].vectors(array, sampler.positions, generator))
 
     with tapped(network, {path: partial(see, path) for path in sites}, {}) as shows:
-        for batch in shown(first_inputs("FeatureSampler", sampler.data), "batches for the moments of features"):
+        batches = first_inputs("FeatureSampler", sampler.data)
+        for batch in shown(batches, "batches for the moments of features", length_of(sampler.data)):
             shows(batch)
     for item in running.values():
         item.add_others()

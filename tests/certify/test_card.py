@@ -68,7 +68,7 @@ def at(record, path):
 def untrained():
     """What is certified here are untrained networks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importlib.import_module("golden_stick.certify.certify"), "_refuse_chance", lambda *_: None)
+        patch.setattr(importlib.import_module("golden_stick.certify.certify"), "refuse_chance", lambda *_: None)
         yield
 
 

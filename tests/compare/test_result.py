@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from golden_stick.base.display import drawn_tables
 from golden_stick.base.errors import ArgumentError, DependencyError
 from golden_stick.compare import Comparison, Spread, Trial, draw
 
@@ -51,6 +52,15 @@ def test_the_table_by_hand_is_in_the_order_of_the_validation_split():
     assert "mean ± standard deviation over 2 seeds" in text
     assert "standard error of one accuracy of 62.00 on them is 2.43 points" in text
     assert "Test split: 1,000 images, taken once, after the last epoch; nothing was chosen by it." in text
+
+
+def test_a_terminal_draws_the_table(monkeypatch):
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    with drawn_tables():
+        drawn = str(FOUND).splitlines()
+    assert "───" in drawn[2] and [line.split()[0] for line in drawn[3:7]] == ["as", "unpruned", "l1", "random"]
 
 
 def test_the_page_has_both_tables_and_what_was_asked_for():

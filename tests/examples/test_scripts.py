@@ -127,6 +127,28 @@ def test_demo(network, parameters, tmp_path, capsys):
     assert saved["largest_difference"] <= 1e-5 * saved["output_scale"] and saved["largest_difference_reloaded"] == 0.0
 
 
+def test_the_table_of_several_demos_is_what_they_range_over(tmp_path, capsys):
+    def result(seed, pruned, after, ms):
+        sides = {"before": 200, "after": after}
+        return {**dict.fromkeys(demo.ASKED, 1), "seed": seed, "machine": "one", "seconds": 60.0, "output_scale": 2.0,
+                "accuracy": {"before": 0.9, "pruned": pruned, "finetuned": 0.8}, "largest_difference": 1e-6 * seed,
+                "latency_ms": {"1": {"before": 4.0, "after": ms}}, **dict.fromkeys((
+                    "parameters", "macs", "checkpoint_bytes", "mindir_bytes"), sides)}
+
+    for seed, record in enumerate((result(1, 0.5, 100, 2.0), result(2, 0.6, 80, 1.0), result(3, 0.55, 90, 1.5))):
+        (tmp_path / f"{seed}.json").write_text(json.dumps(record))
+    paths = [str(tmp_path / f"{seed}.json") for seed in range(3)]
+    assert demo.main(["--results", *paths]) is None
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert rows[:4] == ["before after ratio", "test accuracy 0.900 0.800", "before fine-tuning 0.500 to 0.600",
+                        "parameters 200 80 to 100 2.00 to 2.50"]
+    assert "latency, batch 1, ms 4.00 1.00 to 2.00 2.00 to 4.00" in rows and rows[-1] == "one; seed 3; 60 s"
+    assert "largest difference between masked and slim outputs: 3.00e-06 (largest output 2.00)" in rows
+    (tmp_path / "2.json").write_text(json.dumps({**result(3, 0.5, 90, 1.5), "mixing": "joint"}))
+    with pytest.raises(SystemExit, match="must be of runs that did the same, but 'mixing' is 'joint' in .*2.json and"):
+        demo.main(["--results", *paths])
+
+
 @pytest.fixture
 def printed(capsys, monkeypatch):
     """Runs a script as `python` does, in this process, and gives the lines that it prints."""
