@@ -140,7 +140,7 @@ def say(trial: Trial) -> None:
     """One line a trial."""
     tuned = "" if trial.finetuned is None else f" fine-tuned {trial.finetuned:.4f}"
     print(f"{time.strftime('%H:%M:%S')} {trial.criterion} seed {trial.seed} rate {trial.prune_rate}: pruned "
-          f"{trial.pruned:.4f} re-estimated {trial.recalibrated:.4f}{tuned}", flush=True)
+          f"{trial.pruned:.4f} recovered {trial.recovered:.4f}{tuned}", flush=True)
 
 
 def run(options) -> Comparison:

@@ -162,7 +162,7 @@ _STAGES = ("original", "pruned", "statistics re-estimated", "fine-tuned")
 _FROM_SCRATCH = "from scratch"
 # Criteria of a comparison that a card asks for, and the states of a network in it, the last first.
 _CRITERIA = ("random", "l1", "taylor")
-_STATES = ("test", "finetuned", "recalibrated")
+_STATES = ("test", "finetuned", "recovered")
 # Conditions without which a selection by knockoff+ has no rate. The others say what it is worth.
 _NEEDED = ("C3", "C4", "C5", "C6")
 _NEVER_TESTED = ("other data than those named here", "other measures than accuracy: single classes, robustness, "

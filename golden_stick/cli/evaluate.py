@@ -29,10 +29,10 @@ _COMPARED = {key: option for key, option in PRUNER_OPTIONS.items() if key != "ma
 def add_compare(commands: Any) -> None:
     """Add the command `compare`."""
     command = add_command(commands, "compare", _compare, "compare criteria at one budget, with equal fine-tuning", """
-Prune a trained classifier by several criteria to one budget, re-estimate statistics, fine-tune all alike, with several
-seeds, and compare accuracies: on the validation split, and at the very end once on the test split. The controls random
-and unpruned are always there. Writes comparison.json, comparison.md, comparison.svg and .png and the fine-tuned
-networks into a folder. The same command goes on where it was interrupted.
+Prune a trained classifier by several criteria to one budget, recover and fine-tune all alike, with several seeds, and
+compare accuracies: on the validation split, and at the very end once on the test split. The controls random and
+unpruned are always there. Writes comparison.json, comparison.md, comparison.svg and .png and the fine-tuned networks
+into a folder. The same command goes on where it was interrupted.
 """, """
 golden-stick compare --network resnet.py:resnet20 --inputs 1,3,32,32 --checkpoint trained.ckpt \\
     --data images.py:splits --criteria l1,taylor,scop --target-macs 0.5 --epochs 1 --seeds 3 \\
@@ -90,7 +90,7 @@ def _say_trial(trial: Any) -> None:
     at = "budget" if trial.prune_rate is None else f"rate {trial.prune_rate:g}"
     tuned = "" if trial.finetuned is None else f", fine-tuned {100 * trial.finetuned:.2f} %"
     say(f"{trial.criterion}, seed {trial.seed}, {at}: validation {100 * trial.pruned:.2f} % as pruned, "
-        f"{100 * trial.recalibrated:.2f} % re-estimated{tuned}")
+        f"{100 * trial.recovered:.2f} % recovered{tuned}")
 
 
 def add_certify(commands: Any) -> None:

@@ -21,6 +21,7 @@ from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.budget import TARGETS
 from golden_stick.prune.one_shot import OneShot
 from golden_stick.prune.options import COMPARISON_OPTIONS
+from golden_stick.prune.pruner import Pruner
 from golden_stick.scop.pruner import SCOP
 
 __all__ = ["CONTROL", "Candidate", "SCOP_NAME", "Settings", "candidates_of", "check_settings"]
@@ -39,6 +40,7 @@ class Settings:
     seeds: Tuple[int, ...]
     epochs: int
     calibration_batches: int
+    recovery: str
     knockoff_steps: int
     knockoff_learning_rate: float
     scop: Mapping[str, Any]
@@ -145,12 +147,13 @@ def _name_of(function: Any) -> str:
 
 class Candidate(NamedTuple):
     """What is measured and fine-tuned, at a rate of the curve or at the budget (None), with the report of its pruning;
-    and what makes of it the network that is kept."""
+    what makes of it the network that is kept; and the one towards which its layers can be solved anew."""
 
     rate: Optional[float]
     network: nn.Cell
     report: Any = None
     finish: Callable[[nn.Cell], nn.Cell] = lambda network: network
+    original: Optional[nn.Cell] = None
 
 
 def candidates_of(network: nn.Cell, inputs: Any, name: str, seed: int, settings: Settings,
@@ -172,8 +175,10 @@ def candidates_of(network: nn.Cell, inputs: Any, name: str, seed: int, settings:
             # An algorithm may say nothing of what it did.
             with suppress(StateError):
                 report = algorithm.report
+            # Weights that a phase has trained are no longer the original's.
+            rests = isinstance(algorithm, Pruner) and (algorithm.weights_rest or not algorithm.trains_phase)
             made.append(Candidate(rate, slim, report, algorithm.convert) if algorithm.tunes_applied else
-                        Candidate(rate, slim, report))
+                        Candidate(rate, slim, report, original=network if rests else None))
     return made
 
 

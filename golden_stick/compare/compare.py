@@ -9,7 +9,7 @@ from golden_stick.base.devices import refuse_several
 from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.files import network_digest
-from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.base.inputs import as_tensors, describe, leading_inputs
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.candidates import Candidate, Settings, candidates_of, check_settings
@@ -17,7 +17,8 @@ from golden_stick.compare.result import UNPRUNED, UNTOUCHED, Comparison, Store, 
 from golden_stick.compare.training import TrainingBatches, accuracies, check_repeatable, digest_of_batches, train
 from golden_stick.graph.plan import count_macs, count_parameters
 from golden_stick.prune.report import Report
-from golden_stick.recover.statistics import calibrate
+from golden_stick.recover.reconstruct import solved
+from golden_stick.recover.statistics import reestimate
 
 __all__ = ["compare"]
 
@@ -27,17 +28,17 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
             train_data: Any, validation_data: Any, test_data: Any = None, *, loss: Optional[Callable] = None,
             optimizer: Optional[Callable] = None, learning_rate: float = 0.01, epochs: int = 1,
             seeds: Union[int, Sequence[int]] = 3, rates: Sequence[float] = (), calibration_batches: int = 8,
-            knockoff_steps: int = 200, knockoff_learning_rate: float = 0.01, scop: Optional[Mapping[str, Any]] = None,
-            scales_data: Any = None, folder: Optional[str] = None, on_trial: Optional[Callable[[Trial], None]] = None
-            ) -> Comparison:
+            recovery: str = "weights", knockoff_steps: int = 200, knockoff_learning_rate: float = 0.01,
+            scop: Optional[Mapping[str, Any]] = None, scales_data: Any = None, folder: Optional[str] = None,
+            on_trial: Optional[Callable[[Trial], None]] = None) -> Comparison:
     """
     Prune one network by several criteria to one budget, fine-tune all of them alike, and compare accuracies.
 
     All criteria get the same budget, the same batches for calibration, and the same batches in the same order for
     fine-tuning, seed by seed: that is checked. Criteria that look at data see the calibration batches, SCOP's scales
-    are trained on them in turn unless there is `scales_data`, and statistics of normalizations are re-estimated on
-    them. Everything is measured on the validation split. The test split is gone through once, at the end, by all
-    networks in their last state.
+    are trained on them in turn unless there is `scales_data`, and the slim networks recover on them. Everything is
+    measured on the validation split. The test split is gone through once, at the end, by all networks in their last
+    state.
 
     Beside the criteria stand two controls: ``'random'``, and the unpruned network with the same fine-tuning, which
     shows how much of a gain is fine-tuning alone.
@@ -64,6 +65,9 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
         seeds (Union[int, Sequence[int]]): How many, from 0 on, or which. Default: 3.
         rates (Sequence[float]): Prune rates of the one-shot curves, in [0, 1). Default: none.
         calibration_batches (int): How many batches of the first epoch. Default: 8.
+        recovery (str): What follows slimming, as of `convert`: ``'weights'``, ``'statistics'`` or ``'none'``. Where an
+            algorithm leaves nothing to solve towards, and of the unpruned network, ``'weights'`` are the statistics.
+            Default: ``'weights'``.
         knockoff_steps (int): Steps in which SCOP's scales are trained, or what another algorithm applies and wants
             trained (`trains_phase`). Default: 200.
         knockoff_learning_rate (float): Of Adam, which trains them. Default: 0.01.
@@ -107,7 +111,7 @@ def compare(network: nn.Cell, inputs: Any, criteria: Union[str, Sequence[str]], 
     refuse_several("compare")
     settings = check_settings(
         criteria, budget, rates, seeds, scop, scales_data is not None, loss, optimizer, epochs=epochs,
-        calibration_batches=calibration_batches, knockoff_steps=knockoff_steps,
+        calibration_batches=calibration_batches, recovery=recovery, knockoff_steps=knockoff_steps,
         knockoff_learning_rate=knockoff_learning_rate, learning_rate=learning_rate)
     if not isinstance(network, nn.Cell):
         raise ArgumentTypeError(f"For 'compare', 'network' must be a Cell, but got {type(network).__name__}.")
@@ -154,22 +158,31 @@ def _run(network: nn.Cell, tensors: Tuple[Tensor, ...], name: str, seed: int, se
     candidates = ([Candidate(None, copy_network(network))] if name == UNPRUNED else candidates_of(
         network, tensors, name, seed, settings, calibration, batches.scales(seed, calibration)))
     trials = []
-    for rate, slim, report, finish in candidates:
-        def accuracy(cell: nn.Cell = slim) -> float:
+    for rate, slim, report, finish, original in candidates:
+        def accuracy(cell: nn.Cell) -> float:
             return accuracies({name: cell}, "validation_data", validation_data)[0][name]
 
-        pruned = accuracy()
-        calibrate(slim, [images for images, _ in calibration])
-        trial = Trial(name, seed, rate, **_size(slim, tensors, report), pruned=pruned, recalibrated=accuracy(),
+        pruned = accuracy(slim)
+        slim = _recovered(slim, original, settings.recovery, list(leading_inputs("compare", calibration, len(tensors))))
+        trial = Trial(name, seed, rate, **_size(slim, tensors, report), pruned=pruned, recovered=accuracy(slim),
                       **_reported(report, rate))
         if rate is None and settings.epochs:
             optimizer = settings.optimizer(slim, batches.steps(seed))
             steps = shown(batches.finetuning(seed), "steps of fine-tuning", batches.steps(seed))
             train(slim, steps, settings.loss, optimizer)
-            trial = replace(trial, finetuned=accuracy())
+            trial = replace(trial, finetuned=accuracy(slim))
         slim = finish(slim) if rate is None else slim
         trials.append(replace(trial, **batches.digests(seed)))
     return trials, slim
+
+
+def _recovered(slim: nn.Cell, original: Optional[nn.Cell], recovery: str, batches: List[Tuple[Tensor, ...]]) -> nn.Cell:
+    """A network after its recovery: solved anew where there is an original to solve it towards."""
+    if recovery == "weights" and original is not None:
+        return solved("compare", "train_data", slim, original, batches)
+    if recovery != "none":
+        reestimate("compare", "train_data", slim, batches)
+    return slim
 
 
 def _reported(report: Any, rate: Optional[float]) -> Dict[str, Any]:

@@ -26,10 +26,10 @@ __all__ = ["UNPRUNED", "UNTOUCHED", "Comparison", "Spread", "Store", "Summary", 
 
 
 UNPRUNED, UNTOUCHED = "unpruned", "as it came"
-_STATES = ("pruned", "recalibrated", "finetuned", "test")
-_HEAD = ("criterion", "MACs left", "parameters left", "pruned", "re-estimated", "fine-tuned", "test")
-_CURVES = (("pruned", "right after pruning"), ("recalibrated", "after re-estimation of statistics"))
-_LEGEND = ("right after pruning", "statistics re-estimated", "fine-tuned", "test split")
+_STATES = ("pruned", "recovered", "finetuned", "test")
+_HEAD = ("criterion", "MACs left", "parameters left", "pruned", "recovered", "fine-tuned", "test")
+_CURVES = (("pruned", "right after pruning"), ("recovered", "after the recovery"))
+_LEGEND = ("right after pruning", "recovered", "fine-tuned", "test split")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Trial:
         macs (int): Multiply-accumulates of the slim network, for the inputs of the comparison.
         parameters (int): Numbers in its weights.
         pruned (float): Accuracy on the validation split, right after pruning.
-        recalibrated (float): The same, after the statistics of normalizations were re-estimated.
+        recovered (float): The same, after the recovery.
         finetuned (float): The same, after the last epoch of fine-tuning; None where there was none.
         test (float): Accuracy on the test split of the last state; None where there is no test split, and on curves.
         calibrated_on, finetuned_on (str): Digests of the batches, in their order; empty where there were none.
@@ -60,7 +60,7 @@ class Trial:
     macs: int
     parameters: int
     pruned: float
-    recalibrated: float
+    recovered: float
     finetuned: Optional[float] = None
     test: Optional[float] = None
     calibrated_on: str = ""
@@ -117,7 +117,7 @@ class Summary:
         criterion (str): Its name.
         prune_rate (float): None at the budget.
         macs, parameters (float): Fraction of the original network's that is left, mean over seeds.
-        pruned, recalibrated, finetuned, test (Spread): Accuracies; None where not measured.
+        pruned, recovered, finetuned, test (Spread): Accuracies; None where not measured.
     """
 
     criterion: str
@@ -125,14 +125,14 @@ class Summary:
     macs: float
     parameters: float
     pruned: Spread
-    recalibrated: Spread
+    recovered: Spread
     finetuned: Optional[Spread]
     test: Optional[Spread]
 
     @property
     def chosen_by(self) -> float:
         """Mean accuracy on the validation split in the last state: never on the test split."""
-        return (self.finetuned or self.recalibrated).mean
+        return (self.finetuned or self.recovered).mean
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,7 @@ class Comparison:
                  f"error of one accuracy of {100 * best:.2f} on them is {error:.2f} points.",
                  "Rows by accuracy on the validation split.", *self._missed()]
         if self.data["test"]:
-            last = "after the last epoch" if self.config["epochs"] else "after re-estimation"
+            last = "after the last epoch" if self.config["epochs"] else "after the recovery"
             notes.append(f"Test split: {self.data['test']['images']:,} images, taken once, {last}; nothing was chosen "
                          f"by it.")
         return notes
@@ -305,11 +305,11 @@ def _draw_curves(axes: Any, comparison: Comparison) -> None:
         rates = [item.prune_rate for item in items]
         colour = "black" if criterion == "random" else f"C{number % 10}"
         axes.plot([0.0, *rates], [base, *(100 * item.pruned.mean for item in items)], ":", color=colour, linewidth=0.8)
-        axes.errorbar(rates, [100 * item.recalibrated.mean for item in items],
-                      yerr=_deviations([item.recalibrated for item in items]), marker="o", markersize=3, color=colour,
+        axes.errorbar(rates, [100 * item.recovered.mean for item in items],
+                      yerr=_deviations([item.recovered for item in items]), marker="o", markersize=3, color=colour,
                       label=criterion, capsize=2, linewidth=1.2)
     axes.set(xlabel="prune rate", ylabel="accuracy, validation split, %",
-             title="one shot: dotted as pruned, solid with statistics re-estimated")
+             title="one shot: dotted as pruned, solid after the recovery")
     axes.legend(fontsize=7)
     axes.title.set_fontsize(9)
 

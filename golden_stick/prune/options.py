@@ -99,7 +99,9 @@ UNSTRUCTURED_OPTIONS: Mapping[str, Option] = {
 COMPARISON_OPTIONS: Mapping[str, Option] = {
     "epochs": Option(1, Whole(0), "of fine-tuning"),
     "learning_rate": Option(0.01, Interval(0.0, 10.0), "of fine-tuning, at its begin"),
-    "calibration_batches": Option(8, Whole(1), "batches that criteria and normalizations look at"),
+    "calibration_batches": Option(8, Whole(1), "batches that criteria and the recovery look at"),
+    "recovery": Option("weights", OneOf(RECOVERIES), "what follows slimming, as of `convert`: weights (layers are "
+                       "solved anew), statistics (of normalizations, re-estimated) or none"),
     "knockoff_steps": Option(200, Whole(1), "steps on the scales of scop"),
     "knockoff_learning_rate": Option(0.01, Interval(0.0, 10.0), "of Adam on the scales of scop"),
 }

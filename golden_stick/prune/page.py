@@ -309,9 +309,9 @@ def _comparison(given: Records) -> Optional[_Html]:
 
     rows = [(item["criterion"], "budget" if item["prune_rate"] is None else f"rate {item['prune_rate']:g}",
              f"{item['macs']:.3f}", f"{item['parameters']:.3f}",
-             *(cell(item[state]) for state in ("pruned", "recalibrated", "finetuned", "test")))
+             *(cell(item[state]) for state in ("pruned", "recovered", "finetuned", "test")))
             for item in found.get("summary", ())]
-    head = ("criterion", "at", "MACs left", "parameters left", "pruned", "re-estimated", "fine-tuned", "test")
+    head = ("criterion", "at", "MACs left", "parameters left", "pruned", "recovered", "fine-tuned", "test")
     return _joined([_tag("p", "Mean and deviation over the seeds, on the validation split but for the last column."),
                     _table("Accuracy in %", head, rows, (0, 1))]) if rows else None
 

@@ -111,8 +111,8 @@ def test_the_numbers_are_those_of_the_steps_by_hand(ran):
     slim = algorithm.convert(algorithm.apply(build(), SHAPE))
     pruned = accuracy(slim, validation)
     again = gs.OneShot({"criterion": "random", "seed": 1, **BUDGET})
-    slim = again.convert(again.apply(build(), SHAPE), calibration_data=order[:2], recovery="statistics")
-    recalibrated = accuracy(slim, validation)
+    slim = again.convert(again.apply(build(), SHAPE), calibration_data=order[:2])
+    recovered = accuracy(slim, validation)
     rates = [0.05 * 0.5 * (1 + np.cos(np.pi * step / 3)) for step in range(3)]
     groups = [{"params": [item for item in slim.trainable_params() if item.ndim > 1], "weight_decay": 5e-4},
               {"params": [item for item in slim.trainable_params() if item.ndim == 1], "weight_decay": 0.0}]
@@ -123,7 +123,7 @@ def test_the_numbers_are_those_of_the_steps_by_hand(ran):
         step(Tensor(pixels), Tensor(labels))
     (trial,) = [item for item in ran["found"].trials
                 if (item.criterion, item.seed, item.prune_rate) == ("random", 1, None)]
-    assert (trial.pruned, trial.recalibrated) == (pruned, recalibrated)
+    assert (trial.pruned, trial.recovered) == (pruned, recovered)
     assert (trial.finetuned, trial.test) == (accuracy(slim, validation), accuracy(slim, test))
     (kept,) = [path for path in (ran["folder"] / "networks").iterdir() if path.name == "random-seed1.safetensors"]
     loaded = gs.load_slim(build(), str(kept))
@@ -218,6 +218,15 @@ def small(train=None, validation=None, test=None, network=None, criteria=(), bud
     return gs.compare(network or build(), SHAPE, criteria, {"prune_rate": 0.5} if budget is None else budget,
                       splits()[0] if train is None else train, splits()[1] if validation is None else validation,
                       test, **keys)
+
+
+@pytest.mark.parametrize("recovery", ["statistics", "none"])
+def test_another_recovery(recovery):
+    found = small(recovery=recovery, calibration_batches=len(splits()[0]))
+    (trial,) = [item for item in found.trials if item.criterion == "random"]
+    algorithm = gs.OneShot({"criterion": "random", "seed": 0, "prune_rate": 0.5})
+    slim = algorithm.convert(algorithm.apply(build(), SHAPE), calibration_data=splits()[0], recovery=recovery)
+    assert trial.recovered == accuracy(slim, splits()[1]) and (trial.recovered == trial.pruned) == (recovery == "none")
 
 
 @pytest.mark.parametrize("mode", ["GRAPH"], indirect=True)

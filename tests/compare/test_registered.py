@@ -81,7 +81,7 @@ def test_an_algorithm_and_a_criterion_of_ones_own_are_compared(tmp_path):
     assert mine.notes == (f"factor {Rehearsed.loaded[0]:.2f}",) and not mine.widths and mine.met is None
     assert trials["rehearsed", 0.25].notes == ()
     # The same filters as the control's: the seed was passed on, and sizes are counted where no report says them.
-    same = ("macs", "parameters", "pruned", "recalibrated", "finetuned", "test")
+    same = ("macs", "parameters", "pruned", "recovered", "finetuned", "test")
     assert [getattr(mine, key) for key in same] == [getattr(control, key) for key in same]
     assert found.ranked()[0].criterion in ("rehearsed", "largest", "random") and len(found.ranked()) == 3
 

@@ -16,9 +16,9 @@ BASE = {"macs": 1000, "parameters": 200, "digest": "d", "validation": 0.9, "test
 DATA = {"validation": {"images": 400, "digest": "v"}, "test": {"images": 1000, "digest": "t"}}
 
 
-def trial(criterion, seed, rate, pruned, recalibrated, finetuned=None, test=None):
+def trial(criterion, seed, rate, pruned, recovered, finetuned=None, test=None):
     size = (1000, 200) if criterion == "unpruned" else (500, 120)
-    return Trial(criterion, seed, rate, *size, pruned, recalibrated, finetuned, test)
+    return Trial(criterion, seed, rate, *size, pruned, recovered, finetuned, test)
 
 
 TRIALS = (
@@ -31,7 +31,7 @@ TRIALS = (
 )
 FOUND = Comparison(CONFIG, BASE, DATA, TRIALS)
 TABLE = """\
-criterion   MACs left  parameters left        pruned  re-estimated    fine-tuned          test
+criterion   MACs left  parameters left        pruned     recovered    fine-tuned          test
 as it came      1.000            1.000         90.00                                     80.00
 unpruned        1.000            1.000  90.00 ± 0.00  90.00 ± 0.00  93.00 ± 1.41  83.00 ± 1.41
 l1              0.500            0.600  30.00 ± 0.00  40.00 ± 0.00  62.00 ± 2.83  50.00 ± 0.00
