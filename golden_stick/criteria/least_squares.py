@@ -18,7 +18,7 @@ __all__ = ["Geometry", "Moments", "Regression", "geometry_of", "refitted", "remo
 @dataclass(frozen=True)
 class Geometry:
     """
-    How a layer sums up: in `group` groups, over windows of `kernel` numbers at `output` places.
+    How a layer sums up: in `group` groups, over windows of `kernel` numbers.
 
     `begin` is what is padded before each spatial axis; dense layers have no spatial axes.
     """
@@ -28,7 +28,6 @@ class Geometry:
     stride: Tuple[int, ...] = ()
     dilation: Tuple[int, ...] = ()
     begin: Tuple[int, ...] = ()
-    output: Tuple[int, ...] = ()
     group: int = 1
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
@@ -58,8 +57,9 @@ class Geometry:
         rows = rows if channels is None else rows[:, channels]
         return rows.reshape(len(places), self.group, -1)
 
-    def rows_read(self, array: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """What a layer reads for some of its places: shape (places, groups, columns)."""
+    def rows_read(self, array: np.ndarray, places: np.ndarray, output: Sequence[int]) -> np.ndarray:
+        """What a layer reads for some of the places of what it gives, whose shape is `output`: (places, groups,
+        columns)."""
         if self.form is DENSE:
             return array.reshape(-1, array.shape[-1])[places][:, None]
         rank, samples, channels = len(self.kernel), array.shape[0], array.shape[1]
@@ -73,22 +73,24 @@ class Geometry:
             begin = tuple(spread * (width - 1) - cut
                           for spread, width, cut in zip(self.dilation, self.kernel, begin))
             array, stride, taps = apart, (1,) * rank, np.array(self.kernel)[:, None] - 1 - taps
-        array = self._padded(array, stride, begin)
+        output = (*(1,) * (rank - len(output) + 2), *output[2:])
+        array = self._padded(array, stride, begin, output)
         size = array.shape[2:]
         flat = array.reshape(samples, channels, -1).transpose(0, 2, 1).reshape(-1, channels)
-        sample, place = np.divmod(places, math.prod(self.output))
-        starts = np.stack(np.unravel_index(place, self.output)) * np.array(stride)[:, None]
+        sample, place = np.divmod(places, math.prod(output))
+        starts = np.stack(np.unravel_index(place, output)) * np.array(stride)[:, None]
         spread = taps * np.array(self.dilation)[:, None]
         at = np.ravel_multi_index(tuple(starts[:, :, None] + spread[:, None]), size)
         rows = flat[at + (sample * math.prod(size))[:, None]]
         rows = rows.reshape(len(places), -1, self.group, channels // self.group)
         return rows.transpose(0, 2, 3, 1).reshape(len(places), self.group, -1)
 
-    def _padded(self, array: np.ndarray, stride: Sequence[int], begin: Sequence[int]) -> np.ndarray:
+    def _padded(self, array: np.ndarray, stride: Sequence[int], begin: Sequence[int], output: Sequence[int]
+                ) -> np.ndarray:
         """With zeros, or without what is cut off, around it: as many numbers as the windows read."""
         widths = [(0, 0), (0, 0)]
         for size, step, first, spread, width, made in zip(array.shape[2:], stride, begin, self.dilation, self.kernel,
-                                                          self.output):
+                                                          output):
             widths.append((max(first, 0), max((made - 1) * step + spread * (width - 1) + 1 - first - size, 0)))
         cuts = (slice(None), slice(None), *(slice(max(-first, 0), None) for first in begin))
         return np.pad(array, widths)[cuts]
@@ -108,7 +110,7 @@ def geometry_of(graph: Graph, weight: Parameter) -> Optional[Geometry]:
     stride, dilation = (spatial_numbers(operator.argument(node, item, 1), rank) for item in ("stride", "dilation"))
     padding = operator.argument(node, "padding", 0)
     begin = tuple(padding[0:2 * rank:2]) if isinstance(operator.padding, str) else spatial_numbers(padding, rank)
-    return Geometry(kind.form, weight.shape[2:], stride, dilation, begin, node.shapes[0][2:],
+    return Geometry(kind.form, weight.shape[2:], stride, dilation, begin,
                     operator.argument(node, "group", 1))
 
 

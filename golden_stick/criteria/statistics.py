@@ -270,7 +270,7 @@ class _Reader:
             return
         count = array.size // array.shape[axis]
         places = np.sort(np.random.default_rng(0).permutation(count)[:math.ceil(self._rows * part)])
-        reads, gives = self.geometry.rows_read(self._read, places), self.geometry.rows_given(array, places)
+        reads, gives = self.geometry.rows_read(self._read, places, array.shape), self.geometry.rows_given(array, places)
         off = gives - (reads.transpose(1, 0, 2) @ self.matrix).transpose(1, 0, 2)
         self.known = bool(np.abs(off - off.mean(0)).max() <= _OFF * np.abs(gives).max())
         nothing = np.zeros((groups, 0))

@@ -35,8 +35,9 @@ def kept_aside(samples: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """Which places of a layer are looked at in a batch, which of them are kept aside, and what the original gave."""
+    """The shape of what a layer gave in a call, which places are looked at, which are kept aside, and what it gave."""
 
+    shape: Tuple[int, ...]
     places: np.ndarray
     aside: np.ndarray
     rows: np.ndarray
@@ -110,7 +111,7 @@ class Rows:
         samples = self._first[batch] + places * self._sizes[batch] // count
         reader = self._readers[index]
         rows = reader.geometry.rows_given(array, places, None if reader.keys else reader.kept)
-        self.given[index, batch, call] = _Given(places, kept_aside(samples), rows)
+        self.given[index, batch, call] = _Given(array.shape, places, kept_aside(samples), rows)
 
     def _keep_added(self, index: int, batch: int, call: int, array: np.ndarray) -> None:
         reader = self._readers[index]
@@ -220,7 +221,7 @@ class Solver:
                 if now.shape == given.rows.shape:
                     shift = self._rows.added[index, batch] - now.astype(np.float64)
             if reader.mixes:
-                rows = geometry.rows_read(read[call], given.places)
+                rows = geometry.rows_read(read[call], given.places, given.shape)
                 if returns:
                     sums.compare(rows, geometry.rows_given(made[call], given.places))
             else:

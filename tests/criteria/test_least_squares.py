@@ -8,11 +8,11 @@ from golden_stick.criteria.least_squares import Geometry, Moments
 from golden_stick.graph.layers import CONVOLUTION, DENSE, TRANSPOSED
 
 
-def convolved(data, weight, geometry):
+def convolved(data, weight, geometry, places):
     """A convolution number by number, as it is defined."""
-    output = np.zeros((len(data), len(weight), *geometry.output))
+    output = np.zeros((len(data), len(weight), *places))
     inputs, filters = data.shape[1] // geometry.group, len(weight) // geometry.group
-    for place, tap in itertools.product(np.ndindex(*geometry.output), np.ndindex(*geometry.kernel)):
+    for place, tap in itertools.product(np.ndindex(*places), np.ndindex(*geometry.kernel)):
         at = [one * step + spread * offset - first for one, step, spread, offset, first in
               zip(place, geometry.stride, geometry.dilation, tap, geometry.begin)]
         if all(0 <= one < size for one, size in zip(at, data.shape[2:])):
@@ -23,15 +23,15 @@ def convolved(data, weight, geometry):
     return output
 
 
-def spread_out(data, weight, geometry):
+def spread_out(data, weight, geometry, places):
     """A transposed convolution: every number that is read adds the kernel to what is given."""
     filters = weight.shape[1]
-    output = np.zeros((len(data), filters * geometry.group, *geometry.output))
+    output = np.zeros((len(data), filters * geometry.group, *places))
     inputs = len(weight) // geometry.group
     for place, tap in itertools.product(np.ndindex(*data.shape[2:]), np.ndindex(*geometry.kernel)):
         at = [one * step + spread * offset - first for one, step, spread, offset, first in
               zip(place, geometry.stride, geometry.dilation, tap, geometry.begin)]
-        if all(0 <= one < size for one, size in zip(at, geometry.output)):
+        if all(0 <= one < size for one, size in zip(at, places)):
             for group in range(geometry.group):
                 rows = slice(group * inputs, (group + 1) * inputs)
                 output[(slice(None), slice(group * filters, (group + 1) * filters), *at)] += \
@@ -51,12 +51,12 @@ WINDOWS = [
 @pytest.mark.parametrize("kernel, stride, dilation, begin, output, size, group", WINDOWS)
 def test_rows_of_a_convolution(kernel, stride, dilation, begin, output, size, group):
     generator = np.random.default_rng(0)
-    geometry = Geometry(CONVOLUTION, kernel, stride, dilation, begin, output, group)
+    geometry = Geometry(CONVOLUTION, kernel, stride, dilation, begin, group)
     data = generator.normal(size=(3, 4, *size))
     weight = generator.normal(size=(8, 4 // group, *kernel))
-    wanted = convolved(data, weight, geometry)
+    wanted = convolved(data, weight, geometry, output)
     places = np.arange(3 * int(np.prod(output)))[::2]
-    made = np.einsum("mgn,gnf->mgf", geometry.rows_read(data, places), geometry.matrix(weight))
+    made = np.einsum("mgn,gnf->mgf", geometry.rows_read(data, places, wanted.shape), geometry.matrix(weight))
     np.testing.assert_allclose(made, geometry.rows_given(wanted, places))
     np.testing.assert_array_equal(geometry.weight(geometry.matrix(weight), weight.shape), weight)
 
@@ -73,28 +73,28 @@ SPREAD = [
 @pytest.mark.parametrize("kernel, stride, dilation, begin, output, size, group", SPREAD)
 def test_rows_of_a_transposed_convolution(kernel, stride, dilation, begin, output, size, group):
     generator = np.random.default_rng(0)
-    geometry = Geometry(TRANSPOSED, kernel, stride, dilation, begin, output, group)
+    geometry = Geometry(TRANSPOSED, kernel, stride, dilation, begin, group)
     data = generator.normal(size=(3, 4, *size))
     weight = generator.normal(size=(4, 2, *kernel))
-    wanted = spread_out(data, weight, geometry)
+    wanted = spread_out(data, weight, geometry, output)
     places = np.arange(3 * int(np.prod(output)))[1::2]
-    made = np.einsum("mgn,gnf->mgf", geometry.rows_read(data, places), geometry.matrix(weight))
+    made = np.einsum("mgn,gnf->mgf", geometry.rows_read(data, places, wanted.shape), geometry.matrix(weight))
     np.testing.assert_allclose(made, geometry.rows_given(wanted, places))
     np.testing.assert_array_equal(geometry.weight(geometry.matrix(weight), weight.shape), weight)
 
 
 def test_a_cell_of_one_dimension_whose_kernel_has_two():
-    geometry = Geometry(CONVOLUTION, (1, 3), (1, 1), (1, 1), (0, 1), (1, 5))
+    geometry = Geometry(CONVOLUTION, (1, 3), (1, 1), (1, 1), (0, 1))
     data = np.random.default_rng(0).normal(size=(2, 3, 5))
-    np.testing.assert_array_equal(geometry.rows_read(data, np.arange(10)),
-                                  geometry.rows_read(data[:, :, None], np.arange(10)))
+    np.testing.assert_array_equal(geometry.rows_read(data, np.arange(10), (2, 4, 5)),
+                                  geometry.rows_read(data[:, :, None], np.arange(10), (2, 4, 1, 5)))
 
 
 def test_rows_of_dense_layers():
     geometry, generator = Geometry(DENSE), np.random.default_rng(0)
     data, weight = generator.normal(size=(2, 5, 4)), generator.normal(size=(3, 4))
     places = np.array([0, 4, 7])
-    made = np.einsum("mgn,gnf->mgf", geometry.rows_read(data, places), geometry.matrix(weight))
+    made = np.einsum("mgn,gnf->mgf", geometry.rows_read(data, places, (2, 5, 3)), geometry.matrix(weight))
     np.testing.assert_allclose(made, geometry.rows_given(data @ weight.T, places))
     np.testing.assert_allclose(geometry.rows_given(data @ weight.T, places, np.array([2, 0]))[:, 0],
                                (data @ weight.T).reshape(10, 3)[places][:, [2, 0]])

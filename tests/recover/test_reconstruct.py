@@ -167,6 +167,20 @@ class Twice(nn.Cell):
         return self.last(ops.relu(self.shared(x)))
 
 
+class Levels(nn.Cell):
+    """Two layers that run on maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.pool = nn.Conv2d(3, 12, 1), nn.MaxPool2d(2, 2)
+        self.shared, self.last = nn.Conv2d(12, 12, 3), nn.Conv2d(12, 4, 1, has_bias=True)
+
+    def construct(self, x):
+        x = ops.relu(self.stem(x))
+        made = [self.last(ops.relu(self.shared(level))) for level in (x, self.pool(x))]
+        return ops.concat([level.reshape(level.shape[0], 4, -1) for level in made], 2)
+
+
 class Separable(nn.Cell):
     """A grouped, a depthwise and a plain convolution."""
 
@@ -230,13 +244,14 @@ KINDS = {
     "scatter": (Residual, IMAGE, {"residual": "scatter"}),
     "keep": (Residual, IMAGE, {"residual": "keep"}),
     "shared": (Twice, (5,), {}),
+    "levels": (Levels, IMAGE, {}),
     "separable": (Separable, IMAGE, {}),
     "tokens": (Tokens, (6, 5), {}),
     "before": (Before, IMAGE, {}),
 }
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, ["residual", "shared", "separable", "tokens", "before"]))
+@pytest.mark.parametrize("kind", quick(KINDS, ["residual", "shared", "levels", "separable", "tokens", "before"]))
 def test_every_kind_of_network_gets_nearer(kind):
     build, shape, config = KINDS[kind]
     network, data = networks.randomize(build()), batches(*shape)
