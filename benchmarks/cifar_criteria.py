@@ -104,6 +104,7 @@ def parse(arguments=None):
     parser.add_argument("--calibration-batches", type=int, default=4)
     parser.add_argument("--knockoff-steps", type=int, default=50)
     parser.add_argument("--turn-steps", type=int, default=5)
+    parser.add_argument("--score", default="fisher", help="of SCOP; the page's numbers are of the published one, gamma")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--full", action="store_true", help=f"for a GPU: {FULL}")
     parser.add_argument("--page", nargs="+", metavar="FOLDER", help="write docs/comparison.md from these results")
@@ -158,7 +159,7 @@ def run(options) -> Comparison:
         learning_rate=options.learning_rate, epochs=options.epochs, seeds=options.seeds,
         rates=[float(rate) for rate in options.rates.split(",") if rate],
         calibration_batches=options.calibration_batches, knockoff_steps=options.knockoff_steps,
-        scop={"turn_steps": options.turn_steps}, folder=options.output, on_trial=say)
+        scop={"turn_steps": options.turn_steps, "score": options.score}, folder=options.output, on_trial=say)
     command = {key: value for key, value in vars(options).items() if key not in ("data", "weights", "output", "page")}
     Path(options.output, "options.json").write_text(json.dumps(command, indent=1) + "\n", encoding="utf-8")
     return found
@@ -199,8 +200,9 @@ def facts_of(options) -> str:
     return (f"`python benchmarks/cifar_criteria.py --data cifar10-jpeg.zip --weights {options['network']}-cifar10.npz "
             f"{words}`\n\nFine-tuning: {length} of {options['batch_size']} images; calibration: "
             f"{options['calibration_batches']} batches; SCOP: {options['knockoff_steps']} steps on the scales, blocks "
-            f"in turns of {options['turn_steps']}, permuted images as controls; the network was adapted to the JPEG "
-            f"images before, on {options['adapt_images'] or 'all'} images, epochs: {options['adapt_epochs']}.\n")
+            f"in turns of {options['turn_steps']}, permuted images as controls, score {options['score']}; the network "
+            f"was adapted to the JPEG images before, on {options['adapt_images'] or 'all'} images, epochs: "
+            f"{options['adapt_epochs']}.\n")
 
 
 def main(arguments=None) -> None:

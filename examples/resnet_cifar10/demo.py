@@ -30,6 +30,7 @@ from golden_stick.certify import Accuracy, DataUse, compare_predictions, fingerp
 from golden_stick.scop import PermutationSampler  # noqa: E402
 
 BATCHES = (1, 32)
+BUSY = 0.2  # of a processor: from then on, times say little
 SIDES = (("original", "before"), ("slim", "after"))  # name in the benchmark, and in the table
 # What results that stand in one table must share.
 ASKED = ("network", "prune_rate", "residual", "mixing", "turn_steps", "epochs", "knockoff_epochs", "finetune_epochs",
@@ -178,8 +179,9 @@ def run(options: argparse.Namespace) -> dict:
         "mindir_bytes": {"before": size["network.mindir"], "after": size["slim.mindir"]},
         "latency_ms": {str(batch): {side: 1e3 * one.latency for one in latency.measurements for name, side in SIDES
                                     if (one.batch_size, one.name) == (batch, name)} for batch in BATCHES},
-        "largest_difference": report.largest_difference, "output_scale": report.output_scale,
-        "largest_difference_reloaded": reloaded, "seconds": time.perf_counter() - demo.started,
+        "foreign_load": latency.foreign_load, "largest_difference": report.largest_difference,
+        "output_scale": report.output_scale, "largest_difference_reloaded": reloaded,
+        "seconds": time.perf_counter() - demo.started,
     }
 
 
@@ -208,6 +210,9 @@ def table(results: Sequence[dict]) -> str:
     worst = max(results, key=lambda result: result["largest_difference"] / result["output_scale"])
     lines.append(f"largest difference between masked and slim outputs: {worst['largest_difference']:.2e} "
                  f"(largest output {worst['output_scale']:.2f})")
+    loads = [result["foreign_load"] for result in results if (result.get("foreign_load") or 0.0) >= BUSY]
+    lines += [f"NOT QUIET: while latency was measured, other processes kept {span(loads, '.1f')} processors busy"
+              ] if loads else []
     lines += [f"{result['machine']}; seed {result['seed']}; {result['seconds']:.0f} s" for result in results]
     return "\n".join(lines)
 

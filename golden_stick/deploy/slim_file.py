@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterable, Mapping, Optional, Sequence, T
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from golden_stick.base.display import table
 from golden_stick.base.errors import CheckpointError, first_line
 from golden_stick.base.files import digest_of
 from golden_stick.deploy.fold.plan import Folding
@@ -45,12 +46,12 @@ class SolvedLayer:
     damping: Optional[float] = None
     reason: str = ""
 
-    def __str__(self) -> str:
-        if self.reason:
-            return f"{self.path} as it was: {self.reason}"
+    def row(self) -> Tuple[str, ...]:
+        """The layer, what is left unexplained before and after, and what was done, in words."""
+        numbers = ("" if number is None else f"{number:.4f}" for number in (self.before, self.after))
         how = {"weights": f"weights, damping {self.damping:g}" if self.damping else "weights", "shift": "shift alone",
-               "nothing": "as it was: nothing lowered the error"}[self.change]
-        return f"{self.path} {self.before:.4f} -> {self.after:.4f}  {how}"
+               "nothing": f"as it was: {self.reason or 'nothing lowered the error'}"}[self.change]
+        return (self.path, *numbers, how)
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class Reconstruction:
 
     def __str__(self) -> str:
         changed = sum(layer.change != "nothing" for layer in self.layers)
-        head = (f"reconstruction: {changed} of {len(self.layers)} layers changed, with {self.samples:,} samples; "
+        said = (f"reconstruction: {changed} of {len(self.layers)} layers changed, with {self.samples:,} samples; "
                 f"what is left unexplained of what they gave in the original, on {self.kept_aside:,} others")
-        return "\n".join([head, *(f"  {layer}" for layer in self.layers)])
+        head = ("layer solved", "before", "after", "by")
+        return "\n".join([said, table(head, (layer.row() for layer in self.layers), words=(0, 3))])
 
     def to_dict(self) -> Dict[str, Any]:
         """Plain data, fit for JSON."""

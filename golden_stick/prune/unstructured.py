@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import in_own_name, with_options
+from golden_stick.base.display import table
 from golden_stick.base.errors import ArgumentError, CheckpointError, NothingToPruneError, VerifyError
 from golden_stick.base.inputs import as_tensors, describe
 from golden_stick.cells.slim import Verification, refuse_faulty, remember, verify
@@ -95,9 +96,9 @@ class UnstructuredReport:
         chosen = {key: value for key, value in self.config.items()
                   if value is not None and value != UNSTRUCTURED_OPTIONS[key].default}
         lines.append(f"inputs {self.inputs}, config {chosen}" + ("" if chosen else ", all defaults"))
-        wide = max(len(item.parameter) for item in whole.weights)
-        lines += [f"  {item.parameter:<{wide}}  {item.zeros:>11,} of {item.size:>11,}  {item.zeros / item.size:.4f}"
-                  f"{'  NOTHING is left' if item.zeros == item.size else ''}" for item in whole.weights]
+        lines.append(table(("parameter", "zeros", "of", "", ""), (
+            (item.parameter, f"{item.zeros:,}", f"{item.size:,}", f"{item.zeros / item.size:.4f}",
+             "NOTHING is left" if item.zeros == item.size else "") for item in whole.weights), words=(0, 4)))
         return "\n".join(lines + [f"stays as it is: {name}: {reason}" for name, reason in self.dense.items()])
 
 

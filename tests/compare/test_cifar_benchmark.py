@@ -33,8 +33,8 @@ def test_so_many_images_are_taken_from_all_over_a_sorted_split(cifar):
 
 def kept(folder, complete=True):
     options = {"network": "resnet20", "target_macs": 0.5, "train_images": 128, "batch_size": 64, "epochs": 1,
-               "seeds": 2, "calibration_batches": 4, "knockoff_steps": 50, "turn_steps": 5, "adapt_images": 0,
-               "adapt_epochs": 2}
+               "seeds": 2, "calibration_batches": 4, "knockoff_steps": 50, "turn_steps": 5, "score": "gamma",
+               "adapt_images": 0, "adapt_epochs": 2}
     (folder / "options.json").write_text(json.dumps(options))
     (folder / "comparison.json").write_text(json.dumps({**FOUND.to_dict(), "complete": complete}))
     return str(folder)
@@ -47,7 +47,7 @@ def test_the_page_says_what_was_run_and_found(cifar, tmp_path, monkeypatch):
     page = (tmp_path / "docs" / "comparison.md").read_text()
     assert "| l1 | 0.500 | 0.600 | 30.00 ± 0.00 | 40.00 ± 0.00 | 62.00 ± 2.83 | 50.00 ± 0.00 |" in page
     assert ("--network resnet20 --target-macs 0.5 --train-images 128 --seeds 2 "
-            "--adapt-images 0`") in page
+            "--score gamma --adapt-images 0`") in page
     assert "epochs: 1, of 2 batches of 64 images" in page and "on all images, epochs: 2" in page
     assert "not\nCIFAR-10 accuracies" in page and "has not been run" in page
     page_file = tmp_path / "docs" / "comparison.md"
