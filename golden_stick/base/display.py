@@ -88,6 +88,7 @@ def _line(what: str, total: Optional[int]) -> Iterator[Callable[[int, str], None
 
 
 _drawn: ContextVar[bool] = ContextVar("drawn", default=False)
+_LONG, _GAP = 24, 2  # a word that is no longer stays whole; blanks between columns
 
 
 @contextmanager
@@ -117,12 +118,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], words: Sequence[in
 def _drawing(head: Sequence[str], cells: Sequence[Sequence[str]], words: Sequence[int]) -> str:
     from rich import box, console, text  # not at the top: a terminal alone needs it
     from rich import table as tables
-    drawn = tables.Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn, least = tables.Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)), 0
     for at, name in enumerate(head):
-        drawn.add_column(text.Text(name), justify="left" if at in words else "right", overflow="fold")
+        column = (name, *(row[at] for row in cells))
+        if at in words:
+            narrow = min(_LONG, max(len(word) for cell in column for word in cell.split() or ("",)))
+            drawn.add_column(text.Text(name), overflow="fold", min_width=narrow)
+        else:  # a number is never folded; its head is, at blanks
+            narrow = max(map(len, (*name.split(), *column[1:])), default=0)
+            drawn.add_column(text.Text(name.replace(" ", "\n")), justify="right", no_wrap=True)
+        least += narrow + _GAP
     for row in cells:
         drawn.add_row(*map(text.Text, row))
+    # What does not fit, the terminal breaks as any line.
     terminal = console.Console(file=sys.stdout)
+    terminal.width = max(terminal.width, least)
     with terminal.capture() as captured:
         terminal.print(drawn)
     return captured.get().rstrip("\n")

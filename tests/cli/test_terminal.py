@@ -87,6 +87,18 @@ def test_a_table_stands_in_columns(monkeypatch, capsys):
     assert "───" in lines[2] and lines[3].split() == ["conv", "[1]", "12", "3.5"]
 
 
+def test_a_number_is_never_folded(monkeypatch):
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "30")
+    numbers = ("1,234.56", "[12.34, 56.78]", "1,000,000")
+    with display.drawn_tables():
+        lines = table(("layer", "ms", "", "MACs ratio"), [("one word and another", *numbers)]).splitlines()
+    assert [line.split() for line in lines if "ratio" in line or "MACs" in line][0] == ["MACs"]
+    assert all(number in "\n".join(lines) for number in numbers) and max(map(len, lines)) > 30
+    assert {"one", "word", "and", "another"} <= set(" ".join(lines).split())
+
+
 def test_a_table_in_markdown_has_numbers_on_the_right():
     assert markdown_table(("", "before", "after"), [("MACs", 12, "")]) == [
         "| | before | after |", "|---|---:|---:|", "| MACs | 12 | |"]
