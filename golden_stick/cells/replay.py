@@ -1,7 +1,9 @@
 """
 What Cells read and give while a network runs over batches: handed on, and none of it kept (`tapped`), or again and
-again, each time from the last point before which nothing changes any more (`Replay`).
+again, each time from the last point before which nothing changes any more (`Replay`). And where a network fails.
 """
+import os
+import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,9 +14,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.cells.wrappers import evaluation, find_cell, leaves, opened
+from golden_stick.cells.wrappers import ScatteredOutput, evaluate, evaluation, find_cell, leaves, opened
 
-__all__ = ["Replay", "tapped"]
+__all__ = ["Replay", "run_until_failure", "silence", "tapped"]
 
 See = Callable[[int, np.ndarray], Any]  # of the number of a call of a Cell, and what it reads first or gives
 Sees = Mapping[str, Sequence[See]]  # by the path of the Cell
@@ -245,3 +247,66 @@ def _behind(see: Tap) -> Callable[[nn.Cell, Any, Any], None]:
         instead = see(output.asnumpy()) if isinstance(output, Tensor) else None
         return output if instead is None else Tensor(instead, output.dtype)
     return hook
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
+    sys.stderr.flush()
+    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+
+
+def run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
+                      ) -> Tuple[Optional[str], List[str]]:
+    """
+    Path of the innermost Cell in which a network fails, and those with parameters that had run before, in order. None
+    if it does not fail before the Cell at `until` has returned.
+    """
+    running: List[str] = []
+    finished: List[str] = []
+    handles: List[Any] = []
+
+    def enter(path: str) -> None:
+        # An operator of the Cell around may be waiting to fail. The context's pynative_synchronize does not help where
+        # operators have run without it before.
+        ms.runtime.synchronize()
+        running.append(path)
+
+    def leave(path: str, owner: bool) -> None:
+        ms.runtime.synchronize()
+        running.pop()
+        if owner:
+            finished.append(path)
+        if until and path == until:
+            raise _Enough
+
+    for path, cell in network.cells_and_names():
+        # A wrapper that the slimmer put around a layer is no Cell of the user's.
+        around = path.rpartition(".")[0]
+        path = around if isinstance(find_cell(network, around), ScatteredOutput) else path
+        owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
+        handles += [cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path)),
+                    cell.register_forward_hook(lambda cell, inputs, out, path=path, owner=owner: leave(path, owner))]
+    mode = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        with silence():
+            evaluate(network, tensors)
+    except _Enough:
+        return None, finished
+    except Exception:  # pylint: disable=broad-except
+        # Whatever the user's code raises: where it did is all that is asked.
+        return (running[-1] if running else ""), finished
+    finally:
+        ms.set_context(mode=mode)
+        for handle in handles:  # the compiler would see them
+            handle.remove()
+        ms.ms_memory_recycle()
+    return None, finished

@@ -24,13 +24,14 @@ from golden_stick.cells.wrappers import (
     own_fault,
     record_of,
     replace_cells,
+    tell_apart,
 )
 from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
 __all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "carry_out", "common_names",
-           "compare", "moved", "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of", "slim", "unslim",
-           "verify", "why_fixed"]
+           "compare", "cut_parameter", "moved", "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of",
+           "slim", "unslim", "verify", "why_fixed"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -69,18 +70,24 @@ def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
         raise ArgumentTypeError(f"For 'slim', 'network' must be a Cell, but got {type(network).__name__}.")
     if not isinstance(plan, PruningPlan):
         raise ArgumentTypeError(f"For 'slim', 'plan' must be a PruningPlan, but got {type(plan).__name__}.")
-    return carry_out(plan, network, copy_network(network))
+    return carry_out(plan, network)
 
 
-def carry_out(plan: PruningPlan, network: nn.Cell, smaller: nn.Cell) -> nn.Cell:
-    """`slim`, made of a copy of the network, with which it may share what the plan does not cut."""
+def carry_out(plan: PruningPlan, network: nn.Cell, owner: str = "slim",
+              known: Optional[Mapping[int, Any]] = None, cut: Optional["Cut"] = None) -> nn.Cell:
+    """`slim` for the caller `owner`. What is `known` is not copied, as in `copy_network`, if it is not cut; `cut` makes
+    a smaller parameter, if not `cut_parameter`."""
     cuts: Dict[str, Tuple[KeptAxis, ...]] = {}
     for axis in plan.axes:
         cuts[axis.parameter] = cuts.get(axis.parameter, ()) + (axis,)
-    parameters = {parameter.name: parameter for parameter in smaller.get_parameters()}
+    parameters = {parameter.name: parameter for parameter in network.get_parameters()}
     for name, axes in cuts.items():
         _check(parameters, name, axes)
-    resize(smaller, {name: _cut(parameters[name].asnumpy(), axes) for name, axes in cuts.items()}, cuts)
+    resizers = _resizers(network, cuts, cuts)
+    made = {id(item): (cut or cut_parameter)(item, cuts[item.name]) for item in network.get_parameters()
+            if item.name in cuts}
+    smaller = copy_network(network, owner, {**(known or {}), **made})
+    _set_widths(smaller, resizers)
     for width in plan.attributes:
         _set_width(find_cell(smaller, width.path), width)
     replace_cells(smaller, {site.path: partial(ScatteredOutput, site=site) for site in plan.scatters})
@@ -179,23 +186,40 @@ def _check(parameters: Mapping[str, ms.Parameter], name: str, axes: Tuple[KeptAx
                             f"0 to {axis.size - 1}, but got {list(axis.kept)[:5]}.")
 
 
-def _cut(values: np.ndarray, axes: Tuple[KeptAxis, ...]) -> np.ndarray:
+Cut = Callable[[ms.Parameter, Tuple[KeptAxis, ...]], ms.Parameter]
+
+
+def cut_parameter(parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> ms.Parameter:
+    """A new parameter with the positions of another that are kept."""
+    values = parameter.asnumpy()
     for axis in axes:
         values = np.take(values, axis.kept, axis.axis)
-    return np.ascontiguousarray(values)
+    return ms.Parameter(Tensor(np.ascontiguousarray(values), parameter.dtype), parameter.name, parameter.requires_grad)
 
 
 def resize(network: nn.Cell, values: Mapping[str, np.ndarray], cuts: Mapping[str, Tuple[KeptAxis, ...]]) -> None:
     """Put values of other shapes into parameters, by name, and tell the Cells that own these of their widths; `cuts`
     are what was taken of the values that they had, where they were cut."""
-    # Whether a convolution is depthwise shows only before its weight changes.
-    resizers = [(cell, resizer_of(cell, cuts)) for _, cell in network.cells_and_names()
-                if any(item is not None and item.name in values for item in cell._params.values())]
+    resizers = _resizers(network, values, cuts)
     for parameter in network.get_parameters():
         if parameter.name in values:
             parameter.set_data(Tensor(values[parameter.name], parameter.dtype), slice_shape=True)
-    for cell, set_widths in resizers:
-        set_widths(cell)
+    _set_widths(network, resizers)
+
+
+def _resizers(network: nn.Cell, names: Iterable[str], cuts: Mapping[str, Tuple[KeptAxis, ...]]) -> Dict[str, "Resizer"]:
+    """Path of every Cell that owns one of these parameters -> its resizer, to be made before they change: later nothing
+    shows whether a convolution was depthwise."""
+    names = frozenset(names)
+    return {path: resizer_of(cell, cuts) for path, cell in network.cells_and_names()
+            if any(item is not None and item.name in names for item in cell._params.values())}
+
+
+def _set_widths(network: nn.Cell, resizers: Mapping[str, "Resizer"]) -> None:
+    cells = dict(network.cells_and_names())
+    for path, set_widths in resizers.items():
+        set_widths(cells[path])
+    tell_apart(network, resizers)
 
 
 def _set_width(cell: nn.Cell, width: KeptWidth) -> None:

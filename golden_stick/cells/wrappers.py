@@ -29,7 +29,7 @@ __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput"
            "allowed_difference", "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
            "find_cell", "kind_of", "leaves", "mask_weights", "masked_network", "names_read", "nan_parameters",
            "numbers_in", "opened", "own_fault", "quiet", "record_of", "replace_cells", "scratch_directory", "set_zeros",
-           "unchanging", "unmask_weights", "unwrap_cells"]
+           "tell_apart", "unchanging", "unmask_weights", "unwrap_cells"]
 
 
 _NAMESPACES = {"nn": nn, "mint.nn": mint.nn}
@@ -194,10 +194,10 @@ def allowed_difference(tolerance: float, arrays: Iterable[np.ndarray], steps: in
     return max(tolerance, max(_ROUNDINGS, steps) * float(np.finfo(np.float16).eps)) if coarse else tolerance
 
 
-def copy_network(network: nn.Cell, owner: str = "slim", shared: Iterable[Any] = ()) -> nn.Cell:
-    """A deep copy of a network that has what is `shared` in common with it; `owner` is the function that the user
-    called."""
-    held = {id(item): item for item in shared}
+def copy_network(network: nn.Cell, owner: str = "slim", known: Optional[Mapping[int, Any]] = None) -> nn.Cell:
+    """A deep copy of a network, in which something else (or the same) stands for what is `known`, by its id; `owner` is
+    the function that the user called."""
+    held = dict(known or {})
     try:
         return copy.deepcopy(network, dict(held))
     except Exception:  # pylint: disable=broad-except
@@ -392,8 +392,19 @@ def replace_cells(network: nn.Cell, wrappers: Mapping[str, Callable[[nn.Cell], n
     for parent in [find_cell(network, path.rpartition(".")[0]) for path in wrappers]:
         if type(parent) is nn.MultiheadAttention:
             open_attention(parent)  # one that is not does not call its Cells
+    tell_apart(network, wrappers)
     last = {id(find_cell(network, path)): path for path in wrappers}
     _exchange(network, {key: wrappers[path](find_cell(network, path)) for key, path in last.items()})
+
+
+def tell_apart(network: nn.Cell, paths: Iterable[str]) -> None:
+    """Say that the Cells at these paths, and those around them, are what no others are: MindSpore may compile Cells as
+    one that were made by equal arguments, which it knows of its own layers and where `lazy_inline` is used."""
+    names = [path.split(".") for path in paths]
+    around = {".".join(parts[:count]) for parts in names for count in range(len(parts) + 1)}
+    for path, cell in network.cells_and_names():
+        if path in around and hasattr(cell, "cell_init_args"):
+            cell.cell_init_args += f" at {path}"
 
 
 def unwrap_cells(network: nn.Cell, kind: Type[Any]) -> None:

@@ -247,6 +247,8 @@ class Labels:
         self._fixed: List[Tuple[np.ndarray, str]] = []
         self._halves: List[Tuple[np.ndarray, str]] = []  # what was united with FIXED, and where
         self.place = ""  # what the walk has come to, in words
+        self._classes: Optional[np.ndarray] = None  # as of the last `solve`, if no label was made or united since
+        self._solution: Optional[Solution] = None  # the same, if none was fixed either
 
     @property
     def count(self) -> int:
@@ -257,12 +259,15 @@ class Labels:
         """`count` new labels, int64, shape (count,). A single channel cannot be removed, so one alone is fixed."""
         if count < 2:
             return np.zeros(count, np.int64)
+        self._classes = self._solution = None
         self._count += count
         return np.arange(self._count - count, self._count, dtype=np.int64)
 
     def unite(self, first: np.ndarray, second: np.ndarray) -> None:
         """Say that labels of two arrays (broadcast to each other) are kept or removed together."""
         pairs = np.stack(np.broadcast_arrays(first, second)).reshape(2, -1)
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        self._classes = self._solution = None
         self._unions.append(pairs)
         half = pairs.max(axis=0)[(pairs == FIXED).any(axis=0)]
         if half.any():
@@ -272,18 +277,27 @@ class Labels:
         """Say that these labels must stay, and why."""
         labels = np.unique(labels)
         if labels.any():
+            self._solution = None
             self._fixed.append((labels, reason))
 
     def solve(self) -> Solution:
         """Draw the conclusions."""
-        # FIXED takes no part in the classes: two streams that are both united with it have nothing else in common.
-        edges = np.concatenate(self._unions, axis=1)
-        classes = components(self._count, edges[:, (edges != FIXED).all(axis=0)])
+        if self._classes is None:
+            # FIXED takes no part in the classes: two streams that are both united with it have nothing else in common.
+            edges = np.concatenate(self._unions, axis=1)
+            self._classes = components(self._count, edges[:, (edges != FIXED).all(axis=0)])
+        if self._solution is None:
+            self._solution = self._concluded(self._classes)
+        return self._solution
+
+    def _concluded(self, classes: np.ndarray) -> Solution:
+        """What is fixed, and why, where the classes are known."""
         fixed = np.zeros(self._count, bool)
         reasons: List[Tuple[str, ...]] = [()]
         why = np.zeros(self._count, np.int64)  # many classes share few tuples of reasons
         for labels, reason in self._fixed:
-            members = np.setdiff1d(classes[labels], FIXED)
+            members = np.unique(classes[labels])
+            members = members[members != FIXED]
             fixed[members] = True
             before, place = np.unique(why[members], return_inverse=True)
             why[members] = len(reasons) + place
@@ -301,7 +315,8 @@ def components(count: int, edges: np.ndarray) -> np.ndarray:
     """Smallest member of every element's connected component, by hooking and pointer jumping."""
     parent = np.arange(count, dtype=np.int64)
     while edges.size:
-        low, high = np.sort(parent[edges], axis=0)
+        roots = parent[edges]
+        low, high = roots.min(axis=0), roots.max(axis=0)
         different = low != high
         if not different.any():
             break

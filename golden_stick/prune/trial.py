@@ -5,10 +5,7 @@ A reshape to `(-1, 512)` and one to `x.shape[1] * 49` are the same in the graph.
 channels, compiled, and every shape compared with the one that the labels say. Where they differ, another reading of the
 numbers is tried, and if none holds, the channels stay.
 """
-import os
-import sys
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations, islice
@@ -21,13 +18,12 @@ from mindspore import nn
 from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import describe_with_types
-from golden_stick.cells.slim import carry_out, verify
+from golden_stick.cells.replay import run_until_failure, silence
+from golden_stick.cells.slim import carry_out, cut_parameter, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
-    ScatteredOutput,
     copy_network,
     evaluate,
-    find_cell,
     masked_network,
     names_read,
     own_fault,
@@ -38,7 +34,7 @@ from golden_stick.graph.flow import WIDTH, Place
 from golden_stick.graph.groups import Grouping, WidthAttribute, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.layers import Layer
-from golden_stick.graph.plan import PruningPlan, removed_channels, shrunk_shapes
+from golden_stick.graph.plan import KeptAxis, PruningPlan, removed_channels, shrunk_shapes
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
@@ -72,7 +68,7 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
     for _ in range(_ATTEMPTS):
         free = grouping = free or _freest(graph, rejected_readings, policies)
         tied = partial(groups_without, graph, Counter(rejected_readings), **policies)
-        grouping, keys, ties = _with_attributes(network, graph, grouping, left_out, tied)
+        grouping, keys, ties = _with_attributes(subject, grouping, left_out, tied)
         named = partial(_with_lines, network, graph, tensors, rejected_readings, policies)
         plan = trial_of(name, grouping, config)
         if not plan.axes:
@@ -145,13 +141,11 @@ def _read_otherwise(graph: Graph, grouping: Grouping, wrong: Set[int]) -> Set[in
     return {number for number in split if graph.nodes[number].scope in scopes}
 
 
-def _with_attributes(network: nn.Cell, graph: Graph, grouping: Grouping, left_out: FrozenSet[_Key],
-                     tied: Callable[..., Grouping]
+def _with_attributes(subject: "_Subject", grouping: Grouping, left_out: FrozenSet[_Key], tied: Callable[..., Grouping]
                      ) -> Tuple[Grouping, Dict[_Key, Set[str]], List[Tuple[Place, Place]]]:
     """The grouping with the numbers in Cells that shrink with its channels; which attributes these are, where; and what
     they tie together."""
-    cells = dict(network.cells_and_names())
-    held = {path: _numbers_in(cell) for path, cell in cells.items()}
+    graph, held, cells = subject.graph, subject.numbers, dict(subject.network.cells_and_names())
     found: Dict[Tuple[str, str, Tuple[Any, ...]], List[Place]] = {}
     for number, rows in grouping.widths.items():
         for row, channels in enumerate(rows):
@@ -222,21 +216,32 @@ class _Subject:
     def __init__(self, name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]):
         self.name, self.network, self.graph, self.tensors = name, network, graph, tensors
         self._passed: Dict[str, bool] = {}  # path of a Cell -> whether the network runs until it has returned
+        self._cut: Dict[Any, ms.Parameter] = {}  # parameter and axes -> what is left, for all plans that agree there
+        written = {value.name for node in graph.nodes if node.attributes.get("side_effect_mem")
+                   for value in flatten(node.inputs) if isinstance(value, Parameter)}
+        held = [item for _, cell in network.cells_and_names() if record_of(cell) is not None
+                for item in cell._params.values() if item is not None and item.name not in written]
+        # What nothing changes that runs, so that copies share it.
+        self._shared = {id(item): item for item in unchanging(network) + held}
+        self.numbers = {path: _numbers_in(cell) for path, cell in network.cells_and_names()}
 
     def smaller(self, plan: PruningPlan) -> nn.Cell:
-        """The network slimmed by a plan. It shares with the network what no resizer changes."""
-        changed = {axis.parameter for axis in plan.axes} | {
-            value.name for node in self.graph.nodes if node.attributes.get("side_effect_mem")
-            for value in flatten(node.inputs) if isinstance(value, Parameter)}
-        shared = [item for _, cell in self.network.cells_and_names() if record_of(cell) is not None
-                  for item in cell.get_parameters() if item.name not in changed]
-        return carry_out(plan, self.network, copy_network(self.network, self.name, shared + unchanging(self.network)))
+        """The network slimmed by a plan."""
+        return carry_out(plan, self.network, self.name, self._shared, self._cut_once)
+
+    def _cut_once(self, parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> ms.Parameter:
+        if id(parameter) not in self._shared:
+            return cut_parameter(parameter, axes)
+        key = (id(parameter), axes)
+        if key not in self._cut:
+            self._cut[key] = cut_parameter(parameter, axes)
+        return self._cut[key]
 
     def passes(self, path: str) -> bool:
         """Whether the network itself gets through a Cell in PyNative mode: code may be made for GRAPH mode alone."""
         if path not in self._passed:
-            # A copy, since what runs may change its parameters.
-            self._passed[path] = _run_until_failure(copy_network(self.network), self.tensors, path)[0] is None
+            copied = copy_network(self.network, self.name, self._shared)
+            self._passed[path] = run_until_failure(copied, self.tensors, path)[0] is None
         return self._passed[path]
 
 
@@ -257,10 +262,10 @@ def _attempt(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> Tuple[
     if wrong:
         return wrong, None
     try:
-        with _silence():
+        with silence():
             traced = trace_slim(subject.name, smaller, subject.tensors)
     except SlimError:
-        wrong = _suspects(subject, grouping, smaller, *_run_until_failure(smaller, subject.tensors))
+        wrong = _suspects(subject, grouping, smaller, *run_until_failure(smaller, subject.tensors))
         if wrong:
             return wrong, None
         raise
@@ -286,7 +291,7 @@ def _rejected(subject: _Subject, grouping: Grouping, smaller: nn.Cell) -> Set[in
     if not first:
         return set()
     scope = subject.graph.nodes[max(first.values())].scope
-    failing, finished = _run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
+    failing, finished = run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
     if failing is None or not subject.passes(failing):
         return set()
     return _suspects(subject, grouping, smaller, failing, finished)
@@ -299,7 +304,7 @@ def _hidden_fits(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> bo
         return True
     smaller = subject.smaller(plan)
     try:
-        with _silence():
+        with silence():
             traced = trace_hidden(name, smaller, tensors, trace_for(name, smaller, tensors))
     except TraceError:
         return False
@@ -356,20 +361,6 @@ def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any
             rejected_readings.update(tried)
             tried.clear()
     return best
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
-    sys.stderr.flush()
-    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silent, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(silent)
 
 
 def _misfits(name: str, graph: Graph, smaller: Graph, grouping: Grouping, plan: PruningPlan) -> Set[int]:
@@ -445,56 +436,3 @@ def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
     around, rest = ".".join(others[:shared]), others[shared:]
     kind = type(cells[around])
     return {".".join(part for part in (path, *rest) if part) for path, cell in cells.items() if type(cell) is kind}
-
-
-class _Passed(Exception):
-    """Raised by a hook: nothing behind it needs to run."""
-
-
-def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
-                       ) -> Tuple[Optional[str], List[str]]:
-    """
-    Path of the innermost Cell in which a network fails, and those with parameters that had run before, in order. None
-    if it does not fail before the Cell at `until` has returned.
-    """
-    running: List[str] = []
-    finished: List[str] = []
-    handles: List[Any] = []
-
-    def enter(path: str) -> None:
-        # An operator of the Cell around may be waiting to fail. The context's pynative_synchronize does not help where
-        # operators have run without it before.
-        ms.runtime.synchronize()
-        running.append(path)
-
-    def leave(path: str, owner: bool) -> None:
-        ms.runtime.synchronize()
-        running.pop()
-        if owner:
-            finished.append(path)
-        if until and path == until:
-            raise _Passed
-
-    for path, cell in network.cells_and_names():
-        # A wrapper that the slimmer put around a layer is no Cell of the user's.
-        around = path.rpartition(".")[0]
-        path = around if isinstance(find_cell(network, around), ScatteredOutput) else path
-        owner = any(parameter is not None for parameter in cell._params.values())  # pylint: disable=protected-access
-        handles += [cell.register_forward_pre_hook(lambda cell, inputs, path=path: enter(path)),
-                    cell.register_forward_hook(lambda cell, inputs, out, path=path, owner=owner: leave(path, owner))]
-    mode = ms.get_context("mode")
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-    try:
-        with _silence():
-            evaluate(network, tensors)
-    except _Passed:
-        return None, finished
-    except Exception:  # pylint: disable=broad-except
-        # Whatever the user's code raises: where it did is all that is asked.
-        return (running[-1] if running else ""), finished
-    finally:
-        ms.set_context(mode=mode)
-        for handle in handles:  # the compiler would see them
-            handle.remove()
-        ms.ms_memory_recycle()
-    return None, finished

@@ -1,8 +1,12 @@
 """The slimmer and the masks: what they change, what they leave alone, what they refuse."""
+import subprocess
+import sys
+from pathlib import Path
+
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn, ops
+from mindspore import lazy_inline, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, SlimError
@@ -27,6 +31,47 @@ def plan_of(network, shape, residual="group", rate=0.5, seed=0):
 
 def values(network):
     return {parameter.name: parameter.asnumpy().copy() for parameter in network.get_parameters()}
+
+
+def test_layers_made_by_equal_arguments_are_not_compiled_as_one():
+    """As MindSpore does with the wide ones: their widths differ now."""
+    network = nn.SequentialCell(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1))
+    groups = gs.find_groups(gs.trace(network, (1, 3, 4, 4)))
+    scores = {group.name: np.arange(8) for group in groups}
+    plan = make_plan(groups, scores, {"0": 0.5, "1": 0.25, "2": 0.75})
+    slim = gs.slim(network, plan)
+    assert [node.shapes[0][1] for node in gs.trace(slim, (1, 3, 4, 4)).nodes] == [4, 6, 2, 2]
+    assert len({layer.cell_init_args for layer in slim}) == 4
+    assert network[1].cell_init_args == network[2].cell_init_args
+
+
+class Inlined(nn.Cell):
+    @lazy_inline(policy="front")
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def construct(self, x):
+        return x + self.second(ops.relu(self.first(x)))
+
+
+def test_masks_in_blocks_of_lazy_inline_are_not_compiled_as_one():
+    """In a process of its own: MindSpore keeps something of `lazy_inline`."""
+    code = "from tests.cells.test_slimmer import check_masks_of_lazy_inline; check_masks_of_lazy_inline()"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                           cwd=Path(__file__).parents[2])
+    assert ended.returncode == 0, ended.stderr
+
+
+def check_masks_of_lazy_inline():
+    network = networks.randomize(nn.SequentialCell(nn.Conv2d(3, 8, 1), Inlined(), Inlined(), nn.Conv2d(8, 2, 1)))
+    masked = masked_network(network, plan_of(network, (1, 3, 4, 4)))
+    x = ms.Tensor(np.random.default_rng(0).normal(size=(1, 3, 4, 4)).astype(np.float32))
+    outputs = []
+    for mode in (ms.PYNATIVE_MODE, ms.GRAPH_MODE):
+        ms.set_context(mode=mode)
+        outputs.append(masked.set_train(False)(x).asnumpy())
+    np.testing.assert_allclose(*outputs, atol=1e-6)
 
 
 def test_parameters_are_cut_as_numpy_cuts_them():
