@@ -20,7 +20,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import describe_with_types, progress
-from golden_stick.cells.slim import carry_out, verify
+from golden_stick.cells.slim import carry_out, numbers_held, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
     ScatteredOutput,
@@ -87,11 +87,9 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         if left_out:
             continue
         others = free = None
-        if failure and (not graph.hidden or policies.get("hidden_stays")):
-            raise failure
         if failure:
             # What nobody reads may meet channels in code that the graph does not show.
-            policies["hidden_stays"] = True
+            _hold_more(policies, subject, plan, failure)
             continue
         again = _read_otherwise(graph, grouping, wrong)
         if again:
@@ -105,6 +103,18 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         rejected_readings.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+def _hold_more(policies: Dict[str, Any], subject: "_Subject", plan: PruningPlan, failure: SlimError) -> None:
+    """Let what the graph's hidden nodes read stay; then also, where the code fails, what is as wide as they make."""
+    if not subject.graph.hidden or "beside" in policies:
+        raise failure
+    if policies.get("hidden_stays"):
+        failing, _ = _run_until_failure(subject.smaller(plan), subject.tensors)
+        if failing is None:
+            raise failure
+        policies["beside"] = failing
+    policies["hidden_stays"] = True
 
 
 # An attribute of a class, and keys of tuples and dicts in it.
@@ -150,7 +160,10 @@ def _with_attributes(network: nn.Cell, graph: Graph, grouping: Grouping, left_ou
     """The grouping with the numbers in Cells that shrink with its channels; which attributes these are, where; and what
     they tie together."""
     cells = dict(network.cells_and_names())
-    held = {path: _numbers_in(cell) for path, cell in cells.items()}
+    # What a Cell holds may be read by the code of one around it.
+    names = {path: names_read(cell) for path, cell in cells.items()}
+    held = {path: numbers_held(cell, frozenset().union(*(names[around] for around in _around(path, ""))))
+            for path, cell in cells.items()}
     found: Dict[Tuple[str, str, Tuple[Any, ...]], List[Place]] = {}
     for number, rows in grouping.widths.items():
         for row, channels in enumerate(rows):
@@ -180,24 +193,6 @@ def _passes(cells: Mapping[str, nn.Cell], graph: Graph, grouping: Grouping, numb
     node, made = graph.nodes[number], grouping.outputs[number][0]
     return (isinstance(record_of(cells.get(node.scope, nn.Cell())), Layer)
             and [len(channels) for _, channels in made] == [width] and width in graph.shape(node.inputs[0]))
-
-
-def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, Tuple[Any, ...]], int]:
-    """The whole numbers above 1 that a Cell's code reads: attribute, and keys of tuples and dicts in it -> number."""
-    if record_of(cell) is not None:  # the slimmer knows its attributes
-        return {}
-    return {(name, place): value for name in names_read(cell) & set(vars(cell))
-            for place, value in _whole_numbers(vars(cell)[name]) if value > 1}
-
-
-def _whole_numbers(held: Any) -> Iterator[Tuple[Tuple[Any, ...], int]]:
-    """The whole numbers in tuples, lists and dicts of such, and by which keys they are reached."""
-    if isinstance(held, int) and not isinstance(held, bool):
-        yield (), held
-    items = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, (tuple, list)) else ()
-    for key, item in items:
-        if isinstance(key, (int, str)):
-            yield from (((key, *place), value) for place, value in _whole_numbers(item))
 
 
 # What a reason says that a line of the user's code is to blame for.
@@ -339,9 +334,12 @@ def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -
     try:
         evaluate(network, tensors)
     except Exception as error:  # pylint: disable=broad-except
+        said = first_line(error)
+        remedy = ("Prune it where it runs, or write it by operators that this device has, such as matmul"
+                  if "Unsupported op" in said else
+                  "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
         raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
-                         f"{describe_with_types(tensors)}, but it does not: {first_line(error)}. If it reads "
-                         f"indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32).") from error
+                         f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error
 
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
