@@ -432,7 +432,7 @@ def _suspects(subject: _Subject, grouping: Grouping, smaller: nn.Cell, failing: 
 
 def _signature(graph: Graph, number: int) -> Tuple[str, Tuple[int, ...], Tuple[int, ...]]:
     node = graph.nodes[number]
-    return node.operator, graph.shape(node.inputs[0]), node.shapes[0]
+    return node.operator, graph.shape(flatten(node.inputs)[0]), node.shapes[0]
 
 
 def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
