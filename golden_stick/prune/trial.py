@@ -87,6 +87,11 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         if left_out:
             continue
         others = free = None
+        # Zeros that are joined are made elsewhere: where they break the network does not lead to them.
+        zeros = {number for number in grouping.read_numbers if graph.nodes[number].operator == "Concat"}
+        if failure and zeros - set(rejected_readings):
+            rejected_readings.update(zeros)
+            continue
         if failure:
             # What nobody reads may meet channels in code that the graph does not show.
             _hold_more(policies, subject, plan, failure)
@@ -110,10 +115,7 @@ def _hold_more(policies: Dict[str, Any], subject: "_Subject", plan: PruningPlan,
     if not subject.graph.hidden or "beside" in policies:
         raise failure
     if policies.get("hidden_stays"):
-        failing, _ = _run_until_failure(subject.smaller(plan), subject.tensors)
-        if failing is None:
-            raise failure
-        policies["beside"] = failing
+        policies["beside"] = _run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
     policies["hidden_stays"] = True
 
 
@@ -335,8 +337,8 @@ def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -
         evaluate(network, tensors)
     except Exception as error:  # pylint: disable=broad-except
         said = first_line(error)
-        remedy = ("Prune it where it runs, or write it by operators that this device has, such as matmul"
-                  if "Unsupported op" in said or "unregistered" in said else
+        lacking = "Unsupported op" in said or "unregistered" in said
+        remedy = ("Prune it where it runs, or write it by operators that this device has, such as matmul" if lacking else
                   "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
         raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
                          f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error
