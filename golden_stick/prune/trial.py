@@ -338,7 +338,7 @@ def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -
     except Exception as error:  # pylint: disable=broad-except
         said = first_line(error)
         lacking = "Unsupported op" in said or "unregistered" in said
-        remedy = ("Prune it where it runs, or write it by operators that this device has, such as matmul" if lacking else
+        remedy = ("Prune it where it runs, or write it by operators that this device has, as matmul" if lacking else
                   "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
         raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
                          f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error
