@@ -6,7 +6,7 @@ import re
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -89,10 +89,11 @@ def trace_for(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> G
 
 
 @progress("tracing the network")
-def _trace(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = ()) -> Graph:
-    """`trace_for`, with the Cells at these paths in training."""
+def _trace(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], training: Tuple[str, ...] = (),
+           copied: Optional[nn.Cell] = None) -> Graph:
+    """`trace_for`, with the Cells at these paths in training; if given, a copy of the network is compiled for it."""
     try:
-        model = _compile(network, tensors, training)
+        model = _compile(copied or network, tensors, training)
     except (RuntimeError, TypeError, ValueError, AttributeError, NameError, KeyError, IndexError, SyntaxError) as error:
         raise TraceError(f"For '{owner}', '{type(network).__name__}' could not be compiled for inputs of shape "
                          f"{describe(tensors)}: {first_line(error)}") from error
@@ -120,8 +121,7 @@ def _foreign(network: nn.Cell, graph: Graph) -> Dict[str, Tuple[Owner, ...]]:
     The weights of Cells of known kinds that other code reads than the Cell's own, by name, with owners of no kind:
     whatever is put around such a Cell does not reach what is computed with them.
     """
-    cells = dict(network.cells_and_names())
-    known = {*LAYERS, *NORMALIZATIONS}
+    cells, known = dict(network.cells_and_names()), {*LAYERS, *NORMALIZATIONS}
     found: Dict[str, Tuple[Owner, ...]] = {}
     for node in graph.nodes:
         for value in flatten(node.inputs):
@@ -165,12 +165,16 @@ def trace_hidden(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], g
         not path or unread & {parameter.name for parameter in cell.get_parameters()}))
     if not unread and not training:
         return graph
-    shown = copy_network(network, owner)
-    for _, cell in shown.cells_and_names():
-        held = {parameter.name for parameter in cell.get_parameters()}
-        if held and held <= unread:
-            cell.register_forward_hook(_show)
-    return _joined(graph, _trace(owner, shown, tensors, training))
+    copied = copy_network(network, owner)
+    for path, cell in copied.cells_and_names():
+        # A Cell of which only a part is read may return what nobody reads, such as a sum in the last round of a loop.
+        if path and not isinstance(cell, (nn.CellList, nn.CellDict)) and unread & {
+                parameter.name for parameter in cell.get_parameters()}:
+            kind = type(cell)
+            # Not by a hook: the compiler leaves out those of Cells in a CellList.
+            cell.__class__ = type(kind.__name__, (kind,), {"construct": _shown, "not_shown": kind.construct,
+                                                           "__module__": kind.__module__})
+    return _joined(graph, _trace(owner, network, tensors, training, copied))
 
 
 def _asks(cell: nn.Cell) -> bool:
@@ -178,8 +182,9 @@ def _asks(cell: nn.Cell) -> bool:
     return not type(cell).__module__.startswith("mindspore.") and "training" in names_read(cell)
 
 
-def _show(cell: nn.Cell, inputs: Any, output: Any) -> Any:
-    """A hook: what is printed is computed."""
+def _shown(self: Any, *inputs: Any, **named: Any) -> Any:
+    """In the place of a Cell's `construct`: what is printed is computed."""
+    output = self.not_shown(*inputs, **named)
     ops.Print()(output)
     return output
 

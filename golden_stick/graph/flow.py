@@ -25,7 +25,7 @@ from golden_stick.graph.ir import (
 )
 from golden_stick.graph.layers import Form, layer_of
 
-__all__ = ["Binding", "CHANNEL", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT", "Labeled",
+__all__ = ["BESIDE", "Binding", "CHANNEL", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT", "Labeled",
            "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "WIDTH", "always_zero",
            "axes_of", "is_data", "never_zero", "number", "zero_as_first", "zero_as_joined"]
 
@@ -42,6 +42,7 @@ HEAD_POLICIES = ("width", "whole")
 # Why a channel stays that the code cannot do without, once slimming for trial has shown it.
 NUMBER = "a number written in the code fits these widths only"
 WIDTH = "a number that the code computes from a width enters the results"
+BESIDE = "may meet a result that nobody reads, which keeps its width"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,18 +140,19 @@ class Flow:
     `residual` is one of `RESIDUAL_POLICIES`, `rejected_readings` the number of a node -> how many readings of its
     numbers were wrong, `approximate` whether normalizations over channels may lose some although that changes what
     they give, `whole` the nodes that split channels into heads which go as a whole, `ties` the rows of `numbers` that
-    one attribute of a Cell gives the length of, `hidden_stays` whether what the graph's hidden nodes read must stay.
+    one attribute of a Cell gives the length of, `hidden_stays` whether what the graph's hidden nodes read must stay,
+    `beside` the path of a Cell whose code goes on with what they make, unseen: all as wide as that must stay there.
     """
 
     def __init__(self, graph: Graph, residual: str, rejected_readings: Optional[Mapping[int, int]] = None,
                  approximate: bool = False, whole: Collection[int] = (), ties: Sequence[Tuple[Place, Place]] = (),
-                 hidden_stays: bool = False):
+                 hidden_stays: bool = False, beside: Optional[str] = None):
         self.graph = graph
         self.residual = residual
         self.approximate = approximate
         self.whole = whole
         self._ties = ties
-        self._hidden_stays = hidden_stays
+        self._hidden_stays, self._beside = hidden_stays, beside
         self._hiding = False  # whether the walk has come to the hidden nodes
         self.first_hidden = 0  # the first label that these make
         self.hidden: List[Binding] = []  # filters of theirs
@@ -172,7 +174,7 @@ class Flow:
         self.attended: List[np.ndarray] = []
         self.rejected_readings = Counter(rejected_readings)  # of a node that is not there: 0
         self._known: Dict[Result, Labeled] = {}
-        self.untold = graph.constant() | _packed(graph)
+        self.untold = graph.constant() | graph.packing()
         self._place: Dict[int, str] = {}
         self._depth: Dict[int, int] = {}
         self.moving = graph.moving()
@@ -233,6 +235,8 @@ class Flow:
                 self.hold(value)
             for _, labels in self.shrinking(value) if isinstance(value, Result) else ():
                 self.labels.fix(labels, "output of the network")
+        if self._beside is not None:
+            self._stay_beside(self._beside, {size for node in self.graph.hidden for size in node.shapes[0]})
         for one, other in self._ties:
             self.labels.unite(*(self.numbers[number][row] for number, row in (one, other)))
         for key in self._unused:  # such as the taps of a kernel
@@ -240,6 +244,13 @@ class Flow:
         for (name, _), binding in self.bindings.items():
             if name in self._held:
                 self.labels.fix(binding.labels, f"parameter '{name}' is also read in a way that fixes its shape")
+
+    def _stay_beside(self, path: str, widths: Collection[int]) -> None:
+        place = f"in '{path}'" if path else "in the outermost Cell"
+        values = [value for node in self.graph.nodes[:self.graph.evaluated] if node.scope == path
+                  for value in (*flatten(node.inputs), Result(node.number)) if isinstance(value, Result)]
+        for labels in (labels for value in values for _, labels in self.shrinking(value) if len(labels) in widths):
+            self.labels.fix(labels, f"{BESIDE} ({place})")
 
     def _reads_weights_alone(self, node: Node) -> bool:
         """Whether a node computes from weights, of which one has more axes than a vector has."""
@@ -372,15 +383,16 @@ class Flow:
 
     def fills(self, node: Node, value: Value) -> bool:
         """Whether a value is one number all over, as zeros are that the code makes as wide as what they meet."""
-        return not self.rejected_readings[node.number] and self._uniform(value)
+        return not self.rejected_readings[node.number] and self.uniform(value)
 
-    def _uniform(self, value: Value) -> bool:
+    def uniform(self, value: Value) -> bool:
+        """Whether a value is a tensor of one number all over, which the code makes."""
         if isinstance(value, Constant):
             return np.ndim(value.value) > 0 and len(np.unique(value.value)) == 1
         if not isinstance(value, Result):
             return False
         node = self.graph.nodes[value.node]
-        return node.operator in _FILLED or node.operator in _MOVED and self._uniform(node.inputs[0])
+        return node.operator in _FILLED or node.operator in _MOVED and self.uniform(node.inputs[0])
 
     def pin(self, node: Node) -> None:
         """Fix the channels that a node reads, or else the nearest ones before it."""
@@ -468,18 +480,6 @@ _FILLED = frozenset({"Zeros", "Ones", "ZerosLike", "OnesLike", "ZerosLikeExt", "
                      "FillScalar", "FullLike"})
 _MOVED = frozenset({"StridedSlice", "Slice", "Reshape", "ExpandDims", "Squeeze", "Transpose", "Tile", "BroadcastTo",
                     "Cast"})
-
-
-def _packed(graph: Graph) -> Set[int]:
-    """The nodes that pack the weights of a recurrent operator into one."""
-    moving, found = graph.moving(), set()
-    values = [value for node in graph.nodes if node.operator == "LSTM" for value in node.inputs[3:]]
-    while values:
-        value = values.pop()
-        if isinstance(value, Result) and value.node not in moving and value.node not in found:
-            found.add(value.node)
-            values.extend(flatten(graph.nodes[value.node].inputs))
-    return found
 
 
 def is_data(value: Value) -> bool:

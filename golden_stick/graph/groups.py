@@ -1,7 +1,7 @@
 """Channel groups: what must shrink together, found by following labels through the graph. No name is looked at."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, FrozenSet, List, Mapping, Set, Tuple
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -187,9 +187,9 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
 
 def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual: str = "group",
                    normalization: str = "exact", heads: str = "width", ties: Sequence[Tuple[Place, Place]] = (),
-                   hidden_stays: bool = False) -> Grouping:
+                   hidden_stays: bool = False, beside: Optional[str] = None) -> Grouping:
     """What `find_groups` finds where slimming for trial has shown how many readings of a node's numbers are wrong, and
-    which widths one attribute of a Cell holds."""
+    which widths one attribute of a Cell holds; `hidden_stays` and `beside` are those of a flow."""
     for name, policy, known in (("residual", residual, RESIDUAL_POLICIES), ("heads", heads, HEAD_POLICIES),
                                 ("normalization", normalization, NORMALIZATION_POLICIES)):
         if policy not in known:
@@ -198,8 +198,8 @@ def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual:
     approximate = normalization == "approximate"
     whole: Set[int] = set()
     if heads == "whole":
-        whole = _heads(Flow(graph, residual, rejected_readings, approximate, (), (), hidden_stays).run(RULES))
-    flow = Flow(graph, residual, rejected_readings, approximate, whole, ties, hidden_stays).run(RULES)
+        whole = _heads(Flow(graph, residual, rejected_readings, approximate, (), (), hidden_stays, beside).run(RULES))
+    flow = Flow(graph, residual, rejected_readings, approximate, whole, ties, hidden_stays, beside).run(RULES)
     return _grouping(flow, heads)
 
 

@@ -162,6 +162,17 @@ class Graph:
                 numbers.add(node.number)
         return frozenset(numbers)
 
+    def packing(self) -> FrozenSet[int]:
+        """Numbers of the nodes that pack the weights of a recurrent operator into one."""
+        moving, found = self.moving(), set()
+        values = [value for node in self.nodes if node.operator == "LSTM" for value in node.inputs[3:]]
+        while values:
+            value = values.pop()
+            if isinstance(value, Result) and value.node not in moving and value.node not in found:
+                found.add(value.node)
+                values.extend(flatten(self.nodes[value.node].inputs))
+        return frozenset(found)
+
     def consumers(self) -> Mapping[Result, Tuple[int, ...]]:
         """Which nodes read each result; the network's own output counts as node -1."""
         readers: Dict[Result, List[int]] = {}

@@ -83,11 +83,13 @@ class Untouched:
 
 # What a reason says -> what would let the channels go. The first that fits is taken.
 _REMEDIES: Tuple[Tuple[str, str], ...] = (
+    ("a result that nobody reads", "leave out the code that makes it, such as a sum in the last round of a loop"),
     ("output of the network", "nothing to do: it is as wide as the result"),
     ("has no rule", "teach the operator by golden_stick.graph.rules.add_rule"),
     ("reads channels by numbers", "put the chosen filters into the layer's weight, or cut equal parts by 'split'"),
     ("cuts the channels", "cut equal parts, as 'chunk' does, or give each part a layer of its own"),
     ("rolls the channels", "put the filters into that order in the layer's weight"),
+    ("whose width is written", "take the width from a layer or an attribute, such as self.conv.out_channels"),
     ("written in the code", "take the number from the input's shape, or write -1 for it"),
     ("computes from a width", "write the number itself, which then stays while the width shrinks"),
     ("normalized over", "'normalization': 'approximate' lets it go, and the report says what that changes"),
@@ -97,11 +99,15 @@ _REMEDIES: Tuple[Tuple[str, str], ...] = (
     ("nothing to prune meets", "nothing to do: no channels that can go come here"),
     ("no axis of it follows", "nothing to do: no channels that can go come here"),
     ("network's input", "nothing to do: it is as wide as what the network reads"),
+    ("computed from what", "nothing to set: filters that are mixed anew for every input stay"),
     ("computed", "store what is computed as the layer's weight before pruning"),
     ("recurrent", "nothing to set: what a recurrent layer holds stays"),
     ("control flow", "decide by a shape or an attribute, not by a tensor's values"),
     ("single channel", "nothing to do: a layer keeps one filter"),
     ("chosen to go", "a larger 'prune_rate', or a smaller 'round_to' or 'min_width'"),
+    ("keeps its width", "nothing to set here: what keeps its width has a reason of its own, and is named with it"),
+    ("always stays", "nothing to set here: what always stays has a reason of its own, and is named with it"),
+    ("evaluation does not read what", "nothing to do: it trains on, and reads what is left"),
     ("evaluation does not read", "a branch for training alone stays as it is: leave it out of fine-tuning"),
 )
 _NO_REMEDY = "nothing to set: this place in the network would have to be written otherwise"

@@ -116,7 +116,7 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
     if not callable(train):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'train' must be a function of a network and a step, but got "
                                 f"{type(train).__name__}.")
-    arguments = _arguments_of(train)
+    trained = _Training(train, _arguments_of(train))
     key, whole = _budget_of(config)
     if data is not None and not callable(data):
         raise ArgumentTypeError(f"For 'prune_in_steps', 'data' must be a function that gives batches, in every step "
@@ -146,7 +146,7 @@ def prune_in_steps(network: nn.Cell, inputs: Any, config: Mapping[str, Any], ste
             with unwarned_of_optimizers():
                 slim = algorithm.convert(applied)
             if not kept.restore(slim, step):
-                _train(train, (slim, step, PruningStep(before, algorithm.report))[:arguments])
+                trained(slim, step, PruningStep(before, algorithm.report))
                 kept.write(slim, step)
         reports.append(algorithm.report)
         baseline = task.baseline.after(task.grouping, plan)
@@ -215,15 +215,21 @@ def _arguments_of(train: Callable[..., None]) -> int:
     return count
 
 
-def _train(train: Callable[..., None], arguments: Tuple[Any, ...]) -> None:
-    parameters = arguments[0].trainable_params()
-    before = digest_of(parameter.asnumpy() for parameter in parameters)
-    train(*arguments)
-    if before == digest_of(parameter.asnumpy() for parameter in parameters):
-        # Without the step's number: of warnings that are alike, Python shows the first.
-        warnings.warn("For 'prune_in_steps', 'train' must train the network that it is given, but no weight of it "
-                      "changed: an optimizer that was made before trains another network. Make one of "
-                      "slim.trainable_params(), or go on with gs.slim_optimizer.", stacklevel=level_of_user())
+class _Training:
+    """The user's training, which takes so many of the arguments; one that changes no weight is told of once."""
+
+    def __init__(self, train: Callable[..., None], arguments: int):
+        self._train, self._arguments, self._told = train, arguments, False
+
+    def __call__(self, slim: nn.Cell, *others: Any) -> None:
+        parameters = slim.trainable_params()
+        before = digest_of(parameter.asnumpy() for parameter in parameters)
+        self._train(*(slim, *others)[:self._arguments])
+        if not self._told and before == digest_of(parameter.asnumpy() for parameter in parameters):
+            self._told = True
+            warnings.warn("For 'prune_in_steps', 'train' must train the network that it is given, but no weight of it "
+                          "changed: an optimizer that was made before trains another network. Make one of "
+                          "slim.trainable_params(), or go on with gs.slim_optimizer.", stacklevel=level_of_user())
 
 
 def _so_far(key: str, whole: float, done: float) -> float:

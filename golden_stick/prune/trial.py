@@ -19,7 +19,7 @@ from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import describe_with_types
 from golden_stick.cells.replay import run_until_failure, silence
-from golden_stick.cells.slim import carry_out, cut_parameter, verify
+from golden_stick.cells.slim import carry_out, cut_parameter, numbers_held, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
     copy_network,
@@ -60,11 +60,21 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
                      config: Mapping[str, Any]) -> Tuple[Grouping, Optional[Graph]]:
     """The channel groups of a network that survives losing them, for the caller `name` with this configuration; and the
     graph of the network that was slimmed for trial, None if nothing was."""
+    subject = _Subject(name, network, graph, tensors)
+    try:
+        return _survivors(subject, config)
+    finally:
+        subject.put_names_back()
+
+
+def _survivors(subject: "_Subject", config: Mapping[str, Any]) -> Tuple[Grouping, Optional[Graph]]:
+    """`surviving_groups` of a subject."""
+    name, network, graph, tensors = subject.name, subject.network, subject.graph, subject.tensors
     rejected_readings: Counter = Counter()
     policies: Dict[str, Any] = {key: config[key] for key in ("residual", "normalization", "heads")}
     left_out: FrozenSet[_Key] = frozenset()  # attributes that are not taken for widths
     others: Optional[Iterator[FrozenSet[_Key]]] = None  # what else may be left out before a reading is given up
-    subject, free = _Subject(name, network, graph, tensors), None
+    free = None
     for _ in range(_ATTEMPTS):
         free = grouping = free or _freest(graph, rejected_readings, policies)
         tied = partial(groups_without, graph, Counter(rejected_readings), **policies)
@@ -84,24 +94,40 @@ def surviving_groups(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[m
         if left_out:
             continue
         others = free = None
-        if failure and (not graph.hidden or policies.get("hidden_stays")):
-            raise failure
+        # Zeros that are joined are made elsewhere: where they break the network does not lead to them.
+        zeros = {number for number in grouping.read_numbers if graph.nodes[number].operator == "Concat"}
+        if failure and zeros - set(rejected_readings):
+            rejected_readings.update(zeros)
+            continue
         if failure:
             # What nobody reads may meet channels in code that the graph does not show.
-            policies["hidden_stays"] = True
+            _hold_more(policies, subject, plan, failure)
             continue
         again = _read_otherwise(graph, grouping, wrong)
         if again:
             rejected_readings.update(again)
             continue
         if any(rejected_readings[number] for number in wrong - set(grouping.read_numbers)):
-            nodes = located(graph, network, tensors).nodes
-            places = ", ".join(str(nodes[number]) for number in sorted(wrong))
-            raise SlimError(f"For '{name}', what the network computes must not depend on its widths, but a number that "
-                            f"is computed from one enters {places}.")
+            _refuse_width(subject, wrong)
         rejected_readings.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
+
+
+def _refuse_width(subject: "_Subject", wrong: Set[int]) -> None:
+    nodes = located(subject.graph, subject.network, subject.tensors).nodes
+    places = ", ".join(str(nodes[number]) for number in sorted(wrong))
+    raise SlimError(f"For '{subject.name}', what the network computes must not depend on its widths, but a number that "
+                    f"is computed from one enters {places}.")
+
+
+def _hold_more(policies: Dict[str, Any], subject: "_Subject", plan: PruningPlan, failure: SlimError) -> None:
+    """Let what the graph's hidden nodes read stay; then also, where the code fails, what is as wide as they make."""
+    if not subject.graph.hidden or "beside" in policies:
+        raise failure
+    if policies.get("hidden_stays"):
+        policies["beside"] = run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
+    policies["hidden_stays"] = True
 
 
 # An attribute of a class, and keys of tuples and dicts in it.
@@ -177,24 +203,6 @@ def _passes(cells: Mapping[str, nn.Cell], graph: Graph, grouping: Grouping, numb
             and [len(channels) for _, channels in made] == [width] and width in graph.shape(node.inputs[0]))
 
 
-def _numbers_in(cell: nn.Cell) -> Dict[Tuple[str, Tuple[Any, ...]], int]:
-    """The whole numbers above 1 that a Cell's code reads: attribute, and keys of tuples and dicts in it -> number."""
-    if record_of(cell) is not None:  # the slimmer knows its attributes
-        return {}
-    return {(name, place): value for name in names_read(cell) & set(vars(cell))
-            for place, value in _whole_numbers(vars(cell)[name]) if value > 1}
-
-
-def _whole_numbers(held: Any) -> Iterator[Tuple[Tuple[Any, ...], int]]:
-    """The whole numbers in tuples, lists and dicts of such, and by which keys they are reached."""
-    if isinstance(held, int) and not isinstance(held, bool):
-        yield (), held
-    items = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, (tuple, list)) else ()
-    for key, item in items:
-        if isinstance(key, (int, str)):
-            yield from (((key, *place), value) for place, value in _whole_numbers(item))
-
-
 # What a reason says that a line of the user's code is to blame for.
 _OF_CODE = ("written in the code", WIDTH)
 
@@ -216,6 +224,7 @@ class _Subject:
     def __init__(self, name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]):
         self.name, self.network, self.graph, self.tensors = name, network, graph, tensors
         self._passed: Dict[str, bool] = {}  # path of a Cell -> whether the network runs until it has returned
+        self._names = [(item, item.name) for item in network.get_parameters()]
         self._cut: Dict[Any, ms.Parameter] = {}  # parameter and axes -> what is left, for all plans that agree there
         written = {value.name for node in graph.nodes if node.attributes.get("side_effect_mem")
                    for value in flatten(node.inputs) if isinstance(value, Parameter)}
@@ -223,10 +232,19 @@ class _Subject:
                 for item in cell._params.values() if item is not None and item.name not in written]
         # What nothing changes that runs, so that copies share it.
         self._shared = {id(item): item for item in unchanging(network) + held}
-        self.numbers = {path: _numbers_in(cell) for path, cell in network.cells_and_names()}
+        # What a Cell holds may be read by the code of one around it.
+        names = {path: names_read(cell) for path, cell in network.cells_and_names()}
+        self.numbers = {path: numbers_held(cell, frozenset().union(*(names[around] for around in _around(path, ""))))
+                        for path, cell in network.cells_and_names()}
+
+    def put_names_back(self) -> None:
+        """What is shared has the names that it had: code that runs may give others, such as a slice of a CellList."""
+        for item, name in self._names:
+            item.name = name
 
     def smaller(self, plan: PruningPlan) -> nn.Cell:
         """The network slimmed by a plan."""
+        self.put_names_back()
         return carry_out(plan, self.network, self.name, self._shared, self._cut_once)
 
     def _cut_once(self, parameter: ms.Parameter, axes: Tuple[KeptAxis, ...]) -> ms.Parameter:
@@ -235,11 +253,13 @@ class _Subject:
         key = (id(parameter), axes)
         if key not in self._cut:
             self._cut[key] = cut_parameter(parameter, axes)
+            self._names.append((self._cut[key], parameter.name))
         return self._cut[key]
 
     def passes(self, path: str) -> bool:
         """Whether the network itself gets through a Cell in PyNative mode: code may be made for GRAPH mode alone."""
         if path not in self._passed:
+            self.put_names_back()
             copied = copy_network(self.network, self.name, self._shared)
             self._passed[path] = run_until_failure(copied, self.tensors, path)[0] is None
         return self._passed[path]
@@ -344,9 +364,12 @@ def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -
     try:
         evaluate(network, tensors)
     except Exception as error:  # pylint: disable=broad-except
+        said = first_line(error)
+        lacking = "Unsupported op" in said or "unregistered" in said
+        remedy = ("Prune it where it runs, or write it by operators that this device has, as matmul" if lacking else
+                  "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
         raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
-                         f"{describe_with_types(tensors)}, but it does not: {first_line(error)}. If it reads "
-                         f"indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32).") from error
+                         f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error
 
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
@@ -425,7 +448,7 @@ def _suspects(subject: _Subject, grouping: Grouping, smaller: nn.Cell, failing: 
 
 def _signature(graph: Graph, number: int) -> Tuple[str, Tuple[int, ...], Tuple[int, ...]]:
     node = graph.nodes[number]
-    return node.operator, graph.shape(node.inputs[0]), node.shapes[0]
+    return node.operator, graph.shape(flatten(node.inputs)[0]), node.shapes[0]
 
 
 def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:

@@ -142,9 +142,9 @@ def test_a_cell_around_the_network_before_it_was_pruned(kind, tmp_path):
 class Part(nn.Cell):
     """A layer that another may stand in for."""
 
-    def __init__(self):
+    def __init__(self, make=lambda: nn.Conv2d(16, 16, 1)):
         super().__init__()
-        self.c, self.d = nn.Conv2d(16, 16, 1), None
+        self.c, self.d = make(), None
 
     def construct(self, x):
         return ops.relu(self.c(x) if self.d is None else self.d(x))
@@ -163,6 +163,16 @@ def test_two_parameters_of_one_name_are_named(tmp_path):
                                               "'head.1.c.weight': save a network before layers are put into it"):
         gs.save_slim(slim, tmp_path / "slim")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Conv2d(16, 16, 3, group=4), lambda: nn.BatchNorm2d(16),
+                                  lambda: nn.PReLU(16)])
+def test_so_are_those_of_other_layers(make, tmp_path):
+    slim = pruned(Body(nn.SequentialCell(Part(make), nn.ReLU(), Part(make))), SHAPE)
+    for part in (slim.head[0], slim.head[2]):
+        part.d, part.c = make(), None
+    with pytest.raises(CheckpointError, match=r"but 'head.0.d.(\w+)' and 'head.2.d.\1' are both named 'd.\w+': save a"):
+        gs.save_slim(slim, tmp_path / "slim")
 
 
 REFUSED = {

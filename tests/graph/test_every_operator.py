@@ -198,7 +198,7 @@ def products(b, equation):
     """The first layer's (2, 6, 4, 4) and whatever else the equation reads, multiplied and summed up."""
     operands = (first_layer(b), first_layer(b, path="b"))[:1 + equation.count(",")]
     if "oc" in equation:
-        operands = operands[:1] + (b.parameter("w.weight", (5, 6)),)
+        operands = operands[:1] + (b.parameter("w.weight", (3, 5, 6) if "eoc" in equation else (5, 6)),)
     made = np.einsum(equation, *(np.zeros(b.shape(value)) for value in operands)).shape
     result = b.node("Einsum", [operands], made, equation=equation)
     return result if len(made) == 4 else b.reshape(result, *made, *(1,) * (4 - len(made)))
@@ -207,9 +207,29 @@ def products(b, equation):
 EQUATIONS = (
     ("space", "bchw->bc", True), ("two maps", "bchw, bchw -> bc", True), ("turned", "b c h w -> b w c h", False),
     ("channels", "bchw->bhw", True), ("scores", "bchw,bcij->bhwi", True), ("dots", "...hw,...hw->...", True),
-    ("a weight", "bchw,oc->bohw", True), ("a diagonal", "bchh->bch", False), ("no arrow", "bchw,bcij", True),
-    ("dots, implied", "...w,...w", True), ("channels of two axes", "bchw,bdhw->bcd", False),
+    ("a weight", "bchw,oc->bohw", True), ("experts", "bchw,eoc->boe", True), ("a diagonal", "bchh->bch", False),
+    ("no arrow", "bchw,bcij", True), ("dots, implied", "...w,...w", True),
+    ("channels of two axes", "bchw,bdhw->bcd", False),
 )
+
+
+def rows_of_six(b):
+    """The first layer's pixels in rows of their channels, (2, 16, 6)."""
+    return b.node("Transpose", [b.reshape(first_layer(b), 2, 6, 16), (0, 2, 1)], (2, 16, 6))
+
+
+def experts(b, operator):
+    """Three dense layers in one weight."""
+    made = b.node(operator, [b.reshape(rows_of_six(b), 2, 1, 16, 6), b.parameter("w.weight", (3, 6, 5)), False, False],
+                  (2, 3, 16, 5))
+    return b.node("Transpose", [made, (0, 3, 1, 2)], (2, 5, 3, 16))
+
+
+def learned(b):
+    """A weight that a dense layer reads, added to what data make."""
+    rows = b.node("MatMul", [b.parameter("q", (16, 8)), b.parameter("w.weight", (6, 8)), False, True], (16, 6))
+    summed = b.add(rows_of_six(b), rows)
+    return b.reshape(b.node("Transpose", [summed, (0, 2, 1)], (2, 6, 16)), *SHAPE)
 
 
 def recurrent_layer(b, bias=True, state=None):
@@ -263,6 +283,8 @@ def product_cases():
         case(operator, "where zero is lost", lambda b, o=operator: b.reshape(b.node(o, [
             b.pointwise("Sigmoid", heads(b, "a")), b.pointwise("Sigmoid", heads(b, "b")), False, True],
             (2, 3, 4, 4)), 2, 48), False)
+        case(operator, "of experts", lambda b, o=operator: experts(b, o))
+    case("MatMul", "of two weights", learned)
     for name, equation, prunable in EQUATIONS:
         case("Einsum", name, lambda b, e=equation: products(b, e), prunable)
     case("Dense", "of rank 3", lambda b: b.reshape(b.node("Dense", [tokens(b), b.parameter("b.weight", (6, 12)),

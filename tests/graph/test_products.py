@@ -294,6 +294,25 @@ def test_layers_whose_weights_are_computed_are_named(operator, reason):
     assert [text.startswith(reason) for text in fixed["w"].reasons] == [True]
 
 
+def test_experts_make_channels_by_the_last_axis_of_their_weight():
+    b = Builder()
+    made = b.node("BatchMatMul", [b.input(3, 4, 6), b.parameter("w", (3, 6, 5)), False, False], (3, 4, 5))
+    flow, solution = solved(b)
+    assert flow.of(made).axes == (2,) and solution.removable(flow.bindings["w", 2].labels).all()
+    assert {key: binding.role for key, binding in flow.bindings.items()} == {
+        ("w", 0): CHANNEL, ("w", 1): INPUT, ("w", 2): FILTER}
+    assert not any(solution.removable(flow.bindings["w", axis].labels).any() for axis in (0, 1))
+
+
+def test_a_weight_that_another_reads_is_data_whose_last_axis_it_makes():
+    b = Builder()
+    made = b.node("MatMul", [b.parameter("q", (4, 8)), b.parameter("w", (6, 8)), False, True], (4, 6))
+    flow, solution = solved(b)
+    np.testing.assert_array_equal(bound(flow, solution, "q", 1), bound(flow, solution, "w", 1))
+    assert flow.bindings["q", 1].role == FILTER and solution.removable(flow.bindings["q", 1].labels).all()
+    assert flow.of(made).axes == (1,) and ("q", 0) not in flow.bindings
+
+
 def test_a_weight_that_is_computed_from_the_data_is_nobodys():
     b = Builder()
     x = b.input(2, 3, 4, 4)

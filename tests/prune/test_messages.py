@@ -246,25 +246,29 @@ def test_numbers_where_indices_are_read_are_named_as_such(how):
     assert algorithm.convert(network).a.weight.shape[0] == 4
 
 
-class Einsum(nn.Cell):
+class NoKernel(nn.Cell):
     """Compiles, and has no kernel on a CPU."""
 
-    def __init__(self):
+    def __init__(self, operator):
         super().__init__()
+        self.operator = operator
         self.a, self.b, self.c, self.head = (nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1),
                                              nn.Conv2d(8, 4, 1))
 
     def construct(self, x):
         x = self.a(x)
         x = self.head(ops.relu(x + self.c(ops.relu(self.b(x)))))
-        return ops.einsum("bchw,bdhw->bcd", x, x)
+        return ops.einsum("bchw,bdhw->bcd", x, x) if self.operator == "Einsum" else ops.roll(x, 1, 2)
 
 
-def test_a_network_that_does_not_run_is_no_fault_of_a_number_or_a_layer():
-    network = networks.randomize(Einsum())
-    with pytest.raises(TraceError, match="must run on 'inputs' of shape .* but it does not: Kernel select failed"):
+@pytest.mark.parametrize("operator, said", [
+    ("Einsum", r"Kernel select failed: Unsupported op \[Einsum\]"), ("Roll", "The kernel Roll unregistered")])
+def test_a_network_that_does_not_run_is_no_fault_of_a_number_or_a_layer(operator, said):
+    network = networks.randomize(NoKernel(operator))
+    with pytest.raises(TraceError, match=f"must run on 'inputs' of shape .* but it does not: {said}"):
         gs.OneShot({"prune_rate": 0.5, "residual": "scatter"}).apply(network, SHAPE)
     algorithm = gs.OneShot({"prune_rate": 0.5})
     masked = algorithm.apply(network, SHAPE)
-    with pytest.raises(TraceError, match="For 'OneShot', 'Einsum' must run on 'inputs' of .*Unsupported op"):
+    with pytest.raises(TraceError, match=f"For 'OneShot', 'NoKernel' must run on 'inputs' of .*{said}.* Prune it "
+                                         "where it runs, or write it by operators that this device has"):
         algorithm.convert(masked)

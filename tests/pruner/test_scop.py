@@ -97,7 +97,10 @@ def applied(**config):
 
 def trained(seed=0, **config):
     """The network of a phase whose scales are as if they had been trained."""
-    _, network = applied(**config)
+    return scaled(applied(**config)[1], seed)
+
+
+def scaled(network, seed=0):
     generator = np.random.default_rng(seed)
     for parameter in network.trainable_params():
         parameter.set_data(Tensor(generator.uniform(0, 1, parameter.shape), parameter.dtype))
@@ -159,6 +162,15 @@ class TestFt:
         phase = scop.apply(small(), SHAPE)
         ms.load_param_into_net(phase, network.parameters_dict())
         gs.verify(scop.convert(phase), slim, SHAPE, 1e-9)
+
+    @pytest.mark.parametrize("build, shape", [(networks.SmallNet, networks.SMALL_INPUT),
+                                              (lambda: networks.BasicBlock(4, 4, 1), (3, 4, 4, 4))])
+    def test_both_phases_of_other_networks(self, build, shape):
+        network = scaled(PrunerKfCompressAlgo({}).apply(networks.randomize(build()), shape))
+        slim, masked = (PrunerFtCompressAlgo({"prune_rate": 0.5, **config}).apply(network)
+                        for config in ({}, {"masked": True}))
+        gs.verify(masked, slim, shape)
+        assert sum(item.size for item in slim.get_parameters()) < sum(item.size for item in build().get_parameters())
 
     def test_the_rates_of_both_phases(self):
         slim = PrunerFtCompressAlgo().apply(trained(target_params=0.6))

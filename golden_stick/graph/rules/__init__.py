@@ -34,7 +34,7 @@ _KINDS = (
     (arithmetic.matrix_product, never_zero, "MatMul MatMulExt BatchMatMul BatchMatMulExt"),
     (arithmetic.dense_product, never_zero, "Dense"),
     (arithmetic.einsum, never_zero, "Einsum"),
-    (arithmetic.embedding, always_zero, "Embedding"),
+    (shapes.embedding, always_zero, "Embedding"),
     (arithmetic.channel_parameters, always_zero, "BatchNorm BatchNormExt"),
     (arithmetic.channel_parameters, zero_as_first, "BiasAdd PReLU InstanceNorm"),
     (arithmetic.spatial, zero_as_first,

@@ -8,7 +8,7 @@ from golden_stick.graph.ir import Constant, Input, Node, Parameter, Result, Valu
 from golden_stick.graph.layers import CONVOLUTION, DENSE, LAYERS, NORMALIZATIONS, NORMALIZERS, OPERATORS, TRANSPOSED
 
 __all__ = ["CHANNELS_FIRST", "along_axes", "channel_parameters", "control_flow", "convolution", "dense_product",
-           "einsum", "einsum_letters", "elementwise", "embedding", "first_input", "group_normalization",
+           "einsum", "einsum_letters", "elementwise", "first_input", "group_normalization",
            "layer_normalization", "lstm", "matrix_product", "recurrent", "reduced_sum", "reduction", "residual_sum",
            "sampled", "spatial", "sum_of_powers", "transposed_convolution"]
 
@@ -147,7 +147,9 @@ def _weight(flow: Flow, node: Node) -> Union[Value, np.ndarray]:
     weight, data = node.inputs[1], flow.of(node.inputs[0])
     axes = data.axes
     if not flow.is_weight(weight):
-        return flow.barrier(node, "the weight is computed, not a parameter")
+        computed = isinstance(weight, Result) and weight.node in flow.moving
+        return flow.barrier(node, "the weight is computed from what the network reads" if computed else
+                            "the weight is computed, not a parameter")
     if len(node.shapes[0]) != len(flow.graph.shape(weight)):
         return flow.barrier(node, "a single sample, whose channels are on axis 0")
     if node.operator == "Convolution" and number(node.inputs[6]):
@@ -266,42 +268,60 @@ def _contract(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], r
 
     A letter that operands share is one axis: its channels belong together. Free axes of a weight make channels.
     """
+    learned = _learned(flow, operands, result)
+    seen = [learned if learned and not at else flow.of(value) for at, (value, _) in enumerate(operands)]
     labels: Dict[str, List[Tuple[Labeled, np.ndarray]]] = {}
-    for value, letters in operands:
-        seen = flow.of(value)
-        for axis in seen.axes:
-            labels.setdefault(letters[axis], []).append((seen, seen.labels.ravel()))
+    for item, (_, letters) in zip(seen, operands):
+        for axis in item.axes:
+            labels.setdefault(letters[axis], []).append((item, item.labels.ravel()))
     for (value, letters), (other, _) in zip(operands, operands[::-1]):
         if isinstance(other, Parameter) and letters[-1] not in (*labels, *result) and flow.fills(node, value):
             # Zeros that a weight sums up, such as the state that a recurrent layer begins with.
             own = flow.labels.fresh(flow.graph.shape(value)[-1])
             flow.reads(node, own)
             labels[letters[-1]] = [(Labeled(own, own.shape), own)]
+    weights = [item for item in operands[bool(learned):] if flow.is_weight(item[0])]
+    # A weight that holds several matrices, such as those of experts, makes channels by its last free axis alone.
+    free = ([letter for letter in letters if letter in result and sum(letter in other for _, other in operands) == 1]
+            for _, letters in weights)
+    making = {max(letters, key=result.index) for letters in free if letters}
     made: Dict[str, Labeled] = {}
     for letter in sorted({letter for _, letters in operands for letter in letters}):
-        found = _meet(flow, node, operands, letter, labels.get(letter, ()), letter not in result)
-        if found is not None and letter in result:
-            made[letter] = found
+        holders, own_weights = ([(value, letters.index(letter)) for value, letters in items if letter in letters]
+                                for items in (operands, weights))
+        if letter in making:
+            own = flow.labels.fresh(flow.graph.shape(own_weights[0][0])[own_weights[0][1]])
+            flow.bind(*own_weights[0], own, FILTER)
+            made[letter] = Labeled(own, own.shape, flow.is_zero_with(*own_weights[0]))
+        elif letter in labels:
+            # In a Dense layer, the columns of the first operand are the Cell's input; turned, they are not.
+            plain = operands[0][1][-1] == letter
+            found = _meet(flow, node, holders, own_weights, labels[letter], (letter not in result, plain))
+            made.update({letter: found} if letter in result else {})
+        else:
+            for weight, axis in own_weights:
+                still = np.zeros(flow.graph.shape(weight)[axis], np.int64)
+                flow.bind(weight, axis, still, CHANNEL if letter in result else INPUT)
     return _one_axis(flow, node, made, result)
 
 
-def _meet(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], letter: str,
-          carriers: Sequence[Tuple[Labeled, np.ndarray]], summed: bool) -> Optional[Labeled]:
-    """What the operands that have this axis say of its channels; None if nothing can be removed there."""
-    holders = [(value, letters.index(letter)) for value, letters in operands if letter in letters]
-    size = max(flow.graph.shape(value)[axis] for value, axis in holders)
-    weights = [(value, axis) for value, axis in holders if flow.is_weight(value)]
-    if not carriers:
-        if len(weights) == 1 == len(holders) and not summed and len(flow.graph.shape(weights[0][0])) == 2:
-            own = flow.labels.fresh(size)
-            flow.bind(*weights[0], own, FILTER)
-            return Labeled(own, (size,), flow.is_zero_with(*weights[0]))
-        for weight, axis in weights:
-            if summed:
-                flow.bind(weight, axis, np.zeros(flow.graph.shape(weight)[axis], np.int64), INPUT)
-            else:
-                flow.hold(weight)
+def _learned(flow: Flow, operands: Tuple[Tuple[Value, str], ...], result: str) -> Optional[Labeled]:
+    """What a weight is that another is multiplied by, such as queries that are learned: data, whose last axis it makes
+    itself. None where data meet weights."""
+    value, letters = operands[0]
+    if len(operands) < 2 or letters[-1] in result or not all(flow.is_weight(item) for item, _ in operands):
         return None
+    axis, face = len(letters) - 1, flow.faces(value)[-1]
+    if face is None:
+        return None
+    flow.bind(value, axis, face.labels, FILTER)
+    return Labeled(flow.on(axis, face.labels, len(letters)), flow.graph.shape(value), face.zero)
+
+
+def _meet(flow: Flow, node: Node, holders: Sequence[Tuple[Value, int]], weights: Sequence[Tuple[Value, int]],
+          carriers: Sequence[Tuple[Labeled, np.ndarray]], summed: Tuple[bool, bool]) -> Labeled:
+    """What the operands that have an axis, some of them weights, say of the channels that others carry along it.
+    `summed`: whether these are summed up, and are the columns of the first operand."""
     lead = carriers[0][1]
     for _, other in carriers[1:]:
         flow.labels.unite(lead, other)
@@ -309,19 +329,17 @@ def _meet(flow: Flow, node: Node, operands: Tuple[Tuple[Value, str], ...], lette
     if len(wide) > len(carriers) + len(weights):
         flow.labels.fix(lead, f"meets a tensor that keeps its width ({flow.place(node)})")
     for weight, axis in weights:
-        # In a Dense layer, the columns of the first operand are the Cell's input; turned, they are not.
-        plain = operands[0][1][-1] == letter
-        if summed:
-            flow.sum_up(weight, axis, lead, DENSE if plain else None)
+        if summed[0]:
+            flow.sum_up(weight, axis, lead, DENSE if summed[1] else None)
         elif flow.graph.shape(weight)[axis] > 1:
             flow.bind(weight, axis, lead, CHANNEL)
         else:
             flow.hold(weight)
     if not weights:
         flow.attended.append(lead)
-    if summed and not weights:
+    if summed[0] and not weights:
         flow.sum_up_values(node, [seen for seen, _ in carriers], lead)
-    return Labeled(lead, (size,), bool(weights) or any(seen.zero for seen, _ in carriers))
+    return Labeled(lead, lead.shape, bool(weights) or any(seen.zero for seen, _ in carriers))
 
 
 def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> Labeled:
@@ -337,17 +355,6 @@ def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> 
         if letter != kept:
             flow.labels.fix(item.labels, f"channels of two axes meet ({flow.place(node)})")
     return Labeled(flow.on(result.index(kept), made[kept].labels, len(shape)), shape, made[kept].zero)
-
-
-def embedding(flow: Flow, node: Node) -> np.ndarray:
-    """A table of vectors, read by row: it makes the channels of the last axis."""
-    table, shape = node.inputs[OPERATORS[node.operator].weight], node.shapes[0]
-    if not flow.is_weight(table) or len(flow.graph.shape(table)) != 2 or (
-            node.operator == "Gather" and number(node.inputs[2]) != 0):
-        return flow.barrier(node, "a table that is not read by its rows")
-    made = flow.labels.fresh(flow.graph.shape(table)[1])
-    flow.bind(table, 1, made, FILTER)
-    return flow.on(len(shape) - 1, made, len(shape))
 
 
 _MIXES = "mixes the channels"
@@ -394,9 +401,10 @@ def layer_normalization(flow: Flow, node: Node) -> np.ndarray:
     rank = len(data.shape)
     parameters = [value for value in node.inputs[1:] if isinstance(value, Parameter)]
     first = rank - max((len(value.shape) for value in parameters), default=rank)
-    if not any(axis >= first for axis in data.axes):
+    learned = flow.is_weight(node.inputs[0])
+    if not any(axis >= first for axis in data.axes) and not learned:
         return data.labels
-    if not flow.approximate:
+    if not flow.approximate or learned:
         return flow.barrier(node, "normalized over the channels, whose mean and variance would change")
     for value in parameters:
         flow.bind(value, data.axes[0] - first, data.labels.ravel(), CHANNEL)

@@ -7,13 +7,14 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from golden_stick.graph.flow import NUMBER, Face, Faces, Flow, Labeled, Rule, axes_of, number, zero_as_first
-from golden_stick.graph.ir import Constant, Node, Parameter, components, flatten
-from golden_stick.graph.rules.arithmetic import along_axes, embedding, reduced_sum, sum_of_powers
+from golden_stick.graph.flow import FILTER, NUMBER, Face, Faces, Flow, Labeled, Rule, axes_of, number, zero_as_first
+from golden_stick.graph.ir import Constant, Node, Parameter, Value, components, flatten
+from golden_stick.graph.layers import OPERATORS
+from golden_stick.graph.rules.arithmetic import along_axes, reduced_sum, sum_of_powers
 
-__all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "gather", "tile",
-           "broadcast_to", "reverse", "roll", "pad", "depth_to_space", "space_to_depth", "moved", "pointwise",
-           "reduced"]
+__all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "embedding",
+           "gather", "tile", "broadcast_to", "reverse", "roll", "pad", "depth_to_space", "space_to_depth", "moved",
+           "pointwise", "reduced"]
 
 
 def reshape(flow: Flow, node: Node) -> np.ndarray:
@@ -114,8 +115,23 @@ def concat(flow: Flow, node: Node) -> np.ndarray:
     if any(isinstance(value, Parameter) and value not in flow.shown for value in values) or len(axes) > 1:
         return flow.barrier(node, "joins parameters, or channels of two axes")
     if axes <= {axis}:
-        return flow.on(axis, np.concatenate([item.along(axis) for item in seen]), rank)
+        rows = [_joined(flow, node, value, item.along(axis)) for value, item in zip(values, seen)]
+        return flow.on(axis, np.concatenate(rows), rank)
     return _meet(flow, node, seen, axes.pop(), rank)
+
+
+def _joined(flow: Flow, node: Node, value: Value, labels: np.ndarray) -> np.ndarray:
+    """Labels of a value that is joined with others: new ones for zeros that the code makes, such as the state that a
+    recurrent layer begins with, since it may make them as wide as what is joined there later."""
+    if labels.any() or not flow.uniform(value):
+        return labels
+    # One label more than needed, as in `pad`.
+    own = flow.labels.fresh(len(labels) + 1)[:-1]
+    if flow.rejected_readings[node.number]:
+        flow.labels.fix(own, f"joined with a tensor whose width is written in the code ({flow.place(node)})")
+    else:
+        flow.reads(node, own)
+    return own
 
 
 def _meet(flow: Flow, node: Node, seen: Sequence[Labeled], axis: int, rank: int) -> np.ndarray:
@@ -243,6 +259,17 @@ def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int) -> 
     flow.reads(node, labels, rows[0])
     flow.labels.unite(rows[:1], rows)
     return rows[first // width]
+
+
+def embedding(flow: Flow, node: Node) -> np.ndarray:
+    """A table of vectors, read by row: it makes the channels of the last axis."""
+    table, shape = node.inputs[OPERATORS[node.operator].weight], node.shapes[0]
+    if not flow.is_weight(table) or len(flow.graph.shape(table)) != 2 or (
+            node.operator == "Gather" and number(node.inputs[2]) != 0):
+        return flow.barrier(node, "a table that is not read by its rows")
+    made = flow.labels.fresh(flow.graph.shape(table)[1])
+    flow.bind(table, 1, made, FILTER)
+    return flow.on(len(shape) - 1, made, len(shape))
 
 
 def gather(flow: Flow, node: Node) -> np.ndarray:
