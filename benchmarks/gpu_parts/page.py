@@ -15,7 +15,7 @@ Not run: no GPU was at hand. Where there is one, `benchmarks/gpu_latency.py` mea
     python benchmarks/gpu_latency.py time        on the machine with the GPU; its JSON belongs beside this page
     python benchmarks/gpu_latency.py page        writes this page
 
-`golden-stick bench slim.onnx original.onnx --inputs 1,3,224,224 --provider cuda` times files in ONNX Runtime on a GPU,
+`golden-stick bench original.onnx slim.onnx --inputs 1,3,224,224 --provider cuda` times files in ONNX Runtime on a GPU,
 where onnxruntime-gpu is installed, and never falls back to the CPU: not run, for the same reason.
 """
 METHOD = """Written by `python benchmarks/gpu_latency.py page` from [gpu.json](gpu.json), measured on {date}: {machine}.
