@@ -1,8 +1,13 @@
 """
 What the user calls `inputs`: a Tensor, a tuple of Tensors, or a shape, some of whose axes may take any length; and
-batches of data. MindSpore is imported where Tensors are made, since files of other runtimes are measured without it.
+batches of data, read and counted. MindSpore is imported where Tensors are made, since files of other runtimes are
+measured without it.
 """
-from typing import TYPE_CHECKING, Any, Callable, Iterator, List, Optional, Sequence, Tuple, TypeVar
+import sys
+import time
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Optional, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -12,8 +17,8 @@ if TYPE_CHECKING:
     from mindspore import Tensor
 
 __all__ = ["CHECKED", "FreeAxes", "TRACED", "as_arrays", "as_tensors", "batches_of", "describe", "describe_with_types",
-           "first_inputs", "labelled_batches", "leading_inputs", "length_of", "lengthened", "opened_inputs", "resized",
-           "with_lengths"]
+           "first_inputs", "hidden_progress", "labelled_batches", "leading_inputs", "length_of", "lengthened",
+           "opened_inputs", "progress", "resized", "shown", "with_lengths"]
 
 
 _SEED = 20201022  # the day the SCOP paper entered arXiv; any number does, as long as it stays
@@ -214,3 +219,82 @@ def labelled_batches(owner: str, data: Any) -> Iterator[Tuple[np.ndarray, np.nda
                                 f"but got {labels.dtype} labels of shape {labels.shape} for images of shape "
                                 f"{images.shape}.")
         yield images, labels
+
+
+Item = TypeVar("Item")
+# The display that is open, if any; and whether none is to be.
+_open: List[Any] = []
+_PAUSE = 0.1  # seconds from one look of it to the next
+_hidden: ContextVar[bool] = ContextVar("hidden", default=False)
+
+
+def shown(items: Iterable[Item], what: str, total: Optional[int] = None) -> Iterator[Item]:
+    """The same items; a terminal counts them as `what`, such as ``'batches'``, with rate and time left: `progress`."""
+    with progress(what, total) as advance:
+        for item in items:
+            yield item
+            advance()
+
+
+@contextmanager
+def hidden_progress() -> Iterator[None]:
+    """No counts in the block."""
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
+
+@contextmanager
+def progress(what: str, total: Optional[int] = None) -> Iterator[Callable[[], None]]:
+    """
+    A line on a terminal's error stream during the block, under those that are there: what is going on, and, where the
+    function that the block gets is called after each of `total` steps, how far it is, how fast, and the time left.
+    """
+    if _hidden.get() or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    begun, last, number = time.perf_counter(), 0.0, 0
+    with _line(what, total) as show:
+        def advance() -> None:
+            nonlocal last, number
+            number, seconds = number + 1, time.perf_counter() - begun
+            if seconds - last > _PAUSE or number == total:
+                last = seconds
+                left = f" of {total:,}, {seconds * (total - number) / number:,.0f} s left" if total else ""
+                show(number, f"{number:,}{left}, {number / seconds:.3g}/s")
+
+        yield advance
+
+
+@contextmanager
+def _line(what: str, total: Optional[int]) -> Iterator[Callable[[int, str], None]]:
+    """What shows how many are done, and words about it."""
+    try:
+        import rich.progress  # not at the top: a terminal alone needs it
+    except ImportError:
+        # Each line in the place of the one before, and nothing in the end.
+        print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
+        try:
+            yield lambda number, words: print(f"\r\x1b[K{what}: {words}", end="", file=sys.stderr, flush=True)
+        finally:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        return
+    if not _open:
+        columns = (rich.progress.TextColumn("{task.description}", markup=False), rich.progress.BarColumn(),
+                   rich.progress.TextColumn("{task.fields[words]}", markup=False))
+        # Refreshed by hand: a thread that did so would take time from what is timed.
+        _open.append(rich.progress.Progress(
+            *columns, console=rich.console.Console(file=sys.stderr), transient=True, auto_refresh=False,
+            redirect_stdout=sys.stdout.isatty()))
+        _open[0].start()
+    display = _open[0]
+    task = display.add_task(what, total=total, words="")
+    display.refresh()
+    try:
+        yield lambda number, words: display.update(task, completed=number, words=words, refresh=True)
+    finally:
+        display.remove_task(task)
+        if not display.tasks:
+            _open.pop().stop()

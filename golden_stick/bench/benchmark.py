@@ -7,10 +7,10 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from golden_stick.base.config import OneOf, Whole, check_value, in_own_name
-from golden_stick.base.display import progress, table
+from golden_stick.base.display import table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, GoldenStickError, first_line
 from golden_stick.base.files import versions
-from golden_stick.base.inputs import as_arrays, describe
+from golden_stick.base.inputs import as_arrays, describe, progress
 from golden_stick.bench.clock import (
     ForeignLoad,
     Timing,

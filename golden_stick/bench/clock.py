@@ -15,8 +15,8 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set, 
 
 import numpy as np
 
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError
+from golden_stick.base.inputs import shown
 
 __all__ = ["ForeignLoad", "Timing", "Turn", "interleave", "is_quiet", "limited_threads", "machine_facts", "peak_growth",
            "turn_of"]

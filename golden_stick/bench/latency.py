@@ -7,8 +7,8 @@ import numpy as np
 from mindspore import Tensor, nn
 from mindspore.train.mind_ir_pb2 import ModelProto
 
-from golden_stick.base.display import progress
 from golden_stick.base.errors import CheckpointError, ExportError, GoldenStickError, TraceError, first_line
+from golden_stick.base.inputs import progress
 from golden_stick.bench.clock import interleave, turn_of
 from golden_stick.bench.contenders import GRAPH, MINDIR, ONNX, PYNATIVE, Contender, OnnxFile, Ready
 from golden_stick.cells.trace import trace

@@ -18,9 +18,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value
-from golden_stick.base.display import progress
 from golden_stick.base.errors import CheckpointError
 from golden_stick.base.files import write_json
+from golden_stick.base.inputs import progress
 from golden_stick.bench.clock import ForeignLoad, Turn, interleave, is_quiet, limited_threads, machine_facts, turn_of
 from golden_stick.bench.contenders import onnx_runtime, onnx_session
 

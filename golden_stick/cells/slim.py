@@ -8,9 +8,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, VerifyError, first_line
-from golden_stick.base.inputs import as_tensors, describe_with_types
+from golden_stick.base.inputs import as_tensors, describe_with_types, progress
 from golden_stick.cells.attention import resize_attention
 from golden_stick.cells.replay import tapped
 from golden_stick.cells.trace import half_steps

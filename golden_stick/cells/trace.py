@@ -13,9 +13,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 from mindspore.train.mind_ir_pb2 import AttributeProto, ModelProto
 
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceError, first_line, line_of_user
-from golden_stick.base.inputs import as_tensors, describe
+from golden_stick.base.inputs import as_tensors, describe, progress
 from golden_stick.cells.wrappers import (
     ScatteredOutput,
     TemporaryCell,

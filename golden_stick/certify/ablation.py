@@ -6,8 +6,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError
+from golden_stick.base.inputs import shown
 from golden_stick.cells.wrappers import GatedCell, copy_network, replace_cells
 from golden_stick.certify.certify import refuse_chance, scores_of
 from golden_stick.certify.prior_use import DataFingerprint, digested_batches, fingerprint_of

@@ -13,10 +13,10 @@ from mindspore import Tensor, nn
 from scipy import special
 
 from golden_stick.base.config import FRACTION, Interval, check_value, in_own_name
-from golden_stick.base.display import markdown_table, shown
+from golden_stick.base.display import markdown_table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError, first_line
 from golden_stick.base.files import network_digest, now, versions, write_page
-from golden_stick.base.inputs import length_of
+from golden_stick.base.inputs import length_of, shown
 from golden_stick.cells.wrappers import evaluation
 from golden_stick.certify.drop import PairedCounts, certify_in_sequence, compare_predictions
 from golden_stick.certify.prior_use import DataFingerprint, OnFreshImages, digested_batches, fingerprint_of, known_uses

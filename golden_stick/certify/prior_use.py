@@ -6,10 +6,9 @@ from typing import Any, Callable, ClassVar, Collection, Dict, FrozenSet, Iterabl
 import numpy as np
 
 from golden_stick.base.config import OneOf, check_value
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError, CheckpointError, StateError, first_line
 from golden_stick.base.files import digest_of_samples, now, read_record, sample_digests, write_record
-from golden_stick.base.inputs import labelled_batches, length_of
+from golden_stick.base.inputs import labelled_batches, length_of, shown
 
 __all__ = ["DataFingerprint", "DataUse", "KnownUses", "OnFreshImages", "digested_batches", "fingerprint",
            "fingerprint_of", "known_uses", "overlaps", "read_ledger"]

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List,
 
 import numpy as np
 
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError
-from golden_stick.base.inputs import as_arrays, as_tensors, describe
+from golden_stick.base.inputs import as_arrays, as_tensors, describe, progress
 from golden_stick.cli.options import CLI, say
 from golden_stick.deploy.slim_file import read_tensors
 

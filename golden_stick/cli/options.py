@@ -9,9 +9,10 @@ import sys
 from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Tuple, Union
 
 from golden_stick.base.config import Either, Interval, Option, PerPattern, Whole
-from golden_stick.base.display import drawn_tables, hidden_progress
+from golden_stick.base.display import drawn_tables
 from golden_stick.base.errors import ArgumentError, CheckpointError
 from golden_stick.base.files import placed_file
+from golden_stick.base.inputs import hidden_progress
 
 __all__ = ["add_command", "add_network_options", "add_options", "as_typed", "config_of", "give", "output_files", "say",
            "speaking"]

@@ -13,8 +13,8 @@ from mindspore import nn
 
 import golden_stick.prune.unstructured  # noqa: F401, an algorithm is known by its name once it is imported
 from golden_stick.base.config import Interval, Whole, check_config, check_value
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
+from golden_stick.base.inputs import shown
 from golden_stick.comp_algo import ALGORITHMS, CompAlgo
 from golden_stick.compare.training import Batch, default_optimizer, train
 from golden_stick.criteria.table import CRITERIA

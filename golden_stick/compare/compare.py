@@ -6,10 +6,9 @@ from mindspore import Tensor, nn
 
 from golden_stick.base.config import in_own_name
 from golden_stick.base.devices import refuse_several
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentTypeError
 from golden_stick.base.files import network_digest
-from golden_stick.base.inputs import as_tensors, describe, leading_inputs
+from golden_stick.base.inputs import as_tensors, describe, leading_inputs, shown
 from golden_stick.cells.trace import trace
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.compare.candidates import Candidate, Settings, candidates_of, check_settings

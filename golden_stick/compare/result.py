@@ -15,9 +15,10 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 import mindspore as ms
 from mindspore import nn
 
-from golden_stick.base.display import markdown_table, progress, table
+from golden_stick.base.display import markdown_table, table
 from golden_stick.base.errors import ArgumentError, CheckpointError, DependencyError, StateError, first_line
 from golden_stick.base.files import make_folder, whole_file, write_json
+from golden_stick.base.inputs import progress
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.deploy.slim_network import load_slim, save_slim
 

@@ -11,9 +11,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.devices import from_first, gathered, summed, total_of
-from golden_stick.base.display import progress, shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, first_line
-from golden_stick.base.inputs import leading_inputs, length_of
+from golden_stick.base.inputs import leading_inputs, length_of, progress, shown
 from golden_stick.cells.replay import tapped
 from golden_stick.cells.wrappers import GatedCell, copy_network, leaves, replace_cells
 from golden_stick.criteria.least_squares import Moments, Regression, geometry_of, refitted, removal_costs

@@ -6,10 +6,9 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.config import OneOf, check_value, in_own_name
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, ExportError, first_line
 from golden_stick.base.files import PathLike, path_of, whole_file
-from golden_stick.base.inputs import describe, opened_inputs
+from golden_stick.base.inputs import describe, opened_inputs, progress
 from golden_stick.cells.wrappers import allowed_difference, evaluation, leaves, nan_parameters, quiet, scratch_directory
 from golden_stick.deploy.formats import FORMATS
 

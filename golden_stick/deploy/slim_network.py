@@ -9,9 +9,9 @@ from mindspore import Tensor, nn
 from safetensors.numpy import save_file
 
 from golden_stick.base.config import in_own_name
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentTypeError, CheckpointError, SlimError
 from golden_stick.base.files import PathLike, path_of, whole_file
+from golden_stick.base.inputs import progress
 from golden_stick.cells.slim import (
     Recipe,
     architecture_of,

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from golden_stick.base.config import Whole, check_value
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
+from golden_stick.base.inputs import progress
 
 __all__ = ["Exchangeability", "exchangeability"]
 

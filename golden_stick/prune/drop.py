@@ -7,9 +7,9 @@ from typing import Callable, Tuple, TypeVar
 from mindspore import nn
 
 from golden_stick.base.devices import from_first
-from golden_stick.base.display import progress, shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError
 from golden_stick.base.files import network_digest
+from golden_stick.base.inputs import progress, shown
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.prune.report import Target
 

@@ -11,9 +11,8 @@ from mindspore.communication import GlobalComm
 
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
 from golden_stick.base.devices import from_first, refuse_differing
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, VerifyError
-from golden_stick.base.inputs import as_tensors, describe, leading_inputs
+from golden_stick.base.inputs import as_tensors, describe, leading_inputs, progress
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
 from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify

@@ -5,7 +5,10 @@ A reshape to `(-1, 512)` and one to `x.shape[1] * 49` are the same in the graph.
 channels, compiled, and every shape compared with the one that the labels say. Where they differ, another reading of the
 numbers is tried, and if none holds, the channels stay.
 """
+import os
+import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations, islice
@@ -15,10 +18,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.display import progress
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
-from golden_stick.base.inputs import describe_with_types
-from golden_stick.cells.replay import run_until_failure, silence
+from golden_stick.base.inputs import describe_with_types, progress
+from golden_stick.cells.replay import run_until_failure
 from golden_stick.cells.slim import carry_out, cut_parameter, numbers_held, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
@@ -126,7 +128,7 @@ def _hold_more(policies: Dict[str, Any], subject: "_Subject", plan: PruningPlan,
     if not subject.graph.hidden or "beside" in policies:
         raise failure
     if policies.get("hidden_stays"):
-        policies["beside"] = run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
+        policies["beside"] = _run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
     policies["hidden_stays"] = True
 
 
@@ -261,7 +263,7 @@ class _Subject:
         if path not in self._passed:
             self.put_names_back()
             copied = copy_network(self.network, self.name, self._shared)
-            self._passed[path] = run_until_failure(copied, self.tensors, path)[0] is None
+            self._passed[path] = _run_until_failure(copied, self.tensors, path)[0] is None
         return self._passed[path]
 
 
@@ -282,10 +284,10 @@ def _attempt(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> Tuple[
     if wrong:
         return wrong, None
     try:
-        with silence():
+        with _silence():
             traced = trace_slim(subject.name, smaller, subject.tensors)
     except SlimError:
-        wrong = _suspects(subject, grouping, smaller, *run_until_failure(smaller, subject.tensors))
+        wrong = _suspects(subject, grouping, smaller, *_run_until_failure(smaller, subject.tensors))
         if wrong:
             return wrong, None
         raise
@@ -311,7 +313,7 @@ def _rejected(subject: _Subject, grouping: Grouping, smaller: nn.Cell) -> Set[in
     if not first:
         return set()
     scope = subject.graph.nodes[max(first.values())].scope
-    failing, finished = run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
+    failing, finished = _run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
     if failing is None or not subject.passes(failing):
         return set()
     return _suspects(subject, grouping, smaller, failing, finished)
@@ -324,7 +326,7 @@ def _hidden_fits(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> bo
         return True
     smaller = subject.smaller(plan)
     try:
-        with silence():
+        with _silence():
             traced = trace_hidden(name, smaller, tensors, trace_for(name, smaller, tensors))
     except TraceError:
         return False
@@ -459,3 +461,23 @@ def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
     around, rest = ".".join(others[:shared]), others[shared:]
     kind = type(cells[around])
     return {".".join(part for part in (path, *rest) if part) for path, cell in cells.items() if type(cell) is kind}
+
+
+def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
+                       ) -> Tuple[Optional[str], List[str]]:
+    with _silence():
+        return run_until_failure(network, tensors, until)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
+    sys.stderr.flush()
+    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)

@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from golden_stick.base.devices import gathered, ranks, summed
-from golden_stick.base.display import shown
+from golden_stick.base.inputs import shown
 from golden_stick.cells.replay import Replay
 from golden_stick.cells.slim import recipe_of
 from golden_stick.cells.trace import owners

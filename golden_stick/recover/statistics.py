@@ -7,9 +7,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.devices import gathered
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError, first_line
-from golden_stick.base.inputs import describe, leading_inputs
+from golden_stick.base.inputs import describe, leading_inputs, shown
 from golden_stick.cells.wrappers import record_of
 from golden_stick.graph.layers import Normalization
 

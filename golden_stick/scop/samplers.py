@@ -10,9 +10,8 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from golden_stick.base.config import OneOf, Whole, check_value
 from golden_stick.base.devices import rank
-from golden_stick.base.display import shown
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
-from golden_stick.base.inputs import first_inputs, length_of
+from golden_stick.base.inputs import first_inputs, length_of, shown
 from golden_stick.cells.replay import tapped
 from golden_stick.cells.wrappers import copy_network
 from golden_stick.knockoffs.second_order import METHODS, Moments, RunningMoments, SecondOrder, moments_of

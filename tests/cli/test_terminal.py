@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from golden_stick import cli
-from golden_stick.base import display
+from golden_stick.base import display, inputs
 from golden_stick.base.display import markdown_table, table
 from golden_stick.cli.options import as_typed
 
@@ -38,8 +38,8 @@ def fixture_terminal(monkeypatch):
     """The error stream, a terminal; each look at the clock is a second later."""
     seconds, stream = iter(range(1000)), Terminal()
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(display, "time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
-    monkeypatch.setattr(display, "sys", SimpleNamespace(stderr=stream, stdout=stream))
+    monkeypatch.setattr(inputs, "time", SimpleNamespace(perf_counter=lambda: float(next(seconds))))
+    monkeypatch.setattr(inputs, "sys", SimpleNamespace(stderr=stream, stdout=stream))
     return stream
 
 
@@ -48,30 +48,30 @@ def test_counts_have_rate_and_time_left(rich, terminal, monkeypatch):
     if not rich:
         monkeypatch.setitem(sys.modules, "rich", None)
         monkeypatch.setitem(sys.modules, "rich.progress", None)
-    assert list(display.shown("abcd", "letters", 4)) == list("abcd")
+    assert list(inputs.shown("abcd", "letters", 4)) == list("abcd")
     # Four letters in four seconds.
     for words in ("letters", "1 of 4, 3 s left, 1/s", "4 of 4, 0 s left, 1/s"):
         assert words in terminal.getvalue(), words
     terminal.truncate(0)
-    assert list(display.shown("ab", "[letters]")) == ["a", "b"]
+    assert list(inputs.shown("ab", "[letters]")) == ["a", "b"]
     said = terminal.getvalue()
     assert "[letters]" in said and "2, 1/s" in said and " of " not in said
 
 
 def test_one_count_in_another_and_one_that_is_left(terminal):
     pytest.importorskip("rich")
-    for outer in display.shown(range(2), "outer", 2):
-        for _ in display.shown(range(3), "inner", 3):
+    for outer in inputs.shown(range(2), "outer", 2):
+        for _ in inputs.shown(range(3), "inner", 3):
             if outer:
                 break
-    assert "outer" in terminal.getvalue() and "3 of 3" in terminal.getvalue() and not display._open
+    assert "outer" in terminal.getvalue() and "3 of 3" in terminal.getvalue() and not inputs._open
 
 
 def test_what_is_no_terminal_or_is_to_be_quiet_shows_nothing(capsys, monkeypatch):
-    assert list(display.shown("ab", "letters", 2)) == ["a", "b"]
+    assert list(inputs.shown("ab", "letters", 2)) == ["a", "b"]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with display.hidden_progress():
-        assert list(display.shown("ab", "letters", 2)) == ["a", "b"]
+    with inputs.hidden_progress():
+        assert list(inputs.shown("ab", "letters", 2)) == ["a", "b"]
     assert capsys.readouterr() == ("", "")
 
 
@@ -174,7 +174,7 @@ def test_what_takes_long_says_what_it_does(tmp_path, monkeypatch):
         yield lambda number, words: None
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(display, "_line", line)
+    monkeypatch.setattr(inputs, "_line", line)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     for name, text in (("net.py", NET), ("data.py", DATA)):
         (tmp_path / name).write_text(text)
