@@ -30,9 +30,9 @@ class Accuracy:
     One accuracy, measured with several seeds, each at the end of its last epoch.
 
     Args:
-        what (str): ``'original'``, ``'pruned'`` (before anything else), ``'statistics re-estimated'``,
-            ``'fine-tuned'``, ``'from scratch'`` (the slim architecture, trained from new weights with the same budget),
-            or in words.
+        what (str): ``'original'``, ``'pruned'`` (before anything else), ``'recovered'`` (layers solved anew, or
+            statistics re-estimated), ``'fine-tuned'``, ``'from scratch'`` (the slim architecture, trained from new
+            weights with the same budget), or in words.
         values (tuple[float]): One for each seed, in [0, 1].
         data (str): Of which images, such as ``'test'``.
         chosen (str): What was chosen by these images. Default: ``'nothing: it is that of the last epoch'``.
@@ -158,7 +158,7 @@ def _times(part: Any) -> Any:
 
 
 # What a card asks accuracies of, in this order; others can be given besides.
-_STAGES = ("original", "pruned", "statistics re-estimated", "fine-tuned")
+_STAGES = ("original", "pruned", "recovered", "fine-tuned")
 _FROM_SCRATCH = "from scratch"
 # Criteria of a comparison that a card asks for, and the states of a network in it, the last first.
 _CRITERIA = ("random", "l1", "taylor")

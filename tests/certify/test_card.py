@@ -29,7 +29,7 @@ REQUIRED = {
     "4 latency": ("latency",), "4 hardware": ("latency", "machine", "processor"),
     "4 batch and threads": ("latency", "measurements"),
     "5 before pruning": ("accuracy", "original"), "5 before fine-tuning": ("accuracy", "pruned"),
-    "5 after re-estimation": ("accuracy", "statistics re-estimated"), "5 after fine-tuning": ("accuracy", "fine-tuned"),
+    "5 after re-estimation": ("accuracy", "recovered"), "5 after fine-tuning": ("accuracy", "fine-tuned"),
     "5 last epoch, no selection": ("accuracy", "fine-tuned", "chosen by these images"),
     "5 mean": ("accuracy", "fine-tuned", "mean"), "5 deviation": ("accuracy", "fine-tuned", "deviation"),
     "5 n": ("accuracy", "fine-tuned", "seeds"), "5 discordance": ("discordance",),
@@ -108,7 +108,7 @@ def full(pruned, exchangeable):
     return gs.pruning_card(
         report, network, slim, base={"source": "here"}, data={"test": DataUse(data, "scaled to [0, 1]", False)},
         accuracy=[Accuracy(what, (0.8, 0.9), "test") for what in (
-            "original", "pruned", "statistics re-estimated", "fine-tuned", "from scratch", "folded")],
+            "original", "pruned", "recovered", "fine-tuned", "from scratch", "folded")],
         fine_tuning={"epochs": 3, "learning rate": 0.1, "images": 50}, controls=comparison(network, report),
         latency=gs.benchmark({"original": network, "slim": slim}, SHAPE, rounds=2),
         certificate=certificate(network, {"slim": slim}, 9), knockoffs=exchangeable, seeds={"training": 7},

@@ -113,7 +113,7 @@ def test_demo(network, parameters, tmp_path, capsys):
     # All that the demo does not measure; the page says how to.
     assert [text.split(": ")[0] for text in card["not_tested"]] == [
         *(f"accuracy, {stage}{more}" for stage, more in (
-            ("original", ", deviation"), ("pruned", ""), ("statistics re-estimated", ", deviation"),
+            ("original", ", deviation"), ("pruned", ""), ("recovered", ", deviation"),
             ("fine-tuned", ", deviation"))),
         "fine tuning, equal for all", *(f"controls, {name}" for name in ("random", "l1", "taylor", "from scratch")),
         "selector, eps, delta", "certificate", "other data than those named here",
