@@ -61,12 +61,13 @@ which reads those of {labelled} training images, and SCOP, whose scales were tra
 or one turn of each block, whichever is more:
 
 {scop}
-
-"Trained further": SGD with Nesterov momentum, batches of {batch} augmented images, a learning rate of {rate} that rises
-for a fifth of an epoch and falls along a cosine, `gs.distill` with the original as teacher; the last epoch counts.
-
+{further}
 Seconds are those of the reconstruction, on {cores} cores that other work may have had a share in; CPU seconds are those
 of all threads.
+"""
+FURTHER = """\
+"Trained further": SGD with Nesterov momentum, batches of {batch} augmented images, a learning rate of {rate} that rises
+for a fifth of an epoch and falls along a cosine, `gs.distill` with the original as teacher; the last epoch counts.
 """
 BATCH, LABELLED = 256, 256
 # Of the training after the recovery; set once, and not searched for.
@@ -276,8 +277,9 @@ def page(found, cores):
     dates = [row["date"] for rows in found.values() for row in rows.values()]
     scop = "\n".join(f"- `{name}`: score {gs.SCOP(config).config['score']}, {kind.__name__} at {rate:g}, {steps} steps "
                      f"in turns of {config['turn_steps']}" for name, (config, kind, rate, steps) in SCOP.items())
-    remarks = REMARKS.format(labelled=LABELLED, cores=cores, scop=scop, batch=TUNING.batch_size,
-                             rate=TUNING.learning_rate)
+    trained = any("trained" in row for rows in found.values() for row in rows.values())
+    further = "\n" + FURTHER.format(batch=TUNING.batch_size, rate=TUNING.learning_rate) if trained else ""
+    remarks = REMARKS.format(labelled=LABELLED, cores=cores, scop=scop, further=further)
     return "\n".join([INTRODUCTION,
                       *(section(network, rows) for network, rows in sorted(found.items())),
                       remarks, setting({}, dates), ""])
