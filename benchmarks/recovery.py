@@ -247,9 +247,8 @@ def section(network, rows):
         row, seeds = found[key], len(found[key]["macs"])
         wall, cpu = (row["weights seconds"] - row["none seconds"]).mean(0)
         none, statistics, weights = (100 * row[recovery] for recovery in ("none", "statistics", "weights"))
-        error = f" ± {weights.std(ddof=1) / np.sqrt(seeds):.1f}" if seeds > 1 else ""
         lines.append([criterion, HOW[how][0], f"{row['macs'].mean():.3f}", f"{images:,}", str(seeds),
-                      f"{none.mean():.1f}", f"{statistics.mean():.1f}", f"**{weights.mean():.1f}**{error}",
+                      f"{none.mean():.1f}", f"{statistics.mean():.1f}", f"**{weights.mean():.1f}**{error_of(weights)}",
                       f"{100 * base - weights.mean():.1f}", f"{wall:.0f}", f"{cpu:.0f}"])
     head = ["removed by", "where", "MACs left", "images", "seeds", "none", "statistics", "weights", "points lost",
             "seconds", "CPU seconds"]
@@ -258,15 +257,19 @@ def section(network, rows):
             f"{original['made']}.\n\n{table(head, lines)}\n" + after_training(base, found))
 
 
+def error_of(values):
+    """The standard error of a mean, in words; nothing of one value."""
+    return f" ± {values.std(ddof=1) / np.sqrt(len(values)):.1f}" if len(values) > 1 else ""
+
+
 def after_training(base, found):
     """The table of those that were trained after the recovery, if there are any."""
     lines, trained = [], [key for key in found if key[3]]
     for key in sorted(trained, key=lambda key: (key[3], -key[1], found[key]["trained"].mean())):
         (criterion, how), _, _, epochs = key
         row, after = found[key], 100 * found[key]["trained"]
-        error = f" ± {after.std(ddof=1) / np.sqrt(len(after)):.1f}" if len(after) > 1 else ""
         lines.append([criterion, HOW[how][0], f"{row['macs'].mean():.3f}", str(epochs), str(len(after)),
-                      f"{100 * row['weights'].mean():.1f}", f"**{after.mean():.1f}**{error}",
+                      f"{100 * row['weights'].mean():.1f}", f"**{after.mean():.1f}**{error_of(after)}",
                       f"{100 * base - after.mean():.1f}", f"{row['trained seconds'].mean() / 60:.1f}"])
     head = ["removed by", "where", "MACs left", "epochs", "seeds", "reconstructed", "trained", "points lost", "minutes"]
     return f"\nTrained further, on all training images:\n\n{table(head, lines)}\n" if lines else ""

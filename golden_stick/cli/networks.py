@@ -40,7 +40,7 @@ def call_factory(name: str, arguments: Optional[str] = None, option: str = "--ne
         from mindspore import get_context, set_context, set_seed
     # A factory's initial weights are random: the same command shall give the same files.
     set_seed(0)
-    # In PyNative mode, the queues between MindSpore's threads spin: a training takes four times the processors' time.
+    # In PyNative mode, queues between MindSpore's threads spin while they wait: on a CPU, they take it from the work.
     set_context(pynative_synchronize=get_context("device_target") == "CPU")
     with _found(name, option) as factory, progress(f"calling {name}"):
         return _call(factory, name, keywords, option)

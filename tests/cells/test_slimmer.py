@@ -1,7 +1,4 @@
 """The slimmer and the masks: what they change, what they leave alone, what they refuse."""
-import subprocess
-import sys
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -21,6 +18,7 @@ from golden_stick.cells.wrappers import (
 from golden_stick.graph.plan import KeptAxis, KeptChannels, PruningPlan
 from golden_stick.prune.plan import make_plan
 from tests import networks
+from tests.apart import passes_apart
 
 
 def plan_of(network, shape, residual="group", rate=0.5, seed=0):
@@ -57,10 +55,7 @@ class Inlined(nn.Cell):
 
 def test_masks_in_blocks_of_lazy_inline_are_not_compiled_as_one():
     """In a process of its own: MindSpore keeps something of `lazy_inline`."""
-    code = "from tests.cells.test_slimmer import check_masks_of_lazy_inline; check_masks_of_lazy_inline()"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                           cwd=Path(__file__).parents[2])
-    assert ended.returncode == 0, ended.stderr
+    passes_apart(check_masks_of_lazy_inline)
 
 
 def check_masks_of_lazy_inline():

@@ -1,8 +1,5 @@
 """The tracer: what it reads, what it leaves alone, what it refuses."""
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -14,6 +11,7 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, TraceErro
 from golden_stick.cells.trace import find_inputs, owners
 from golden_stick.graph.ir import Parameter
 from tests import networks
+from tests.apart import passes_apart
 
 
 class TwoInputs(nn.Cell):
@@ -180,10 +178,7 @@ def test_control_flow_on_values_keeps_what_it_touches(kind, shrunk, mode):
 
 def test_functions_of_lazy_inline_are_read_in_their_place():
     """In a process of its own: what MindSpore keeps of `lazy_inline` makes later compilations on a CPU fail."""
-    code = "from tests.cells.test_trace import check_lazy_inline; check_lazy_inline()"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                           cwd=Path(__file__).parents[2])
-    assert ended.returncode == 0, ended.stderr
+    passes_apart(check_lazy_inline)
 
 
 def check_lazy_inline():
