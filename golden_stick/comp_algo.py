@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Type
+from typing import Any, Callable, Iterable, Iterator, List, Mapping, Optional, Tuple, Type
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn
@@ -17,15 +17,16 @@ from mindspore.train import Callback
 
 from golden_stick.base.config import Option, Path, Registry, Switch, Whole, check_config, check_value, level_of_user
 from golden_stick.base.devices import refuse_differing
-from golden_stick.base.errors import ArgumentTypeError, StateError
+from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.files import PathLike, path_of
 from golden_stick.base.inputs import leading_inputs
+from golden_stick.cells.wrappers import TemporaryCell, nan_parameters, numbers_in
 from golden_stick.deploy.checkpoints import difference_of_state, read_checkpoint, save_state
 from golden_stick.deploy.exporters import export
 from golden_stick.graph.plan import parameters_in
 
 __all__ = ["ALGORITHMS", "AlgorithmCallback", "Applied", "CompAlgo", "ExportMindIRCallBack", "add_algorithm",
-           "refuse_trained_apart", "unwarned_of_optimizers", "warn_of_optimizers"]
+           "check_network", "refuse_apart", "refuse_trained_apart", "unwarned_of_optimizers", "warn_of_optimizers"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -424,12 +425,32 @@ def _refuse_others(owner: str, network: nn.Cell, told: Mapping[str, Any]) -> Non
                              f"network), and after that make the optimizer, of network.trainable_params().")
 
 
+def check_network(owner: str, network: Any) -> None:
+    """Refuse, for the caller `owner`, what no algorithm can be applied to: the result of an `apply`, NaN, and networks
+    that differ from one process to the next."""
+    if not isinstance(network, nn.Cell):
+        raise ArgumentTypeError(f"For '{owner}', 'network' must be a Cell, but got {type(network).__name__}.")
+    if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):
+        raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned: train "
+                         f"it, if its algorithm asks for that, and prune on from what 'convert' gives.")
+    refuse_apart(owner, "'network'", ((item.name, numbers_in(item)) for item in network.get_parameters()),
+                 "load the same checkpoint in each")
+    for name in nan_parameters(network):
+        raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{name}' holds NaN: load "
+                            f"a checkpoint from before the training diverged.")
+
+
+def refuse_apart(owner: str, name: str, parts: Iterable[Tuple[str, np.ndarray]], remedy: str) -> None:
+    """`refuse_differing`, where processes have met: what one does alone leads through nothing of several."""
+    if GlobalComm.INITED:
+        refuse_differing(owner, name, parts, remedy)
+
+
 def refuse_trained_apart(owner: str, values: Mapping[str, np.ndarray]) -> None:
     """Refuse what was trained, its values by name, where processes have come to different ones."""
-    if GlobalComm.INITED:
-        refuse_differing(owner, "'net_opt'", values.items(), "have gradients averaged in training, by "
-                         "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
-                         "normalizations that learn")
+    refuse_apart(owner, "'net_opt'", values.items(), "have gradients averaged in training, by "
+                 "ParallelMode.DATA_PARALLEL or nn.DistributedGradReducer, and after it the statistics of "
+                 "normalizations that learn")
 
 
 def warn_of_optimizers(owner: str, parameters: Iterable[Parameter]) -> None:

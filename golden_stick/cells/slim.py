@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import getitem
-from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import mindspore as ms
 import numpy as np
@@ -29,8 +29,8 @@ from golden_stick.graph.layers import GROUPS, INPUTS, Layer, Normalization
 from golden_stick.graph.plan import KeptAxis, KeptWidth, PruningPlan
 
 __all__ = ["Architecture", "Recipe", "Verification", "add_resizer", "architecture_of", "carry_out", "common_names",
-           "compare", "cut_parameter", "moved", "numbers_held", "recipe_of", "refuse_faulty", "remember", "resize",
-           "resizer_of", "slim", "unslim", "verify", "why_fixed"]
+           "compare", "cut_parameter", "moved", "recipe_of", "refuse_faulty", "remember", "resize", "resizer_of",
+           "slim", "unslim", "verify", "why_fixed"]
 
 
 def slim(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
@@ -219,22 +219,6 @@ def _set_widths(network: nn.Cell, resizers: Mapping[str, "Resizer"]) -> None:
     for path, set_widths in resizers.items():
         set_widths(cells[path])
     tell_apart(network, resizers)
-
-
-def numbers_held(cell: nn.Cell, names: FrozenSet[str]) -> Dict[Tuple[str, Tuple[Any, ...]], int]:
-    """The whole numbers above 1 that code reads of a Cell by these names: attribute, and keys of tuples and dicts in
-    it -> number."""
-    own = names & set(vars(cell)) if record_of(cell) is None else ()  # of the others, the slimmer knows its attributes
-    return {(name, place): value for name in own for place, value in _whole_numbers(vars(cell)[name]) if value > 1}
-
-
-def _whole_numbers(held: Any) -> Iterator[Tuple[Tuple[Any, ...], int]]:
-    """The whole numbers in tuples, lists and dicts of such, and by which keys they are reached."""
-    if isinstance(held, int) and not isinstance(held, bool):
-        yield (), held
-    items = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, (tuple, list)) else ()
-    yield from (((key, *place), value) for key, item in items if isinstance(key, (int, str))
-                for place, value in _whole_numbers(item))
 
 
 def _set_width(cell: nn.Cell, width: KeptWidth) -> None:

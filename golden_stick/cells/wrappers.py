@@ -17,16 +17,14 @@ from typing import Any, Callable, Dict, FrozenSet, Iterable, Iterator, List, Map
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, mint, nn, ops
-from mindspore.communication import GlobalComm
 
-from golden_stick.base.devices import refuse_differing
-from golden_stick.base.errors import ArgumentError, ArgumentTypeError, SlimError, StateError, first_line
+from golden_stick.base.errors import SlimError, first_line
 from golden_stick.cells.attention import OpenAttention, close_attention, open_attention
 from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalization, name_of_class
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
 __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "WeightMask",
-           "allowed_difference", "check_network", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
+           "allowed_difference", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
            "find_cell", "kind_of", "leaves", "mask_weights", "masked_network", "names_read", "nan_parameters",
            "numbers_in", "opened", "own_fault", "quiet", "record_of", "replace_cells", "scratch_directory", "set_zeros",
            "tell_apart", "unchanging", "unmask_weights", "unwrap_cells"]
@@ -456,22 +454,6 @@ def masked_network(network: nn.Cell, plan: PruningPlan) -> nn.Cell:
                            for path in {**inputs, **outputs}})
     ms.ms_memory_recycle()
     return masked
-
-
-def check_network(owner: str, network: Any) -> None:
-    """Refuse, for the caller `owner`, what no algorithm can be applied to: the result of an `apply`, NaN, and networks
-    that differ from one process to the next."""
-    if not isinstance(network, nn.Cell):
-        raise ArgumentTypeError(f"For '{owner}', 'network' must be a Cell, but got {type(network).__name__}.")
-    if any(isinstance(cell, TemporaryCell) for _, cell in network.cells_and_names()):
-        raise StateError(f"For '{owner}', 'network' must be a plain network, but got one that 'apply' returned: train "
-                         f"it, if its algorithm asks for that, and prune on from what 'convert' gives.")
-    if GlobalComm.INITED:
-        refuse_differing(owner, "'network'", ((item.name, numbers_in(item)) for item in network.get_parameters()),
-                         "load the same checkpoint in each")
-    for name in nan_parameters(network):
-        raise ArgumentError(f"For '{owner}', the parameters of 'network' must be numbers, but '{name}' holds NaN: load "
-                            f"a checkpoint from before the training diverged.")
 
 
 def nan_parameters(network: nn.Cell) -> List[str]:

@@ -17,7 +17,7 @@ from golden_stick.base.display import markdown_table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.files import digest_of, make_folder, network_digest, read_record, whole_file, write_record
 from golden_stick.base.inputs import describe, leading_inputs, shown
-from golden_stick.cells.wrappers import check_network
+from golden_stick.comp_algo import check_network
 from golden_stick.compare.result import need_matplotlib, write_figure
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters

@@ -7,10 +7,9 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Sequence, Tuple
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
-from mindspore.communication import GlobalComm
 
 from golden_stick.base.config import OneOf, check_value, in_own_name, with_options
-from golden_stick.base.devices import from_first, refuse_differing
+from golden_stick.base.devices import from_first
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, VerifyError
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs, progress
 from golden_stick.bench.latency import latency_ratio
@@ -21,7 +20,6 @@ from golden_stick.cells.wrappers import (
     PLAN,
     OriginalNames,
     TemporaryCell,
-    check_network,
     copy_network,
     decoded,
     encoded,
@@ -29,7 +27,14 @@ from golden_stick.cells.wrappers import (
     masked_network,
     unwrap_cells,
 )
-from golden_stick.comp_algo import Applied, CompAlgo, refuse_trained_apart, warn_of_optimizers
+from golden_stick.comp_algo import (
+    Applied,
+    CompAlgo,
+    check_network,
+    refuse_apart,
+    refuse_trained_apart,
+    warn_of_optimizers,
+)
 from golden_stick.deploy.checkpoints import read_checkpoint
 from golden_stick.deploy.slim_file import Reconstruction
 from golden_stick.graph.ir import Graph
@@ -392,10 +397,9 @@ class Pruner(CompAlgo):
         return choose(name, task, scores, self.normalizer, latency)
 
     def _refuse_differing_plans(self, plan: PruningPlan) -> None:
-        if GlobalComm.INITED:
-            refuse_differing(type(self).__name__, "what is pruned", (
-                (f"axis {item.axis} of {item.parameter}", np.array(item.kept)) for item in plan.axes),
-                             "give all the same configuration and seeds, and scores that do not hang on a process")
+        refuse_apart(type(self).__name__, "what is pruned", (
+            (f"axis {item.axis} of {item.parameter}", np.array(item.kept)) for item in plan.axes),
+                     "give all the same configuration and seeds, and scores that do not hang on a process")
 
     def _loaded(self, network: nn.Cell, path: str) -> Mapping[str, np.ndarray]:
         if not path:

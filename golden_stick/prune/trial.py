@@ -21,7 +21,7 @@ from mindspore import nn
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import describe_with_types, progress
 from golden_stick.cells.replay import run_until_failure
-from golden_stick.cells.slim import carry_out, cut_parameter, numbers_held, verify
+from golden_stick.cells.slim import carry_out, cut_parameter, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
     copy_network,
@@ -205,6 +205,22 @@ def _passes(cells: Mapping[str, nn.Cell], graph: Graph, grouping: Grouping, numb
             and [len(channels) for _, channels in made] == [width] and width in graph.shape(node.inputs[0]))
 
 
+def _numbers_held(cell: nn.Cell, names: FrozenSet[str]) -> Dict[Tuple[str, Tuple[Any, ...]], int]:
+    """The whole numbers above 1 that code reads of a Cell by these names: attribute, and keys of tuples and dicts in
+    it -> number."""
+    own = names & set(vars(cell)) if record_of(cell) is None else ()  # of the others, the slimmer knows its attributes
+    return {(name, place): value for name in own for place, value in _whole_numbers(vars(cell)[name]) if value > 1}
+
+
+def _whole_numbers(held: Any) -> Iterator[Tuple[Tuple[Any, ...], int]]:
+    """The whole numbers in tuples, lists and dicts of such, and by which keys they are reached."""
+    if isinstance(held, int) and not isinstance(held, bool):
+        yield (), held
+    items = held.items() if isinstance(held, dict) else enumerate(held) if isinstance(held, (tuple, list)) else ()
+    yield from (((key, *place), value) for key, item in items if isinstance(key, (int, str))
+                for place, value in _whole_numbers(item))
+
+
 # What a reason says that a line of the user's code is to blame for.
 _OF_CODE = ("written in the code", WIDTH)
 
@@ -236,7 +252,7 @@ class _Subject:
         self._shared = {id(item): item for item in unchanging(network) + held}
         # What a Cell holds may be read by the code of one around it.
         names = {path: names_read(cell) for path, cell in network.cells_and_names()}
-        self.numbers = {path: numbers_held(cell, frozenset().union(*(names[around] for around in _around(path, ""))))
+        self.numbers = {path: _numbers_held(cell, frozenset().union(*(names[around] for around in _around(path, ""))))
                         for path, cell in network.cells_and_names()}
 
     def put_names_back(self) -> None:

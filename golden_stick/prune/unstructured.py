@@ -15,7 +15,6 @@ from golden_stick.cells.slim import Verification, refuse_faulty, remember, verif
 from golden_stick.cells.trace import find_inputs
 from golden_stick.cells.wrappers import (
     OriginalNames,
-    check_network,
     copy_network,
     evaluate,
     mask_weights,
@@ -24,7 +23,7 @@ from golden_stick.cells.wrappers import (
     set_zeros,
     unmask_weights,
 )
-from golden_stick.comp_algo import Applied, CompAlgo, add_algorithm, refuse_trained_apart
+from golden_stick.comp_algo import Applied, CompAlgo, add_algorithm, check_network, refuse_trained_apart
 from golden_stick.criteria.statistics import mean_gradients
 from golden_stick.deploy.slim_file import SparseWeight, Sparsity
 from golden_stick.graph.layers import GROUPS, TRANSPOSED, Layer
