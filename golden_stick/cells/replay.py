@@ -2,6 +2,8 @@
 What Cells read and give while a network runs over batches: handed on, and none of it kept (`tapped`), or again and
 again, each time from the last point before which nothing changes any more (`Replay`). And where a network fails.
 """
+import os
+import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +16,7 @@ from mindspore import Tensor, nn
 
 from golden_stick.cells.wrappers import ScatteredOutput, evaluate, evaluation, find_cell, leaves, opened
 
-__all__ = ["Replay", "run_until_failure", "tapped"]
+__all__ = ["Replay", "run_until_failure", "silence", "tapped"]
 
 See = Callable[[int, np.ndarray], Any]  # of the number of a call of a Cell, and what it reads first or gives
 Sees = Mapping[str, Sequence[See]]  # by the path of the Cell
@@ -247,6 +249,21 @@ def _behind(see: Tap) -> Callable[[nn.Cell, Any, Any], None]:
     return hook
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
+    sys.stderr.flush()
+    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
+
+
+@silence()
 def run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
                       ) -> Tuple[Optional[str], List[str]]:
     """

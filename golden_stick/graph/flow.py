@@ -167,7 +167,7 @@ class Flow:
         self.inexact: List[Tuple[str, np.ndarray]] = []
         # A node -> channels (labels of a row of them each) whose number the code may have said there.
         self.numbers: Dict[int, List[np.ndarray]] = {}
-        self.counts: Dict[int, Tuple[int, np.ndarray]] = {}
+        self.counts: Dict[int, Tuple[int, Optional[int], np.ndarray]] = {}
         self.attributes: List[Tuple[Owner, str, np.ndarray]] = []
         self.splits: Dict[int, Tuple[np.ndarray, bool]] = {}
         self.heads_lose: Dict[int, str] = {}  # number of a node that splits channels -> of HEAD_POLICIES, what went

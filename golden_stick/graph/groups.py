@@ -118,7 +118,8 @@ class Grouping(Sequence[ChannelGroup]):
         readable (frozenset[int]): Nodes that split channels and could be read otherwise.
         untold (frozenset[int]): Nodes of whose shapes the labels say nothing.
         widths (Mapping): Node of `read_numbers` -> int64 channels of the rows whose lengths its numbers may be.
-        counts (Mapping): Node -> which argument must be the length of a row of channels, and that row.
+        counts (Mapping): Node -> which argument, at which axis if it has several numbers, must be the length of a row
+                of channels; and that row.
         attributes (tuple[WidthAttribute]): Numbers in Cells that shrink with channels.
         kept (Mapping): Name of every parameter that can lose nothing -> why.
         unread (tuple[str]): Names of the parameters that the graph does not read.
@@ -139,7 +140,7 @@ class Grouping(Sequence[ChannelGroup]):
     readable: FrozenSet[int] = frozenset()
     untold: FrozenSet[int] = frozenset()
     widths: Mapping[int, Tuple[np.ndarray, ...]] = field(default_factory=dict)
-    counts: Mapping[int, Tuple[int, np.ndarray]] = field(default_factory=dict)
+    counts: Mapping[int, Tuple[int, Optional[int], np.ndarray]] = field(default_factory=dict)
     attributes: Tuple[WidthAttribute, ...] = ()
     kept: Mapping[str, Tuple[str, ...]] = field(default_factory=dict)
     unread: Tuple[str, ...] = ()
@@ -236,7 +237,7 @@ def _grouping(flow: Flow, heads: str) -> Grouping:
         outputs=tuple(_outputs(flow, node, solution) for node in flow.graph.nodes),
         read_numbers={number: flow.path(flow.graph.nodes[number]) for number in sorted(flow.numbers)},
         widths={number: tuple(_channels(row, solution) for row in rows) for number, rows in flow.numbers.items()},
-        counts={number: (at, _channels(row, solution)) for number, (at, row) in flow.counts.items()},
+        counts={number: (at, axis, _channels(row, solution)) for number, (at, axis, row) in flow.counts.items()},
         attributes=tuple(WidthAttribute(owner.path, name, (), _channels(row, solution))
                          for owner, name, row in flow.attributes if solution.removable(row).any()),
         stuck=frozenset(number for number, (labels, more) in flow.splits.items()

@@ -87,7 +87,8 @@ _REMEDIES: Tuple[Tuple[str, str], ...] = (
     ("output of the network", "nothing to do: it is as wide as the result"),
     ("has no rule", "teach the operator by golden_stick.graph.rules.add_rule"),
     ("reads channels by numbers", "put the chosen filters into the layer's weight, or cut equal parts by 'split'"),
-    ("cuts the channels", "cut equal parts, as 'chunk' does, or give each part a layer of its own"),
+    ("cuts the channels", "take where it begins and ends from attributes or the input's shape, or give each part a "
+                          "layer of its own"),
     ("rolls the channels", "put the filters into that order in the layer's weight"),
     ("whose width is written", "take the width from a layer or an attribute, such as self.conv.out_channels"),
     ("written in the code", "take the number from the input's shape, or write -1 for it"),

@@ -5,10 +5,7 @@ A reshape to `(-1, 512)` and one to `x.shape[1] * 49` are the same in the graph.
 channels, compiled, and every shape compared with the one that the labels say. Where they differ, another reading of the
 numbers is tried, and if none holds, the channels stay.
 """
-import os
-import sys
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import chain, combinations, islice
@@ -20,7 +17,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import describe_with_types, progress
-from golden_stick.cells.replay import run_until_failure
+from golden_stick.cells.replay import run_until_failure, silence
 from golden_stick.cells.slim import carry_out, cut_parameter, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
@@ -91,7 +88,7 @@ def _survivors(subject: "_Subject", config: Mapping[str, Any]) -> Tuple[Grouping
                 return named(grouping, ties), compiled
             policies["hidden_stays"], free = True, None
             continue
-        others = _choices(keys, graph, grouping, wrong) if others is None else others
+        others = _choices(subject, keys, grouping, wrong) if others is None else others
         left_out = next(others, frozenset())
         if left_out:
             continue
@@ -128,7 +125,7 @@ def _hold_more(policies: Dict[str, Any], subject: "_Subject", plan: PruningPlan,
     if not subject.graph.hidden or "beside" in policies:
         raise failure
     if policies.get("hidden_stays"):
-        policies["beside"] = _run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
+        policies["beside"] = run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
     policies["hidden_stays"] = True
 
 
@@ -138,12 +135,11 @@ _Key = Tuple[type, str, Tuple[Any, ...]]
 _CHOICES = 7
 
 
-def _choices(keys: Mapping[_Key, Set[str]], graph: Graph, grouping: Grouping, wrong: Set[int]
+def _choices(subject: "_Subject", keys: Mapping[_Key, Set[str]], grouping: Grouping, wrong: Set[int]
              ) -> Iterator[FrozenSet[_Key]]:
     """What to leave out of attributes where the slim network failed at these nodes: one, two and more of them, then
     all. An attribute that is no width may hold the same number as one that is."""
-    around = {path for number in wrong
-              for path in _around(graph.nodes[number].scope, grouping.read_numbers.get(number, ""))}
+    around = {path for number in wrong for path in subject.around(number, grouping.read_numbers.get(number, ""))}
     blamed = frozenset(key for key, paths in keys.items() if paths & around)
     sets = (combinations(sorted(blamed, key=str), size) for size in range(1, len(blamed)))
     yield from map(frozenset, islice(chain.from_iterable(sets), _CHOICES))
@@ -178,7 +174,7 @@ def _with_attributes(subject: "_Subject", grouping: Grouping, left_out: FrozenSe
     for number, rows in grouping.widths.items():
         for row, channels in enumerate(rows):
             if (channels >= 0).any() and not _passes(cells, graph, grouping, number, len(channels)):
-                around = _around(graph.nodes[number].scope, grouping.read_numbers[number])
+                around = subject.around(number, grouping.read_numbers[number])
                 for path in [path for path in around if len(channels) in held.get(path, {}).values()][:1]:
                     for (name, item), value in held[path].items():
                         if value == len(channels) and (type(cells[path]), name, item) not in left_out:
@@ -192,9 +188,9 @@ def _with_attributes(subject: "_Subject", grouping: Grouping, left_out: FrozenSe
     return replace(grouping, attributes=grouping.attributes + own), keys, ties
 
 
-def _around(scope: str, nearest: str) -> List[str]:
-    """Paths of the Cells in which a node may stand, innermost first: by its scope, by the nearest Cell, the network."""
-    return [".".join(path.split(".")[:count]) for path in (scope, nearest) if path
+def _around(*paths: str) -> List[str]:
+    """Paths of Cells, each followed by those around it, innermost first; last the network's."""
+    return [".".join(path.split(".")[:count]) for path in paths if path
             for count in range(path.count(".") + 1, 0, -1)] + [""]
 
 
@@ -243,6 +239,7 @@ class _Subject:
         self.name, self.network, self.graph, self.tensors = name, network, graph, tensors
         self._passed: Dict[str, bool] = {}  # path of a Cell -> whether the network runs until it has returned
         self._names = [(item, item.name) for item in network.get_parameters()]
+        self._readers = graph.consumers()
         self._cut: Dict[Any, ms.Parameter] = {}  # parameter and axes -> what is left, for all plans that agree there
         written = {value.name for node in graph.nodes if node.attributes.get("side_effect_mem")
                    for value in flatten(node.inputs) if isinstance(value, Parameter)}
@@ -252,8 +249,23 @@ class _Subject:
         self._shared = {id(item): item for item in unchanging(network) + held}
         # What a Cell holds may be read by the code of one around it.
         names = {path: names_read(cell) for path, cell in network.cells_and_names()}
-        self.numbers = {path: _numbers_held(cell, frozenset().union(*(names[around] for around in _around(path, ""))))
+        self.numbers = {path: _numbers_held(cell, frozenset().union(*(names[around] for around in _around(path))))
                         for path, cell in network.cells_and_names()}
+
+    def around(self, number: int, nearest: str) -> List[str]:
+        """
+        Paths of the Cells in which a node may stand, innermost first: by its scope, by the nearest Cell, the network.
+
+        MindSpore compiles a slice once for all Cells, so that it may have the scope of another: where nothing that it
+        reads, or that reads it, stands in that Cell, first come those around its reader.
+        """
+        node = self.graph.nodes[number]
+        readers = [reader for reader in self._readers.get(Result(number), ()) if reader >= 0]
+        beside = {self.graph.nodes[other].scope for other in (*readers, *(
+            value.node for value in flatten(node.inputs) if isinstance(value, Result)))}
+        strange = bool(readers) and any(path.startswith(f"{node.scope}.") for path in self.numbers) and not any(
+            path == node.scope or path.startswith(f"{node.scope}.") for path in beside)
+        return _around(*([self.graph.nodes[readers[0]].scope] if strange else ()), node.scope, nearest)
 
     def put_names_back(self) -> None:
         """What is shared has the names that it had: code that runs may give others, such as a slice of a CellList."""
@@ -279,7 +291,7 @@ class _Subject:
         if path not in self._passed:
             self.put_names_back()
             copied = copy_network(self.network, self.name, self._shared)
-            self._passed[path] = _run_until_failure(copied, self.tensors, path)[0] is None
+            self._passed[path] = run_until_failure(copied, self.tensors, path)[0] is None
         return self._passed[path]
 
 
@@ -300,10 +312,10 @@ def _attempt(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> Tuple[
     if wrong:
         return wrong, None
     try:
-        with _silence():
+        with silence():
             traced = trace_slim(subject.name, smaller, subject.tensors)
     except SlimError:
-        wrong = _suspects(subject, grouping, smaller, *_run_until_failure(smaller, subject.tensors))
+        wrong = _suspects(subject, grouping, smaller, *run_until_failure(smaller, subject.tensors))
         if wrong:
             return wrong, None
         raise
@@ -329,7 +341,7 @@ def _rejected(subject: _Subject, grouping: Grouping, smaller: nn.Cell) -> Set[in
     if not first:
         return set()
     scope = subject.graph.nodes[max(first.values())].scope
-    failing, finished = _run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
+    failing, finished = run_until_failure(smaller, subject.tensors, scope.rpartition(".")[0] or scope)
     if failing is None or not subject.passes(failing):
         return set()
     return _suspects(subject, grouping, smaller, failing, finished)
@@ -342,7 +354,7 @@ def _hidden_fits(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> bo
         return True
     smaller = subject.smaller(plan)
     try:
-        with _silence():
+        with silence():
             traced = trace_hidden(name, smaller, tensors, trace_for(name, smaller, tensors))
     except TraceError:
         return False
@@ -417,13 +429,22 @@ def _misfits(name: str, graph: Graph, smaller: Graph, grouping: Grouping, plan: 
     blamed = origins & set(grouping.read_numbers)
     if not origins:
         return _computed(graph, smaller) | {
-            number for number, (at, channels) in grouping.counts.items()
-            if getattr(smaller.nodes[number].inputs[at], "value", None) != (~np.isin(channels, gone)).sum()}
+            number for number, (at, axis, channels) in grouping.counts.items()
+            if _said(smaller, number, at, axis) != (~np.isin(channels, gone)).sum()}
     if not blamed:
         node = graph.nodes[min(origins)]
         raise SlimError(f"For '{name}', the output of {node} must have shape {expected[node.number][0]}, as its rule "
                         f"says, but got {smaller.nodes[node.number].shapes[0]}.")
     return blamed
+
+
+def _said(graph: Graph, number: int, at: int, axis: Optional[int]) -> Optional[int]:
+    """The number that stands in an argument, or there at an axis, from whose end it may count."""
+    node = graph.nodes[number]
+    said = getattr(node.inputs[at], "value", None)
+    if axis is None or said is None:
+        return said
+    return said[axis] % graph.shape(node.inputs[0])[axis]
 
 
 def _computed(graph: Graph, smaller: Graph) -> Set[int]:
@@ -452,7 +473,7 @@ def _suspects(subject: _Subject, grouping: Grouping, smaller: nn.Cell, failing: 
              # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
              if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
     # A layer such as a GRU keeps its weights outside the Cell that computes with them.
-    inside = _around(failing, "")[:-1] or [failing]
+    inside = _around(failing)[:-1] or [failing]
     for last in [*inside, *reversed(finished)]:
         twins = _twins(cells, failing, last)
         found = {_signature(graph, number) for number, path in owned.items() if path in twins
@@ -477,23 +498,3 @@ def _twins(cells: Mapping[str, nn.Cell], failing: str, last: str) -> Set[str]:
     around, rest = ".".join(others[:shared]), others[shared:]
     kind = type(cells[around])
     return {".".join(part for part in (path, *rest) if part) for path, cell in cells.items() if type(cell) is kind}
-
-
-def _run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
-                       ) -> Tuple[Optional[str], List[str]]:
-    with _silence():
-        return run_until_failure(network, tensors, until)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
-    sys.stderr.flush()
-    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silent, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(silent)

@@ -107,6 +107,17 @@ class Machine:
             shape[axis] -= int(np.isin(self.solution.classes[labels], list(self.removed)).sum())
         return tuple(shape)
 
+    def moved(self, node, ends):
+        """Ends of a slice, as code has them that takes them from widths: they move with the channels before them."""
+        value, made = node.inputs[0], []
+        held = isinstance(value, Parameter)
+        for axis, (at, size) in enumerate(zip(ends, self.flow.graph.shape(value))):
+            face = self.flow.bindings.get((value.name, axis)) if held else self.flow.faces(value)[axis]
+            at = int(at) % size if at < 0 else min(int(at), size)
+            made.append(int((~np.isin(self.solution.classes[face.labels], list(self.removed)))[:at].sum()) if face
+                        else at)
+        return made
+
     def run_first_input(self, node):
         return activation(self.read(node.inputs[0]), keeps_zero(node))
 
@@ -243,9 +254,8 @@ class Machine:
 
     def run_slice_of(self, node):
         data, begin, size = (self.read(value) for value in node.inputs)
-        full = self.flow.graph.shape(node.inputs[0])
-        begin, size = ([at * data.shape[axis] // full[axis] for axis, at in enumerate(ends)] for ends in (begin, size))
-        return data[tuple(slice(at, at + count) for at, count in zip(begin, size))]
+        ends = self.moved(node, np.add(begin, size))
+        return data[tuple(slice(*pair) for pair in zip(self.moved(node, begin), ends))]
 
     def run_depth_to_space(self, node):
         (n, c, h, w), b = self.read(node.inputs[0]).shape, node.attributes["block_size"]
@@ -294,10 +304,7 @@ class Machine:
     def run_strided_slice(self, node):
         data = self.read(node.inputs[0])
         begin, end, strides, begin_mask, end_mask, ellipsis, new_axis, shrink = (number(v) for v in node.inputs[1:9])
-        # Ends that stand for a part of the channels move with them, as code that computes them from the shape does.
-        full = self.flow.graph.shape(node.inputs[0])
-        begin, end = ([at * data.shape[axis] // full[axis] if data.ndim == len(full) else at
-                       for axis, at in enumerate(ends)] for ends in (begin, end))
+        begin, end = self.moved(node, begin), self.moved(node, end)
         index = []
         for axis in range(len(begin)):
             if ellipsis >> axis & 1 or new_axis >> axis & 1:

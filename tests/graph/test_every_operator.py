@@ -158,6 +158,8 @@ def shape_cases():
     case("StridedSlice", "to the end, by the mask", lambda b: b.node(
         "StridedSlice", [first_layer(b), (0, 0, 1, 0), (0, 0, 4, 0), (1, 1, 1, 1), 0, 0b1011, 0, 0, 0], (2, 6, 3, 4)))
     case("StridedSlice", "halves", lambda b: b.concat((half(b, 3), half(b, 0))))
+    case("StridedSlice", "what is before the last", lambda b: b.node(
+        "StridedSlice", [first_layer(b), *slice_inputs((0, 1, 0, 0), (2, 5, 4, 4))], (2, 4, 4, 4)))
     case("Unstack", "space", lambda b: b.node("Unstack", [first_layer(b)], *[(2, 6, 4)] * 4, axis=2) and b.node(
         "ExpandDims", [Result(len(b._nodes) - 1, 2), 3], (2, 6, 4, 1)))
     case("Unstack", "channels", lambda b: b.node("Unstack", [first_layer(b)], *[(2, 4, 4)] * 6, axis=1) and b.node(
@@ -178,7 +180,7 @@ def shape_cases():
     case("Slice", "half of the channels", lambda b: b.node(
         "Slice", [first_layer(b), (0, 3, 0, 0), (2, 3, 4, 4)], (2, 3, 4, 4)))
     case("Slice", "some channels", lambda b: b.node(
-        "Slice", [first_layer(b), (0, 1, 0, 0), (2, 4, 4, 4)], (2, 4, 4, 4)), False)
+        "Slice", [first_layer(b), (0, 1, 0, 0), (2, 4, 4, 4)], (2, 4, 4, 4)))
     case("DepthToSpace", "channels", lambda b: b.node("DepthToSpace", [first_layer(b, 12)], (2, 3, 8, 8), block_size=2))
     case("SpaceToDepth", "channels", lambda b: b.node("SpaceToDepth", [first_layer(b)], (2, 24, 2, 2), block_size=2))
     case("Tile", "channels", lambda b: b.node("Tile", [first_layer(b), (1, 2, 1, 1)], (2, 12, 4, 4)))

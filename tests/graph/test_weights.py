@@ -71,7 +71,7 @@ WAYS = {
     "standardized": (standardized, True, False),
     "softmax": (lambda b: b.node("Softmax", [w(b, 4, 6), (1,)], (4, 6)), True, False),
     "softmax over filters": (lambda b: b.node("Softmax", [w(b, 4, 6), (0,)], (4, 6)), False, False),
-    "some rows": (lambda b: cut(b, w(b, 7, 6), 1, 5), False, True),
+    "some rows": (lambda b: cut(b, w(b, 7, 6), 1, 5), True, True),
     "constant factors": (lambda b: b.node("Mul", [w(b, 4, 6), np.arange(6.0)], (4, 6)), True, False),
 }
 

@@ -87,6 +87,64 @@ class CutUnequally(nn.Cell):
         return self.last(ops.relu(self.joined(ops.cat((ops.relu(self.part(a)), b, c), 1))))
 
 
+@kind(IMAGES, 0.55)
+class PartConvolved(nn.Cell):
+    """Numbers of channels in attributes, and what is left of them by the shape, as in FasterNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.width = 6, 24
+        self.first, self.part = nn.Conv2d(3, 24, 3), nn.Conv2d(6, 6, 3)
+        self.joined, self.last = nn.Conv2d(24, 20, 1), nn.Conv2d(20, 4, 1)
+
+    def construct(self, x):
+        x = ops.relu(self.first(x))
+        one, two = ops.split(x, [self.read, x.shape[1] - self.read], 1)
+        x = ops.cat((ops.relu(self.part(one)), two, x[:, self.read:], x[:, :-self.read]), 1)[:, :self.width]
+        return self.last(ops.relu(self.joined(x)))
+
+
+class Mixed(nn.Cell):
+    def __init__(self, widths):
+        super().__init__()
+        self.widths = widths
+        self.parts = nn.CellList([nn.Conv2d(width, width, 2 * at + 1, group=width) for at, width in enumerate(widths)])
+
+    def construct(self, x):
+        made, end = (), 0
+        for at, part in enumerate(self.parts):
+            begin, end = end, end + self.widths[at]
+            made += (part(x[:, begin:end]),)
+        return ops.cat(made, 1)
+
+
+@kind(IMAGES, 0.55)
+class MixedKernels(nn.Cell):
+    """As MixNet. MindSpore compiles the slices of all blocks at once, with the scope of the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 24, 3), nn.Conv2d(28, 4, 1)
+        self.blocks = nn.SequentialCell(Mixed([10, 14]), nn.Conv2d(24, 20, 1), nn.ReLU(), Mixed([12, 5, 3]),
+                                        nn.Conv2d(20, 28, 1), nn.ReLU(), Mixed([14, 14]))
+
+    def construct(self, x):
+        return self.last(self.blocks(ops.relu(self.first(x))))
+
+
+@kind(IMAGES, 0.8, ("first.weight", "cuts the channels at a number that is written in the code", "[4:12] of 24"))
+class BeginInTheCode(nn.Cell):
+    """The slice is as wide as it should be in the slim network, and begins elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.width = 8
+        self.first, self.part, self.last = nn.Conv2d(3, 24, 3), nn.Conv2d(8, 20, 3), nn.Conv2d(20, 4, 1)
+
+    def construct(self, x):
+        return self.last(ops.relu(self.part(ops.relu(self.first(x))[:, 4:4 + self.width])))
+
+
 @kind(SERIES, 0.5)
 class PositionsInSlices(nn.Cell):
     def __init__(self):
@@ -516,7 +574,7 @@ def agree(wanted, got, tolerance=1e-5):
 
 DEFAULT = {"TiedAndScaled", "PackedInTwo", "CutInFive", "CutUnequally", "ChosenByIndices", "SummedOn", "Padded",
            "TablesInParameters", "Turned", "LastSumUnread", "LastSumInline", "ZerosByAttribute", "ExpertsAtOnce",
-           "MixedForEverySample", "LearnedQueries"}
+           "MixedForEverySample", "LearnedQueries", "MixedKernels", "BeginInTheCode"}
 
 
 @pytest.mark.parametrize("name", quick(sorted(set(KINDS) - set(NAMES)), DEFAULT))
@@ -571,7 +629,8 @@ CASES = {
     "r13_to_float": {"prune/test_moved_weights.py": "Small layers_in_half dense"},
     "r1_dead_branch": {"prune/test_hidden.py": "LeftOver Inline Written",
                        "prune/test_kinds.py": "LastSumUnread LastSumInline"},
-    "r2_attention_attr": {"prune/test_widths.py": "Heads Shapes Nested", "field_networks.py": "SVTR Bert ClipImage"},
+    "r2_attention_attr": {"prune/test_widths.py": "Heads Shapes Nested", "field_networks.py": "SVTR Bert ClipImage",
+                          "prune/test_kinds.py": "PartConvolved MixedKernels"},
     "r3_depth_to_space": {"prune/test_widths.py": "Moved", "field_networks.py": "SRGAN",
                           "prune/test_kinds.py": "Shuffled ChannelsIntoPlaces"},
     "r4_slice_assignment_onnx": {"prune/test_kinds.py": "CornersInPlace RowsInPlace", "field_networks.py": "YOLOv5"},

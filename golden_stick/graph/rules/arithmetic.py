@@ -427,7 +427,7 @@ def group_normalization(flow: Flow, node: Node) -> np.ndarray:
         flow.inexact.append((flow.place(node), channels))
     else:
         flow.labels.unite(rows[:, :1], rows)
-        flow.counts[node.number] = 1, rows[:, 0]
+        flow.counts[node.number] = 1, None, rows[:, 0]
         flow.reads(node, rows[:, 0])
         if isinstance(scale, Parameter) and scale.owners and scale.owners[0].kind in NORMALIZATIONS:
             flow.attributes.append((scale.owners[0], NORMALIZATIONS[scale.owners[0].kind].groups, rows[:, 0]))

@@ -185,7 +185,7 @@ def split(flow: Flow, node: Node) -> Tuple[np.ndarray, ...]:
 
 def strided_slice(flow: Flow, node: Node) -> np.ndarray:
     """
-    A slice of other axes passes. One of the channels may be a part of equal ones, such as a half.
+    A slice of other axes passes. One of the channels may be any part, such as a half, or as many as an attribute says.
 
     That its ends move with the width is not visible in the graph; slimming for trial shows whether they do.
     """
@@ -202,7 +202,7 @@ def strided_slice(flow: Flow, node: Node) -> np.ndarray:
         last = size if end_mask >> axis & 1 else _position(end[axis], size)
         single = strides[axis] != 1 or shrink >> axis & 1
         if single or (first, last) != (0, size):
-            part = None if single else _part(flow, node, data.along(axis), first, last)
+            part = None if single else _part(flow, node, data.along(axis), axis, first, last)
             if part is None:
                 return flow.barrier(node, "cuts the channels at a number that is written in the code",
                                     f"[{first}:{last}] of {size}")
@@ -212,7 +212,7 @@ def strided_slice(flow: Flow, node: Node) -> np.ndarray:
 
 
 def slice_of(flow: Flow, node: Node) -> np.ndarray:
-    """A slice by where it begins and how long it is. All of an axis passes, and so do equal parts of the channels."""
+    """A slice by where it begins and how long it is: of all of an axis, or of a part of the channels."""
     data = flow.of_vector(node.inputs[0])
     begin, size = (number(value) for value in node.inputs[1:3])
     if not data.axes or begin is None or size is None:
@@ -222,7 +222,7 @@ def slice_of(flow: Flow, node: Node) -> np.ndarray:
     if width == data.shape[axis] and not flow.rejected_readings[node.number]:
         flow.reads(node, data.labels.ravel())
         return data.labels
-    part = _part(flow, node, data.labels.ravel(), first, first + width)
+    part = _part(flow, node, data.labels.ravel(), axis, first, first + width)
     if part is None:
         return flow.barrier(node, "cuts the channels at a number that is written in the code")
     return flow.on(axis, part, len(data.shape))
@@ -250,15 +250,21 @@ def _position(value: int, size: int) -> int:
     return min(max(value + size if value < 0 else value, 0), size)
 
 
-def _part(flow: Flow, node: Node, labels: np.ndarray, first: int, last: int) -> Optional[np.ndarray]:
-    """Labels of one of several equal parts, whose positions are united with those of the others; None if it is none."""
+def _part(flow: Flow, node: Node, labels: np.ndarray, axis: int, first: int, last: int) -> Optional[np.ndarray]:
+    """Labels of a part, whose positions are united with those of the others if all are equal; None if the number stays
+    as it is."""
     width = last - first
-    if flow.rejected_readings[node.number] or width < 1 or len(labels) % width or first % width:
+    if flow.rejected_readings[node.number] or width < 1:
         return None
-    rows = labels.reshape(-1, width)
-    flow.reads(node, labels, rows[0])
-    flow.labels.unite(rows[:1], rows)
-    return rows[first // width]
+    part, counted = labels[first:last], [labels[:first], labels[:last], labels[last:]]
+    if not len(labels) % width and not first % width:
+        rows = labels.reshape(-1, width)
+        flow.labels.unite(rows[:1], rows)
+        part, counted = rows[first // width], [labels]
+    flow.reads(node, part, *(row for row in counted if len(row)))
+    if first:
+        flow.counts[node.number] = 1, axis, labels[:first]
+    return part
 
 
 def embedding(flow: Flow, node: Node) -> np.ndarray:
