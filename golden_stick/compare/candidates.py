@@ -15,7 +15,7 @@ import golden_stick.prune.unstructured  # noqa: F401, an algorithm is known by i
 from golden_stick.base.config import Interval, Whole, check_config, check_value
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, StateError
 from golden_stick.base.inputs import shown
-from golden_stick.comp_algo import ALGORITHMS, CompAlgo
+from golden_stick.comp_algo import ALGORITHMS, CompAlgo, unwarned_of_optimizers
 from golden_stick.compare.training import Batch, default_optimizer, train
 from golden_stick.criteria.table import CRITERIA
 from golden_stick.prune.budget import TARGETS
@@ -156,6 +156,7 @@ class Candidate(NamedTuple):
     original: Optional[nn.Cell] = None
 
 
+@unwarned_of_optimizers()
 def candidates_of(network: nn.Cell, inputs: Any, name: str, seed: int, settings: Settings,
                   calibration: List[Batch], scales: List[Batch]) -> List[Candidate]:
     """

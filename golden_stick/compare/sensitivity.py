@@ -17,7 +17,7 @@ from golden_stick.base.display import markdown_table
 from golden_stick.base.errors import ArgumentError, ArgumentTypeError, CheckpointError, StateError
 from golden_stick.base.files import digest_of, make_folder, network_digest, read_record, whole_file, write_record
 from golden_stick.base.inputs import describe, leading_inputs, shown
-from golden_stick.comp_algo import check_network
+from golden_stick.comp_algo import check_network, unwarned_of_optimizers
 from golden_stick.compare.result import need_matplotlib, write_figure
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.graph.plan import PruningPlan, count_macs, count_parameters
@@ -307,6 +307,7 @@ class _Trials:
         config = {**self.task.config, "prune_rate": dict.fromkeys(curve.patterns, rate)}
         return OneShot(self.config).choose(replace(self.task, config=config), self.scores).plan
 
+    @unwarned_of_optimizers()
     def accuracy(self, plans: List[PruningPlan], curve: Curve, base: float) -> float:
         """At the next rate: what is known of the same plan, or what the slim network shows, after its recovery."""
         plan = plans[len(curve.accuracies)]

@@ -1,4 +1,7 @@
 """A tiny network and images whose class a few steps can learn; also what the command line is given."""
+import warnings
+from contextlib import contextmanager
+
 import numpy as np
 from mindspore import nn
 
@@ -47,3 +50,11 @@ def splits():
 def two_splits():
     """Without a test split."""
     return splits()[:2]
+
+
+@contextmanager
+def unwarned():
+    """A block in which no one is told that an optimizer trains the network: what is slimmed here is not the user's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*by an optimizer of its own")
+        yield

@@ -14,7 +14,7 @@ from golden_stick.base.files import network_digest
 from golden_stick.compare import compare as compare_again
 from golden_stick.compare.training import TrainingBatches, digest_of_batches
 from golden_stick.compare.training import train as train_all
-from tests.compare.problem import SHAPE, build, images, splits
+from tests.compare.problem import SHAPE, build, images, splits, unwarned
 
 BUDGET = {"target_macs": 0.6}
 ASKED = {"rates": (0.25,), "seeds": 2, "calibration_batches": 2, "knockoff_steps": 2, "scop": {"turn_steps": 1},
@@ -57,9 +57,11 @@ def fixture_ran(tmp_path_factory):
         return [train[index] for index in np.random.default_rng(seed).permutation(len(train))]
 
     net, folder = build(), tmp_path_factory.mktemp("compare") / "kept"
-    before = network_digest(net)
-    found = gs.compare(net, SHAPE, ["scop"], BUDGET, training, counted["validation"], counted["test"],
-                       folder=str(folder), on_trial=seen.append, **ASKED)
+    before, optimizer = network_digest(net), nn.SGD(net.trainable_params())
+    with unwarned():
+        found = gs.compare(net, SHAPE, ["scop"], BUDGET, training, counted["validation"], counted["test"],
+                           folder=str(folder), on_trial=seen.append, **ASKED)
+    assert optimizer.parameters[0] is net.trainable_params()[0]  # it was alive
     return {"found": found, "net": net, "before": before, "folder": folder, "opened": opened, "seen": seen,
             "training": training, **counted, "order": order}
 

@@ -13,6 +13,7 @@ from golden_stick.compare import Curve, Sensitivity, draw_sensitivity, sensitivi
 from golden_stick.graph.groups import ChannelGroup, Grouping
 from golden_stick.prune.plan import rates_of
 from tests import networks
+from tests.compare.problem import unwarned
 
 X = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
 SHAPE, RATES = (1, 4), (0.25, 0.3, 0.75)
@@ -57,7 +58,10 @@ class Evaluate:
 def fixture_measured():
     network = dense()
     digest, evaluate = network_digest(network), Evaluate(network)
-    found = gs.sensitivity(network, SHAPE, evaluate, rates=RATES)
+    optimizer = nn.SGD(network.trainable_params())
+    with unwarned():
+        found = gs.sensitivity(network, SHAPE, evaluate, rates=RATES)
+    assert optimizer.parameters[0] is network[0].weight  # it was alive
     assert network_digest(network) == digest
     return network, found, evaluate
 
