@@ -26,7 +26,20 @@ from golden_stick.cells.wrappers import (
     opened,
     scratch_directory,
 )
-from golden_stick.graph.ir import CONTROL_FLOW, Constant, Graph, Input, Node, Owner, Parameter, Result, Value, flatten
+from golden_stick.graph.ir import (
+    CONTROL_FLOW,
+    Constant,
+    Graph,
+    Input,
+    Node,
+    Owner,
+    Parameter,
+    Result,
+    Value,
+    flatten,
+    joined,
+    usual,
+)
 from golden_stick.graph.layers import EMBEDDING, LAYERS, NORMALIZATIONS, OPERATORS
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.shapes import moved
@@ -173,7 +186,7 @@ def trace_hidden(owner: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], g
             # Not by a hook: the compiler leaves out those of Cells in a CellList.
             cell.__class__ = type(kind.__name__, (kind,), {"construct": _shown, "not_shown": kind.construct,
                                                            "__module__": kind.__module__})
-    return _joined(graph, _trace(owner, network, tensors, training, copied))
+    return joined(graph, _trace(owner, network, tensors, training, copied))
 
 
 def _asks(cell: nn.Cell) -> bool:
@@ -186,44 +199,6 @@ def _shown(self: Any, *inputs: Any, **named: Any) -> Any:
     output = self.not_shown(*inputs, **named)
     ops.Print()(output)
     return output
-
-
-def _joined(graph: Graph, other: Graph) -> Graph:
-    """A graph, followed by the nodes of another that it lacks."""
-    known: Dict[Any, int] = {}
-    for node in graph.nodes:
-        known.setdefault(_identity(node, node.inputs), node.number)
-    nodes = list(graph.nodes)
-    number_of: Dict[int, int] = {}
-
-    def here(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(here, value))
-        return Result(number_of[value.node], value.index) if isinstance(value, Result) else value
-
-    for node in other.nodes:
-        if node.operator == "Print":
-            continue
-        inputs = here(node.inputs)
-        number_of[node.number] = known.setdefault(_identity(node, inputs), len(nodes))
-        if number_of[node.number] == len(nodes):
-            nodes.append(replace(node, number=len(nodes), inputs=inputs))
-    parameters = {item.name: item for item in (*other.parameters, *graph.parameters)}
-    outputs = tuple(value for value in here(other.outputs) if value not in graph.outputs)
-    return Graph(tuple(nodes), graph.inputs, tuple(parameters.values()), graph.outputs + outputs, len(graph.nodes),
-                 tuple(item for item in graph.unread if item.name not in parameters))
-
-
-def _identity(node: Node, inputs: Tuple[Value, ...]) -> Any:
-    """Equal for nodes that compute the same."""
-    def of(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(of, value))
-        value = value.value if isinstance(value, Constant) else value
-        return (value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
-
-    return node.operator, of(inputs), node.shapes, tuple(sorted((name, of(value)) for name, value in
-                                                                node.attributes.items()))
 
 
 def owners(network: nn.Cell) -> Dict[str, Tuple[Owner, ...]]:
@@ -423,13 +398,20 @@ class _Reader:
     def _node(self, proto_node: Any, operator: str, inputs: Iterable[Any], attributes: Mapping[str, Any]) -> Any:
         inputs = tuple(value for value in inputs if not (isinstance(value, Constant) and value.value is _MONAD))
         several, records = _records(proto_node)
-        node = Node(len(self._nodes), operator, inputs, attributes,
+        made = Node(len(self._nodes), operator, inputs, attributes,
                     tuple(tuple(record.dims) for record in records) or ((),), _scope(proto_node.domain),
                     tuple(map(_type_name, records)))
-        self._nodes.append(node)
-        self.names.append(proto_node.domain)
-        results = tuple(Result(node.number, index) for index in range(len(node.shapes)))
-        return results if several else results[0]
+        results: List[Result] = []
+        for node in usual(made, self._shape(inputs)):
+            self._nodes.append(replace(node, number=len(self._nodes)))
+            self.names.append(proto_node.domain)
+            results += (Result(len(self._nodes) - 1, index) for index in range(len(node.shapes)))
+        return tuple(results) if several else results[0]
+
+    def _shape(self, values: Tuple[Any, ...]) -> Tuple[int, ...]:
+        """Of the first value."""
+        first = values[0] if values else None
+        return self._nodes[first.node].shapes[first.index] if isinstance(first, Result) else getattr(first, "shape", ())
 
     def _call(self, proto_node: Any, values: Mapping[str, Any]) -> Any:
         """A call of a function is read in its place; where values decide what is called, it is one operator."""

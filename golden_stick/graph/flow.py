@@ -25,9 +25,9 @@ from golden_stick.graph.ir import (
 )
 from golden_stick.graph.layers import Form, layer_of
 
-__all__ = ["BESIDE", "Binding", "CHANNEL", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT", "Labeled",
-           "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "WIDTH", "always_zero",
-           "axes_of", "is_data", "never_zero", "number", "zero_as_first", "zero_as_joined"]
+__all__ = ["BESIDE", "Binding", "CHANNEL", "FAILS", "FILTER", "Face", "Faces", "Flow", "HEAD_POLICIES", "INPUT",
+           "Labeled", "NORMALIZATION_POLICIES", "NUMBER", "Place", "RESIDUAL_POLICIES", "Rule", "Site", "Stay", "WIDTH",
+           "always_zero", "axes_of", "is_data", "never_zero", "number", "zero_as_first", "zero_as_joined"]
 
 
 # What an axis of a parameter is to the operator that reads it.
@@ -43,6 +43,7 @@ HEAD_POLICIES = ("width", "whole")
 NUMBER = "a number written in the code fits these widths only"
 WIDTH = "a number that the code computes from a width enters the results"
 BESIDE = "may meet a result that nobody reads, which keeps its width"
+FAILS = "the network's code fails without them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +132,8 @@ def never_zero(zero: Sequence[bool]) -> bool:
 
 # A row of `Flow.numbers`: the node, and which of its rows.
 Place = Tuple[int, int]
+# What must stay: the name of a parameter, its axis, the positions there (bool), and why.
+Stay = Tuple[str, int, np.ndarray, str]
 
 
 class Flow:
@@ -141,18 +144,18 @@ class Flow:
     numbers were wrong, `approximate` whether normalizations over channels may lose some although that changes what
     they give, `whole` the nodes that split channels into heads which go as a whole, `ties` the rows of `numbers` that
     one attribute of a Cell gives the length of, `hidden_stays` whether what the graph's hidden nodes read must stay,
-    `beside` the path of a Cell whose code goes on with what they make, unseen: all as wide as that must stay there.
+    `stays` what else must, and why.
     """
 
     def __init__(self, graph: Graph, residual: str, rejected_readings: Optional[Mapping[int, int]] = None,
                  approximate: bool = False, whole: Collection[int] = (), ties: Sequence[Tuple[Place, Place]] = (),
-                 hidden_stays: bool = False, beside: Optional[str] = None):
+                 hidden_stays: bool = False, stays: Sequence[Stay] = ()):
         self.graph = graph
         self.residual = residual
         self.approximate = approximate
         self.whole = whole
         self._ties = ties
-        self._hidden_stays, self._beside = hidden_stays, beside
+        self._hidden_stays, self._stays = hidden_stays, stays
         self._hiding = False  # whether the walk has come to the hidden nodes
         self.first_hidden = 0  # the first label that these make
         self.hidden: List[Binding] = []  # filters of theirs
@@ -235,8 +238,8 @@ class Flow:
                 self.hold(value)
             for _, labels in self.shrinking(value) if isinstance(value, Result) else ():
                 self.labels.fix(labels, "output of the network")
-        if self._beside is not None:
-            self._stay_beside(self._beside, {size for node in self.graph.hidden for size in node.shapes[0]})
+        for name, axis, positions, reason in self._stays:
+            self.labels.fix(self.bindings[name, axis].labels[positions], reason)
         for one, other in self._ties:
             self.labels.unite(*(self.numbers[number][row] for number, row in (one, other)))
         for key in self._unused:  # such as the taps of a kernel
@@ -244,13 +247,6 @@ class Flow:
         for (name, _), binding in self.bindings.items():
             if name in self._held:
                 self.labels.fix(binding.labels, f"parameter '{name}' is also read in a way that fixes its shape")
-
-    def _stay_beside(self, path: str, widths: Collection[int]) -> None:
-        place = f"in '{path}'" if path else "in the outermost Cell"
-        values = [value for node in self.graph.nodes[:self.graph.evaluated] if node.scope == path
-                  for value in (*flatten(node.inputs), Result(node.number)) if isinstance(value, Result)]
-        for labels in (labels for value in values for _, labels in self.shrinking(value) if len(labels) in widths):
-            self.labels.fix(labels, f"{BESIDE} ({place})")
 
     def _reads_weights_alone(self, node: Node) -> bool:
         """Whether a node computes from weights, of which one has more axes than a vector has."""

@@ -16,6 +16,7 @@ from golden_stick.graph.flow import (
     Flow,
     Place,
     Site,
+    Stay,
 )
 from golden_stick.graph.ir import Graph, Node, Parameter, Result, Solution, components
 from golden_stick.graph.layers import layer_of
@@ -188,9 +189,9 @@ def find_groups(graph: Graph, residual: str = "group", normalization: str = "exa
 
 def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual: str = "group",
                    normalization: str = "exact", heads: str = "width", ties: Sequence[Tuple[Place, Place]] = (),
-                   hidden_stays: bool = False, beside: Optional[str] = None) -> Grouping:
+                   hidden_stays: bool = False, stays: Sequence[Stay] = ()) -> Grouping:
     """What `find_groups` finds where slimming for trial has shown how many readings of a node's numbers are wrong, and
-    which widths one attribute of a Cell holds; `hidden_stays` and `beside` are those of a flow."""
+    which widths one attribute of a Cell holds; `hidden_stays` and `stays` are those of a flow."""
     for name, policy, known in (("residual", residual, RESIDUAL_POLICIES), ("heads", heads, HEAD_POLICIES),
                                 ("normalization", normalization, NORMALIZATION_POLICIES)):
         if policy not in known:
@@ -199,8 +200,8 @@ def groups_without(graph: Graph, rejected_readings: Mapping[int, int], residual:
     approximate = normalization == "approximate"
     whole: Set[int] = set()
     if heads == "whole":
-        whole = _heads(Flow(graph, residual, rejected_readings, approximate, (), (), hidden_stays, beside).run(RULES))
-    flow = Flow(graph, residual, rejected_readings, approximate, whole, ties, hidden_stays, beside).run(RULES)
+        whole = _heads(Flow(graph, residual, rejected_readings, approximate, (), (), hidden_stays, stays).run(RULES))
+    flow = Flow(graph, residual, rejected_readings, approximate, whole, ties, hidden_stays, stays).run(RULES)
     return _grouping(flow, heads)
 
 

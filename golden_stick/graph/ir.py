@@ -4,14 +4,15 @@ The traced network as frozen data: nodes, and the values that flow between them;
 What is said of labels is only collected, and the conclusions are drawn once, at the end, so that a graph of n operators
 costs about n steps however densely it is connected.
 """
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
+from itertools import accumulate
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple, Union
 
 import numpy as np
 
 __all__ = ["CONTROL_FLOW", "Shape", "Owner", "Input", "Parameter", "Constant", "FIXED", "Result", "Value", "Node",
-           "Graph", "Labels", "Solution", "components", "flatten", "segments_of"]
+           "Graph", "Labels", "Solution", "components", "flatten", "joined", "segments_of", "usual"]
 
 
 Shape = Tuple[int, ...]
@@ -97,6 +98,86 @@ class Node:
     def __str__(self) -> str:
         place = f"{self.operator} in '{self.scope}'" if self.scope else self.operator
         return f"{place}, {self.source}" if self.source else place
+
+
+# What the functions of mint call, beside operators that do the same with the same arguments.
+_RENAMED = {"BroadcastToView": "BroadcastTo", "ConstantPadND": "PadV3", "ExpandDimsView": "ExpandDims",
+            "FlattenExt": "Flatten", "ProdExt": "ReduceProd", "TransposeView": "Transpose", "View": "Reshape"}
+
+
+def usual(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    """
+    The node in the operators that all else knows: functions of mint call others that do the same, with arguments of
+    their own. Several nodes of one output each stand for a node of several. `shape` is that of what it reads first.
+    """
+    operator = node.operator[:-len("View")] if node.operator.endswith("View") else node.operator
+    told = all(isinstance(value, Constant) for value in node.inputs[1:])
+    if node.operator in _RENAMED:
+        return (replace(node, operator=_RENAMED[node.operator]),)
+    if operator == "IndexSelect":
+        data, axis, places = node.inputs
+        return (replace(node, operator="Gather", inputs=(data, places, axis, Constant(0))),)
+    return _USUAL[operator](node, shape) if operator in _USUAL and told else (node,)
+
+
+def _told(node: Node, shape: Shape) -> Tuple[Any, ...]:
+    """The arguments behind the data; the first, an axis, counted from the first of the data's."""
+    axis, *others = (value.value for value in node.inputs[1:] if isinstance(value, Constant))
+    return (axis % len(shape), *others)
+
+
+def _transposed(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    order = list(range(len(shape)))
+    one, two = _told(node, shape)
+    order[one], order[two] = order[two], order[one]
+    return (replace(node, operator="Transpose", inputs=(node.inputs[0], Constant(tuple(order)))),)
+
+
+def _stacked(node: Node, _: Shape) -> Tuple[Node, ...]:
+    axis = _told(node, node.shapes[0])[0]
+    return (replace(node, operator="Stack", inputs=node.inputs[:1], attributes={**node.attributes, "axis": axis}),)
+
+
+def _unstacked(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    return (replace(node, operator="Unstack", inputs=node.inputs[:1],
+                    attributes={**node.attributes, "axis": _told(node, shape)[0]}),)
+
+
+def _pieces(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    """Of a split: the outputs tell how long each is. Argument 2 is the axis."""
+    axis = _told(replace(node, inputs=(node.inputs[0], node.inputs[2])), shape)[0]
+    sizes = [made[axis] for made in node.shapes]
+    if len(set(sizes)) == 1:
+        return (replace(node, operator="Split", inputs=(node.inputs[0], Constant(axis), Constant(len(sizes)))),)
+    return tuple(_piece(replace(node, shapes=node.shapes[at:at + 1], types=node.types[at:at + 1]), shape, axis,
+                        last - sizes[at], last) for at, last in enumerate(accumulate(sizes)))
+
+
+def _piece(node: Node, shape: Shape, axis: int, first: int, last: int, step: int = 1, drop: bool = False) -> Node:
+    """A slice of one axis, which may go where it is one position."""
+    ends = [tuple(own if at == axis else other for at, other in enumerate(others))
+            for own, others in ((first, (0,) * len(shape)), (last, shape), (step, (1,) * len(shape)))]
+    return replace(node, operator="StridedSlice", inputs=(node.inputs[0], *map(Constant, (*ends, 0, 0, 0, 0,
+                                                                                       drop << axis))))
+
+
+def _narrowed(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    axis, first, count = _told(node, shape)
+    return (_piece(node, shape, axis, first, first + count),)
+
+
+def _selected(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    axis, place = _told(node, shape)
+    return (_piece(node, shape, axis, place % shape[axis], place % shape[axis] + 1, drop=True),)
+
+
+def _sliced(node: Node, shape: Shape) -> Tuple[Node, ...]:
+    return (_piece(node, shape, *_told(node, shape)),)
+
+
+_USUAL: Dict[str, Callable[[Node, Shape], Tuple[Node, ...]]] = {
+    "Chunk": _pieces, "SplitTensor": _pieces, "SplitWithSize": _pieces, "Narrow": _narrowed, "SelectExt": _selected,
+    "SliceExt": _sliced, "StackExt": _stacked, "TransposeExt": _transposed, "UnstackExt": _unstacked}
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +270,44 @@ def flatten(values: Iterable[Value]) -> Tuple[Value, ...]:
     for value in values:
         opened.extend(flatten(value) if isinstance(value, tuple) else (value,))
     return tuple(opened)
+
+
+def joined(graph: Graph, other: Graph) -> Graph:
+    """A graph, followed by the nodes of another that it lacks."""
+    known: Dict[Any, int] = {}
+    for node in graph.nodes:
+        known.setdefault(_identity(node, node.inputs), node.number)
+    nodes = list(graph.nodes)
+    number_of: Dict[int, int] = {}
+
+    def here(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(here, value))
+        return Result(number_of[value.node], value.index) if isinstance(value, Result) else value
+
+    for node in other.nodes:
+        if node.operator == "Print":
+            continue
+        inputs = here(node.inputs)
+        number_of[node.number] = known.setdefault(_identity(node, inputs), len(nodes))
+        if number_of[node.number] == len(nodes):
+            nodes.append(replace(node, number=len(nodes), inputs=inputs))
+    parameters = {item.name: item for item in (*other.parameters, *graph.parameters)}
+    outputs = tuple(value for value in here(other.outputs) if value not in graph.outputs)
+    return Graph(tuple(nodes), graph.inputs, tuple(parameters.values()), graph.outputs + outputs, len(graph.nodes),
+                 tuple(item for item in graph.unread if item.name not in parameters))
+
+
+def _identity(node: Node, inputs: Tuple[Value, ...]) -> Any:
+    """Equal for nodes that compute the same."""
+    def of(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(of, value))
+        value = value.value if isinstance(value, Constant) else value
+        return (value.dtype.str, value.shape, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
+
+    return node.operator, of(inputs), node.shapes, tuple(sorted((name, of(value)) for name, value in
+                                                                node.attributes.items()))
 
 
 def segments_of(graph: Graph) -> Dict[str, int]:

@@ -84,6 +84,7 @@ class Untouched:
 # What a reason says -> what would let the channels go. The first that fits is taken.
 _REMEDIES: Tuple[Tuple[str, str], ...] = (
     ("a result that nobody reads", "leave out the code that makes it, such as a sum in the last round of a loop"),
+    ("code fails without", "take the numbers there from the input's shape, or write -1 for them"),
     ("output of the network", "nothing to do: it is as wide as the result"),
     ("has no rule", "teach the operator by golden_stick.graph.rules.add_rule"),
     ("reads channels by numbers", "put the chosen filters into the layer's weight, or cut equal parts by 'split'"),

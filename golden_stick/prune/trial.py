@@ -15,22 +15,20 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from golden_stick.base.errors import ArgumentError, SlimError, TraceError, VerifyError, first_line
-from golden_stick.base.inputs import describe_with_types, progress
-from golden_stick.cells.replay import run_until_failure, silence
+from golden_stick.base.errors import SlimError, TraceError, VerifyError, first_line
+from golden_stick.base.inputs import progress
+from golden_stick.cells.replay import refuse_inputs, run_until_failure, silence
 from golden_stick.cells.slim import carry_out, cut_parameter, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
     copy_network,
-    evaluate,
     masked_network,
     names_read,
-    own_fault,
     record_of,
     unchanging,
 )
-from golden_stick.graph.flow import WIDTH, Place
-from golden_stick.graph.groups import Grouping, WidthAttribute, groups_without
+from golden_stick.graph.flow import BESIDE, FAILS, WIDTH, Place
+from golden_stick.graph.groups import ChannelGroup, Grouping, WidthAttribute, groups_without
 from golden_stick.graph.ir import Constant, Graph, Parameter, Result, flatten
 from golden_stick.graph.layers import Layer
 from golden_stick.graph.plan import KeptAxis, PruningPlan, removed_channels, shrunk_shapes
@@ -38,7 +36,7 @@ from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
 
-__all__ = ["refuse_inputs", "refuse_random", "surviving_groups", "trace_slim", "with_hidden"]
+__all__ = ["surviving_groups", "trace_slim", "with_hidden"]
 
 
 # Every attempt refutes at least one reading; a network that needs more of them is refused.
@@ -46,8 +44,7 @@ _ATTEMPTS = 40
 
 
 def with_hidden(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...], graph: Graph) -> Graph:
-    """`trace_hidden`, or the graph as it is where what evaluation does not need cannot be compiled: the report then
-    names its parameters."""
+    """`trace_hidden`, or the graph as it is where that cannot be compiled: the report then names its parameters."""
     try:
         return trace_hidden(name, network, tensors, graph)
     except TraceError:
@@ -93,40 +90,71 @@ def _survivors(subject: "_Subject", config: Mapping[str, Any]) -> Tuple[Grouping
         if left_out:
             continue
         others = free = None
-        # Zeros that are joined are made elsewhere: where they break the network does not lead to them.
-        zeros = {number for number in grouping.read_numbers if graph.nodes[number].operator == "Concat"}
-        if failure and zeros - set(rejected_readings):
-            rejected_readings.update(zeros)
-            continue
         if failure:
-            # What nobody reads may meet channels in code that the graph does not show.
-            _hold_more(policies, subject, plan, failure)
+            # Zeros that are joined are made elsewhere: where they break the network does not lead to them.
+            zeros = {number for number in grouping.read_numbers if graph.nodes[number].operator == "Concat"}
+            if zeros - set(rejected_readings):
+                rejected_readings.update(zeros)
+            else:
+                _hold_more(policies, subject, grouping, config, failure)
             continue
-        again = _read_otherwise(graph, grouping, wrong)
-        if again:
-            rejected_readings.update(again)
+        otherwise = _read_otherwise(graph, grouping, wrong)
+        if otherwise:
+            rejected_readings.update(otherwise)
             continue
-        if any(rejected_readings[number] for number in wrong - set(grouping.read_numbers)):
-            _refuse_width(subject, wrong)
-        rejected_readings.update(wrong)
+        again = any(rejected_readings[number] for number in wrong - set(grouping.read_numbers))
+        if not again or not _hold(policies, subject, grouping, config, _entered(subject, wrong)):
+            rejected_readings.update(wrong)
     raise SlimError(f"For '{name}', the slim network must compile, but {_ATTEMPTS} ways to read the numbers in the "
                     f"network's code have failed. Take them from the inputs' shapes instead.")
 
 
-def _refuse_width(subject: "_Subject", wrong: Set[int]) -> None:
+def _entered(subject: "_Subject", wrong: Set[int]) -> str:
+    """Why channels stay that a number is computed from which enters the results at these nodes."""
     nodes = located(subject.graph, subject.network, subject.tensors).nodes
-    places = ", ".join(str(nodes[number]) for number in sorted(wrong))
-    raise SlimError(f"For '{subject.name}', what the network computes must not depend on its widths, but a number that "
-                    f"is computed from one enters {places}.")
+    return f"{WIDTH} ({', '.join(str(nodes[number]) for number in sorted(wrong))})"
 
 
-def _hold_more(policies: Dict[str, Any], subject: "_Subject", plan: PruningPlan, failure: SlimError) -> None:
-    """Let what the graph's hidden nodes read stay; then also, where the code fails, what is as wide as they make."""
-    if not subject.graph.hidden or "beside" in policies:
+def _hold_more(policies: Dict[str, Any], subject: "_Subject", grouping: Grouping, config: Mapping[str, Any],
+               failure: SlimError) -> None:
+    """Let what the graph's hidden nodes read stay; then the groups without which the code fails."""
+    if subject.graph.hidden and not policies.get("hidden_stays"):
+        policies["hidden_stays"] = True
+        return
+    said = str(failure)
+    reason = f"{FAILS} ({said.partition('MindSpore says: ')[2] or said.partition(', but ')[2]})"
+    if subject.graph.hidden:  # what nobody reads may meet channels in code that the graph does not show
+        path = run_until_failure(subject.smaller(trial_of(subject.name, grouping, config)), subject.tensors)[0]
+        reason = f"{BESIDE} ({f'in {path!r}' if path else 'in the outermost Cell'})"
+    # No rule of an operator is wrong, but the user's code.
+    if not isinstance(failure.__cause__, (TraceError, VerifyError)) or not _hold(policies, subject, grouping, config,
+                                                                                 reason):
         raise failure
-    if policies.get("hidden_stays"):
-        policies["beside"] = run_until_failure(subject.smaller(plan), subject.tensors)[0] or ""
-    policies["hidden_stays"] = True
+
+
+def _hold(policies: Dict[str, Any], subject: "_Subject", grouping: Grouping, config: Mapping[str, Any], reason: str
+          ) -> bool:
+    """Let the groups stay that the network cannot lose channels of, for a reason; whether there are any."""
+    plan_of = partial(trial_of, subject.name, config={**config, "prune_rate": None, "max_rate": 1.0})  # no pattern
+    found = _breaking(subject, grouping, plan_of)
+    policies["stays"] = (*policies.get("stays", ()), *(
+        (item.parameter, item.axis, np.isin(item.channels, group.channels), reason)
+        for group in found for item in group.filters))
+    return bool(found)
+
+
+def _breaking(subject: "_Subject", grouping: Grouping, plan_of: Callable[[Grouping], PruningPlan]
+              ) -> Tuple[ChannelGroup, ...]:
+    """The groups that the network cannot lose channels of, found by halves: a failure does not tell them."""
+    plan = plan_of(grouping)
+    wrong, failure, _ = _tried(subject, grouping, plan) if plan.axes else (set(), None, None)
+    if not wrong and not failure:
+        return ()
+    half = len(grouping) // 2
+    parts = (grouping.groups[:half], grouping.groups[half:]) if half else ()
+    # Two may break it together, and neither alone.
+    return tuple(group for part in parts for group in _breaking(subject, replace(grouping, groups=part), plan_of)
+                 ) or grouping.groups
 
 
 # An attribute of a class, and keys of tuples and dicts in it.
@@ -217,16 +245,12 @@ def _whole_numbers(held: Any) -> Iterator[Tuple[Tuple[Any, ...], int]]:
                 for place, value in _whole_numbers(item))
 
 
-# What a reason says that a line of the user's code is to blame for.
-_OF_CODE = ("written in the code", WIDTH)
-
-
 def _with_lines(network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...], rejected_readings: Counter,
                 policies: Mapping[str, Any], grouping: Grouping, ties: Sequence[Tuple[Place, Place]]) -> Grouping:
     """The same grouping, whose reasons name lines of the user's code where numbers in it are to blame."""
     reasons = {reason for reasons in (*grouping.kept.values(), *(layer.reasons for layer in grouping.fixed))
                for reason in reasons}
-    if not grouping.other_heads and not any(words in reason for words in _OF_CODE for reason in reasons):
+    if not grouping.other_heads and not any("written in the code" in reason or WIDTH in reason for reason in reasons):
         return grouping
     again = groups_without(located(graph, network, tensors), rejected_readings, ties=ties, **policies)
     return replace(grouping, fixed=again.fixed, kept=again.kept, other_heads=again.other_heads)
@@ -365,20 +389,6 @@ def _hidden_fits(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> bo
                for node in graph.hidden)
 
 
-_DRAWING = ("Dropout", "Rand", "Normal", "Uniform", "Bernoulli", "Multinomial", "Poisson", "Gamma")
-
-
-def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]) -> None:
-    """Refuse a network that is random in evaluation, before anything is trained: no check of it could pass."""
-    # What may draw, by name or by what MindSpore says of it: whether it does, two runs tell.
-    drawing = [str(node) for node in graph.nodes if node.attributes.get("side_effect_hidden")
-               or any(word in node.operator for word in _DRAWING)]
-    fault = own_fault(network, tensors) if drawing else ""
-    if fault:
-        raise ArgumentError(f"For '{name}', 'network' must give the same for the same inputs, but {fault} "
-                            f"({', '.join(drawing[:3])}).")
-
-
 def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> Graph:
     """The trace of a slim network, which need not compile."""
     try:
@@ -387,19 +397,6 @@ def trace_slim(name: str, smaller: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> G
         raise SlimError(f"For '{name}', the slim network must compile, but a number in the network's code does not fit "
                         f"its new widths. Take it from the input's shape, or write -1 for it. MindSpore says: "
                         f"{first_line(error.__cause__ or error)}") from error
-
-
-def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
-    """Where the network itself does not run on the inputs, they are to blame, and no number in its code."""
-    try:
-        evaluate(network, tensors)
-    except Exception as error:  # pylint: disable=broad-except
-        said = first_line(error)
-        lacking = "Unsupported op" in said or "unregistered" in said
-        remedy = ("Prune it where it runs, or write it by operators that this device has, as matmul" if lacking else
-                  "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
-        raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
-                         f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error
 
 
 def _freest(graph: Graph, rejected_readings: Counter, policies: Mapping[str, Any]) -> Grouping:
@@ -423,7 +420,7 @@ def _misfits(name: str, graph: Graph, smaller: Graph, grouping: Grouping, plan: 
     # Outputs that nobody reads, such as the statistics that a normalization also gives, carry no labels.
     wrong = {node for node, index in ((result.node, result.index) for result in graph.consumers())
              if node < len(smaller.nodes) and node not in grouping.untold
-             and smaller.nodes[node].shapes[index] != expected[node][index]}
+             and smaller.nodes[node].shapes[index:index + 1] != (expected[node][index],)}
     origins = {number for number in wrong if not wrong & {
         value.node for value in flatten(graph.nodes[number].inputs) if isinstance(value, Result)}}
     blamed = origins & set(grouping.read_numbers)
@@ -442,9 +439,7 @@ def _said(graph: Graph, number: int, at: int, axis: Optional[int]) -> Optional[i
     """The number that stands in an argument, or there at an axis, from whose end it may count."""
     node = graph.nodes[number]
     said = getattr(node.inputs[at], "value", None)
-    if axis is None or said is None:
-        return said
-    return said[axis] % graph.shape(node.inputs[0])[axis]
+    return said if axis is None or said is None else said[axis] % graph.shape(node.inputs[0])[axis]
 
 
 def _computed(graph: Graph, smaller: Graph) -> Set[int]:
@@ -469,6 +464,7 @@ def _suspects(subject: _Subject, grouping: Grouping, smaller: nn.Cell, failing: 
     before that, and so on. What breaks one Cell of a class breaks all of them, so they are taken together.
     """
     cells, graph, failing = dict(smaller.cells_and_names()), subject.graph, failing or ""
+    moving = graph.moving()
     owned = {number: path for number, path in grouping.read_numbers.items()
              # Layers of MindSpore's own take their numbers from attributes, which the slimmer sets.
              if not isinstance(cells.get(graph.nodes[number].scope), nn.Dense)}
@@ -478,7 +474,8 @@ def _suspects(subject: _Subject, grouping: Grouping, smaller: nn.Cell, failing: 
         twins = _twins(cells, failing, last)
         found = {_signature(graph, number) for number, path in owned.items() if path in twins
                  # Of the Cell that failed, what follows its layer has not run yet.
-                 and (last not in inside or any(isinstance(item, Parameter) for item in graph.nodes[number].inputs))}
+                 and (last not in inside or number not in moving
+                      or any(isinstance(item, Parameter) for item in graph.nodes[number].inputs))}
         if found:
             # Queries, keys and values must be read alike, or they do not fit each other.
             return {number for number in owned if _signature(graph, number) in found}

@@ -10,7 +10,7 @@ from golden_stick.bench.contenders import count_onnx_macs
 from golden_stick.deploy.onnx import ONNX_RULES
 from golden_stick.deploy.onnx.export import check_model, run_file
 from golden_stick.deploy.onnx.writer import Writer
-from golden_stick.graph.ir import Result
+from golden_stick.graph.ir import Result, usual
 from golden_stick.graph.plan import count_macs
 from tests.graph.build import Builder
 
@@ -35,8 +35,11 @@ def run_graph(tmp_path, graph, types, weights, opset=17, data=X):
     """The outputs of a graph of one node, whose outputs are of these types."""
     given = {item: replace(item, type=data.dtype.name) for item in graph.inputs}
     inputs = tuple(given.get(value, value) for value in graph.nodes[0].inputs)
-    graph = replace(graph, nodes=(replace(graph.nodes[0], inputs=inputs, types=tuple(types)),),
-                    inputs=tuple(given.values()))
+    types = tuple(types) * (1 if len(types) == len(graph.nodes[0].shapes) else len(graph.nodes[0].shapes))
+    node = replace(graph.nodes[0], inputs=inputs, types=types)
+    nodes = [replace(item, number=at) for at, item in enumerate(usual(node, data.shape))]
+    graph = replace(graph, nodes=tuple(nodes), inputs=tuple(given.values()), outputs=tuple(
+        Result(node.number, index) for node in nodes for index in range(len(node.shapes))))
     model = Writer(graph, weights, opset).run(ONNX_RULES).model({})
     check_model(model)
     path = str(tmp_path / "x.onnx")

@@ -213,8 +213,10 @@ class Machine:
     def run_reduced_sum(self, node):
         data = self.read(node.inputs[0])
         kept = len(node.shapes[0]) == data.ndim
-        made = np.sum(data ** 2 if node.operator == "LpNorm" else data, axis=self.axes(node), keepdims=kept)
-        return np.sqrt(made) if node.operator == "LpNorm" else made
+        norm = node.operator in ("LpNorm", "LinalgVectorNorm")
+        axes = self.read(node.inputs[2]) if node.operator == "LinalgVectorNorm" else self.axes(node)
+        made = np.sum(data ** 2 if norm else data, axis=axes, keepdims=kept)
+        return np.sqrt(made) if norm else made
 
     def run_sum_of_powers(self, node):
         data = self.read(node.inputs[0])
@@ -289,6 +291,19 @@ class Machine:
     def run_tile(self, node):
         return np.tile(self.read(node.inputs[0]), self.read(node.inputs[1]))
 
+    def run_repeat(self, node):
+        return np.repeat(self.read(node.inputs[0]), self.read(node.inputs[1]), self.read(node.inputs[2]))
+
+    def run_channel_shuffle(self, node):
+        data = self.read(node.inputs[0])
+        groups = data.reshape(len(data), self.read(node.inputs[1]), -1, *data.shape[2:])
+        return groups.swapaxes(1, 2).reshape(data.shape)
+
+    def run_top(self, node):
+        data, count = (self.read(value) for value in node.inputs[:2])
+        axis = self.read(node.inputs[2]) if node.operator == "TopkExt" else -1
+        return [np.sort(data, axis).take(range(-count, 0), axis), np.argsort(data, axis).take(range(-count, 0), axis)]
+
     def run_broadcast_to(self, node):
         return np.broadcast_to(self.read(node.inputs[0]), self.slim_shape(node))
 
@@ -325,7 +340,8 @@ class Machine:
             paddings = [(0, 0)] * (data.ndim - len(pairs)) + pairs[::-1]
         cut = tuple(slice(max(-before, 0), size - max(-after, 0))
                     for size, (before, after) in zip(data.shape, paddings))
-        mode = node.attributes.get("mode", "constant").lower()
+        usual = {"Refl": "reflect", "Repl": "edge"}.get(node.operator[:4], "constant")
+        mode = node.attributes.get("mode", usual).lower()
         return np.pad(data[cut], [(max(before, 0), max(after, 0)) for before, after in paddings], mode)
 
 

@@ -40,7 +40,8 @@ def of_rule(rule):
 
 def with_axis(operator, shape, axes, keep):
     left = tuple(1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes)
-    return lambda b: b.node(operator, [first_layer(b), axes, keep], left)
+    order = (2.0,) if operator == "LinalgVectorNorm" else ()
+    return lambda b: b.node(operator, [first_layer(b), *order, axes, keep], left)
 
 
 def slice_inputs(begin, end, strides=None, begin_mask=0, end_mask=0, shrink=0):
@@ -81,6 +82,8 @@ def cases():
     for operator in of_rule(reduction) + of_rule(reduced_sum):
         case(operator, "space", with_axis(operator, SHAPE, (2, 3), False))
         case(operator, "space kept", with_axis(operator, SHAPE, (2, 3), True))
+    for operator in of_rule(reduction):
+        case(operator, "channels", with_axis(operator, SHAPE, (1,), True), False)
     vectors = {"BatchNorm": lambda b: b.normalization("n", first_layer(b)),
                "BiasAdd": lambda b: b.bias("n", first_layer(b)),
                "PReLU": lambda b: b.node("PReLU", [first_layer(b), b.parameter("n.w", (6,))], SHAPE),
@@ -115,6 +118,13 @@ def cases():
     for mode in ("REFLECT", "SYMMETRIC"):
         case("MirrorPad", f"space, {mode}", lambda b, mode=mode: b.node(
             "MirrorPad", [first_layer(b), np.array([(0, 0), (0, 0), (1, 1), (0, 2)])], (2, 6, 6, 6), mode=mode))
+    for operator in ("ReflectionPad", "ReplicationPad"):
+        for axes, pairs in ((1, (1, 2)), (2, (1, 2, 1, 0)), (3, (1, 1, 1, 1, 0, 0))):
+            made = [size + sum(pairs[6 - 2 * at:8 - 2 * at]) for at, size in enumerate(SHAPE)]
+            case(f"{operator}{axes}D", "space", lambda b, o=f"{operator}{axes}D", p=pairs, s=tuple(made): b.node(
+                o, [first_layer(b), p], s))
+        case(f"{operator}3D", "channels", lambda b, o=operator: b.node(
+            f"{o}3D", [first_layer(b), (0, 0, 0, 0, 1, 2)], (2, 9, 4, 4)), False)
     case("PadV3", "channels", lambda b: b.node("PadV3", [first_layer(b), (0, 0, 0, 0, 1, 2), 0.0], (2, 9, 4, 4)))
     return found + shape_cases() + product_cases()
 
@@ -184,6 +194,18 @@ def shape_cases():
     case("DepthToSpace", "channels", lambda b: b.node("DepthToSpace", [first_layer(b, 12)], (2, 3, 8, 8), block_size=2))
     case("SpaceToDepth", "channels", lambda b: b.node("SpaceToDepth", [first_layer(b)], (2, 24, 2, 2), block_size=2))
     case("Tile", "channels", lambda b: b.node("Tile", [first_layer(b), (1, 2, 1, 1)], (2, 12, 4, 4)))
+    for axis, shape in ((1, (2, 12, 4, 4)), (-1, (2, 6, 4, 8))):
+        case("RepeatInterleaveInt", f"axis {axis}", lambda b, a=axis, s=shape: b.node(
+            "RepeatInterleaveInt", [first_layer(b), 2, a, None], s))
+    case("RepeatInterleaveInt", "all", lambda b: b.reshape(b.node(
+        "RepeatInterleaveInt", [first_layer(b), 2, None, None], (384,)), 2, 12, 4, 4), False)
+    case("ChannelShuffle", "two groups", lambda b: b.node("ChannelShuffle", [first_layer(b), 2], SHAPE))
+    case("ChannelShuffle", "of another axis", lambda b: b.node("ChannelShuffle", [b.node(
+        "Transpose", [first_layer(b), (0, 2, 3, 1)], (2, 4, 4, 6)), 2], (2, 4, 4, 6)), False)
+    case("TopK", "space", lambda b: b.node("TopK", [first_layer(b), 3, True], (2, 6, 4, 3), (2, 6, 4, 3)))
+    for axis, shape, prunable in ((2, (2, 6, 3, 4), True), (1, (2, 3, 4, 4), False)):
+        case("TopkExt", f"axis {axis}", lambda b, a=axis, s=shape: b.node(
+            "TopkExt", [first_layer(b), 3, a, True, True], s, s), prunable)
     case("BroadcastTo", "space", lambda b: b.node("BroadcastTo", [with_axis(
         "ReduceMean", SHAPE, (2, 3), True)(b), SHAPE], SHAPE))
     case("ReverseV2", "channels", lambda b: b.node("ReverseV2", [first_layer(b)], SHAPE, axis=(1, 2)))
@@ -291,7 +313,7 @@ def product_cases():
         case("Einsum", name, lambda b, e=equation: products(b, e), prunable)
     case("Dense", "of rank 3", lambda b: b.reshape(b.node("Dense", [tokens(b), b.parameter("b.weight", (6, 12)),
          b.parameter("b.bias", (6,))], (2, 4, 6)), 8, 6))
-    for operator in ("ReduceSum", "SumExt"):
+    for operator in ("ReduceSum", "SumExt", "LinalgVectorNorm"):
         case(operator, "of channels", lambda b, o=operator: with_axis(o, SHAPE, (1,), True)(b))
     case("LpNorm", "of channels", lambda b: b.node("LpNorm", [first_layer(b)], (2, 1, 4, 4), axis=(1,)))
     case("LpNorm", "behind a sigmoid", lambda b: b.node("LpNorm", [b.pointwise("Sigmoid", first_layer(b))],
@@ -303,6 +325,9 @@ def product_cases():
             o, [first_layer(b), b.parameter("n.gamma", (4,))], SHAPE))
         case(operator, "of channels", lambda b, o=operator: b.node(
             o, [first_layer(b), b.parameter("n.gamma", (6, 4, 4))], SHAPE), False)
+    for shape, prunable in (((4,), True), ((6, 4, 4), False)):
+        case("RmsNorm", f"{shape}", lambda b, s=shape: b.node("RmsNorm", [first_layer(b), b.parameter("n.gamma", s)],
+                                                              SHAPE), prunable)
     for name, groups, prunable in (("whole groups", 2, True), ("of one channel", 6, True), ("one group", 1, False)):
         case("GroupNorm", name, lambda b, n=groups: b.node("GroupNorm", [
             first_layer(b), n, b.parameter("n.gamma", (6,)), b.parameter("n.beta", (6,))], SHAPE), prunable)

@@ -145,6 +145,54 @@ class BeginInTheCode(nn.Cell):
         return self.last(ops.relu(self.part(ops.relu(self.first(x))[:, 4:4 + self.width])))
 
 
+@kind((rand(3, 5), Tensor([[1, 7], [0, 3], [9, 9]], ms.int32)), 0.6)
+class Interactions(nn.Cell):
+    """Products of all pairs of vectors that tables and a layer make, as in DLRM."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.tables = nn.Dense(5, 12), nn.CellList([nn.Embedding(10, 12) for _ in range(2)])
+        self.top, self.last = nn.Dense(12 + 9, 16), nn.Dense(16, 2)
+
+    def construct(self, x, ids):
+        x = ops.relu(self.dense(x))
+        rows = ops.stack([x] + [table(ids[:, at]) for at, table in enumerate(self.tables)], 1)
+        pairs = ops.bmm(rows, rows.swapaxes(1, 2)).reshape(x.shape[0], -1)
+        return self.last(ops.relu(self.top(ops.cat((x, pairs), 1))))
+
+
+@kind(TOKENS, 0.8, ("packed.weight", "summed up by a weight that is computed"))
+class QueriesForEach(nn.Cell):
+    """Queries of its own for every sample, by numbers in the code, as in a Perceiver."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.queries = nn.Dense(16, 30), weight(4, 24)
+        self.packed, self.last = nn.Dense(30, 48), nn.Dense(24, 3)
+
+    def construct(self, x):
+        queries = ops.broadcast_to(self.queries[None], (2, 4, 24))
+        keys, values = ops.chunk(self.packed(ops.relu(self.first(x))), 2, -1)
+        scores = ops.softmax(ops.matmul(queries, keys.swapaxes(-1, -2)), -1)
+        return self.last(ops.relu(ops.matmul(scores, values)))
+
+
+@kind(TOKENS, 0.8, ("first.weight", "the network's code fails without them", "test_kinds.py"))
+class SumOfParts(nn.Cell):
+    """A table of the code meets the channels far from where they are made, after others."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Dense(16, 24), nn.Dense(24, 20), nn.Dense(44, 3)
+
+    def construct(self, x):
+        x = ops.relu(self.first(x))
+        y = ops.relu(self.second(x))
+        if x.shape[-1] != 24:
+            raise ValueError("24 are wanted")
+        return self.last(ops.cat((x, y), -1))
+
+
 @kind(SERIES, 0.5)
 class PositionsInSlices(nn.Cell):
     def __init__(self):

@@ -121,7 +121,7 @@ def test_a_number_in_the_code_is_named_with_its_value_file_and_line(how, text, n
     reasons = next(layer.reasons for layer in algorithm.report.layers if layer.path == "b")
     assert any("written in the code" in reason and numbers in reason and line(Wraps, text) in reason
                for reason in reasons), reasons
-    assert ("cut equal parts, as 'chunk' does" if how == "slice" else
+    assert ("take where it begins and ends from attributes" if how == "slice" else
             "take the number from the input's shape, or write -1 for it") in str(algorithm.report)
 
 

@@ -11,7 +11,7 @@ from golden_stick.base.errors import ArgumentTypeError, SlimError
 from golden_stick.cells import trace as tracing
 from golden_stick.cells.slim import add_resizer
 from golden_stick.graph.flow import Rule
-from golden_stick.graph.plan import count_macs
+from golden_stick.graph.plan import count_macs, remedy_of
 from golden_stick.graph.rules import RULES
 from golden_stick.prune import trial
 from tests import networks
@@ -211,8 +211,8 @@ class Stubborn(nn.Cell):
         return self.head(x)
 
 
-def test_what_no_number_of_the_graph_explains_is_refused():
-    with pytest.raises(SlimError, match="a number in the network's code does not fit its new widths.*8 channels"):
+def test_what_no_number_of_the_graph_explains_is_named():
+    with pytest.raises(gs.errors.NothingToPruneError, match="conv: the network's code fails without them .*8 channels"):
         gs.OneShot({"prune_rate": 0.5}).apply(Stubborn(), inputs=SHAPE)
 
 
@@ -264,8 +264,8 @@ class MeanByHand(nn.Cell):
         return self.head(x + ops.relu(self.second(x)).sum(1, keepdims=True) / x.shape[1])
 
 
-def test_a_width_whose_layer_is_not_found_is_refused():
-    with pytest.raises(SlimError, match="must not depend on its widths, but a number that is computed from one enters"):
+def test_a_width_whose_layer_is_not_found_is_named():
+    with pytest.raises(gs.errors.NothingToPruneError, match="first: a number that the code computes from a .*Divs"):
         gs.OneShot({"prune_rate": 0.5}).apply(networks.randomize(MeanByHand()), inputs=SHAPE)
 
 
@@ -282,8 +282,13 @@ class Residual(nn.Cell):
 
 
 def test_where_shapes_cannot_be_compared_outputs_are():
-    with pytest.raises(SlimError, match="must give what the masked one gives, but a number in its code depends on"):
-        gs.OneShot({"prune_rate": 0.5, "residual": "scatter"}).apply(networks.randomize(Residual()), inputs=SHAPE)
+    algorithm = gs.OneShot({"prune_rate": 0.5, "residual": "scatter"})
+    algorithm.convert(algorithm.apply(networks.randomize(Residual()), inputs=SHAPE))
+    layers = {layer.path: layer for layer in algorithm.report.layers}
+    assert (layers["inner"].fixed, layers["branch"].fixed) == (8, 0)
+    reason, = layers["inner"].reasons
+    assert reason.startswith("the network's code fails without them (a number in its code depends on a width: the outp")
+    assert remedy_of(reason).startswith("take the numbers there from the input's shape")
 
 
 def test_what_mindspore_cannot_copy_is_shared():

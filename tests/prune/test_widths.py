@@ -119,8 +119,8 @@ def test_a_number_in_the_code_still_keeps_its_layer():
     assert next(layer for layer in report.layers if layer.path == "a").fixed == 16
 
 
-def test_a_number_that_the_graph_does_not_hold_is_refused_at_apply():
-    with pytest.raises(SlimError, match="a number in the network's code does not fit"):
+def test_a_number_that_the_graph_does_not_hold_is_named_at_apply():
+    with pytest.raises(NothingToPruneError, match="a: the network's code fails without them .*'x1_col': 16.*test_w"):
         gs.OneShot({"prune_rate": 0.5}).apply(filled(Unseen()), inputs=(2, 5))
 
 

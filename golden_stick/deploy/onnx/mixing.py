@@ -271,7 +271,7 @@ MIXING: Tuple[Tuple[Callable, str], ...] = (
     (_reduction("ReduceMean"), "ReduceMean MeanExt"),
     (_reduction("ReduceMax"), "ReduceMax Max AMax ReduceAny"),
     (_reduction("ReduceMin"), "ReduceMin Min AMin ReduceAll"),
-    (_reduction("ReduceProd"), "ReduceProd ProdExt"),
+    (_reduction("ReduceProd"), "ReduceProd"),
     (_reduction("ReduceSum"), "ReduceSum SumExt"),
     (_reduction("ReduceLogSumExp"), "LogSumExp"),
     (_norm, "LpNorm LinalgVectorNorm"),

@@ -20,14 +20,9 @@ def _reshape(writer: Writer, node: Node) -> str:
 
 
 def _transpose(writer: Writer, node: Node) -> str:
-    """Input 1 is the order, or inputs 1 and 2 are two axes that change places."""
-    order = list(range(len(node.shapes[0])))
-    if node.operator == "TransposeExtView":
-        one, two = writer.number(node, 1), writer.number(node, 2)
-        order[one], order[two] = order[two], order[one]
-    else:
-        order = [order[axis] for axis in writer.number(node, 1)]
-    return writer.emit("Transpose", [writer.of(node.inputs[0])], perm=order)
+    """Input 1 is the order."""
+    axes = range(len(node.shapes[0]))
+    return writer.emit("Transpose", [writer.of(node.inputs[0])], perm=[axes[axis] for axis in writer.number(node, 1)])
 
 
 def _concat(writer: Writer, node: Node) -> str:
@@ -36,9 +31,8 @@ def _concat(writer: Writer, node: Node) -> str:
 
 
 def _stack(writer: Writer, node: Node) -> str:
-    axis = node.attributes.get("axis", writer.number(node, 1, 0)) % len(node.shapes[0])
-    values = node.inputs[0] if isinstance(node.inputs[0], tuple) else node.inputs
-    parts = [writer.unsqueeze(writer.of(value, node.types[0]), [axis]) for value in flatten(values)]
+    axis = node.attributes["axis"] % len(node.shapes[0])
+    parts = [writer.unsqueeze(writer.of(value, node.types[0]), [axis]) for value in flatten(node.inputs)]
     return writer.emit("Concat", parts, axis=axis)
 
 
@@ -47,16 +41,14 @@ def _pieces(writer: Writer, node: Node, axis: int, sizes: Sequence[int]) -> Tupl
 
 
 def _unstack(writer: Writer, node: Node) -> Tuple[str, ...]:
-    axis = node.attributes.get("axis", writer.number(node, 1, 0)) % len(writer.shape(node.inputs[0]))
+    axis = node.attributes["axis"] % len(writer.shape(node.inputs[0]))
     return tuple(writer.squeeze(part, [axis]) for part in _pieces(writer, node, axis, [1] * len(node.shapes)))
 
 
-def _split(axis_at: int) -> Callable:
+def _split(writer: Writer, node: Node) -> Tuple[str, ...]:
     """Into pieces of the sizes in the trace."""
-    def rule(writer: Writer, node: Node) -> Tuple[str, ...]:
-        axis = writer.number(node, axis_at, 0) % len(node.shapes[0])
-        return _pieces(writer, node, axis, [shape[axis] for shape in node.shapes])
-    return rule
+    axis = writer.number(node, 1, 0) % len(node.shapes[0])
+    return _pieces(writer, node, axis, [shape[axis] for shape in node.shapes])
 
 
 def _strided_slice(writer: Writer, node: Node) -> str:
@@ -92,21 +84,12 @@ def _strided_slice(writer: Writer, node: Node) -> str:
     return writer.unsqueeze(data, new) if new else data
 
 
-def _narrow(writer: Writer, node: Node) -> str:
-    axis, start, count = (writer.number(node, at) for at in (1, 2, 3))
-    return writer.slice(writer.of(node.inputs[0]), axis, start, start + count)
-
-
 def _piece(writer: Writer, node: Node) -> str:
     """Inputs: data, where it begins, how long it is; -1 is to the end."""
     begin, sizes = (writer.number(node, at) for at in (1, 2))
     ends = [_END if size == -1 else first + size for first, size in zip(begin, sizes)]
     axes = range(len(begin))
     return writer.emit("Slice", [writer.of(node.inputs[0]), *map(writer.vector, (begin, ends, axes))])
-
-
-def _slice_axis(writer: Writer, node: Node) -> str:
-    return writer.slice(writer.of(node.inputs[0]), *(writer.number(node, at) for at in (1, 2, 3, 4)))
 
 
 def _triangle(upper: int) -> Callable:
@@ -217,32 +200,28 @@ def _pad_first_axes(writer: Writer, node: Node) -> str:
 
 
 MOVING = (
-    (_reshape, "Reshape Flatten FlattenExt ExpandDims ExpandDimsView Squeeze View"),
-    (_transpose, "Transpose TransposeView TransposeExtView"),
+    (_reshape, "Reshape Flatten ExpandDims Squeeze"),
+    (_transpose, "Transpose"),
     (_concat, "Concat"),
-    (_stack, "Stack StackExt"),
-    (_unstack, "Unstack UnstackExtView"),
-    (_split(1), "Split"),
-    (_split(2), "ChunkView Chunk SplitTensorView SplitTensor SplitWithSizeView SplitWithSize"),
+    (_stack, "Stack"),
+    (_unstack, "Unstack"),
+    (_split, "Split"),
     (_strided_slice, "StridedSlice"),
-    (_narrow, "NarrowView Narrow"),
     (_piece, "Slice"),
-    (_slice_axis, "SliceExt"),
     (_identity_matrix, "Eye"),
     (_triangle(0), "Tril TrilExt"),
     (_triangle(1), "Triu"),
     (_block("DepthToSpace"), "DepthToSpace"),
     (_block("SpaceToDepth"), "SpaceToDepth"),
-    (_gather(0, 2, 1), "SelectExtView SelectExt IndexSelect"),
     (_gather(0, 1, 2, batch=3), "Gather"),
     (_gather(1, 0, None), "Embedding"),
     (_gather_nd, "GatherNd"),
     (_tile, "Tile Repeat"),
     (_repeat, "RepeatInterleaveInt"),
-    (_broadcast, "BroadcastTo BroadcastToView"),
+    (_broadcast, "BroadcastTo"),
     (_reverse, "ReverseV2"),
     (_roll, "Roll"),
-    (_pad_last_axes(), "PadV3 ConstantPadND"),
+    (_pad_last_axes(), "PadV3"),
     (_pad_last_axes("reflect"), "ReflectionPad1D ReflectionPad2D ReflectionPad3D"),
     (_pad_last_axes("replicate"), "ReplicationPad1D ReplicationPad2D ReplicationPad3D"),
     (_pad_first_axes, "Pad MirrorPad"),

@@ -23,7 +23,7 @@ def _of_form(form: Form) -> str:
 _KINDS = (
     (arithmetic.elementwise, any, "Mul Muls LogicalAnd"),
     (arithmetic.elementwise, zero_as_first, "Div RealDiv Divs DivMod FloorDiv Mod FloorMod"),
-    (arithmetic.elementwise, all, "Sub SubExt Maximum Minimum LogicalOr NotEqual"),
+    (arithmetic.elementwise, all, "Sub SubExt Maximum Minimum LogicalOr NotEqual Addcmul"),
     (arithmetic.elementwise, never_zero,
      "Pow PowTensorScalar PowScalarTensor Atan2 Equal Greater GreaterEqual Less LessEqual LessScalar "
      "GreaterEqualScalar GreaterScalar LessEqualScalar EqualScalar NotEqualScalar Select MaskedFill Subs SubScalar "
@@ -41,15 +41,17 @@ _KINDS = (
      "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D "
      "AvgPool2D MaxPoolWithMask MaxPoolWithIndices MaxPoolWithArgmaxV2 MaxPool3DWithArgmax ResizeBilinear "
      "ResizeBilinearV2 ResizeNearestNeighbor ResizeNearestNeighborV2 ResizeBicubic ResizeLinear1D UpsampleNearest2D "
-     "UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D UpsampleTrilinear3D"),
+     "UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D UpsampleTrilinear3D Im2Col"),
     (arithmetic.sampled, zero_as_first, "GridSampler2D GridSampler3D ROIAlign DeformableOffsets"),
     (arithmetic.along_axes, never_zero, "Softmax LogSoftmax LogSoftmaxExt CumSum CumsumExt CumProd Sort SortExt"),
     (arithmetic.sum_of_powers, zero_as_first, "L2Normalize"),
     (arithmetic.reduction, zero_as_first,
      "ReduceMean MeanExt ReduceMax ReduceMin Max Min AMax AMin ReduceProd ReduceAll ReduceAny ArgMaxWithValue "
-     "ArgMinWithValue Argmax Argmin ReduceStd VarMean"),
-    (arithmetic.reduced_sum, zero_as_first, "ReduceSum SumExt LpNorm"),
+     "ArgMinWithValue Argmax Argmin ReduceStd VarMean Var Std MaxDim MinDim"),
+    (arithmetic.reduction, never_zero, "LogSumExp"),
+    (arithmetic.reduced_sum, zero_as_first, "ReduceSum SumExt LpNorm LinalgVectorNorm"),
     (arithmetic.layer_normalization, never_zero, "LayerNorm LayerNormExt LayerNormV3"),
+    (arithmetic.layer_normalization, zero_as_first, "RmsNorm"),
     (arithmetic.group_normalization, never_zero, "GroupNorm"),
     (arithmetic.control_flow, never_zero, CONTROL_FLOW),
     (arithmetic.lstm, never_zero, "LSTM"),
@@ -65,15 +67,19 @@ _KINDS = (
     (shapes.concat, zero_as_joined, "Concat"),
     (shapes.stack, all, "Stack"),
     (shapes.unstack, zero_as_first, "Unstack"),
-    (shapes.gather, never_zero, "Gather"),
+    (shapes.gather, zero_as_first, "Gather"),
     (shapes.reverse, zero_as_first, "ReverseV2"),
     (shapes.roll, zero_as_first, "Roll"),
     (shapes.tile, zero_as_first, "Tile"),
-    (shapes.pad, zero_as_first, "Pad PadV3 MirrorPad"),
+    (shapes.repeat, zero_as_first, "RepeatInterleaveInt"),
+    (shapes.channel_shuffle, zero_as_first, "ChannelShuffle"),
+    (shapes.top, never_zero, "TopK TopkExt"),
+    (shapes.pad, zero_as_first, "Pad PadV3 MirrorPad ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D "
+     "ReplicationPad2D ReplicationPad3D"),
     (arithmetic.first_input, zero_as_first,
      "ReLU ReLU6 SiLU GeLU Tanh Mish Elu SeLU LeakyReLU Sqrt Abs Neg Square Erf Cast Dropout Softsign ReLUExt SiLUExt "
      "EluExt HSwish FastGeLU GeluExt Sin Tan Atan Asin Sinh Asinh Sign Floor Ceil Round Trunc Expm1 Log1p HShrink "
-     "SoftShrink Identity IsNan IsInf DropoutExt CeLU InplaceReLU"),
+     "SoftShrink Identity IsNan IsInf DropoutExt CeLU InplaceReLU NanToNum"),
     (arithmetic.first_input, never_zero,
      "Sigmoid HSigmoid Softplus SoftplusExt Exp Log Rsqrt Cos Cosh Reciprocal LogicalNot LogSigmoid Inv Erfc ACos "
      "Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike IsFinite BitwiseNot Threshold HardTanh"),

@@ -384,7 +384,7 @@ def reduction(flow: Flow, node: Node) -> np.ndarray:
 def reduced_sum(flow: Flow, node: Node) -> np.ndarray:
     """A sum or norm over any axes; over the channels, it is exact where a removed channel is zero."""
     data = flow.of(node.inputs[0])
-    axes = axes_of(node, len(data.shape))
+    axes = axes_of(node, len(data.shape), 2 if node.operator == "LinalgVectorNorm" else 1)
     if axes & set(data.axes):
         flow.sum_up_values(node, [data], data.labels.ravel())
         return flow.none(node.shapes[0])

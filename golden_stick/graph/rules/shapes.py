@@ -13,8 +13,8 @@ from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.rules.arithmetic import along_axes, reduced_sum, sum_of_powers
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "embedding",
-           "gather", "tile", "broadcast_to", "reverse", "roll", "pad", "depth_to_space", "space_to_depth", "moved",
-           "pointwise", "reduced"]
+           "gather", "tile", "repeat", "channel_shuffle", "top", "broadcast_to", "reverse", "roll", "pad",
+           "depth_to_space", "space_to_depth", "moved", "pointwise", "reduced"]
 
 
 def reshape(flow: Flow, node: Node) -> np.ndarray:
@@ -303,6 +303,32 @@ def tile(flow: Flow, node: Node) -> np.ndarray:
     return flow.on(axis, np.tile(data.labels.ravel(), multiples[axis]), rank)
 
 
+def repeat(flow: Flow, node: Node) -> np.ndarray:
+    """Every position several times, one copy beside the other: a channel goes with all its copies."""
+    data, times, axis = flow.of(node.inputs[0]), number(node.inputs[1]), number(node.inputs[2])
+    if data.axes and axis is None:
+        return flow.barrier(node, "repeats numbers over all axes")
+    along = data.axes and axis % len(data.shape) == data.axes[0]
+    return np.repeat(data.labels, times, data.axes[0]) if along else data.labels
+
+
+def channel_shuffle(flow: Flow, node: Node) -> np.ndarray:
+    """Groups of channels, one of each in turn: equal positions of the groups belong together."""
+    data, groups = flow.of(node.inputs[0]), node.attributes.get("group") or number(node.inputs[1])
+    if data.axes != (1,):
+        return flow.barrier(node, "the channel axis is not axis 1") if data.axes else data.labels
+    rows = data.labels.reshape(groups, -1)
+    flow.labels.unite(rows[:1], rows)
+    return flow.on(1, rows.T.ravel(), len(data.shape))
+
+
+def top(flow: Flow, node: Node) -> np.ndarray:
+    """The largest along an axis, which must not be that of the channels."""
+    data = flow.of(node.inputs[0])
+    axis = (number(node.inputs[2]) if node.operator == "TopkExt" else -1) % len(data.shape)
+    return flow.barrier(node, "mixes the channels") if axis in data.axes else data.labels
+
+
 def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
     """New axes come first, axes of length 1 grow; the channels stay as they are."""
     data, rank = flow.of_vector(node.inputs[0]), len(node.shapes[0])
@@ -337,7 +363,7 @@ def pad(flow: Flow, node: Node) -> np.ndarray:
     before, after = _padding(node, rank)[axis]
     if before == after == 0:
         return data.labels
-    mode = node.attributes.get("mode", "constant")
+    mode = node.attributes.get("mode", "constant" if node.operator in ("Pad", "PadV3") else node.operator)
     if mode != "constant" or min(before, after) < 0:
         return flow.barrier(node, f"pads the channels in mode '{mode}', or by a negative number")
     # One label more than needed: a single fresh one would be the unnamed FIXED, and the report would lack its reason.
