@@ -254,6 +254,22 @@ class Graph:
                 values.extend(flatten(self.nodes[value.node].inputs))
         return frozenset(found)
 
+    def meets_again(self, node: Node, consumers: Mapping[Result, Tuple[int, ...]]) -> bool:
+        """Whether what a node takes over an axis meets the data again, number by number: a normalization by hand."""
+        data, size = self.shape(node.inputs[0]), np.prod(node.shapes[0])
+        waiting, seen = [node.number], {-1}
+        while waiting:
+            at = waiting.pop()
+            results = [Result(at, index) for index in range(len(self.nodes[at].shapes))]
+            for reader in {number for result in results for number in consumers.get(result, ())} - seen:
+                seen.add(reader)
+                if not any(isinstance(value, Parameter) for value in flatten(self.nodes[reader].inputs)):
+                    if self.nodes[reader].shapes[0] == data:
+                        return True
+                    if np.prod(self.nodes[reader].shapes[0]) == size:
+                        waiting.append(reader)
+        return False
+
     def consumers(self) -> Mapping[Result, Tuple[int, ...]]:
         """Which nodes read each result; the network's own output counts as node -1."""
         readers: Dict[Result, List[int]] = {}

@@ -4,7 +4,7 @@ import itertools
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, mint, nn, ops
+from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import ArgumentTypeError, SlimError
@@ -390,6 +390,31 @@ def test_normalizations_over_channels_lose_some_only_where_asked_and_the_report_
     assert slim.norm.gamma.shape == (4,)
     assert "not equal to the masked network" in str(algorithm.report)
     assert algorithm.report.largest_difference > 1e-3
+
+
+class NormalizedByHand(nn.Cell):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.gamma = kind, Parameter(Tensor(np.linspace(0.5, 1.5, 8, dtype=np.float32)))
+        self.first, self.last = nn.Dense(5, 8), nn.Dense(8, 3)
+
+    def construct(self, x):
+        x = self.first(x)
+        if self.kind == "layer":
+            x = x - x.mean(-1, keep_dims=True)
+        square = ops.square(x).mean(-1)
+        return self.last(self.gamma * x * ops.expand_dims(ops.rsqrt(square + 1e-5), -1))
+
+
+@pytest.mark.parametrize("kind", ["layer", "root mean square"])
+def test_a_normalization_by_hand_is_one(kind):
+    network, data = networks.randomize(NormalizedByHand(kind)), (2, 5)
+    with pytest.raises(gs.errors.NothingToPruneError, match="first: normalized over the channels.*ReduceMean"):
+        gs.OneShot({"prune_rate": 0.5}).apply(network, data)
+    algorithm = gs.OneShot({"prune_rate": 0.5, "normalization": "approximate"})
+    slim = algorithm.convert(algorithm.apply(network, data))
+    assert (slim.first.weight.shape, slim.gamma.shape, slim.last.weight.shape) == ((4, 5), (4,), (3, 4))
+    assert "not equal to the masked network" in str(algorithm.report)
 
 
 class ScaledByHand(nn.Cell):

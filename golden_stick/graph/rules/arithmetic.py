@@ -358,6 +358,8 @@ def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> 
 
 
 _MIXES = "mixes the channels"
+_STATISTICS = frozenset({"ReduceMean", "MeanExt", "ReduceStd", "VarMean", "Var", "Std"})
+_STATISTICS_CHANGE = "normalized over the channels, whose mean and variance would change"
 
 
 def along_axes(flow: Flow, node: Node) -> np.ndarray:
@@ -375,10 +377,16 @@ def sum_of_powers(flow: Flow, node: Node) -> np.ndarray:
 
 
 def reduction(flow: Flow, node: Node) -> np.ndarray:
-    """A mean, maximum ... over axes that are not the channels'."""
+    """A mean, maximum ... over axes that are not the channels'; or that of a normalization by hand."""
     data = flow.of(node.inputs[0])
     axes = axes_of(node, len(data.shape))
-    return flow.barrier(node, _MIXES) if axes & set(data.axes) else _without(data.labels, axes, node)
+    if not axes & set(data.axes):
+        return _without(data.labels, axes, node)
+    by_hand = node.operator in _STATISTICS and flow.graph.meets_again(node, flow.consumers)
+    if not by_hand or not flow.approximate:
+        return flow.barrier(node, _STATISTICS_CHANGE if by_hand else _MIXES)
+    flow.inexact.append((flow.place(node), data.labels.ravel()))
+    return flow.none(node.shapes[0])
 
 
 def reduced_sum(flow: Flow, node: Node) -> np.ndarray:
@@ -405,7 +413,7 @@ def layer_normalization(flow: Flow, node: Node) -> np.ndarray:
     if not any(axis >= first for axis in data.axes) and not learned:
         return data.labels
     if not flow.approximate or learned:
-        return flow.barrier(node, "normalized over the channels, whose mean and variance would change")
+        return flow.barrier(node, _STATISTICS_CHANGE)
     for value in parameters:
         flow.bind(value, data.axes[0] - first, data.labels.ravel(), CHANNEL)
     flow.inexact.append((flow.place(node), data.labels.ravel()))
