@@ -343,9 +343,10 @@ def _attempt(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> Tuple[
         if wrong:
             return wrong, None
         raise
-    if len(traced.nodes) == (graph.evaluated or len(graph.nodes)):
+    if [node.operator for node in traced.nodes] == [node.operator for node in graph.nodes[:graph.evaluated]]:
         return _misfits(subject.name, graph, traced, grouping, plan), traced
-    # A scatter adds operators, so that shapes cannot be compared one by one, but outputs can.
+    # A scatter adds operators, and the compiler may order them otherwise: shapes cannot be compared one by one, but
+    # outputs can.
     if not grouping.inexact:
         try:
             verify(masked_network(subject.network, plan), smaller, subject.tensors)
@@ -382,8 +383,8 @@ def _hidden_fits(subject: _Subject, grouping: Grouping, plan: PruningPlan) -> bo
             traced = trace_hidden(name, smaller, tensors, trace_for(name, smaller, tensors))
     except TraceError:
         return False
-    if len(traced.nodes) != len(graph.nodes):
-        return True  # a scatter adds operators
+    if [node.operator for node in traced.nodes] != [node.operator for node in graph.nodes]:
+        return True  # see `_attempt`
     gone = removed_channels(grouping, plan)
     return all(traced.nodes[node.number].shapes[0] == shrunk_shapes(node, grouping.outputs[node.number], gone)[0]
                for node in graph.hidden)

@@ -42,6 +42,11 @@ def transpose(x):
 
 
 @way
+def contiguous(x):
+    return mint.transpose(x, 2, 3).contiguous()
+
+
+@way
 def chunk(x):
     return mint.cat(mint.chunk(x, 2, -3)[::-1], 1)
 

@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 import onnxruntime
 import pytest
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, mint, nn, ops
 
 import golden_stick as gs
 from golden_stick.base.errors import NothingToPruneError
@@ -175,6 +175,22 @@ class QueriesForEach(nn.Cell):
         keys, values = ops.chunk(self.packed(ops.relu(self.first(x))), 2, -1)
         scores = ops.softmax(ops.matmul(queries, keys.swapaxes(-1, -2)), -1)
         return self.last(ops.relu(ops.matmul(scores, values)))
+
+
+@kind(SERIES, 0.8, ("turn.weight", "a number written in the code fits these widths only", "to (-1, 12, 12)"))
+class TurnedByItself(nn.Cell):
+    """A matrix made of the points turns them, as in PointNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.seen, self.turn = nn.Conv1d(6, 12, 1), nn.Conv1d(12, 20, 1), nn.Dense(20, 144)
+        self.second, self.last = nn.Conv1d(12, 24, 1), nn.Dense(24, 3)
+
+    def construct(self, x):
+        x = ops.relu(self.first(x))
+        turn = self.turn(mint.amax(ops.relu(self.seen(x)), 2)).view(-1, 12, 12)
+        x = mint.transpose(mint.bmm(mint.transpose(x, 1, 2), turn), 1, 2)
+        return self.last(mint.amax(ops.relu(self.second(x)), 2))
 
 
 @kind(TOKENS, 0.8, ("first.weight", "the network's code fails without them", "test_kinds.py"))
