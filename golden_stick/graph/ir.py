@@ -114,6 +114,8 @@ def usual(node: Node, shape: Shape) -> Tuple[Node, ...]:
     told = all(isinstance(value, Constant) for value in node.inputs[1:])
     if node.operator in _RENAMED:
         return (replace(node, operator=_RENAMED[node.operator]),)
+    if operator == "ExpandAs":
+        return (replace(node, operator="BroadcastTo", inputs=(node.inputs[0], Constant(node.shapes[0]))),)
     if operator == "IndexSelect":
         data, axis, places = node.inputs
         return (replace(node, operator="Gather", inputs=(data, places, axis, Constant(0))),)

@@ -299,6 +299,15 @@ class Machine:
         groups = data.reshape(len(data), self.read(node.inputs[1]), -1, *data.shape[2:])
         return groups.swapaxes(1, 2).reshape(data.shape)
 
+    def run_unfold(self, node):
+        data = self.read(node.inputs[0])
+        windows = np.lib.stride_tricks.sliding_window_view(data, (2, 2), (2, 3))  # (N, C, 3, 3, 2, 2)
+        return windows.transpose(0, 1, 4, 5, 2, 3).reshape(len(data), 4 * data.shape[1], -1)
+
+    def run_gated(self, node):
+        one, two = np.split(self.read(node.inputs[0]), 2, self.read(node.inputs[1]))
+        return one * activation(two)
+
     def run_top(self, node):
         data, count = (self.read(value) for value in node.inputs[:2])
         axis = self.read(node.inputs[2]) if node.operator == "TopkExt" else -1

@@ -202,6 +202,13 @@ def shape_cases():
     case("ChannelShuffle", "two groups", lambda b: b.node("ChannelShuffle", [first_layer(b), 2], SHAPE))
     case("ChannelShuffle", "of another axis", lambda b: b.node("ChannelShuffle", [b.node(
         "Transpose", [first_layer(b), (0, 2, 3, 1)], (2, 4, 4, 6)), 2], (2, 4, 4, 6)), False)
+    case("Im2ColExt", "windows", lambda b: b.reshape(b.node("Im2ColExt", [first_layer(b), (2, 2)], (2, 24, 9)),
+                                                     2, 24, 9, 1))
+    case("Im2ColExt", "of another axis", lambda b: b.reshape(b.node("Im2ColExt", [b.node(
+        "Transpose", [first_layer(b), (0, 2, 3, 1)], (2, 4, 4, 6)), (2, 2)], (2, 16, 15)), 2, 16, 15, 1), False)
+    for operator in ("GLU", "Swiglu"):
+        case(operator, "channels", lambda b, o=operator: b.node(o, [first_layer(b), 1], (2, 3, 4, 4)))
+        case(operator, "space", lambda b, o=operator: b.node(o, [first_layer(b), -1], (2, 6, 4, 2)))
     case("TopK", "space", lambda b: b.node("TopK", [first_layer(b), 3, True], (2, 6, 4, 3), (2, 6, 4, 3)))
     for axis, shape, prunable in ((2, (2, 6, 3, 4), True), (1, (2, 3, 4, 4), False)):
         case("TopkExt", f"axis {axis}", lambda b, a=axis, s=shape: b.node(

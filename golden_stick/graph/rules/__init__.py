@@ -22,12 +22,13 @@ def _of_form(form: Form) -> str:
 # A rule, how zero goes through it, and the operators that follow it.
 _KINDS = (
     (arithmetic.elementwise, any, "Mul Muls LogicalAnd"),
-    (arithmetic.elementwise, zero_as_first, "Div RealDiv Divs DivMod FloorDiv Mod FloorMod"),
-    (arithmetic.elementwise, all, "Sub SubExt Maximum Minimum LogicalOr NotEqual Addcmul"),
+    (arithmetic.elementwise, zero_as_first, "Div RealDiv Divs DivMod FloorDiv Mod FloorMod TruncateDiv TruncateMod "
+     "FmodTensor RemainderTensorTensor Xlogy"),
+    (arithmetic.elementwise, all, "Sub SubExt Maximum Minimum LogicalOr LogicalXor NotEqual Addcmul Hypot Fmax Fmin"),
     (arithmetic.elementwise, never_zero,
      "Pow PowTensorScalar PowScalarTensor Atan2 Equal Greater GreaterEqual Less LessEqual LessScalar "
      "GreaterEqualScalar GreaterScalar LessEqualScalar EqualScalar NotEqualScalar Select MaskedFill Subs SubScalar "
-     "Lerp ClampTensor ClampScalar SquaredDifference"),
+     "Lerp ClampTensor ClampScalar SquaredDifference Atan2Ext LogAddExp LogAddExp2 IsClose"),
     (arithmetic.residual_sum, all, "Add AddExt Adds AddN AccumulateNV2 InplaceAddExt"),
     (arithmetic.convolution, always_zero, _of_form(CONVOLUTION)),
     (arithmetic.transposed_convolution, always_zero, _of_form(TRANSPOSED)),
@@ -41,15 +42,18 @@ _KINDS = (
      "MaxPool AvgPool MaxPool3D AvgPool3D AdaptiveAvgPool2D AdaptiveMaxPool2D AdaptiveAvgPool2DExt AdaptiveAvgPool3D "
      "AvgPool2D MaxPoolWithMask MaxPoolWithIndices MaxPoolWithArgmaxV2 MaxPool3DWithArgmax ResizeBilinear "
      "ResizeBilinearV2 ResizeNearestNeighbor ResizeNearestNeighborV2 ResizeBicubic ResizeLinear1D UpsampleNearest2D "
-     "UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D UpsampleTrilinear3D Im2Col"),
+     "UpsampleBilinear2D UpsampleNearest1D UpsampleNearest3D UpsampleTrilinear3D Im2Col AvgPool1D "
+     "AvgPool3DExt AdaptiveAvgPool3DExt AdaptiveMaxPool3D"),
     (arithmetic.sampled, zero_as_first, "GridSampler2D GridSampler3D ROIAlign DeformableOffsets"),
-    (arithmetic.along_axes, never_zero, "Softmax LogSoftmax LogSoftmaxExt CumSum CumsumExt CumProd Sort SortExt"),
+    (arithmetic.along_axes, never_zero, "Softmax LogSoftmax LogSoftmaxExt CumSum CumsumExt CumProd Sort SortExt "
+     "ArgSort Cummax Cummin CumminExt CumulativeLogsumexp"),
     (arithmetic.sum_of_powers, zero_as_first, "L2Normalize"),
     (arithmetic.reduction, zero_as_first,
      "ReduceMean MeanExt ReduceMax ReduceMin Max Min AMax AMin ReduceProd ReduceAll ReduceAny ArgMaxWithValue "
-     "ArgMinWithValue Argmax Argmin ReduceStd VarMean Var Std MaxDim MinDim"),
+     "ArgMinWithValue Argmax Argmin ReduceStd VarMean Var Std StdMean MaxDim MinDim MedianDim ArgMaxExt ArgMinExt "
+     "CountNonZero"),
     (arithmetic.reduction, never_zero, "LogSumExp"),
-    (arithmetic.reduced_sum, zero_as_first, "ReduceSum SumExt LpNorm LinalgVectorNorm"),
+    (arithmetic.reduced_sum, zero_as_first, "ReduceSum SumExt LpNorm LinalgVectorNorm Nansum"),
     (arithmetic.layer_normalization, never_zero, "LayerNorm LayerNormExt LayerNormV3"),
     (arithmetic.layer_normalization, zero_as_first, "RmsNorm"),
     (arithmetic.group_normalization, never_zero, "GroupNorm"),
@@ -74,15 +78,19 @@ _KINDS = (
     (shapes.repeat, zero_as_first, "RepeatInterleaveInt"),
     (shapes.channel_shuffle, zero_as_first, "ChannelShuffle"),
     (shapes.top, never_zero, "TopK TopkExt"),
+    (shapes.unfold, zero_as_first, "Im2ColExt"),
+    (shapes.gated, zero_as_first, "GLU Swiglu"),
     (shapes.pad, zero_as_first, "Pad PadV3 MirrorPad ReflectionPad1D ReflectionPad2D ReflectionPad3D ReplicationPad1D "
      "ReplicationPad2D ReplicationPad3D"),
     (arithmetic.first_input, zero_as_first,
      "ReLU ReLU6 SiLU GeLU Tanh Mish Elu SeLU LeakyReLU Sqrt Abs Neg Square Erf Cast Dropout Softsign ReLUExt SiLUExt "
      "EluExt HSwish FastGeLU GeluExt Sin Tan Atan Asin Sinh Asinh Sign Floor Ceil Round Trunc Expm1 Log1p HShrink "
-     "SoftShrink Identity IsNan IsInf DropoutExt CeLU InplaceReLU NanToNum"),
+     "SoftShrink Identity IsNan IsInf DropoutExt CeLU InplaceReLU NanToNum AsinExt "
+     "AsinhExt AtanExt Erfinv Frac LeakyReLUExt InplaceElu InplaceTanh IsNegInf"),
     (arithmetic.first_input, never_zero,
      "Sigmoid HSigmoid Softplus SoftplusExt Exp Log Rsqrt Cos Cosh Reciprocal LogicalNot LogSigmoid Inv Erfc ACos "
-     "Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike IsFinite BitwiseNot Threshold HardTanh"),
+     "Acosh Atanh Rint LogSigmoidExt HSigmoidExt ZerosLike OnesLike IsFinite BitwiseNot Threshold HardTanh "
+     "AcosExt AcoshExt Exp2 Hardtanh InplaceHardtanh InplaceSigmoid Log10 Log2 Logit Sinc"),
 )
 
 # How rules go through weights. Where none is given, weights stay.

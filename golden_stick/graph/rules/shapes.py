@@ -13,8 +13,8 @@ from golden_stick.graph.layers import OPERATORS
 from golden_stick.graph.rules.arithmetic import along_axes, reduced_sum, sum_of_powers
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "embedding",
-           "gather", "tile", "repeat", "channel_shuffle", "top", "broadcast_to", "reverse", "roll", "pad",
-           "depth_to_space", "space_to_depth", "moved", "pointwise", "reduced"]
+           "gather", "tile", "repeat", "channel_shuffle", "top", "unfold", "gated", "broadcast_to", "reverse", "roll",
+           "pad", "depth_to_space", "space_to_depth", "moved", "pointwise", "reduced"]
 
 
 def reshape(flow: Flow, node: Node) -> np.ndarray:
@@ -327,6 +327,25 @@ def top(flow: Flow, node: Node) -> np.ndarray:
     data = flow.of(node.inputs[0])
     axis = (number(node.inputs[2]) if node.operator == "TopkExt" else -1) % len(data.shape)
     return flow.barrier(node, "mixes the channels") if axis in data.axes else data.labels
+
+
+def unfold(flow: Flow, node: Node) -> np.ndarray:
+    """The pixels of every window, channel by channel: a channel goes with all of its own."""
+    data = flow.of(node.inputs[0])
+    if data.axes != (1,):
+        return flow.barrier(node, "the channel axis is not axis 1") if data.axes else flow.none(node.shapes[0])
+    times = node.shapes[0][1] // data.shape[1]
+    return flow.on(1, np.repeat(data.labels.ravel(), times), len(node.shapes[0]))
+
+
+def gated(flow: Flow, node: Node) -> np.ndarray:
+    """One half of an axis times a function of the other: equal positions of the halves belong together."""
+    data, axis = flow.of(node.inputs[0]), number(node.inputs[1])
+    if data.axes != (axis % len(data.shape),):
+        return data.labels
+    halves = data.labels.reshape(2, -1)
+    flow.labels.unite(halves[:1], halves)
+    return flow.on(data.axes[0], halves[0], len(data.shape))
 
 
 def broadcast_to(flow: Flow, node: Node) -> np.ndarray:
