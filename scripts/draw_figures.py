@@ -182,7 +182,8 @@ def masks() -> Picture:
 
 def recovered() -> Picture:
     """Accuracy as pruned, with statistics re-estimated, with layers solved anew: rows of docs/recovery.md."""
-    text = (ROOT / "docs" / "recovery.md").read_text(encoding="utf-8").split("## resnet20")[1].split("\n## ")[0]
+    text = (ROOT / "docs" / "recovery.md").read_text(encoding="utf-8").split("## resnet20")[1]
+    text = re.split("\n## |Trained further", text)[0]
     base = float(re.search(r"Before pruning: ([\d.]+)", text).group(1))
     rows = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
     wanted = {("l1", "inside"): "l1", ("reconstruction", "inside, shared out"): "reconstruction"}

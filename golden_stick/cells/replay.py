@@ -2,8 +2,6 @@
 What Cells read and give while a network runs over batches: handed on, and none of it kept (`tapped`), or again and
 again, each time from the last point before which nothing changes any more (`Replay`). And where a network fails.
 """
-import os
-import sys
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,12 +12,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
-from golden_stick.base.errors import ArgumentError, TraceError, first_line
-from golden_stick.base.inputs import describe_with_types
-from golden_stick.cells.wrappers import ScatteredOutput, evaluate, evaluation, find_cell, leaves, opened, own_fault
-from golden_stick.graph.ir import Graph
+from golden_stick.cells.wrappers import ScatteredOutput, evaluate, evaluation, find_cell, leaves, opened, silence
 
-__all__ = ["Replay", "refuse_inputs", "refuse_random", "run_until_failure", "silence", "tapped"]
+__all__ = ["Replay", "run_until_failure", "tapped"]
 
 See = Callable[[int, np.ndarray], Any]  # of the number of a call of a Cell, and what it reads first or gives
 Sees = Mapping[str, Sequence[See]]  # by the path of the Cell
@@ -252,20 +247,6 @@ def _behind(see: Tap) -> Callable[[nn.Cell, Any, Any], None]:
     return hook
 
 
-@contextmanager
-def silence() -> Iterator[None]:
-    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
-    sys.stderr.flush()
-    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(silent, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(silent)
-
-
 @silence()
 def run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: str = ""
                       ) -> Tuple[Optional[str], List[str]]:
@@ -313,30 +294,3 @@ def run_until_failure(network: nn.Cell, tensors: Tuple[ms.Tensor, ...], until: s
             handle.remove()
         ms.ms_memory_recycle()
     return None, finished
-
-
-_DRAWING = ("Dropout", "Rand", "Normal", "Uniform", "Bernoulli", "Multinomial", "Poisson", "Gamma")
-
-
-def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[ms.Tensor, ...]) -> None:
-    """Refuse a network that is random in evaluation, before anything is trained: no check of it could pass."""
-    # What may draw, by name or by what MindSpore says of it: whether it does, two runs tell.
-    drawing = [str(node) for node in graph.nodes if node.attributes.get("side_effect_hidden")
-               or any(word in node.operator for word in _DRAWING)]
-    fault = own_fault(network, tensors) if drawing else ""
-    if fault:
-        raise ArgumentError(f"For '{name}', 'network' must give the same for the same inputs, but {fault} "
-                            f"({', '.join(drawing[:3])}).")
-
-
-def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[ms.Tensor, ...]) -> None:
-    """Where the network itself does not run on the inputs, they are to blame, and no number in its code."""
-    try:
-        evaluate(network, tensors)
-    except Exception as error:  # pylint: disable=broad-except
-        said = first_line(error)
-        lacking = "Unsupported op" in said or "unregistered" in said
-        remedy = ("Prune it where it runs, or write it by operators that this device has, as matmul" if lacking else
-                  "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
-        raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
-                         f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error

@@ -24,9 +24,9 @@ from golden_stick.graph.layers import LAYERS, NORMALIZATIONS, Layer, Normalizati
 from golden_stick.graph.plan import KeptChannels, PruningPlan
 
 __all__ = ["GatedCell", "MaskedCell", "OriginalNames", "PLAN", "ScatteredOutput", "TemporaryCell", "WeightMask",
-           "allowed_difference", "copy_network", "decoded", "encoded", "evaluate", "evaluation",
-           "find_cell", "kind_of", "leaves", "mask_weights", "masked_network", "names_read", "nan_parameters",
-           "numbers_in", "opened", "own_fault", "quiet", "record_of", "replace_cells", "scratch_directory", "set_zeros",
+           "allowed_difference", "copy_network", "decoded", "encoded", "evaluate", "evaluation", "find_cell",
+           "kind_of", "leaves", "mask_weights", "masked_network", "names_read", "nan_parameters", "numbers_in",
+           "opened", "own_fault", "quiet", "record_of", "replace_cells", "scratch_directory", "set_zeros", "silence",
            "tell_apart", "unchanging", "unmask_weights", "unwrap_cells"]
 
 
@@ -144,6 +144,20 @@ def scratch_directory() -> Iterator[None]:
             yield
         finally:
             os.chdir(folder)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Hide what MindSpore's compiler prints where it fails: here a failure is a finding, and no error of the user's."""
+    sys.stderr.flush()
+    kept, silent = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silent, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silent)
 
 
 @contextmanager

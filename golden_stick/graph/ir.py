@@ -101,8 +101,10 @@ class Node:
 
 
 # What the functions of mint call, beside operators that do the same with the same arguments.
-_RENAMED = {"BroadcastToView": "BroadcastTo", "ConstantPadND": "PadV3", "ExpandDimsView": "ExpandDims",
-            "FlattenExt": "Flatten", "ProdExt": "ReduceProd", "TransposeView": "Transpose", "View": "Reshape"}
+_RENAMED = {"AcosExt": "ACos", "AcoshExt": "Acosh", "AsinExt": "Asin", "AsinhExt": "Asinh", "AtanExt": "Atan",
+            "Atan2Ext": "Atan2", "BroadcastToView": "BroadcastTo", "ConstantPadND": "PadV3",
+            "ExpandDimsView": "ExpandDims", "FlattenExt": "Flatten", "ProdExt": "ReduceProd",
+            "TransposeView": "Transpose", "View": "Reshape"}
 
 
 def usual(node: Node, shape: Shape) -> Tuple[Node, ...]:

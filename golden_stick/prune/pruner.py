@@ -14,7 +14,6 @@ from golden_stick.base.errors import ArgumentError, ArgumentTypeError, Checkpoin
 from golden_stick.base.inputs import as_tensors, describe, leading_inputs, progress
 from golden_stick.bench.latency import latency_ratio
 from golden_stick.bench.widths import best_multiple
-from golden_stick.cells.replay import refuse_inputs, refuse_random
 from golden_stick.cells.slim import Verification, compare, recipe_of, slim, verify
 from golden_stick.cells.trace import find_inputs, trace_for
 from golden_stick.cells.wrappers import (
@@ -62,6 +61,8 @@ from golden_stick.prune.report import (
     notes_on_heads,
     notes_on_unreached,
     notes_on_widths,
+    refuse_inputs,
+    refuse_random,
     score_ranges,
 )
 from golden_stick.prune.trial import surviving_groups, trace_slim, with_hidden

@@ -5,11 +5,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from golden_stick.base.display import table
-from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError
+from golden_stick.base.errors import ArgumentError, DependencyError, NothingToPruneError, TraceError, first_line
 from golden_stick.base.files import PathLike, whole_file
+from golden_stick.base.inputs import describe_with_types
+from golden_stick.cells.wrappers import evaluate, own_fault
 from golden_stick.deploy.slim_file import Reconstruction
 from golden_stick.graph.groups import Grouping, ParameterSlice
 from golden_stick.graph.ir import Graph, Shape
@@ -17,7 +19,7 @@ from golden_stick.graph.plan import PruningPlan, Untouched, cause_and_place, fir
 from golden_stick.prune.page import record_of_result, write_page_of
 
 __all__ = ["LayerReport", "RateTarget", "Report", "Target", "check_prunable", "layer_reports", "notes_on_heads",
-           "notes_on_unreached", "notes_on_widths", "draw", "score_ranges"]
+           "notes_on_unreached", "notes_on_widths", "draw", "refuse_inputs", "refuse_random", "score_ranges"]
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,33 @@ def check_prunable(owner: str, grouping: Grouping) -> None:
         why = "; ".join(dict.fromkeys(reasons[:3])) or "no convolution or dense layer was found"
         raise NothingToPruneError(f"For '{owner}', 'network' must have a channel that can be removed, but got none "
                                   f"({why}).")
+
+
+_DRAWING = ("Dropout", "Rand", "Normal", "Uniform", "Bernoulli", "Multinomial", "Poisson", "Gamma")
+
+
+def refuse_random(name: str, network: nn.Cell, graph: Graph, tensors: Tuple[Tensor, ...]) -> None:
+    """Refuse a network that is random in evaluation, before anything is trained: no check of it could pass."""
+    # What may draw, by name or by what MindSpore says of it: whether it does, two runs tell.
+    drawing = [str(node) for node in graph.nodes if node.attributes.get("side_effect_hidden")
+               or any(word in node.operator for word in _DRAWING)]
+    fault = own_fault(network, tensors) if drawing else ""
+    if fault:
+        raise ArgumentError(f"For '{name}', 'network' must give the same for the same inputs, but {fault} "
+                            f"({', '.join(drawing[:3])}).")
+
+
+def refuse_inputs(name: str, network: nn.Cell, tensors: Tuple[Tensor, ...]) -> None:
+    """Where the network itself does not run on the inputs, they are to blame, and no number in its code."""
+    try:
+        evaluate(network, tensors)
+    except Exception as error:  # pylint: disable=broad-except
+        said = first_line(error)
+        lacking = "Unsupported op" in said or "unregistered" in said
+        remedy = ("Prune it where it runs, or write it by operators that this device has, as matmul" if lacking else
+                  "If it reads indices, give it Tensors of int32 (on the command line: --inputs 1,32:int32)")
+        raise TraceError(f"For '{name}', '{type(network).__name__}' must run on 'inputs' of "
+                         f"{describe_with_types(tensors)}, but it does not: {said}. {remedy}.") from error
 
 
 def layer_reports(grouping: Grouping, plan: PruningPlan, unscored: Mapping[str, str]) -> Tuple[LayerReport, ...]:

@@ -17,7 +17,7 @@ from mindspore import nn
 
 from golden_stick.base.errors import SlimError, TraceError, VerifyError, first_line
 from golden_stick.base.inputs import progress
-from golden_stick.cells.replay import refuse_inputs, run_until_failure, silence
+from golden_stick.cells.replay import run_until_failure
 from golden_stick.cells.slim import carry_out, cut_parameter, verify
 from golden_stick.cells.trace import located, trace_for, trace_hidden
 from golden_stick.cells.wrappers import (
@@ -25,6 +25,7 @@ from golden_stick.cells.wrappers import (
     masked_network,
     names_read,
     record_of,
+    silence,
     unchanging,
 )
 from golden_stick.graph.flow import BESIDE, FAILS, WIDTH, Place
@@ -35,6 +36,7 @@ from golden_stick.graph.plan import KeptAxis, PruningPlan, removed_channels, shr
 from golden_stick.graph.rules import RULES
 from golden_stick.graph.rules.arithmetic import elementwise, residual_sum
 from golden_stick.prune.budget import trial_of
+from golden_stick.prune.report import refuse_inputs
 
 __all__ = ["surviving_groups", "trace_slim", "with_hidden"]
 

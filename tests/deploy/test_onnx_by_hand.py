@@ -87,6 +87,12 @@ FUNCTIONS = [
     ("DropoutExt", [], lambda x: x),
     ("InplaceReLU", [], lambda x: np.maximum(x, 0)),
     ("BroadcastToView", [(2, 4, 5, 6)], lambda x: x),
+    ("Addcmul", [2.0, 3.0, 0.5], lambda x: x + 3),
+    ("AtanExt", [], np.arctan),
+    ("Exp2", [], np.exp2),
+    ("Log2", [], lambda x: np.log2(x)),
+    ("Log10", [], lambda x: np.log10(x)),
+    ("ChannelShuffle", [2], lambda x: x[:, [0, 2, 1, 3]]),
 ]
 
 
@@ -106,6 +112,13 @@ RESHAPED = [
     ("ReplicationPad2D", [(1, 2, 0, 1)], lambda x: [np.pad(x, ((0, 0), (0, 0), (0, 1), (1, 2)), "edge")]),
     ("ReflectionPad2D", [(1, 2, 0, 1)], lambda x: [np.pad(x, ((0, 0), (0, 0), (0, 1), (1, 2)), "reflect")]),
     ("ConstantPadND", [(1, 2), 3.0], lambda x: [np.pad(x, ((0, 0),) * 3 + ((1, 2),), constant_values=3.0)]),
+    ("GLU", [1], lambda x: [x[:, :2] * sigmoid(x[:, 2:])]),
+    ("Swiglu", [-1], lambda x: [x[..., :3] * sigmoid(x[..., :3]) * x[..., 3:]]),
+    ("ArgMaxExt", [1, False], lambda x: [x.argmax(1)]),
+    ("ArgMinExt", [2, True], lambda x: [x.argmin(2, keepdims=True)]),
+    ("NarrowView", [1, 1, 2], lambda x: [x[:, 1:3]]),
+    ("SelectExtView", [2, -1], lambda x: [x[:, :, -1]]),
+    ("UnstackExtView", [1], lambda x: list(x.swapaxes(0, 1))),
     ("SplitTensorView", [3, 1], lambda x: [x[:, :3], x[:, 3:]]),
     ("ChunkView", [2, -1], lambda x: np.split(x, 2, -1)),
     ("VarMean", [(1,), 1, False], lambda x: [x.var(1, ddof=1), x.mean(1)]),

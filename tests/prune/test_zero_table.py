@@ -16,10 +16,11 @@ TWO = {"Mul": ops.mul, "LogicalAnd": ops.logical_and, "Sub": ops.sub, "SubExt": 
        "FloorDiv": ops.floor_divide, "Mod": ops.Mod(), "FloorMod": ops.floor_mod}
 # Said to keep zero and not run here, and why.
 NOT_RUN = {
-    "no kernel for the CPU": "EluExt GeluExt InplaceReLU",
+    "no kernel for the CPU": "EluExt GeluExt InplaceReLU LeakyReLUExt",
     "becomes other operators when it is compiled": "LeakyReLU ReLUExt SiLUExt Identity RealDiv DivMod Muls Divs",
     "keeps every number": "Cast",
     "does nothing in inference": "DropoutExt",
+    "takes three operands; asked in tests/cells/test_mint_functions.py": "Addcmul",
 }
 
 

@@ -147,6 +147,33 @@ def _repeat(writer: Writer, node: Node) -> str:
     return writer.reshape(writer.emit("Tile", [data, writer.vector(multiples)]), node.shapes[0])
 
 
+def _channel_shuffle(writer: Writer, node: Node) -> str:
+    """One channel of each group in turn."""
+    count, channels, *rest = writer.shape(node.inputs[0])
+    groups = node.attributes.get("group") or writer.number(node, 1)
+    apart = (count, groups, channels // groups, *rest)
+    made = writer.reshape(writer.of(node.inputs[0]), apart, writer.shape(node.inputs[0]))
+    made = writer.emit("Transpose", [made], perm=[0, 2, 1, *range(3, len(apart))])
+    return writer.reshape(made, node.shapes[0])
+
+
+def _gated(function: Callable[[Writer, str, str], str]) -> Callable:
+    """A function of both halves of an axis."""
+    def rule(writer: Writer, node: Node) -> str:
+        shape = writer.shape(node.inputs[0])
+        axis = writer.number(node, 1, -1) % len(shape)
+        return function(writer, *_pieces(writer, node, axis, [shape[axis] // 2] * 2))
+    return rule
+
+
+def _sigmoid_of_second(writer: Writer, one: str, two: str) -> str:
+    return writer.emit("Mul", [one, writer.emit("Sigmoid", [two])])
+
+
+def _swish_of_first(writer: Writer, one: str, two: str) -> str:
+    return writer.emit("Mul", [writer.emit("Mul", [one, writer.emit("Sigmoid", [one])]), two])
+
+
 def _broadcast(writer: Writer, node: Node) -> str:
     return writer.emit("Expand", [writer.of(node.inputs[0], node.types[0]), writer.vector(node.shapes[0])])
 
@@ -218,6 +245,9 @@ MOVING = (
     (_gather_nd, "GatherNd"),
     (_tile, "Tile Repeat"),
     (_repeat, "RepeatInterleaveInt"),
+    (_channel_shuffle, "ChannelShuffle"),
+    (_gated(_sigmoid_of_second), "GLU"),
+    (_gated(_swish_of_first), "Swiglu"),
     (_broadcast, "BroadcastTo"),
     (_reverse, "ReverseV2"),
     (_roll, "Roll"),

@@ -136,6 +136,10 @@ _SAME_NAMES = ("Softplus Softsign Sigmoid Tanh Sqrt Abs Neg Sign Erf Exp Recipro
 POINTWISE = (
     *((_call(name), name) for name in _SAME_NAMES),
     (_call("Not"), "LogicalNot"),
+    (_formula(lambda x: x("Log") / math.log(2)), "Log2"),
+    (_formula(lambda x: x("Log") / math.log(10)), "Log10"),
+    (_formula(lambda x: (x * math.log(2))("Exp")), "Exp2"),
+    (_formula(lambda x, y, z, value: x + y * z * value, value=(3, 1)), "Addcmul"),
     (_call("BitwiseNot", since=18), "BitwiseNot"),
     (_call("Relu"), "ReLU ReLUExt InplaceReLU"),
     (_call("Selu"), "SeLU"),
