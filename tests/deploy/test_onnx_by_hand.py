@@ -87,6 +87,7 @@ FUNCTIONS = [
     ("DropoutExt", [], lambda x: x),
     ("InplaceReLU", [], lambda x: np.maximum(x, 0)),
     ("BroadcastToView", [(2, 4, 5, 6)], lambda x: x),
+    ("ExpandAs", [X], lambda x: x),
     ("Addcmul", [2.0, 3.0, 0.5], lambda x: x + 3),
     ("AtanExt", [], np.arctan),
     ("Exp2", [], np.exp2),
