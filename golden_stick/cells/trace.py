@@ -57,8 +57,7 @@ _TYPE = AttributeProto.AttributeType
 _NUMPY_TYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64,
                 9: np.bool_, 10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64}
 # What these put out is what they read first.
-_TRANSPARENT = frozenset({"Load", "Depend", "TensorMove", "Identity", "StopGradient", "Contiguous",
-                          "Clone"})
+_TRANSPARENT = frozenset({"Load", "Depend", "TensorMove", "Identity", "StopGradient", "Contiguous", "Clone"})
 _TUPLES = frozenset({"MakeTuple", "make_tuple", "MakeList", "make_list"})
 _MONAD = object()
 _fresh = itertools.count()

@@ -194,8 +194,8 @@ class TurnedByItself(nn.Cell):
 
 
 @kind(TOKENS, 0.8, ("first.weight", "the network's code fails without them", "test_kinds.py"))
-class SumOfParts(nn.Cell):
-    """A table of the code meets the channels far from where they are made, after others."""
+class WidthChecked(nn.Cell):
+    """Code that refuses any other width, behind a layer that does not care."""
 
     def __init__(self):
         super().__init__()
@@ -638,7 +638,8 @@ def agree(wanted, got, tolerance=1e-5):
 
 DEFAULT = {"TiedAndScaled", "PackedInTwo", "CutInFive", "CutUnequally", "ChosenByIndices", "SummedOn", "Padded",
            "TablesInParameters", "Turned", "LastSumUnread", "LastSumInline", "ZerosByAttribute", "ExpertsAtOnce",
-           "MixedForEverySample", "LearnedQueries", "MixedKernels", "BeginInTheCode"}
+           "MixedForEverySample", "LearnedQueries", "MixedKernels", "BeginInTheCode",
+           "Interactions", "QueriesForEach", "TurnedByItself"}
 
 
 @pytest.mark.parametrize("name", quick(sorted(set(KINDS) - set(NAMES)), DEFAULT))

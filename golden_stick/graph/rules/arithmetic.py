@@ -7,8 +7,8 @@ from golden_stick.graph.flow import CHANNEL, FILTER, INPUT, Flow, Labeled, Site,
 from golden_stick.graph.ir import Constant, Input, Node, Parameter, Result, Value, flatten
 from golden_stick.graph.layers import CONVOLUTION, DENSE, LAYERS, NORMALIZATIONS, NORMALIZERS, OPERATORS, TRANSPOSED
 
-__all__ = ["CHANNELS_FIRST", "along_axes", "channel_parameters", "control_flow", "convolution", "dense_product",
-           "einsum", "einsum_letters", "elementwise", "first_input", "group_normalization",
+__all__ = ["CHANNELS_FIRST", "MIXES", "along_axes", "channel_parameters", "control_flow", "convolution",
+           "dense_product", "einsum", "einsum_letters", "elementwise", "first_input", "group_normalization",
            "layer_normalization", "lstm", "matrix_product", "recurrent", "reduced_sum", "reduction", "residual_sum",
            "sampled", "spatial", "sum_of_powers", "transposed_convolution"]
 
@@ -357,7 +357,7 @@ def _one_axis(flow: Flow, node: Node, made: Dict[str, Labeled], result: str) -> 
     return Labeled(flow.on(result.index(kept), made[kept].labels, len(shape)), shape, made[kept].zero)
 
 
-_MIXES = "mixes the channels"
+MIXES = "mixes the channels"
 _STATISTICS = frozenset({"ReduceMean", "MeanExt", "ReduceStd", "VarMean", "Var", "Std"})
 _STATISTICS_CHANGE = "normalized over the channels, whose mean and variance would change"
 
@@ -365,7 +365,7 @@ _STATISTICS_CHANGE = "normalized over the channels, whose mean and variance woul
 def along_axes(flow: Flow, node: Node) -> np.ndarray:
     """Softmax, a running sum ... mix the positions of one axis, which must not be that of the channels."""
     data = flow.of(node.inputs[0])
-    return flow.barrier(node, _MIXES) if axes_of(node, len(data.shape)) & set(data.axes) else data.labels
+    return flow.barrier(node, MIXES) if axes_of(node, len(data.shape)) & set(data.axes) else data.labels
 
 
 def sum_of_powers(flow: Flow, node: Node) -> np.ndarray:
@@ -384,7 +384,7 @@ def reduction(flow: Flow, node: Node) -> np.ndarray:
         return _without(data.labels, axes, node)
     by_hand = node.operator in _STATISTICS and flow.graph.meets_again(node, flow.consumers)
     if not by_hand or not flow.approximate:
-        return flow.barrier(node, _STATISTICS_CHANGE if by_hand else _MIXES)
+        return flow.barrier(node, _STATISTICS_CHANGE if by_hand else MIXES)
     flow.inexact.append((flow.place(node), data.labels.ravel()))
     return flow.none(node.shapes[0])
 

@@ -10,7 +10,7 @@ import numpy as np
 from golden_stick.graph.flow import FILTER, NUMBER, Face, Faces, Flow, Labeled, Rule, axes_of, number, zero_as_first
 from golden_stick.graph.ir import Constant, Node, Parameter, Value, components, flatten
 from golden_stick.graph.layers import OPERATORS
-from golden_stick.graph.rules.arithmetic import along_axes, reduced_sum, sum_of_powers
+from golden_stick.graph.rules.arithmetic import MIXES, along_axes, reduced_sum, sum_of_powers
 
 __all__ = ["reshape", "transpose", "concat", "stack", "unstack", "split", "strided_slice", "slice_of", "embedding",
            "gather", "tile", "repeat", "channel_shuffle", "top", "unfold", "gated", "broadcast_to", "reverse", "roll",
@@ -326,7 +326,7 @@ def top(flow: Flow, node: Node) -> np.ndarray:
     """The largest along an axis, which must not be that of the channels."""
     data = flow.of(node.inputs[0])
     axis = (number(node.inputs[2]) if node.operator == "TopkExt" else -1) % len(data.shape)
-    return flow.barrier(node, "mixes the channels") if axis in data.axes else data.labels
+    return flow.barrier(node, MIXES) if axis in data.axes else data.labels
 
 
 def unfold(flow: Flow, node: Node) -> np.ndarray:
